@@ -1,0 +1,112 @@
+"""The verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .builder import build as build_module
+from .catalogue import open_spec
+from .edits import parse_edits, resolve
+from .errors import MetablockError
+from .graph import Level, wires
+from .init import initialiser
+from .module import Block
+from .network import trace
+from .shape import Feature
+from .spec import Edit, Spec
+from .weights import load_weights, read_state
+
+Source = str | Path | Spec
+
+
+def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str | Edit] = ()) -> Spec:
+    """The spec of one network: a catalogue name, a path or a spec; the variant's edits, then the given ones.
+
+    Raises:
+        MetablockError: with a text for the person who gave the input. Its subclass SpecError has places.
+    """
+    spec, named = open_spec(source)
+    return resolve(spec, variant or named, parse_edits(edits))
+
+
+def parse_input(text: str | Sequence[int] | Feature | None) -> Feature | None:
+    """``"3x256x192"`` or ``(3, 256, 192)`` as a map; one, two or three sizes after the channels."""
+    if text is None or isinstance(text, Feature):
+        return text
+    parts = text.lower().split("x") if isinstance(text, str) else [str(part) for part in text]
+    if not 2 <= len(parts) <= 4 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        shown = text if isinstance(text, str) else tuple(text)
+        raise MetablockError(f"'{shown}' is no input size\n  write channels and extents: 3x224x224, 12x5000, 1x32x64x64")
+    channels, *grid = (int(part) for part in parts)
+    return Feature("map", channels, tuple(grid))
+
+
+def shaped(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None, large: bool = False) -> Level:
+    """The shaped tree of a resolved spec: every module with the shapes that enter and leave it. Allocates nothing."""
+    return trace(spec, input=parse_input(input), classes=classes, large=large)
+
+
+def build(
+    source: Source,
+    *,
+    variant: str | None = None,
+    classes: int | None = None,
+    input: str | Sequence[int] | Feature | None = None,
+    edits: Iterable[str | Edit] = (),
+    weights: str | Path | Mapping[str, Tensor] | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    large: bool = False,
+) -> Block:
+    """Builds an architecture as an ordinary ``nn.Module`` in eager mode.
+
+    Args:
+        source: a catalogue name (``poolformer_s12``), a path, or a spec.
+        variant: one of the file's variants; by default the one that is named, or the first.
+        classes: number of classes, instead of the spec's.
+        input: size of what enters, ``"3x256x192"`` or ``(3, 256, 192)``, instead of the spec's.
+        edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
+        weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's.
+        device: where the weights lie; ``"meta"`` allocates nothing.
+        dtype: of the weights; float32 by default.
+        seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
+        large: lifts the caps on sizes and repeats.
+
+    Returns:
+        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``.
+
+    Raises:
+        MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit.
+    """
+    spec = resolved(source, variant=variant, edits=edits)
+    return assemble(spec, shaped(spec, classes=classes, input=input, large=large), weights=weights, device=device, dtype=dtype, seed=seed)
+
+
+def assemble(
+    spec: Spec,
+    level: Level,
+    *,
+    weights: str | Path | Mapping[str, Tensor] | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+) -> Block:
+    """The module of a shaped tree (see :func:`build`, which does all in one)."""
+    place = torch.device(device) if device is not None else torch.device("cpu")
+    model = build_module(level, seed=seed, device=place, initialise=initialiser(spec.init, seed))
+    model.spec = spec
+    model.inputs = tuple(wire.feature for wire in wires(level.inputs))
+    if weights is not None:
+        load_weights(model, weights if isinstance(weights, Mapping) else read_state(weights), spec)
+    return model.to(device=place, dtype=dtype)
+
+
+def example(model: Block, batch: int = 1) -> list[Tensor]:
+    """Random inputs of the size the model was built for, on its device and in its dtype."""
+    first = next(model.parameters(), torch.empty(0))
+    return [torch.randn(feature.size(batch), device=first.device, dtype=first.dtype) for feature in model.inputs]

@@ -1,0 +1,148 @@
+"""Arguments of operators against their signatures: types are enforced, modules stay expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import expr as e
+from .errors import Span, error, suggest
+from .parser import expression
+from .printer import show
+from .registry import Operator, Param, Schema
+from .scope import Closure, Scope
+
+if TYPE_CHECKING:
+    from .trace import Tracer
+
+
+@dataclass(frozen=True)
+class Arg:
+    """An expression given to a form. ``label``: the level it gets; without one it is walked in the open level."""
+
+    node: e.Node
+    scope: Scope
+    label: str | None = None
+    suffix: str = ""
+
+    @property
+    def span(self) -> Span | None:
+        return self.node.span
+
+
+# How the types of a signature are called in messages.
+_WORDS = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes", "Expr": "a module", "Lazy": "a number",
+    "list[int]": "a list of whole numbers", "list[float]": "a list of numbers", "None": "none",
+}  # fmt: skip
+
+
+def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.Argument, Param | None]]:
+    """Each argument with the parameter it falls on (None: one of any number). Raises for those that fall on none."""
+    schema = operator.schema
+    seen: set[str] = set()
+    for position, argument in enumerate(args):
+        if argument.name is None:
+            if schema.variadic:
+                yield argument, None
+                continue
+            if position >= len(schema.params):
+                raise error(f"'{operator.name}' takes {_count(len(schema.params))}", argument.span, signature(operator))
+            param = schema.params[position]
+        else:
+            found = [p for p in schema.params if p.name == argument.name]
+            if not found:
+                hint = suggest(argument.name, schema.names(), signature(operator))
+                raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
+            param = found[0]
+        if param.name in seen:
+            raise error(f"argument '{param.name}' is given twice", argument.span, "remove one of them")
+        seen.add(param.name)
+        yield argument, param
+
+
+def _count(n: int) -> str:
+    return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
+
+
+def signature(operator: Operator) -> str:
+    """``conv(out, kernel=1, ...)`` for messages."""
+    schema: Schema = operator.schema
+    parts = ["..."] if schema.variadic else []
+    parts += [p.name if p.required else f"{p.name}={_shown(p.default)}" for p in schema.params]
+    return f"it is {operator.name}({', '.join(parts)})"
+
+
+def _shown(value: Any) -> str:
+    return {None: "none", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, list) else str(value)
+
+
+def missing(operator: Operator, args: tuple[e.Argument, ...]) -> list[str]:
+    """The required parameters that a call does not give."""
+    given = {param.name for _, param in pairs(operator, args) if param is not None}
+    return [param.name for param in operator.schema.params if param.required and param.name not in given]
+
+
+def check_arguments(t: Tracer, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> dict[str, Any]:
+    """The arguments of a call by name; ``*`` holds those of any number. Defaults are filled in for forms."""
+    args = node.args if isinstance(node, e.Call) else ()
+    lacking = missing(operator, args)
+    if lacking:
+        raise error(f"'{operator.name}' needs the argument '{lacking[0]}'", node.span, signature(operator))
+    result: dict[str, Any] = {}
+    t.given = {a.name: f"{t.label(a.value, a.name)}{suffix}" for a in args if a.name is not None}
+    for argument, param in pairs(operator, args):
+        if param is None:
+            result.setdefault("*", []).append(_expr(t, operator, argument, None, scope, suffix))
+        else:
+            result[param.name] = _value(t, operator, argument, param, scope, suffix)
+    if not operator.leaf:
+        for param in operator.schema.params:
+            if param.name not in result:
+                default = param.default
+                if param.module and isinstance(default, str):
+                    default = Arg(_default(default), Scope(), param.name + suffix)
+                result[param.name] = default
+    return result
+
+
+_DEFAULTS: dict[str, e.Node] = {}
+
+
+def _default(text: str) -> e.Node:
+    return _DEFAULTS.setdefault(text, expression(text, "<default>"))
+
+
+def _expr(t: Tracer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:
+    node = argument.value
+    if isinstance(node, (e.Name, e.Choice, e.Call, e.Index)) and t.evaluate.value(node, scope) is None:
+        return None
+    if operator.inline:
+        return Arg(node, scope, None if argument.name is None else t.given[argument.name], suffix)
+    return Arg(node, scope, param.name if param is not None else None)
+
+
+def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, scope: Scope, suffix: str) -> Any:
+    if "Lazy" in param.types:
+        return Arg(argument.value, scope)
+    value = t.evaluate.value(argument.value, scope)
+    if value is None and "None" in param.types:
+        return None
+    if isinstance(value, bool):
+        if "bool" in param.types:
+            return value
+    elif isinstance(value, int) and ("int" in param.types or "float" in param.types):
+        return value if "int" in param.types else float(value)
+    elif isinstance(value, float) and "float" in param.types:
+        return value
+    elif isinstance(value, str) and "str" in param.types:
+        return value
+    elif isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value):
+        return value
+    elif param.module and not isinstance(value, (int, float, str)):
+        return _expr(t, operator, argument, param, scope, suffix)
+    wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
+    hint = "round it: `int(x)`, or divide with `//`" if isinstance(value, float) and "int" in param.types else signature(operator)
+    shown = value if isinstance(value, (int, float, str)) else "a module"
+    raise error(f"'{param.name}' of '{operator.name}' must be {wanted}, `{show(argument.value)}` is {shown}", argument.value.span, hint)

@@ -1,0 +1,58 @@
+"""Names of architectures: files of the catalogue and their variants."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from .errors import MetablockError, suggest
+from .load import load_file, load_text
+from .resources import architectures
+from .spec import Spec
+
+
+@cache
+def catalogue() -> dict[str, Spec]:
+    """Every spec of the catalogue by the name of its file."""
+    return {name: load_file(path) for name, path in architectures().items()}
+
+
+def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
+    """A spec and the variant that the name means.
+
+    ``source`` is a spec, a path (with a slash or a suffix), or a catalogue name: a variant (``poolformer_s12``), an abbreviation of one at an underscore
+    (``swin_tiny``), or a file (``swin``: its first variant). Raises MetablockError for an unknown name.
+    """
+    if isinstance(source, Spec):
+        return source, None
+    if isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")):
+        return load_file(source), None
+    return _by_name(source)
+
+
+def parse_spec(text: str, name: str = "<spec>") -> Spec:
+    """A spec from the text of a file."""
+    return load_text(text, name)
+
+
+def _by_name(name: str) -> tuple[Spec, str | None]:
+    files = architectures()
+    if name in files and not any(variant == name for variant in load_file(files[name]).variants):
+        return load_file(files[name]), None
+    fits: list[tuple[Spec, str]] = []
+    for spec in catalogue().values():
+        if name in spec.variants:
+            return spec, name
+        for variant in spec.variants:
+            if variant.startswith(f"{name}_"):
+                fits.append((spec, variant))
+    if len(fits) == 1:
+        return fits[0]
+    known = [variant for spec in catalogue().values() for variant in spec.variants] + list(files)
+    if fits:
+        hint = f"several begin so: {', '.join(variant for _, variant in fits[:8])}"
+    elif Path(name).exists():
+        hint = f"to build the file, write ./{name}"
+    else:
+        hint = suggest(name, known, "`metablock list` shows the catalogue; a file is named by its path") or ""
+    raise MetablockError(f"unknown architecture '{name}'\n  {hint}")

@@ -1,0 +1,148 @@
+"""The one shape of every message: a place, what is wrong, one hint.
+
+A :class:`Text` is something a person wrote (a file, standard input, a ``--set`` edit). A :class:`Span` is a stretch of it.
+Any room that meets bad input raises :class:`SpecError` with one or more :class:`Problem`; only the outermost caller renders them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A source text and the name it is reported under (a path, ``<stdin>``, ``--set``)."""
+
+    name: str
+    content: str
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts = [0]
+        for offset, char in enumerate(self.content):
+            if char == "\n":
+                starts.append(offset + 1)
+        return starts
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column of an offset, both counted from 1."""
+        offset = max(0, min(offset, len(self.content)))
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The line with this number (from 1), without its line break."""
+        start = self._starts[number - 1]
+        end = self.content.find("\n", start)
+        return self.content[start : end if end >= 0 else len(self.content)].rstrip("\r")
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """The half-open range of offsets ``[start, end)`` of a text."""
+
+    text: Text
+    start: int
+    end: int
+
+    @property
+    def content(self) -> str:
+        return self.text.content[self.start : self.end]
+
+    def part(self, start: int, end: int) -> Span:
+        """A part of this span, by offsets relative to its start."""
+        return Span(self.text, self.start + start, self.start + end)
+
+    def to(self, other: Span) -> Span:
+        """From the start of this span to the end of the other."""
+        return Span(self.text, self.start, max(self.end, other.end))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, where, and one hint."""
+
+    message: str
+    span: Span | None = field(default=None, compare=False)
+    hint: str | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two reports of the same thing at the same place."""
+        if self.span is None:
+            return (self.message,)
+        return (self.span.text.name, self.span.start, self.span.end, self.message)
+
+    def render(self) -> str:
+        """``file:line:col: message``, the source line, a caret, the hint."""
+        if self.span is None:
+            lines = [self.message]
+        else:
+            text = self.span.text
+            line, column = text.place(self.span.start)
+            last, end = text.place(self.span.end)
+            source = text.line(line)
+            width = (end if last == line else len(source) + 1) - column
+            # Tabs are kept in the caret's margin, so that it stays under what it marks.
+            margin = "".join(char if char == "\t" else " " for char in source[: column - 1])
+            lines = [f"{text.name}:{line}:{column}: {self.message}"]
+            shown, margin, width = _shorten(source, margin, column, max(1, width))
+            lines += [f"    {shown}", f"    {margin}{'^' * width}"]
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """The same for machines (``--json``)."""
+        result: dict[str, object] = {"message": self.message, "hint": self.hint}
+        if self.span is not None:
+            line, column = self.span.text.place(self.span.start)
+            last, end = self.span.text.place(self.span.end)
+            result |= {"file": self.span.text.name, "line": line, "column": column, "end_line": last, "end_column": end}
+        return result
+
+
+def _shorten(source: str, margin: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
+    """Cuts a very long source line around the marked part."""
+    if len(source) <= limit:
+        return source, margin, width
+    start = max(0, column - 1 - limit // 3)
+    shown = source[start : start + limit]
+    cut = ("... " if start else "") + shown + (" ..." if start + limit < len(source) else "")
+    margin = " " * (4 if start else 0) + margin[start:]
+    return cut, margin, max(1, min(width, limit - (column - 1 - start)))
+
+
+class MetablockError(ValueError):
+    """Bad input of any kind: its text is meant for the person who gave it. The command line shows it and exits with 2."""
+
+
+class SpecError(MetablockError):
+    """One or more problems in a spec, an edit or their combination, in order of place."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        unique = {problem.key: problem for problem in problems}
+        self.problems: tuple[Problem, ...] = tuple(sorted(unique.values(), key=_order))
+        super().__init__("\n".join(problem.render() for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        return SpecError, (self.problems,)
+
+
+def _order(problem: Problem) -> tuple[str, int]:
+    return (problem.span.text.name, problem.span.start) if problem.span else ("", -1)
+
+
+def error(message: str, span: Span | None = None, hint: str | None = None) -> SpecError:
+    """A :class:`SpecError` with a single problem, to be raised."""
+    return SpecError([Problem(message, span, hint)])
+
+
+def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> str | None:
+    """``did you mean 'attention'?`` when one of the options is close to the word."""
+    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else otherwise

@@ -1,0 +1,65 @@
+"""Channels apart, averages, and one or many modules over a list of values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..arguments import Arg
+from ..errors import error
+from ..graph import Value
+
+if TYPE_CHECKING:
+    from ..trace import Tracer
+
+Expr = Arg
+
+
+def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, parts: int | None = None) -> Value:
+    """Channels divided (equally, or by ``sizes``), each part through its own expression, concatenated.
+
+    With ``parts=n`` and one expression: n copies of it, ``part`` being the number of the copy.
+    """
+    wire = t.single(x)
+    if parts is not None:
+        if len(modules) != 1 or modules[0] is None:
+            raise error("`parts=` goes with one expression", hint="write `split(a, parts=4)`, or `split(a, b, c)`")
+        given = list(modules) * parts
+    else:
+        given = list(modules)
+    if sizes is None:
+        if not given or wire.c % len(given):
+            raise error(f"{len(given)} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
+        sizes = [wire.c // len(given)] * len(given)
+    if len(sizes) != len(given):
+        raise error(f"{len(sizes)} sizes for {len(given)} parts", hint="one size a part")
+    outputs = []
+    before = t.evaluate.place.part
+    for number, (module, piece) in enumerate(zip(given, t.channels(wire, sizes), strict=True)):
+        t.evaluate.place.part = number
+        value = t.apply(module, piece, suffix=f".{number}" if parts is not None else "") if module is not None else None
+        outputs += [t.single(value)] if value is not None else []
+    t.evaluate.place.part = before
+    return t.concat(outputs) if outputs else None
+
+
+def mean(t: Tracer, x: Value, *modules: Expr) -> Value:
+    """The average of the outputs."""
+    outputs = [t.single(value) for module in modules if module is not None and (value := t.apply(module, x)) is not None]
+    if not outputs:
+        return None
+    total = outputs[0]
+    for output in outputs[1:]:
+        total = t.binary("+", total, output)
+    return t.do(f"{{0}} / {len(outputs)}", [total], total.feature)
+
+
+def each(t: Tracer, x: Value, *, a: Expr) -> Value:
+    """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
+    if not isinstance(x, (list, tuple)):
+        raise error("`each` works on a list, one value arrives", hint="apply the module itself")
+    return t.once(a, list(x)) if a is not None else x
+
+
+def steps(t: Tracer, x: Value, *, a: Expr) -> Value:
+    """The outputs after every copy of a repeat (or every item of a chain), as a list."""
+    return t.outputs(a, x)

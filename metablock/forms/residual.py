@@ -1,0 +1,78 @@
+"""Residuals, stochastic depth, frozen parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..arguments import Arg
+from ..errors import error
+from ..graph import Value, Wire
+
+if TYPE_CHECKING:
+    from ..trace import Tracer
+
+Expr = Lazy = Arg
+
+
+def res(t: Tracer, x: Value, *, a: Expr, skip: Expr = "id", scale: Expr | float | None = None, drop: Lazy | None = None) -> Value:
+    """``skip(x) + drop_path(scale * a(x))``.
+
+    A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name
+    ``drop`` counts (a column, or 0). Where ``a`` is ``none`` only the skip is left.
+    """
+    name = t.given.get("scale") or t.named("scale")
+    branch = t.apply(a, x) if a is not None else None
+    kept = t.apply(skip, x) if skip is not None else None
+    if branch is None:
+        return kept
+    if not isinstance(branch, Wire):
+        raise error("`res` adds one value to one value, this is a list", hint="use `each(res(...))`")
+    if isinstance(scale, float):
+        branch = t.leaf("scale", name, [branch], init=scale)
+    elif scale is not None:
+        branch = t.apply(scale, branch)
+    branch = drop_path(t, branch, rate=drop)
+    if kept is None:
+        return branch
+    if not isinstance(kept, Wire) or not isinstance(branch, Wire):
+        raise error("`res` adds one value to one value, this is a list", hint="use `each(res(...))`")
+    return t.binary("+", kept, branch)
+
+
+def drop_path(t: Tracer, x: Value, *, rate: Lazy | None = None) -> Value:
+    """Stochastic depth (arXiv 1603.09382): in training a sample's branch is left out with probability ``rate``.
+
+    The rate may differ from block to block without making their code differ. A rate that is written as ``0`` is no module.
+    """
+    value = t.rate(rate)
+    if value is None or x is None:
+        return x
+    if not 0 <= value < 1:
+        raise error(f"a drop rate of {value}", rate.span if rate else None, "rates are between 0 and 1")
+    return t.leaf("drop_path.DropPath", t.named("drop"), [x], rate=float(value))
+
+
+def frozen(t: Tracer, x: Value, *, a: Expr) -> Value:
+    """``a``, counted but not trained."""
+    before, t.frozen = t.frozen, True
+    try:
+        return t.apply(a, x)
+    finally:
+        t.frozen = before
+
+
+def transposed(t: Tracer, x: Value, *, a: Expr) -> Value:
+    """``a`` with tokens and channels exchanged: ``c`` is the number of tokens inside."""
+    wire = t.to(t.single(x), "tokens")
+    f = wire.feature
+    turned = t.do("{0}.transpose(1, 2)", [wire], f.with_(c=f.n, grid=(f.c,), prefix=0))
+    result = t.to(t.single(t.apply(a, turned)), "tokens")
+    if result.feature.grid != (f.c,):
+        raise error(f"`transposed` gets {result.feature} back, {f.c} channels went in", hint="what is inside must keep the number of channels")
+    n = result.feature.c
+    same = n == f.n
+    shape = f.with_(prefix=f.prefix if same else 0, grid=f.grid if same else (n,))
+    back = t.do("{0}.transpose(1, 2)", [result], shape)
+    return t.to(back, "grid") if same and not f.prefix else back
+
+

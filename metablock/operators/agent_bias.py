@@ -1,0 +1,80 @@
+"""The composite position bias of agent attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import error
+from .resize import interpolate
+
+
+class AgentBias(nn.Module):
+    """Bias between agents and positions, for one of the two sides of agent attention, ``N = prod(grid)``:
+
+    - ``side="keys"`` (agents read positions): ``() -> (heads, agents, prefix + N)``
+    - ``side="queries"`` (positions read agents): ``() -> (heads, prefix + N, agents)``
+
+    ``bias = bilinear(weight -> grid) + axes[0] + axes[1] + ...``: a small table enlarged to the grid, and a table for each
+    axis of the grid that is the same along the others; prefix tokens have numbers of their own, in front.
+
+    Args:
+        heads: number of heads.
+        agents: number of agents.
+        table: extent of the small table on each axis.
+        side: ``"keys"`` or ``"queries"``.
+        std: spread of all tables at the start (truncated normal).
+
+    Agent attention, Han et al. 2024 (arXiv 2312.08874). In its code and checkpoints, for the keys and the queries:
+
+    ==========  ===========================================  ===========================================
+    weight      ``an_bias (h, n, 7, 7)``                     ``na_bias (h, n, 7, 7)``
+    axes.0      ``ah_bias (1, h, n, H, 1)``                  ``ha_bias (1, h, H, 1, n)``
+    axes.1      ``aw_bias (1, h, n, 1, W)``                  ``wa_bias (1, h, 1, W, n)``
+    prefix      ``ac_bias (1, h, n, 1)``                     ``ca_bias (1, h, 1, n)``
+    ==========  ===========================================  ===========================================
+
+    Its one- and three-dimensional forms (linear, trilinear, an axis less or more) are ours.
+    """
+
+    takes = ()
+
+    def __init__(
+        self,
+        grid: tuple[int, ...],
+        prefix: int,
+        *,
+        heads: int,
+        agents: int,
+        table: int = 7,
+        side: str = "keys",
+        std: float = 0.02,
+    ):
+        super().__init__()
+        if side not in ("keys", "queries"):
+            raise error(f"unknown side '{side}'", hint='"keys" or "queries"')
+        self.grid, self.keys, self.std = tuple(grid), side == "keys", std
+        rank = len(self.grid)
+        self.weight = nn.Parameter(torch.empty(heads, agents, *(table,) * rank))
+        self.axes = nn.ParameterList()
+        for axis, extent in enumerate(self.grid):
+            size = [extent if other == axis else 1 for other in range(rank)]
+            self.axes.append(nn.Parameter(torch.empty(1, heads, *([agents, *size] if self.keys else [*size, agents]))))
+        size = [agents, prefix] if self.keys else [prefix, agents]
+        self.prefix = nn.Parameter(torch.empty(1, heads, *size)) if prefix else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for parameter in self.parameters():
+            nn.init.trunc_normal_(parameter, std=self.std)
+
+    def forward(self) -> Tensor:
+        bias = interpolate(self.weight, self.grid, "bilinear").flatten(2)
+        axes = self.axes[0]
+        for axis in range(1, len(self.grid)):
+            axes = axes + self.axes[axis]
+        if self.keys:
+            bias = bias + axes[0].flatten(2)
+            return bias if self.prefix is None else torch.cat([self.prefix[0], bias], dim=2)
+        bias = bias.transpose(1, 2) + axes[0].flatten(1, -2)
+        return bias if self.prefix is None else torch.cat([self.prefix[0], bias], dim=1)

@@ -1,0 +1,52 @@
+"""The core of attention, from projected queries, keys and values."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attend(nn.Module):
+    """``softmax(scale * q k' + bias + mask) v`` for each head.
+
+    ``forward(q, k, v, [bias], [mask])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents between the first and the last axis
+    are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is ``(windows, N, N)`` and the batch holds the windows of
+    an image one after the other. Returns ``(b, ..., h * e)`` with the extents of ``q``.
+
+    Args:
+        heads: number of heads h: consecutive groups of channels.
+        scale: factor on the logits.
+        drop: dropout on the attention weights.
+        biased: whether the first further argument is a bias.
+    """
+
+    takes = ("grid", "tokens")
+
+    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, biased: bool = False):
+        super().__init__()
+        self.heads, self.scale, self.drop, self.biased = heads, scale, drop, biased
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *tables: Tensor) -> Tensor:
+        extents = q.shape[1:-1]
+        q, k, v = (t.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        bias = tables[0].to(q.dtype) if self.biased else None
+        if len(tables) > self.biased:  # one mask a window of the image
+            mask = tables[-1].to(q.dtype).unsqueeze(1)
+            bias = mask if bias is None else mask + bias
+            bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
+        drop = self.drop if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
+        return x.transpose(1, 2).flatten(2).unflatten(1, extents)
+
+
+def window_regions(grid: tuple[int, ...], size: list[int], shift: list[int]) -> Tensor:
+    """Labels of a rolled map: tokens with different labels were not neighbours before the roll."""
+    labels = torch.zeros(grid)
+    for axis, (extent, s, d) in enumerate(zip(grid, size, shift, strict=True)):
+        position = torch.arange(extent)
+        region = (position >= extent - s).int() + (position >= extent - d).int() * (d > 0)
+        view = [1] * len(grid)
+        view[axis] = extent
+        labels = labels * 3 + region.view(view)
+    return labels

@@ -1,0 +1,42 @@
+"""Stochastic depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..shape import Feature
+from .dropout import checked, keep
+
+
+class DropPath(nn.Module):
+    """``x * keep / (1 - rate)``, each item of the batch kept whole with probability ``1 - rate``; in evaluation ``x``.
+
+    In any layout.
+
+    Args:
+        rate: share of the items that become 0, in ``[0, 1)``.
+
+    Huang et al. 2016 (arXiv 1603.09382), in the form of timm's ``DropPath`` with ``scale_by_keep``. The rate is a buffer
+    outside the state dict, so that the blocks of a stage share one graph.
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+    rate: Tensor
+
+    def __init__(self, *, rate: float):
+        super().__init__()
+        self.initial = checked(rate)
+        self.register_buffer("rate", torch.empty(()), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        self.rate.fill_(self.initial)
+
+    @staticmethod
+    def shape(x: Feature, *, rate: float) -> Feature:
+        checked(rate)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return keep(x, (x.shape[0],) + (1,) * (x.dim() - 1), self.rate) if self.training else x

@@ -1,0 +1,52 @@
+"""Integer rules that sliding operators (convolution, pooling, unfolding) share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..errors import error
+
+Extent = int | Sequence[int]
+
+
+def expand(value: Extent, rank: int) -> tuple[int, ...]:
+    """One number for all axes, or one an axis."""
+    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(values) != rank:
+        raise error(f"{len(values)} numbers for {rank} spatial dimensions")
+    return values
+
+
+def sides(padding: Extent | None, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
+    """Padding a side; by default ``ceil((k - s) / 2)``, ``k`` the dilated extent."""
+    if padding is not None:
+        return expand(padding, len(kernel))
+    return tuple(max(0, math.ceil((d * (k - 1) + 1 - s) / 2)) for k, s, d in zip(kernel, stride, dilation, strict=True))
+
+
+def slide(
+    grid: tuple[int, ...],
+    kernel: Extent,
+    stride: Extent,
+    padding: Extent | str | None = None,
+    dilation: Extent = 1,
+) -> tuple[int, ...]:
+    """The grid that a window sliding over ``grid`` leaves. Raises where the window does not fit."""
+    rank = len(grid)
+    kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
+    if min((*kernels, *strides, *dilations), default=1) < 1:
+        raise error("kernel, stride and dilation are at least 1")
+    if isinstance(padding, str):
+        if padding != "same":
+            raise error(f"unknown padding '{padding}'", hint='a number of zeros a side, or "same"')
+        return tuple(math.ceil(size / s) for size, s in zip(grid, strides, strict=True))
+    pads = sides(padding, kernels, strides, dilations)
+    if min(pads, default=0) < 0:
+        raise error("padding is at least 0")
+    result = tuple(
+        (g + 2 * p - d * (k - 1) - 1) // s + 1 for g, k, s, p, d in zip(grid, kernels, strides, pads, dilations, strict=True)
+    )
+    if min(result, default=1) < 1:
+        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}")
+    return result

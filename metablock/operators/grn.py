@@ -1,0 +1,37 @@
+"""Global response normalisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GRN(nn.Module):
+    """Global response normalisation: ``(b, *grid, c) -> (b, *grid, c)``.
+
+    ``y = weight * (x * g / (mean(g) + eps)) + bias + x``, where ``g`` is the norm of a channel over all positions (Euclidean)
+    and ``mean(g)`` its mean over the channels.
+
+    Args:
+        eps: added to the mean.
+
+    ConvNeXt V2, Woo et al. 2023 (arXiv 2301.00808), algorithm 1. Weight and bias start as 0: the identity.
+    """
+
+    takes = ("grid",)
+
+    def __init__(self, c: int, *, eps: float = 1e-6):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(c))
+        self.bias = nn.Parameter(torch.empty(c))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim() - 1)), keepdim=True)
+        norm = norm / (norm.mean(dim=-1, keepdim=True) + self.eps)
+        return self.weight * (x * norm) + self.bias + x

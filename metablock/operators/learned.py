@@ -1,0 +1,39 @@
+"""Learned tokens that start a stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import error
+from ..shape import Feature
+
+
+class Learned(nn.Module):
+    """A source of learned tokens: ``(b, ...) -> (b, n, c)``. Of what arrives, only the batch and the width matter.
+
+    Args:
+        n: number of tokens.
+
+    A class token, the queries of DETR (arXiv 2005.12872), the tokens of Mobile-Former (arXiv 2108.05895). They start as a
+    truncated normal of std 0.02.
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __init__(self, c: int, *, n: int = 1):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, n, c))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    @staticmethod
+    def shape(x: Feature, *, n: int) -> Feature:
+        if n < 1:
+            raise error(f"{n} learned tokens", hint="at least 1")
+        return Feature("tokens", x.c, (n,), windows=x.windows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.expand(x.shape[0], -1, -1)

@@ -1,0 +1,52 @@
+"""A learned bias for each distance between two positions of a window."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RelativeBias(nn.Module):
+    """Relative position bias: ``() -> (heads, N, N)``, ``N = prod(grid)``, query by key.
+
+    ``bias[h, i, j] = weight[index(i - j), h]``, where the index counts the distances ``d_a = i_a - j_a + g_a - 1`` of the
+    axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``.
+
+    Args:
+        heads: number of heads.
+        std: spread of the table at the start (truncated normal).
+
+    Swin, Liu et al. 2021 (arXiv 2103.14030); the table is ``(prod(2 g - 1), heads)`` as in its checkpoints, for one to three
+    dimensions.
+    """
+
+    takes = ()
+    index: Tensor
+
+    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02):
+        super().__init__()
+        self.grid, self.std = tuple(grid), std
+        self.weight = nn.Parameter(torch.empty(prod(2 * g - 1 for g in grid), heads))
+        self.register_buffer("index", torch.empty(prod(grid), prod(grid), dtype=torch.long), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.trunc_normal_(self.weight, std=self.std)
+        self.index.copy_(distances(self.grid, self.index.device))
+
+    def forward(self) -> Tensor:
+        return F.embedding(self.index, self.weight).permute(2, 0, 1)
+
+
+def distances(grid: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    """Swin's index: the number of the distance from key ``j`` to query ``i``, ``(N, N)``."""
+    index = torch.zeros(1, 1, dtype=torch.long, device=device)
+    for g in grid:
+        place = torch.arange(g, device=device)
+        distance = place[:, None] - place + g - 1
+        # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
+        index = (index[:, None, :, None] * (2 * g - 1) + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
+    return index

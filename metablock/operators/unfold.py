@@ -1,0 +1,92 @@
+"""Neighbourhoods written into the channels."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import error
+from ..shape import Feature, Layout
+from .extents import Extent, expand, sides, slide
+
+AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
+
+
+class Unfold(nn.Module):
+    """What a sliding window sees, as channels: ``(b, c, *grid) -> (b, c * prod(kernel), *grid')``, or with the channels last.
+
+    Args:
+        kernel: extent of the window, one number or one an axis.
+        stride: step, one number or one an axis.
+        order: the order of the new channels, the slowest first: ``c`` the old channel, ``y`` the row and ``x`` the column
+            inside the window (1-D: ``x`` alone; 3-D: ``z`` first). By default ``"c y x"``, torch's ``F.unfold``. ``"x y c"``
+            is Swin's patch merging, where the row varies faster than the column and each place keeps its ``c`` channels
+            together.
+        padding: zeros a side, by default ``ceil((kernel - stride) / 2)``.
+
+    Windows that touch without overlap (``stride = kernel``, no padding) are a reshape and a transposition.
+    """
+
+    takes = ("grid", "map")
+
+    def __init__(
+        self,
+        rank: int,
+        layout: Layout,
+        *,
+        kernel: int | list[int],
+        stride: int | list[int] = 1,
+        order: str | None = None,
+        padding: int | list[int] | None = None,
+    ):
+        super().__init__()
+        self.kernel, self.stride = expand(kernel, rank), expand(stride, rank)
+        self.padding = sides(padding, self.kernel, self.stride, (1,) * rank)
+        self.order = ordered(order, rank)
+        self.first = 2 if layout == "map" else 1  # the first axis of the grid
+
+    @staticmethod
+    def shape(x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None) -> Feature:
+        ordered(order, x.rank)
+        return x.with_(c=x.c * prod(expand(kernel, x.rank)), grid=slide(x.grid, kernel, stride, padding))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rank, first = len(self.kernel), self.first
+        if any(self.padding):
+            pads = [p for side in reversed(self.padding) for p in (side, side)]
+            x = F.pad(x, pads if first == 2 else [0, 0, *pads])
+        # Each axis of the grid becomes two: which window (its place), and where inside the window.
+        if self.kernel == self.stride:
+            for axis in reversed(range(rank)):
+                k, count = self.kernel[axis], x.shape[first + axis] // self.kernel[axis]
+                x = x.narrow(first + axis, 0, count * k).unflatten(first + axis, (count, k))
+            places = [first + 2 * axis for axis in range(rank)]
+            inside = [place + 1 for place in places]
+            channel = 1 if first == 2 else x.dim() - 1
+        else:
+            places = [first + axis for axis in range(rank)]
+            inside = [x.dim() + axis for axis in range(rank)]  # `Tensor.unfold` puts it at the end
+            channel = 1 if first == 2 else 1 + rank
+            for place, k, s in zip(places, self.kernel, self.stride, strict=True):
+                x = x.unfold(place, k, s)
+        at = dict(zip(AXES[rank], inside, strict=True)) | {"c": channel}
+        window = [at[name] for name in self.order]
+        if first == 2:
+            return x.permute(0, *window, *places).flatten(1, 1 + rank)
+        return x.permute(0, *places, *window).flatten(1 + rank)
+
+
+def ordered(order: str | None, rank: int) -> tuple[str, ...]:
+    """The names of the axes from the slowest to the fastest."""
+    if rank not in AXES:
+        raise error(f"unfold works in 1, 2 or 3 dimensions, not in {rank}")
+    default = ("c", *AXES[rank])
+    names = default if order is None else tuple(order.split())
+    if sorted(names) != sorted(default):
+        raise error(
+            f"an order of '{order}' in {rank} dimension{'s' * (rank > 1)}",
+            hint=f'write {", ".join(default)} in any order, the slowest first: "{" ".join(default)}"',
+        )
+    return names

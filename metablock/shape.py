@@ -1,0 +1,68 @@
+"""What is known of a value before a tensor exists: its layout and its integer extents. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+Layout = Literal["map", "grid", "tokens", "vector", "table"]
+LAYOUTS: tuple[Layout, ...] = ("map", "grid", "tokens", "vector")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """The shape of a value in a network, without its batch.
+
+    ======  =====================  ==================================================================
+    layout  tensor                 remarks
+    ======  =====================  ==================================================================
+    map     ``(b, c, *grid)``      one, two or three spatial dimensions
+    grid    ``(b, *grid, c)``      tokens without prefix, kept on their grid: channels last, no size needed to convert
+    tokens  ``(b, prefix + N, c)`` ``N = prod(grid)``; the first ``prefix`` tokens (class token ...) have no place in the grid
+    vector  ``(b, c)``             one value a channel
+    table   ``(c, *grid)``         no batch: what is added to ``c`` heads' logits between two sets of tokens
+    ======  =====================  ==================================================================
+
+    ``windows`` is how many items of the batch one image has become (inside ``window``), 1 elsewhere.
+    """
+
+    layout: Layout
+    c: int
+    grid: tuple[int, ...] = ()
+    prefix: int = 0
+    windows: int = 1
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.grid)
+
+    @property
+    def n(self) -> int:
+        """Number of tokens, prefix included."""
+        return self.prefix + prod(self.grid) if self.layout != "vector" else 1
+
+    def with_(self, **changes: object) -> Feature:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def size(self, batch: int = 1) -> tuple[int, ...]:
+        """The tensor's full shape for this many images."""
+        b = batch * self.windows
+        if self.layout == "map":
+            return (b, self.c, *self.grid)
+        if self.layout == "grid":
+            return (b, *self.grid, self.c)
+        if self.layout == "tokens":
+            return (b, self.n, self.c)
+        return (b, self.c) if self.layout == "vector" else (self.c, *self.grid)
+
+    def __str__(self) -> str:
+        extents = "x".join(map(str, self.grid))
+        if self.layout == "vector":
+            return f"vector of {self.c}"
+        if self.layout == "map":
+            return f"map {self.c} x {extents}"
+        prefix = f"{self.prefix} + " if self.prefix else ""
+        return f"tokens {prefix}{extents} x {self.c}"

@@ -1,0 +1,23 @@
+"""The standard library of bindings (``grammars/standard.yaml``) and the words that the language itself knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from .load import load_bindings
+from .resources import resource
+from .spec import Binding
+
+# Values that the compiler knows at each place. None of them can be bound again.
+BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
+# Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
+NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len", "range")
+# What `input:` can be.
+INPUTS = ("image", "signal", "volume", "ids", "uniform")
+
+
+@cache
+def standard() -> Mapping[str, Binding]:
+    """The standard bindings by name."""
+    return load_bindings(resource("standard.yaml"), "standard.yaml")

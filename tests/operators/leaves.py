@@ -1,0 +1,114 @@
+"""Building operators without the compiler: the context from a feature, the rest by name; and one example of each."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import metablock.operators
+from metablock.shape import Feature
+
+FOLDER = Path(next(iter(metablock.operators.__path__)))
+
+
+def find(name: str) -> Any:
+    """A class by ``file.Class``."""
+    file, _, attribute = name.partition(".")
+    return getattr(importlib.import_module(f"metablock.operators.{file}"), attribute)
+
+
+def build(name: str, *features: Feature, **arguments: Any) -> nn.Module:
+    """The module that the compiler would make for these inputs."""
+    signature = inspect.signature(find(name).__init__).parameters.values()
+    context = [getattr(features[0], p.name) for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    return find(name)(*context, **arguments)
+
+
+def shape(name: str, *features: Feature, **arguments: Any) -> Feature:
+    """What leaves by the operator's own rule."""
+    cls = find(name)
+    if not hasattr(cls, "shape"):
+        return features[0]
+    signature = inspect.signature(cls.__init__).parameters.values()
+    known = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY} | arguments
+    wanted = [p.name for p in inspect.signature(cls.shape).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return cls.shape(*features, **{word: known[word] for word in wanted})
+
+
+def inputs(*features: Feature, batch: int = 2, device: str = "cpu") -> list[Tensor]:
+    return [torch.randn(f.size(batch), device=device) for f in features]
+
+
+def feature(layout: str, c: int, *grid: int, prefix: int = 0) -> Feature:
+    return Feature(layout, c, grid, prefix)  # type: ignore[arg-type]
+
+
+class Case(NamedTuple):
+    name: str
+    features: tuple[Feature, ...]
+    arguments: dict[str, Any]
+
+
+def _cases() -> list[Case]:
+    grids = [(11,), (6, 9), (4, 5, 6)]
+    maps = [feature("map", 6, *grid) for grid in grids]
+    lasts = [feature("grid", 6, *grid) for grid in grids]
+    tokens = [feature("tokens", 6, 3, 4), feature("tokens", 6, 3, 4, prefix=2)]
+    vector = feature("vector", 6)
+    every = [*maps, *lasts, *tokens, vector]
+    found: list[Case] = []
+
+    def add(name: str, features: list[Feature], **arguments: Any) -> None:
+        found.extend(Case(name, (f,), arguments) for f in features)
+
+    add("conv.Conv", maps, out=4, kernel=3, stride=2, groups=2)
+    add("conv.Conv", maps, out=4, kernel=4, stride=3, padding="same")
+    add("std_conv.StdConv", maps, out=4, kernel=3, stride=2)
+    add("std_conv.StdConv", maps, out=4, kernel=3, padding=None, dilation=2, groups=2, bias=True)
+    add("conv_transpose.ConvTranspose", maps, out=4, kernel=3, stride=2)
+    add("conv_transpose.ConvTranspose", maps, out=4, kernel=2, stride=3, padding=1, groups=2)
+    add("linear.Linear", [*lasts, *tokens, vector], out=4)
+    add("layer_norm.LayerNorm", [*lasts, *tokens, vector])
+    add("layer_norm.LayerNorm", tokens, affine=False)
+    add("group_norm.GroupNorm", maps, groups=2)
+    add("batch_norm.BatchNorm", [*maps, vector], gamma=0.5)
+    add("grn.GRN", lasts)
+    for activation in ["Relu", "Relu6", "Gelu", "QuickGelu", "Silu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Softplus"]:
+        add(f"activations.{activation}", [maps[1], vector])
+    add("activations.Elu", every)
+    add("activations.StarRelu", every)
+    add("softmax.Softmax", every, temperature=2.0, start=30.0)
+    add("avg_pool.AvgPool", maps, kernel=3, stride=2)
+    add("avg_pool.AvgPool", maps, kernel=2, stride=2, count_padding=False, ceil=True)
+    add("max_pool.MaxPool", maps, kernel=3, stride=2)
+    add("max_pool.MaxPool", maps, kernel=3, stride=2, padding="same")
+    add("adaptive_avg_pool.AdaptiveAvgPool", maps, size=4)
+    add("adaptive_max_pool.AdaptiveMaxPool", maps, size=3)
+    add("global_pool.GlobalPool", [*maps, *lasts, tokens[0]])
+    add("global_pool.GlobalPool", [maps[1], lasts[1], tokens[0]], kind="max")
+    add("scale.Scale", every, init=0.5)
+    add("times.Times", every, factor=0.5)
+    add("dropout.Dropout", [maps[1], tokens[1]], rate=0.25)
+    add("drop_path.DropPath", every, rate=0.25)
+    add("unfold.Unfold", [*maps, *lasts], kernel=3, stride=2)
+    add("unfold.Unfold", [*maps, *lasts], kernel=2, stride=2)
+    add("resize.Resize", maps, size=7)
+    add("resize.Resize", [maps[1]], size=[4, 5], mode="bicubic", antialias=True)
+    add("upsample.Upsample", maps, factor=2)
+    add("position.Position", [*lasts, *tokens])
+    add("learned.Learned", every, n=3)
+    add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
+    found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
+    return found
+
+
+CASES = _cases()
+
+
+def label(case: Case) -> str:
+    return f"{case.name.partition('.')[2]}-{case.features[0]}".replace(" ", "")

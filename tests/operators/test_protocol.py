@@ -1,0 +1,90 @@
+"""Every operator keeps to the protocol of ``metablock/operators/__init__.py``, read mostly without importing."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+from leaves import CASES, FOLDER, find
+
+CONTEXT = {"c", "grid", "rank", "prefix", "n", "layout"}
+TYPES = {"int", "float", "bool", "str", "None", "list[int]", "list[float]", "list[str]"}
+
+
+def operators() -> Iterator[tuple[str, ast.ClassDef]]:
+    """Every public class with a ``forward``."""
+    for path in sorted(FOLDER.glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and module(node):
+                yield f"{path.stem}.{node.name}", node
+
+
+def module(node: ast.ClassDef) -> bool:
+    return any(isinstance(s, ast.FunctionDef) and s.name == "forward" for s in node.body) or "takes" in assigned(node)
+
+
+def assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
+    """What the class body binds to a name."""
+    return {
+        target.id: s.value for s in node.body if isinstance(s, ast.Assign) for target in s.targets if isinstance(target, ast.Name)
+    }
+
+
+FOUND = dict(operators())
+
+
+def signature(node: ast.ClassDef) -> ast.arguments | None:
+    return next((s.args for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
+
+
+def types(annotation: ast.expr) -> list[str]:
+    if isinstance(annotation, ast.BinOp):
+        return types(annotation.left) + types(annotation.right)
+    return [ast.unparse(annotation)]
+
+
+def test_the_examples_name_operators() -> None:
+    assert {case.name for case in CASES} <= set(FOUND)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_class(name: str) -> None:
+    node = FOUND[name]
+    assert ast.get_docstring(node), "a docstring has the formula, the shapes and the arguments"
+    assert "takes" in assigned(node), "it says which layouts it takes"
+    takes = ast.literal_eval(assigned(node)["takes"])
+    assert isinstance(takes, tuple)
+    assert set(takes) <= {"map", "grid", "tokens", "vector"}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_signature(name: str) -> None:
+    arguments = signature(FOUND[name])
+    if arguments is None:
+        return
+    assert arguments.kwarg is None
+    assert arguments.vararg is None
+    assert {a.arg for a in arguments.args[1:]} <= CONTEXT
+    assert not arguments.defaults, "what comes from the context has no default"
+    doc = ast.get_docstring(FOUND[name]) or ""
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        assert argument.annotation is not None
+        assert set(types(argument.annotation)) <= TYPES
+        assert default is None or ast.literal_eval(default) is not ...
+        assert f"{argument.arg}: " in doc, f"'{argument.arg}' is not in the docstring"
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_shape(name: str) -> None:
+    cls = find(name)
+    if not hasattr(cls, "shape"):
+        return
+    assert isinstance(inspect.getattr_static(cls, "shape"), staticmethod)
+    known = set(inspect.signature(cls.__init__).parameters)
+    for parameter in inspect.signature(cls.shape).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert parameter.name in known
+            assert parameter.default is parameter.empty, "the compiler gives every argument"

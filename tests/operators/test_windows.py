@@ -1,0 +1,172 @@
+"""Pooling, unfolding and interpolation against torch's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from leaves import build, feature, inputs
+
+pytestmark = pytest.mark.usefixtures("float64")
+GRIDS = [(11,), (6, 9), (4, 5, 6)]
+grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
+avg_pool: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+max_pool: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@grids
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"kernel": 3}, (3, 1, 1, False, True)),
+        ({"kernel": 3, "count_padding": False}, (3, 1, 1, False, False)),
+        ({"kernel": 2, "stride": 2, "count_padding": False, "ceil": True}, (2, 2, 0, True, False)),
+        ({"kernel": 3, "stride": 2, "ceil": True}, (3, 2, 1, True, True)),
+        ({"kernel": 4, "stride": 1, "padding": 0}, (4, 1, 0, False, True)),
+    ],
+)
+def test_avg_pool(grid: tuple[int, ...], ours: dict[str, Any], theirs: tuple[Any, ...]) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    torch.testing.assert_close(build("avg_pool.AvgPool", x, **ours)(tensor), avg_pool[len(grid)](tensor, *theirs))
+
+
+def test_avg_pool_of_a_single_position() -> None:
+    """ResNet-D's shortcut, where nothing is left to halve."""
+    x = feature("map", 3, 1, 1)
+    (tensor,) = inputs(x)
+    module = build("avg_pool.AvgPool", x, kernel=2, stride=2, count_padding=False, ceil=True)
+    torch.testing.assert_close(module(tensor), tensor)
+
+
+@grids
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [({"kernel": 3, "stride": 2}, (3, 2, 1)), ({"kernel": 2, "stride": 2}, (2, 2)), ({"kernel": 3, "padding": 0}, (3, 1))],
+)
+def test_max_pool(grid: tuple[int, ...], ours: dict[str, Any], theirs: tuple[Any, ...]) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    torch.testing.assert_close(build("max_pool.MaxPool", x, **ours)(tensor), max_pool[len(grid)](tensor, *theirs))
+
+
+def test_max_pool_same_pads_what_never_wins() -> None:
+    x = feature("map", 3, 8, 7)
+    module = build("max_pool.MaxPool", x, kernel=3, stride=2, padding="same")
+    tensor = -1 - inputs(x)[0].abs()  # below the 0 that an ordinary padding would let win
+    expected = F.max_pool2d(F.pad(tensor, (1, 1, 0, 1), value=float("-inf")), 3, 2)
+    torch.testing.assert_close(module(tensor), expected)
+
+
+@grids
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_adaptive_pools(grid: tuple[int, ...], size: int) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    mean, best = (
+        build(name, x, size=size)(tensor) for name in ("adaptive_avg_pool.AdaptiveAvgPool", "adaptive_max_pool.AdaptiveMaxPool")
+    )
+    for place in itertools.product(range(size), repeat=len(grid)):
+        bins = [slice(i * g // size, -(-(i + 1) * g // size)) for i, g in zip(place, grid, strict=True)]
+        values = tensor[:, :, *bins].flatten(2)
+        torch.testing.assert_close(mean[:, :, *place], values.mean(2))
+        torch.testing.assert_close(best[:, :, *place], values.amax(2))
+
+
+@grids
+@pytest.mark.parametrize("layout", ["map", "grid", "tokens"])
+def test_global_pool(grid: tuple[int, ...], layout: str) -> None:
+    x = feature(layout, 3, *grid)
+    (tensor,) = inputs(x)
+    flat = tensor.flatten(2) if layout == "map" else tensor.view(2, -1, 3).transpose(1, 2)
+    torch.testing.assert_close(build("global_pool.GlobalPool", x)(tensor), flat.mean(2))
+    torch.testing.assert_close(build("global_pool.GlobalPool", x, kind="max")(tensor), flat.amax(2))
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"kernel": 7, "stride": 4}, {"kernel_size": 7, "stride": 4, "padding": 2}),
+        ({"kernel": [2, 3], "stride": [2, 1]}, {"kernel_size": (2, 3), "stride": (2, 1), "padding": (0, 1)}),
+        ({"kernel": 2, "stride": 2}, {"kernel_size": 2, "stride": 2}),
+        ({"kernel": 2, "stride": 2, "padding": 1}, {"kernel_size": 2, "stride": 2, "padding": 1}),
+        ({"kernel": 3, "stride": 3, "order": "c y x"}, {"kernel_size": 3, "stride": 3}),
+    ],
+)
+def test_unfold_is_torchs(layout: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    x = feature(layout, 3, 8, 11)
+    (tensor,) = inputs(x)
+    result = build("unfold.Unfold", x, **ours)(tensor)
+    expected = F.unfold(tensor if layout == "map" else tensor.movedim(-1, 1), **theirs)
+    torch.testing.assert_close(result.flatten(2) if layout == "map" else result.flatten(1, 2).mT, expected)
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("grid", [(7,), (5, 7), (4, 5, 7)], ids=str)
+def test_unfold_in_any_order(layout: str, stride: int, grid: tuple[int, ...]) -> None:
+    rank = len(grid)
+    axes = ["z", "y", "x"][-rank:]
+    kernel = [2, 3, 3][:rank]
+    x = feature(layout, 2, *grid)
+    (tensor,) = inputs(x)
+    first = tensor if layout == "map" else tensor.movedim(-1, 1)
+    for order in itertools.permutations(["c", *axes]):
+        module = build("unfold.Unfold", x, kernel=kernel, stride=stride, order=" ".join(order), padding=0)
+        result = module(tensor) if layout == "map" else module(tensor).movedim(-1, 1)
+        sizes = dict(zip(axes, kernel, strict=True)) | {"c": 2}
+        for number, digits in enumerate(itertools.product(*(range(sizes[axis]) for axis in order))):
+            at = dict(zip(order, digits, strict=True))
+            ends = [at[a] + g - k + 1 for a, k, g in zip(axes, kernel, grid, strict=True)]
+            window = [slice(at[a], end, stride) for a, end in zip(axes, ends, strict=True)]
+            assert torch.equal(result[:, number], first[:, at["c"], *window])
+
+
+def test_unfold_is_swins_patch_merging() -> None:
+    x = feature("grid", 3, 4, 6)
+    (tensor,) = inputs(x)
+    expected = torch.cat([tensor[:, i::2, j::2] for i, j in [(0, 0), (1, 0), (0, 1), (1, 1)]], -1)
+    assert torch.equal(build("unfold.Unfold", x, kernel=2, stride=2, order="x y c")(tensor), expected)
+
+
+@grids
+def test_resize(grid: tuple[int, ...]) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    size = [5, 7, 3][: len(grid)]
+    for ours, theirs in [
+        ({}, {"mode": LINEAR[len(grid)], "align_corners": False}),
+        ({"align_corners": True}, {"mode": LINEAR[len(grid)], "align_corners": True}),
+        ({"mode": "nearest"}, {"mode": "nearest"}),
+    ]:
+        expected = F.interpolate(tensor, tuple(size), **theirs)
+        torch.testing.assert_close(build("resize.Resize", x, size=size, **ours)(tensor), expected)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_resize_an_image(mode: str, antialias: bool) -> None:
+    x = feature("map", 3, 9, 6)
+    (tensor,) = inputs(x)
+    expected = F.interpolate(tensor, (4, 4), mode=mode, align_corners=False, antialias=antialias)
+    torch.testing.assert_close(build("resize.Resize", x, size=4, mode=mode, antialias=antialias)(tensor), expected)
+
+
+@grids
+def test_upsample(grid: tuple[int, ...]) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    nearest = tensor
+    for axis in range(len(grid)):
+        nearest = nearest.repeat_interleave(2, 2 + axis)
+    assert torch.equal(build("upsample.Upsample", x, factor=2)(tensor), nearest)
+    expected = F.interpolate(tensor, scale_factor=3, mode=LINEAR[len(grid)])
+    torch.testing.assert_close(build("upsample.Upsample", x, factor=3, mode="bilinear")(tensor), expected)

@@ -1,0 +1,156 @@
+"""The rules of the house: who may import whom, what stays free of torch, how long a file may be, what no file may name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "metablock"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
+
+# A room is a module or package directly under metablock/. It imports only from itself and from the floors below its own.
+HOUSE = (
+    "errors resources shape",
+    "expr graph operators registry source",
+    "combine parser printer spec",
+    "load",
+    "standard",
+    "edits labels scope",
+    "arguments evaluate",
+    "trace",
+    "forms format names network",
+    "codegen module",
+    "builder",
+    "compiler costs init weights",
+    "ablation",
+    "api",
+    "cli",
+)
+FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.split()}
+
+# The front doors belong to the room they open.
+DOORS = {"__init__": "api", "__main__": "cli"}
+
+# Operators work without the rest of metablock: these rooms, torch and the standard library are all they may use.
+OPERATORS_USE = {"errors", "shape", "torch"}
+
+# Parsing and formatting are instant, shapes are inferred from integers: these rooms import without torch.
+LANGUAGE = [room for floor in HOUSE[:9] for room in floor.split() if room != "operators"]
+
+LINES = 400
+
+# Machine paths and package indices, spelt so that this file does not contain them.
+FORBIDDEN = re.compile(
+    r"(?<![\w.\-])/(?:work|root|tmp)/|/home/\w"
+    r"|pypi\.org|pypi\.python\.org|pythonhosted\.org|download\.pytorch\.org|(?:extra-)?index[-]url|find[-]links",
+    re.IGNORECASE,
+)
+
+
+def exists(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return DOORS.get(first, first)
+
+
+def imports(path: Path, source: str | None = None) -> list[tuple[int, str]]:
+    """Line and absolute dotted name of everything a file imports; of `from a import b`, `a.b`."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if source is None else source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = ".".join([*base, *filter(None, [node.module])])
+            found += [(node.lineno, f"{start}.{alias.name}") for alias in node.names]
+    return found
+
+
+def target(name: str) -> str:
+    """The room a dotted name leads to, or the top package of a name from elsewhere."""
+    first, *rest = name.split(".")
+    if first != "metablock":
+        return first
+    inner = rest[0] if rest else "__init__"
+    # `from metablock import build` enters by the front door.
+    return DOORS.get(inner, inner) if exists(inner) else DOORS["__init__"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_down(path: Path):
+    here = room(path)
+    assert here in FLOORS, f"{name_of(path)}: the room '{here}' has no floor; give it a place in HOUSE in {Path(__file__).name}"
+    for line, name in imports(path):
+        there = target(name)
+        if name.split(".")[0] != "metablock" or there == here:
+            continue
+        assert there in FLOORS, f"{name_of(path)}:{line}: the room '{there}' has no floor; give it a place in HOUSE"
+        assert FLOORS[there] < FLOORS[here], (
+            f"{name_of(path)}:{line}: '{here}' (floor {FLOORS[here]}) imports '{there}' (floor {FLOORS[there]}), not from below"
+        )
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "operators"], ids=name_of)
+def test_operators_stand_alone(path: Path):
+    for line, name in imports(path):
+        there = target(name)
+        allowed = there in OPERATORS_USE | {"operators"} or there in sys.stdlib_module_names
+        assert allowed, f"{name_of(path)}:{line}: an operator imports '{there}'; it may use {', '.join(sorted(OPERATORS_USE))}"
+
+
+def test_a_wrong_import_is_seen():
+    source = "import metablock.cli, torch.nn\nfrom . import errors\nfrom .parser import parse\nfrom metablock import build"
+    names = [name for _, name in imports(PACKAGE / "shape.py", source)]
+    assert names == ["metablock.cli", "torch.nn", "metablock.errors", "metablock.parser.parse", "metablock.build"]
+    inside = imports(PACKAGE / "operators" / "conv.py", "from ..shape import Feature\nfrom . import pool")
+    assert inside == [(1, "metablock.shape.Feature"), (2, "metablock.operators.pool")]
+    assert target("metablock.errors") == "errors"
+    assert target("metablock.build") == target("metablock") == "api"
+    assert target("torch.nn") == "torch"
+
+
+@pytest.mark.parametrize("name", [name for name in LANGUAGE if exists(name)])
+def test_the_language_imports_no_torch(name: str):
+    code = f"import sys, metablock.{name}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr or f"metablock.{name} imports torch"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_can_be_read_in_one_sitting(path: Path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LINES, f"{name_of(path)} has {lines} lines; the ceiling is {LINES}"
+
+
+def test_the_project_speaks_of_itself_alone():
+    assert FORBIDDEN.search("cd " + "/".join(["", "tmp", "x"]))
+    assert not FORBIDDEN.search("https://example.org/work/x, docs/tmp/x")
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert listed.returncode == 0, listed.stderr
+    wrong = []
+    for name in filter(None, listed.stdout.split("\0")):
+        try:
+            text = (ROOT / name).read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):  # deleted but not yet committed; not a text
+            continue
+        wrong += [f"{name}:{i}: {line.strip()}" for i, line in enumerate(text.splitlines(), 1) if FORBIDDEN.search(line)]
+    assert not wrong, "machine paths or package indices:\n" + "\n".join(wrong)
