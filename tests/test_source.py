@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metablock import source
 from metablock.errors import SpecError, Text
-from metablock.source import Limits, Mapping, Node, Scalar, Sequence, read, read_file
+from metablock.source import Limits, Mapping, Node, Scalar, Sequence, read, read_file, reader, syntax
 
 SMALL = """\
 name: metaformer  # the first
@@ -378,13 +377,13 @@ def test_message(content: str, expected: list[str], hint: str) -> None:
 
 def test_every_translation_has_an_example() -> None:
     said = {(problem.message, problem.hint) for content, *_ in ERRORS for problem in fails(content).problems}
-    for *_, message, hint in source._SYNTAX[:-1]:
+    for *_, message, hint in syntax.SYNTAX[:-1]:
         assert any((message.replace("{char}", char), hint.replace("{char}", char)) in said for char in "@>*&|[]?:},"), message
 
 
 def test_unforeseen_syntax_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """No text is known that meets the table's last row."""
-    monkeypatch.setattr(source, "_SYNTAX", source._SYNTAX[-1:])
+    monkeypatch.setattr(syntax, "SYNTAX", syntax.SYNTAX[-1:])
     assert messages(fails("a: ]")) == ["1:4: this is not YAML"]
 
 
@@ -455,9 +454,15 @@ def test_aliases() -> None:
     assert timed("a: &a b\nc: [" + "*a, " * 65 + "]") == ["2:261: more than 64 aliases"]
 
 
+def test_unknown_alias_among_many_anchors() -> None:
+    names = ["ab" * 4000 + str(i) for i in range(60)] + [f"a{i}" for i in range(5000)]
+    content = "\n".join(f"k{i}: &{name} 1" for i, name in enumerate(names)) + "\nz: [" + f"*{'ba' * 4000}, " * 19 + "*a00]"
+    assert len(timed(content)) == 20
+
+
 def test_nodes() -> None:
-    (message,) = timed("a: [" + "b, " * 300_000 + "]")
-    assert message == "1:299996: more than 100000 keys, values and lists, each alias counted in full"
+    (message,) = timed("a: [" + "b, " * 300_000 + "]", Limits(nodes=10_000))
+    assert message == "1:29996: more than 10000 keys, values and lists, each alias counted in full"
     assert spec("a: [b, c]", Limits(nodes=5))
     assert fails("a: [b, c]", Limits(nodes=4))
 
@@ -507,7 +512,7 @@ def test_files(tmp_path: Path) -> None:
 def test_size_of_a_file_is_checked_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"#" * 100)
-    monkeypatch.setattr(source, "_head", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(reader, "head", lambda *_: pytest.fail("read"))
     with pytest.raises(SpecError, match="is larger than 50 bytes"):
         read_file(path, Limits(size=50))
 

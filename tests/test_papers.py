@@ -1,0 +1,49 @@
+"""Every paper of the catalogue: exact counts, the official code's recorded outputs, one training step."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from oracles import BAR, compare, golden, golden_inputs, goldens, recipe
+
+import metablock
+from metablock import costs
+from metablock.api import example
+from metablock.catalogue import catalogue
+
+SPECS = catalogue()
+VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]
+# The smallest variant of each file, or of each family in a file, is run; the others are counted on meta.
+FIRST = [(name, next(iter(spec.variants))) for name, spec in SPECS.items()]
+
+
+def variant_of(recorded: str) -> str:
+    """Our name for a recorded variant: lower case, other characters as underscores."""
+    return re.sub(r"[^a-z0-9]", "_", recorded.removeprefix("official/").lower())
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_counts(name: str, variant: str) -> None:
+    """Parameters to the digit, trainable ones apart, and MACs as on the official code."""
+    facts = SPECS[name].facts.of(variant)
+    model = metablock.build(SPECS[name], variant=variant, device="meta")
+    trainable, frozen = costs.parameters(model)
+    assert trainable + frozen == int(facts["params"])
+    assert trainable == int(facts.get("trainable", facts["params"]))
+    assert costs.macs(model, *[x.to("meta") for x in example(model)])[""] == int(facts["macs"])
+
+
+@pytest.mark.parametrize("path", [name for name in goldens() if name.split("__")[0] in SPECS)
+def test_recorded_outputs(path) -> None:
+    """The official code's answer under weights made by the recipe, through the spec's rules for official names."""
+    recorded = golden(path)
+    spec = SPECS[recorded["slug"]]
+    dtype = getattr(torch, recorded["dtype"])
+    state = recipe(recorded["keys"], recorded["gain"], dtype)
+    model = metablock.build(spec, variant=variant_of(recorded["variant"]), weights=state, dtype=dtype).eval()
+    assert sum(p.numel() for p in model.parameters()) == recorded["params"]
+    with torch.no_grad():
+        outputs = model(*golden_inputs(recorded))
+    assert compare(outputs, recorded) < BAR[recorded["dtype"]]
