@@ -11,11 +11,13 @@ from torch import Tensor
 from .builder import build as build_module
 from .catalogue import open_spec
 from .edits import parse_edits, resolve
-from .errors import MetablockError
+from .errors import MetablockError, Problem, Span, SpecError
 from .graph import Level, wires
 from .init import initialiser
 from .module import Block
+from .names import check_names
 from .network import trace
+from .resources import architectures
 from .shape import Feature
 from .spec import Edit, Spec
 from .weights import load_weights, read_state
@@ -30,7 +32,38 @@ def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str 
         MetablockError: with a text for the person who gave the input. Its subclass SpecError has places.
     """
     spec, named = open_spec(source)
-    return resolve(spec, variant or named, parse_edits(edits))
+    result = resolve(spec, variant or named, parse_edits(edits))
+    problems = [] if named or spec.name in architectures() else check_names(spec)
+    if problems:
+        raise SpecError([*problems, *shape_problems(result, problems)])
+    return result
+
+
+def shape_problems(spec: Spec, known: Iterable[Problem] = ()) -> list[Problem]:
+    """What is wrong with the shapes and rules of a resolved spec, apart from what is known to be wrong at the same places."""
+    try:
+        trace(spec)
+        initialiser(spec.init, 0)
+    except SpecError as wrong:
+        places = [problem.span for problem in known if problem.span is not None]
+        return [p for p in wrong.problems if not any(_touch(p.span, place) for place in places)]
+    return []
+
+
+def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
+    """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty when all is well."""
+    problems = check_names(spec)
+    if shapes:
+        for variant in list(spec.variants) or [None]:
+            try:
+                problems += shape_problems(resolve(spec, variant), problems)
+            except SpecError:
+                continue  # the variant's edits are among the problems already
+    return list(SpecError(problems).problems) if problems else []
+
+
+def _touch(a: Span | None, b: Span) -> bool:
+    return a is not None and a.text.name == b.text.name and a.start < b.end and b.start < a.end
 
 
 def parse_input(text: str | Sequence[int] | Feature | None) -> Feature | None:
@@ -47,6 +80,10 @@ def parse_input(text: str | Sequence[int] | Feature | None) -> Feature | None:
 
 def shaped(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None, large: bool = False) -> Level:
     """The shaped tree of a resolved spec: every module with the shapes that enter and leave it. Allocates nothing."""
+    problems = check_names(spec, unused=False)
+    if problems:
+        raise SpecError([*problems, *shape_problems(spec, problems)])
+    initialiser(spec.init, 0)
     return trace(spec, input=parse_input(input), classes=classes, large=large)
 
 

@@ -1,0 +1,307 @@
+"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from . import expr as e
+from .arguments import missing, pairs, signature
+from .edits import resolve
+from .errors import Problem, SpecError, suggest
+from .labels import target
+from .registry import OPERATORS
+from .scope import tables
+from .spec import RUNNING, Binding, Edit, Spec
+from .standard import BUILTIN, INPUTS, NUMERIC, standard
+
+_SECTIONS = ("stem", "stages", "head")
+
+
+def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
+    """Every problem of names in a file, its variants included; empty when all is well.
+
+    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding.
+    """
+    return _Checker(spec).run(unused)
+
+
+class _Checker:
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.problems: list[Problem] = []
+        self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
+        # Everything a name may be bound to, in the file itself or by an edit.
+        self.bindings: dict[str, list[Binding]] = {}
+        for table in tables(spec).values():
+            for name, binding in table.items():
+                self.bindings.setdefault(name, []).append(binding)
+        for edit in self.edits:
+            for binding in _bound_by(edit):
+                self.bindings.setdefault(binding.name, []).append(binding)
+
+    def run(self, unused: bool) -> list[Problem]:
+        self._bindings()
+        for node, names in self._expressions():
+            self._walk(node, names)
+        self._input()
+        self._cycles()
+        if unused:
+            self._unused()
+        self._variants()
+        return list({problem.key: problem for problem in self.problems}.values())
+
+    def wrong(self, message: str, node: e.Node | None, hint: str | None = None) -> None:
+        self.problems.append(Problem(message, node.span if node is not None else None, hint))
+
+    # Bindings themselves
+
+    def _bindings(self) -> None:
+        own = [self.spec.let, self.spec.shared, self.spec.columns, self.spec.stage_shared]
+        written = [binding for table in own for binding in table.values()]
+        for binding in [*written, *(b for edit in self.edits for b in _bound_by(edit))]:
+            for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
+                self._reserved(name, node)
+            if binding.name in OPERATORS and _is_number(binding.body):
+                self.wrong(f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name")
+        for name in self.spec.let:
+            if name in self.spec.columns:
+                self.wrong(f"'{name}' stands both in `let` and in `stages`", self.spec.columns[name].header, "keep one of them")
+
+    def _reserved(self, name: str, node: e.Node) -> None:
+        if name in BUILTIN or name in NUMERIC:
+            self.wrong(f"'{name}' is a word of the language and cannot be bound", node, "choose another name")
+
+    # Expressions and the names that are visible in them
+
+    def _expressions(self) -> Iterator[tuple[e.Node, frozenset[str]]]:
+        spec = self.spec
+        for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
+            for binding in table.values():
+                yield from _of_binding(binding)
+        for name, node in spec.sections.items():
+            yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
+        for edit in self.edits:
+            if isinstance(edit.value, e.Node):
+                if edit.name != "input":
+                    params = edit.target.params if isinstance(edit.target, e.Header) else ()
+                    known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
+                    yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
+            else:
+                for binding in edit.value.values():
+                    yield from _of_binding(binding)
+
+    def _walk(self, node: e.Node, names: frozenset[str]) -> None:
+        match node:
+            case e.Name(id=name):
+                self._known(node, names)
+            case e.Call(func=func, args=args):
+                self._call(node, names)
+                if not isinstance(func, e.Name):
+                    self._walk(func, names)
+                for argument in args:
+                    self._walk(argument.value, names)
+            case e.Function(params=params, body=body):
+                for name in params:
+                    self._reserved(name, node)
+                self._walk(body, names | set(params))
+            case e.Block():
+                self._block(node, names)
+            case e.Comprehension(item=item, var=var, source=source):
+                self._reserved(var, node)
+                self._walk(source, names)
+                self._walk(item, names | {var})
+            case e.Sequence(items=items):
+                for position, item in enumerate(items):
+                    if position and _grouped_by_c(item):
+                        self.wrong("`groups=c` in the middle of a chain: `c` is the width at its start", item, "`dw(k)` is depthwise wherever it stands")
+                    self._walk(item, names)
+            case _:
+                for child in e.children(node):
+                    self._walk(child, names)
+
+    def _block(self, node: e.Block, names: frozenset[str]) -> None:
+        for position, line in enumerate(node.lines):
+            self._walk(line.value, names)
+            later = [*node.lines[position + 1 :], *node.outputs]
+            for name in line.targets:
+                self._reserved(name, line)
+                if not _read_later(name, later):
+                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or drop the line (its parts are named `{target(line.targets)}`)")
+            names = names | set(line.targets)
+        for output in node.outputs:
+            self._walk(output, names)
+
+    def _known(self, node: e.Name, names: frozenset[str]) -> None:
+        if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
+            return
+        if node.id in BUILTIN or node.id in NUMERIC:
+            return
+        options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
+        self.wrong(f"unknown name '{node.id}'", node, suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"))
+
+    def _call(self, node: e.Call, names: frozenset[str]) -> None:
+        func = node.func
+        if not isinstance(func, e.Name):
+            self.wrong("only a name can be called", func, "`f(x)` gives arguments to a recipe; data flows with `>>`")
+            return
+        name = func.id
+        if name in names or name in NUMERIC:
+            return
+        if name in self.bindings:
+            misfits = [_misfit(binding, node) for binding in self.bindings[name]]
+            if all(misfits) and misfits[-1] is not None:
+                self.problems.append(misfits[-1])
+        elif name in OPERATORS:
+            operator = OPERATORS[name]
+            try:
+                list(pairs(operator, node.args))
+                lacking = missing(operator, node.args)
+                if lacking:
+                    self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
+            except SpecError as problem:
+                self.problems.extend(problem.problems)
+        elif name not in BUILTIN:
+            options = [*self.bindings, *OPERATORS, *NUMERIC]
+            self.wrong(f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators"))
+        else:
+            self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
+
+    def _input(self) -> None:
+        for node in self.spec.inputs.values():
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUTS:
+                for argument in node.args:
+                    self._walk(argument.value, frozenset())
+            else:
+                self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
+
+    # The graph of who uses whom
+
+    def _uses(self, binding: Binding) -> set[str]:
+        nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
+        params = {p.name for p in binding.params}
+        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
+
+    def _cycles(self) -> None:
+        table: dict[str, Binding] = {**standard(), **self.spec.let, **self.spec.shared, **self.spec.columns, **self.spec.stage_shared}
+        state: dict[str, int] = {}
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            state[name] = 1
+            for used in sorted(self._uses(table[name])):
+                if used not in table:
+                    continue
+                if state.get(used) == 1:
+                    circle = [*path[path.index(used) :], used] if used in path else [name, used]
+                    self.wrong(f"bindings use each other in a circle: {' -> '.join(circle)}", table[circle[0]].header, "break it with another name")
+                elif used not in state:
+                    visit(used, (*path, used))
+            state[name] = 2
+
+        for name in table:
+            if name not in state:
+                visit(name, (name,))
+        for name, binding in table.items():
+            own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {p.name for p in binding.params}
+            outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
+            if own and not outer and name not in self.spec.columns and not _is_wire(name, binding.body):
+                self.wrong(f"'{name}' uses itself, and there is no outer '{name}'", binding.header, "a binding's own name means the next outer one")
+
+    def _unused(self) -> None:
+        spec = self.spec
+        roots = {n.id for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()] for n in e.walk(node) if isinstance(n, e.Name)}
+        roots |= {*RUNNING, "drop"}
+        for edit in self.edits:
+            values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
+            roots |= {n.id for value in values for n in e.walk(value) if isinstance(n, e.Name)}
+        reached: set[str] = set()
+        todo = list(roots)
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
+        for table, what in ((spec.let, "binding"), (spec.shared, "shared module"), (spec.columns, "column"), (spec.stage_shared, "shared module")):
+            for name, binding in table.items():
+                if name not in reached:
+                    self.wrong(f"the {what} '{name}' is never used", binding.header, "remove it, or use it in a block, the stem or the head")
+
+    # Variants
+
+    def _variants(self) -> None:
+        names: list[str | None] = [*self.spec.variants] or [None]
+        for name in names:
+            try:
+                resolve(self.spec, name)
+            except SpecError as problem:
+                self.problems.extend(problem.problems)
+        for row in self.spec.facts.rows:
+            if row and self.spec.variants and row[0] not in self.spec.variants:
+                hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
+                self.problems.append(Problem(f"facts of an unknown variant '{row[0]}'", self.spec.place("facts"), hint))
+
+
+def _bound_by(edit: Edit) -> list[Binding]:
+    """The bindings that an edit makes."""
+    if isinstance(edit.value, Mapping):
+        return list(edit.value.values())
+    if isinstance(edit.target, e.Header):
+        return [Binding(edit.target, edit.value)] if edit.target.params else []
+    return []
+
+
+def _of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
+    names = frozenset(param.name for param in binding.params)
+    yield binding.body, names
+    for param in binding.params:
+        if param.default is not None:
+            yield param.default, names
+
+
+def _misfit(binding: Binding, node: e.Call) -> Problem | None:
+    """What is wrong with a call to a binding."""
+    names = [param.name for param in binding.params]
+    takes = f"it takes {', '.join(names)}" if names else f"'{binding.name}' takes no arguments"
+    given: set[str] = set()
+    for position, argument in enumerate(node.args):
+        if argument.name is None and position >= len(names):
+            return Problem(f"'{binding.name}' takes {len(names)} argument{'s' if len(names) != 1 else ''}", argument.span, takes)
+        name = argument.name or names[position]
+        if name not in names:
+            return Problem(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+        given.add(name)
+    for param in binding.params:
+        if param.default is None and param.name not in given:
+            return Problem(f"'{binding.name}' needs the argument '{param.name}'", node.span, takes)
+    return None
+
+
+def _read_later(name: str, later: list[e.Node]) -> bool:
+    for node in later:
+        value = node.value if isinstance(node, e.Assign) else node
+        if any(isinstance(n, e.Name) and n.id == name for n in e.walk(value)):
+            return True
+        if isinstance(node, e.Assign) and name in node.targets:
+            return False
+    return False
+
+
+def _grouped_by_c(node: e.Node) -> bool:
+    if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
+        return False
+    return any(a.name == "groups" and isinstance(a.value, e.Name) and a.value.id == "c" for a in node.args)
+
+
+def _is_number(node: e.Node) -> bool:
+    if isinstance(node, e.List):
+        return bool(node.items) and all(map(_is_number, node.items))
+    return isinstance(node, e.Number) or (isinstance(node, e.Negative) and _is_number(node.value))
+
+
+def _is_wire(name: str, body: e.Node) -> bool:
+    """Whether the name is bound inside the body: a line or a parameter of a stream."""
+    for node in e.walk(body):
+        if (isinstance(node, e.Assign) and name in node.targets) or (isinstance(node, e.Function) and name in node.params):
+            return True
+        if isinstance(node, e.Comprehension) and node.var == name:
+            return True
+    return False
