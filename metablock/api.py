@@ -54,7 +54,8 @@ def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
     """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty when all is well."""
     problems = check_names(spec)
     if shapes:
-        for variant in list(spec.variants) or [None]:
+        variants: list[str | None] = [*spec.variants]
+        for variant in variants or [None]:
             try:
                 problems += shape_problems(resolve(spec, variant), problems)
             except SpecError:
@@ -78,7 +79,9 @@ def parse_input(text: str | Sequence[int] | Feature | None) -> Feature | None:
     return Feature("map", channels, tuple(grid))
 
 
-def shaped(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None, large: bool = False) -> Level:
+def shaped(
+    spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None, large: bool = False
+) -> Level:
     """The shaped tree of a resolved spec: every module with the shapes that enter and leave it. Allocates nothing."""
     problems = check_names(spec, unused=False)
     if problems:
@@ -121,7 +124,9 @@ def build(
         MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit.
     """
     spec = resolved(source, variant=variant, edits=edits)
-    return assemble(spec, shaped(spec, classes=classes, input=input, large=large), weights=weights, device=device, dtype=dtype, seed=seed)
+    return assemble(
+        spec, shaped(spec, classes=classes, input=input, large=large), weights=weights, device=device, dtype=dtype, seed=seed
+    )
 
 
 def assemble(

@@ -11,7 +11,7 @@ from .errors import Span, error, suggest
 from .parser import expression
 from .printer import show
 from .registry import Operator, Param, Schema
-from .scope import Closure, Scope
+from .scope import Scope
 
 if TYPE_CHECKING:
     from .trace import Tracer
@@ -30,6 +30,10 @@ class Arg:
     def span(self) -> Span | None:
         return self.node.span
 
+
+# What a form's signature says: a module; a number that the form evaluates itself.
+Expr = Arg
+Lazy = Arg
 
 # How the types of a signature are called in messages.
 _WORDS = {
@@ -134,15 +138,13 @@ def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, sc
             return value
     elif isinstance(value, int) and ("int" in param.types or "float" in param.types):
         return value if "int" in param.types else float(value)
-    elif isinstance(value, float) and "float" in param.types:
-        return value
-    elif isinstance(value, str) and "str" in param.types:
-        return value
-    elif isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value):
+    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types) or (isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value)):
         return value
     elif param.module and not isinstance(value, (int, float, str)):
         return _expr(t, operator, argument, param, scope, suffix)
     wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
     hint = "round it: `int(x)`, or divide with `//`" if isinstance(value, float) and "int" in param.types else signature(operator)
     shown = value if isinstance(value, (int, float, str)) else "a module"
-    raise error(f"'{param.name}' of '{operator.name}' must be {wanted}, `{show(argument.value)}` is {shown}", argument.value.span, hint)
+    raise error(
+        f"'{param.name}' of '{operator.name}' must be {wanted}, `{show(argument.value)}` is {shown}", argument.value.span, hint
+    )

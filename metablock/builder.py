@@ -20,7 +20,8 @@ Initialise = Callable[[str, Leaf, nn.Module], None]
 def build(root: Level, *, seed: int = 0, device: torch.device | None = None, initialise: Initialise | None = None) -> Block:
     """The module of a shaped tree.
 
-    Every leaf's weights are drawn from a generator that its path seeds: replacing one part leaves all others as they were. They are drawn on the
+    Every leaf's weights are drawn from a generator that its path seeds: replacing one part leaves all others as they were.
+    They are drawn on the
     CPU, so that they do not depend on the device; on ``meta`` nothing is allocated.
     """
     maker = _Builder(seed, device, initialise)

@@ -20,7 +20,8 @@ def catalogue() -> dict[str, Spec]:
 def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
     """A spec and the variant that the name means.
 
-    ``source`` is a spec, a path (with a slash or a suffix), or a catalogue name: a variant (``poolformer_s12``), an abbreviation of one at an underscore
+    ``source`` is a spec, a path (with a slash or a suffix), or a catalogue name: a variant (``poolformer_s12``), an
+    abbreviation of one at an underscore
     (``swin_tiny``), or a file (``swin``: its first variant). Raises MetablockError for an unknown name.
     """
     if isinstance(source, Spec):

@@ -35,7 +35,9 @@ def key(child: Child) -> str:
 def _describe(child: Child) -> str:
     if isinstance(child, Leaf):
         args = {k: v for k, v in child.args.items() if (child.operator, k) not in VARYING}
-        return json.dumps([child.operator, child.module, dict(child.context), args, child.trainable], default=list, sort_keys=True)
+        return json.dumps(
+            [child.operator, child.module, dict(child.context), args, child.trainable], default=list, sort_keys=True
+        )
     below = [(name, _describe(part)) for name, part in child.children.items()]
     text = _Writer(child, False).source()[0] if isinstance(child, Level) else "items"
     return json.dumps([text, below])

@@ -95,9 +95,15 @@ class Combiner:
         a, b = left.feature, right.feature
         vector = "vector" in (a.layout, b.layout)
         if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
-            raise error(f"two shapes do not meet: {a} and {b}", hint="both sides must have the same extents; change a stride, or give `skip=`")
+            raise error(
+                f"two shapes do not meet: {a} and {b}",
+                hint="both sides must have the same extents; change a stride, or give `skip=`",
+            )
         if a.c != b.c and 1 not in (a.c, b.c):
-            raise error(f"two widths do not meet: {a} and {b}", hint="both sides must have the same width; end one with `linear(c)`, or give `skip=`")
+            raise error(
+                f"two widths do not meet: {a} and {b}",
+                hint="both sides must have the same width; end one with `linear(c)`, or give `skip=`",
+            )
         wide = a if vector or a.n >= b.n else b
         return wide.with_(c=max(a.c, b.c))
 
@@ -129,7 +135,9 @@ class Combiner:
         """Channels divided into parts of these sizes."""
         f = wire.feature
         if sum(sizes) != f.c:
-            raise error(f"parts of {' + '.join(map(str, sizes))} = {sum(sizes)} channels, {f.c} arrive", hint="the sizes must add up")
+            raise error(
+                f"parts of {' + '.join(map(str, sizes))} = {sum(sizes)} channels, {f.c} arrive", hint="the sizes must add up"
+            )
         axis = 1 if f.layout in ("map", "vector") else -1
         outputs = [self.wire(f.with_(c=size)) for size in sizes]
         self.level.steps.append(Do(f"{{0}}.split({list(sizes)}, dim={axis})", (wire,), outputs))

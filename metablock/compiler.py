@@ -29,7 +29,8 @@ def distinct(model: nn.Module) -> int:
 def compile(model: nn.Module, *, fullgraph: bool = True, dynamic: bool = False, **options: Any) -> nn.Module:
     """Compiles a built model in place and returns it.
 
-    Each distinct region becomes one graph that all its copies run, with their own weights. What joins the regions stays eager. The model remains
+    Each distinct region becomes one graph that all its copies run, with their own weights. What joins the regions stays
+    eager. The model remains
     an ordinary module: it can be copied and saved (copies are eager until compiled again), trained, hooked.
 
     Args:

@@ -48,7 +48,8 @@ class _Counter(TorchDispatchMode):
 def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Multiply-accumulates of convolutions and matrix products by module path; ``""`` is the whole model.
 
-    The model is run as it is: give it, and the inputs, on ``meta`` to allocate nothing. Norms, activations, pooling and other elementwise work
+    The model is run as it is: give it, and the inputs, on ``meta`` to allocate nothing. Norms, activations, pooling and
+    other elementwise work
     are not counted.
     """
     tracker = ModuleTracker()

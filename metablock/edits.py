@@ -91,7 +91,12 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         return spec.with_(inputs={"input": value})
     if name in EXPRESSIONS:
         return spec.with_(sections={**spec.sections, name: value})
-    for field, table in (("columns", spec.columns), ("stage_shared", spec.stage_shared), ("shared", spec.shared), ("let", spec.let)):
+    for field, table in (
+        ("columns", spec.columns),
+        ("stage_shared", spec.stage_shared),
+        ("shared", spec.shared),
+        ("let", spec.let),
+    ):
         if name in table:
             header = edit.target if edit.target.params else table[name].header
             return spec.with_(**{field: {**table, name: Binding(header, value)}})
@@ -125,7 +130,9 @@ def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
     entries = list(column.body.items) if isinstance(column.body, e.List) else [column.body] * count
     for stage in chosen:
         entries[stage] = value
-    return spec.with_(let=let, columns={**spec.columns, target.name: Binding(column.header, e.List(tuple(entries), span=column.body.span))})
+    return spec.with_(
+        let=let, columns={**spec.columns, target.name: Binding(column.header, e.List(tuple(entries), span=column.body.span))}
+    )
 
 
 def _chosen(target: e.StageTarget, count: int) -> list[int]:
@@ -160,7 +167,13 @@ def stage_count(spec: Spec) -> int:
     for name, length in lengths.items():
         if length != count:
             span = spec.columns[name].body.span or spec.columns[name].header.span
-            problems.append(Problem(f"column '{name}' has {length} entries, '{first}' has {count}", span, "one entry a stage, or one value for all"))
+            problems.append(
+                Problem(
+                    f"column '{name}' has {length} entries, '{first}' has {count}",
+                    span,
+                    "one entry a stage, or one value for all",
+                )
+            )
     if problems:
         raise SpecError(problems)
     return count

@@ -107,7 +107,7 @@ class Evaluator:
         value = self.value(node, scope)
         if not _is_number(value):
             raise error(f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Wire)) else None)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def test(self, node: e.Node, scope: Scope) -> bool:
         """The truth of a test. Tests compare numbers and words."""
@@ -175,7 +175,9 @@ class Evaluator:
         if name == "none":
             return None
         if name == "stage" and place.stage is None:
-            raise error("`stage` has no meaning outside the stages", node.span, "use it in a column, or in a binding that a stage uses")
+            raise error(
+                "`stage` has no meaning outside the stages", node.span, "use it in a column, or in a binding that a stage uses"
+            )
         self.asked_layers = self.asked_layers or name == "layers"
         if name in ("stage", "index", "layer", "layers", "part", "classes"):
             return getattr(place, name)
@@ -247,7 +249,9 @@ class Evaluator:
         except OverflowError:
             raise error("the result is too large for a number", node.span, "use smaller numbers") from None
         except TypeError:
-            raise error(f"{_kind(left)} {node.op} {_kind(right)} has no meaning", node.span, "both sides are numbers, or both modules") from None
+            raise error(
+                f"{_kind(left)} {node.op} {_kind(right)} has no meaning", node.span, "both sides are numbers, or both modules"
+            ) from None
 
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):

@@ -47,7 +47,8 @@ class Leaf:
 class Run:
     """Applies a child, named by its path below the level.
 
-    A child that is used once takes its free wires, and ``inputs`` is empty for a level. One that is ``shared`` lists its inputs with each use, and
+    A child that is used once takes its free wires, and ``inputs`` is empty for a level. One that is ``shared`` lists its
+    inputs with each use, and
     with ``root`` its path starts at the root of the network.
     """
 
@@ -81,7 +82,8 @@ class Items:
 class Level:
     """A named part of the network with parts of its own.
 
-    ``inputs`` are the wires that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit. ``prediction``: what inference
+    ``inputs`` are the wires that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit.
+    ``prediction``: what inference
     gives instead of ``output``, by further steps.
     """
 

@@ -1,6 +1,7 @@
 """Initialisation by the rules that a spec names: ``init: {linear: trunc_normal(0.02), head.linear.bias: torch}``.
 
-A selector is a dotted path of slot names, ending in a slot, an operator or a parameter; what stands between may be left out. Of the rules that
+A selector is a dotted path of slot names, ending in a slot, an operator or a parameter; what stands between may be left out.
+Of the rules that
 fit a parameter the one with the most parts wins, of equals the last. A rule for a module sets its weights; its bias becomes 0.
 """
 
@@ -20,7 +21,7 @@ from .errors import error, suggest
 from .graph import Leaf
 from .printer import show
 
-Rule = Callable[..., None]
+Rule = Callable[..., object]
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -113,7 +114,9 @@ def _rule(node: e.Node) -> Rule | None:
     if name.id == "torch":
         return None
     if name.id not in RULES:
-        raise error(f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*RULES, "torch"], f"known: {', '.join(RULES)}"))
+        raise error(
+            f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*RULES, "torch"], f"known: {', '.join(RULES)}")
+        )
     rule = RULES[name.id]
     if not isinstance(node, e.Call):
         return rule

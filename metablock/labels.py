@@ -1,6 +1,7 @@
 """The one place where parameter names are decided.
 
-Levels come from slots, argument names and wire targets; a bare operator in a chain gives its own name; an expression that is only a
+Levels come from slots, argument names and wire targets; a bare operator in a chain gives its own name; an expression that is
+only a
 name or one call, and inline forms, add none. What occurs more than once in a text is numbered by the text, also where
 one of the occurrences is not built: so a choice between two modules names them alike in every block.
 """
@@ -30,7 +31,8 @@ class Label:
 
 
 def labels(root: e.Node, inline: Callable[[str], bool]) -> dict[int, Label]:
-    """The label of each occurrence in the text of one slot, by the identity of its node. ``inline`` tells inline forms by name."""
+    """The label of each occurrence in the text of one slot, by the identity of its node. ``inline`` tells inline forms by
+    name."""
     found = list(_occurrences(root, inline))
     total = Counter(name for _, name in found)
     seen: Counter[str] = Counter()

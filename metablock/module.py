@@ -57,7 +57,11 @@ def describe(module: nn.Module, depth: int) -> list[str]:
         label = name if last == position else f"{name}-{children[last][0]}"
         text = getattr(child, "text", None) or texts.get(name, "")
         count = f"{last - position + 1} * " if last > position else ""
-        lines.append(f"{'  ' * depth}{label}: {count}{text or ''}".rstrip(": ") if not isinstance(child, (nn.ModuleList, nn.ModuleDict)) else f"{'  ' * depth}{label}:")
+        lines.append(
+            f"{'  ' * depth}{label}: {count}{text or ''}".rstrip(": ")
+            if not isinstance(child, (nn.ModuleList, nn.ModuleDict))
+            else f"{'  ' * depth}{label}:"
+        )
         if isinstance(child, (Block, nn.ModuleList, nn.ModuleDict)):
             lines += describe(child, depth + 1)
         position = last + 1

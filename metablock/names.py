@@ -62,7 +62,9 @@ class _Checker:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
             if binding.name in OPERATORS and _is_number(binding.body):
-                self.wrong(f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name")
+                self.wrong(
+                    f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
+                )
         for name in self.spec.let:
             if name in self.spec.columns:
                 self.wrong(f"'{name}' stands both in `let` and in `stages`", self.spec.columns[name].header, "keep one of them")
@@ -113,7 +115,11 @@ class _Checker:
             case e.Sequence(items=items):
                 for position, item in enumerate(items):
                     if position and _grouped_by_c(item):
-                        self.wrong("`groups=c` in the middle of a chain: `c` is the width at its start", item, "`dw(k)` is depthwise wherever it stands")
+                        self.wrong(
+                            "`groups=c` in the middle of a chain: `c` is the width at its start",
+                            item,
+                            "`dw(k)` is depthwise wherever it stands",
+                        )
                     self._walk(item, names)
             case _:
                 for child in e.children(node):
@@ -126,7 +132,11 @@ class _Checker:
             for name in line.targets:
                 self._reserved(name, line)
                 if not _read_later(name, later):
-                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or drop the line (its parts are named `{target(line.targets)}`)")
+                    self.wrong(
+                        f"the wire '{name}' is never read",
+                        line,
+                        f"use it, or drop the line (its parts are named `{target(line.targets)}`)",
+                    )
             names = names | set(line.targets)
         for output in node.outputs:
             self._walk(output, names)
@@ -137,7 +147,11 @@ class _Checker:
         if node.id in BUILTIN or node.id in NUMERIC:
             return
         options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
-        self.wrong(f"unknown name '{node.id}'", node, suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"))
+        self.wrong(
+            f"unknown name '{node.id}'",
+            node,
+            suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"),
+        )
 
     def _call(self, node: e.Call, names: frozenset[str]) -> None:
         func = node.func
@@ -162,7 +176,9 @@ class _Checker:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
             options = [*self.bindings, *OPERATORS, *NUMERIC]
-            self.wrong(f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators"))
+            self.wrong(
+                f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators")
+            )
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
@@ -182,7 +198,13 @@ class _Checker:
         return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
 
     def _cycles(self) -> None:
-        table: dict[str, Binding] = {**standard(), **self.spec.let, **self.spec.shared, **self.spec.columns, **self.spec.stage_shared}
+        table: dict[str, Binding] = {
+            **standard(),
+            **self.spec.let,
+            **self.spec.shared,
+            **self.spec.columns,
+            **self.spec.stage_shared,
+        }
         state: dict[str, int] = {}
 
         def visit(name: str, path: tuple[str, ...]) -> None:
@@ -192,7 +214,11 @@ class _Checker:
                     continue
                 if state.get(used) == 1:
                     circle = [*path[path.index(used) :], used] if used in path else [name, used]
-                    self.wrong(f"bindings use each other in a circle: {' -> '.join(circle)}", table[circle[0]].header, "break it with another name")
+                    self.wrong(
+                        f"bindings use each other in a circle: {' -> '.join(circle)}",
+                        table[circle[0]].header,
+                        "break it with another name",
+                    )
                 elif used not in state:
                     visit(used, (*path, used))
             state[name] = 2
@@ -201,14 +227,25 @@ class _Checker:
             if name not in state:
                 visit(name, (name,))
         for name, binding in table.items():
-            own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {p.name for p in binding.params}
+            own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {
+                p.name for p in binding.params
+            }
             outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
             if own and not outer and name not in self.spec.columns and not _is_wire(name, binding.body):
-                self.wrong(f"'{name}' uses itself, and there is no outer '{name}'", binding.header, "a binding's own name means the next outer one")
+                self.wrong(
+                    f"'{name}' uses itself, and there is no outer '{name}'",
+                    binding.header,
+                    "a binding's own name means the next outer one",
+                )
 
     def _unused(self) -> None:
         spec = self.spec
-        roots = {n.id for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()] for n in e.walk(node) if isinstance(n, e.Name)}
+        roots = {
+            n.id
+            for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()]
+            for n in e.walk(node)
+            if isinstance(n, e.Name)
+        }
         roots |= {*RUNNING, "drop"}
         for edit in self.edits:
             values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
@@ -220,10 +257,19 @@ class _Checker:
             if name not in reached:
                 reached.add(name)
                 todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
-        for table, what in ((spec.let, "binding"), (spec.shared, "shared module"), (spec.columns, "column"), (spec.stage_shared, "shared module")):
+        for table, what in (
+            (spec.let, "binding"),
+            (spec.shared, "shared module"),
+            (spec.columns, "column"),
+            (spec.stage_shared, "shared module"),
+        ):
             for name, binding in table.items():
                 if name not in reached:
-                    self.wrong(f"the {what} '{name}' is never used", binding.header, "remove it, or use it in a block, the stem or the head")
+                    self.wrong(
+                        f"the {what} '{name}' is never used",
+                        binding.header,
+                        "remove it, or use it in a block, the stem or the head",
+                    )
 
     # Variants
 

@@ -112,7 +112,9 @@ class Network(Tracer):
 
     def _feature(self, node: e.Node) -> Feature:
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in _RANKS:
-            raise error(f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
+            raise error(
+                f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
+            )
         kind, rank = node.func.id, _RANKS[node.func.id]
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
@@ -145,7 +147,8 @@ class Network(Tracer):
     def shared(self, found: Bound, x: Value, node: e.Node) -> Value:
         """A module that is built once for the network, or once a stage."""
         binding, stage = found.binding, self.evaluate.place.stage
-        owner, path = self.root, ("shared",)
+        owner: Level = self.root
+        path: tuple[str, ...] = ("shared",)
         if found.table == "stage_shared":
             if stage is None or self._stage is None:
                 raise error(f"'{binding.name}' is shared inside a stage", node.span, "use it in a column or a block")
@@ -205,7 +208,9 @@ class Network(Tracer):
             n = self.evaluate.value(item.left, scope)
             if isinstance(n, int) and not isinstance(n, bool):
                 if n < 0 or (n > MAX_REPEATS and not self.large):
-                    raise error(f"{n} blocks", item.left.span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit")
+                    raise error(
+                        f"{n} blocks", item.left.span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
+                    )
                 return n, item.right
             if isinstance(n, float):
                 raise error(f"{n} blocks: only a whole number repeats", item.left.span, "round it: `int(x)`")

@@ -1,4 +1,5 @@
-"""What a name means where it stands: parameters and wires, then columns, shared modules, `let`, the standard bindings, operators."""
+"""What a name means where it stands: parameters and wires, then columns, shared modules, `let`, the standard bindings,
+operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A spec as data: bindings, columns, sections, named sets of edits, facts. Made by :mod:`metablock.load`, printed by :mod:`metablock.format`."""
+"""A spec as data: bindings, columns, sections, named sets of edits, facts. Made by :mod:`metablock.load`, printed by
+:mod:`metablock.format`."""
 
 from __future__ import annotations
 
@@ -77,7 +78,8 @@ class WeightTable:
 
 @dataclass(frozen=True)
 class Facts:
-    """A table with a header row. ``params``, ``trainable``, ``macs``, ``input`` are exact; ``reported.*`` is what the paper prints."""
+    """A table with a header row. ``params``, ``trainable``, ``macs``, ``input`` are exact; ``reported.*`` is what the paper
+    prints."""
 
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()

@@ -6,120 +6,36 @@ or a compound stands there, and makes a leaf or a level. :meth:`Tracer.inline` w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
 from . import expr as e
 from .arguments import Arg, check_arguments
-from .combine import Combiner
-from .errors import Problem, Span, SpecError, error
+from .errors import Span, SpecError, error
 from .evaluate import Evaluator
-from .graph import Child, Items, Leaf, Level, Run, Value, Wire, arguments, same, wires
+from .graph import Items, Level, Run, Value, Wire, arguments, same, wires
 from .labels import Label, labels
-from .printer import number, show
+from .levels import Levels
+from .printer import show
 from .registry import OPERATORS, Operator
 from .scope import Bound, Closure, Scope, Section, Word, given
-from .shape import Feature
 from .spec import Spec
 
-MAX_STEPS = 200_000
 MAX_REPEATS = 10_000
 ABSENT = None
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What a position bias knows: the heads and both token sets of the attention it belongs to."""
-
-    heads: int
-    queries: Wire
-    keys: Wire
-
-
-class Tracer(Combiner):
+class Tracer(Levels):
     """Traces one network. ``evaluate`` has the numbers, ``level`` is the one being filled."""
 
     def __init__(self, spec: Spec, stages: int, large: bool = False):
-        super().__init__()
+        super().__init__(large)
         self.evaluate = Evaluator(spec, stages)
-        self.spec, self.large = spec, large
-        self.root = self.level
-        self.counting = False
-        self.frozen = False
-        self.pair: Pair | None = None
-        self.mask: Wire | None = None
+        self.spec = spec
         self.given: dict[str, str] = {}
         self._labels: dict[int, Label] = {}
         self._labelled: set[int] = set()
-        self._used: dict[tuple[int, str], int] = {}
-        self._steps = 0
         self._kept: list[e.Node] = []
-
-    # Levels and children
-
-    def add(self, name: str, child: Child) -> tuple[str, ...]:
-        """Registers a child of the open level; ``blocks.3`` goes into a numbered list."""
-        names = name.split(".")
-        holder: Level | Items = self.level
-        for part in names[:-1]:
-            found = holder.children.setdefault(part, Items())
-            assert isinstance(found, Items)
-            holder = found
-        last = names[-1]
-        while last in holder.children:
-            last += "_"
-        holder.children[last] = child
-        return (*names[:-1], last)
-
-    @contextmanager
-    def open(self, name: str, text: str, x: Value, region: str | None = None, span: Span | None = None) -> Iterator[Level]:
-        """A level below the open one. One without children of its own is dissolved: its steps are the parent's."""
-        parent, counting = self.level, self.counting
-        level = Level(text=text, inputs=tuple(wires(x)), region=region, span=span)
-        self.level, self.counting = level, False
-        try:
-            yield level
-        finally:
-            self.level, self.counting = parent, counting
-        if level.children:
-            path = self.add(name, level)
-            parent.steps.append(Run(path, (), level.output))
-        else:
-            parent.steps.extend(level.steps)
-
-    def leaf(self, operator: str, name: str, inputs: list[Wire], feature: Feature | None = None, **args: Any) -> Wire:
-        """An operator applied to these values. The first is converted to a layout that it takes."""
-        entry = OPERATORS.get(operator) or _inner(operator)
-        cls = entry.load()
-        takes = cls.takes
-        first = self.to(inputs[0], *takes) if inputs else None
-        complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
-        context: dict[str, Any] = {}
-        for known in entry.schema.context:
-            context[known] = args[known] if known in args else getattr(first.feature, known) if first else None
-        if feature is None and first is not None:
-            rule = getattr(cls, "shape", None)
-            used = {k: v for k, v in complete.items() if rule is not None and k in _accepted(rule)}
-            feature = rule(first.feature, *[i.feature for i in inputs[1:]], **used) if rule else first.feature
-        assert feature is not None
-        self._budget(feature)
-        leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, _shown(entry, complete))
-        path = self.add(name, leaf)
-        output = self.wire(feature)
-        self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), output))
-        return output
-
-    def _budget(self, feature: Feature | None = None) -> None:
-        self._steps += 1
-        if self.large:
-            return
-        if self._steps > MAX_STEPS:
-            raise error(f"the network has more than {MAX_STEPS} operators", hint="lower a repeat; --allow-large lifts the limit")
-        if feature is not None and feature.c > 1_000_000:
-            raise error(f"a width of {feature.c} channels", hint="lower it; --allow-large lifts the limit")
 
     # Placing an expression under a name
 
@@ -139,7 +55,10 @@ class Tracer(Combiner):
                 given_args = check_arguments(self, operator, node, scope)
                 if operator.leaf:
                     if not isinstance(x, Wire):
-                        raise error(f"'{operator.name}' takes one value, a list arrives", hint="`each(...)` applies one module to every member")
+                        raise error(
+                            f"'{operator.name}' takes one value, a list arrives",
+                            hint="`each(...)` applies one module to every member",
+                        )
                     return self.leaf(operator.name, name, [x], **given_args)
                 with self.open(name, show(first), x, region, node.span) as level:
                     level.output = operator.load()(self, x, *given_args.pop("*", ()), **given_args)
@@ -178,7 +97,9 @@ class Tracer(Combiner):
                 if isinstance(found, Word) and name != "sum":
                     raise _no_module(node)
                 if isinstance(found, (Closure, Wire)):
-                    raise error(f"'{name}' takes no arguments", node.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
+                    raise error(
+                        f"'{name}' takes no arguments", node.span, "`f(x)` gives arguments to a recipe; data flows with `>>`"
+                    )
                 return Closure(node, scope)
             case e.Call():
                 raise error("only a name can be called", node.func.span, "data flows with `>>`")
@@ -197,13 +118,19 @@ class Tracer(Combiner):
         binding = found.binding
         if found.table.endswith("shared"):
             return (self.shared(found, x, node),)
-        self.evaluate.arguments(binding, e.Call(node, (), span=node.span), Scope()) if not values and isinstance(node, e.Name) else None
+        self.evaluate.arguments(binding, e.Call(node, (), span=node.span), Scope()) if not values and isinstance(
+            node, e.Name
+        ) else None
         inner = Scope(c=_width(x), hide=(found.table, binding.name))
         inner = inner.bind(**given(binding.params, values, inner))
         body = binding.body
         if found.table == "columns":
             if self.evaluate.place.stage is None:
-                raise error(f"the column '{binding.name}' is a list outside the stages", node.span, f"choose an entry: `{binding.name}[0]`")
+                raise error(
+                    f"the column '{binding.name}' is a list outside the stages",
+                    node.span,
+                    f"choose an entry: `{binding.name}[0]`",
+                )
             body = self.evaluate.entry(binding, self.evaluate.place.stage)
         return Closure(body, inner)
 
@@ -223,12 +150,6 @@ class Tracer(Combiner):
             return self.place(arg.node, scope, x, f"{arg.label}{suffix}")
         return self.inline(arg.node, scope, x, f"{arg.suffix}{suffix}")
 
-    def named(self, name: str) -> str:
-        """A name for a part that the text does not mention; numbered from the second on."""
-        key = (id(self.level), name)
-        self._used[key] = self._used.get(key, 0) + 1
-        return name if self._used[key] == 1 else f"{name}{self._used[key]}"
-
     def rate(self, arg: Arg | None) -> float | None:
         """A drop rate: the argument, or what ``drop`` means here; None where it is written as 0 or absent."""
         node = e.Name("drop") if arg is None else arg.node
@@ -247,13 +168,9 @@ class Tracer(Combiner):
             raise error("a drop rate is a number", node.span, "`drop: ramp(0.1)` is a column; `res(..., drop=0.1)` an argument")
         return float(value)
 
-    def single(self, value: Value) -> Wire:
-        """The value itself, which must not be a list."""
-        if not isinstance(value, Wire):
-            raise error("one value is needed here, this is a list" if value is not None else "a value is needed here, this is absent", hint="choose a member: `x[0]`")
-        return value
-
-    def reuse(self, owner: Level | Items, path: tuple[str, ...], make: Callable[[], Value], span: Span | None, root: bool = False) -> Value:
+    def reuse(
+        self, owner: Level | Items, path: tuple[str, ...], make: Callable[[], Value], span: Span | None, root: bool = False
+    ) -> Value:
         """Traces a part whose modules belong to ``owner`` and are built once: what is there already must be the same."""
         outer, holder = self.level, Level()
         self.level = holder
@@ -263,7 +180,11 @@ class Tracer(Combiner):
             self.level = outer
         for name, child in holder.children.items():
             if not same(owner.children.setdefault(name, child), child):
-                raise error("a module that is built once is used on two shapes that do not fit it", span, "give each use a module of its own in `let`")
+                raise error(
+                    "a module that is built once is used on two shapes that do not fit it",
+                    span,
+                    "give each use a module of its own in `let`",
+                )
         for step in holder.steps:
             if isinstance(step, Run) and not step.shared:
                 step = Run((*path, *step.child), tuple(arguments(holder, step)), step.output, shared=True, root=root)
@@ -354,7 +275,9 @@ class Tracer(Combiner):
             case e.List(items=items):
                 return self._list(items, scope, x, suffix)
             case e.Comprehension():
-                return [self.inline(node.item, inner, x, f"{suffix}.{i}") for i, inner in enumerate(self.evaluate.loop(node, scope))]
+                return [
+                    self.inline(node.item, inner, x, f"{suffix}.{i}") for i, inner in enumerate(self.evaluate.loop(node, scope))
+                ]
             case e.Function():
                 return self._function(node, scope, x)
             case e.Block():
@@ -391,7 +314,9 @@ class Tracer(Combiner):
         if isinstance(right, (int, float)):
             raise _no_module(node)
         if node.op != "*":
-            raise error(f"a number and a module do not meet in '{node.op}'", node.span, "write `times(x)` to scale, `id` for what arrives")
+            raise error(
+                f"a number and a module do not meet in '{node.op}'", node.span, "write `times(x)` to scale, `id` for what arrives"
+            )
         if isinstance(left, float):
             raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, "write `>> times(x)` to scale")
         return self.repeat(left, node.right, scope, x, suffix, node.span)
@@ -401,12 +326,20 @@ class Tracer(Combiner):
         number = self.evaluate.value(node.right, scope)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             if node.op != "/":
-                raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, "write `>> times(x)` to scale, `n * a` to repeat")
+                raise error(
+                    f"a module and a number do not meet in '{node.op}'",
+                    node.right.span,
+                    "write `>> times(x)` to scale, `n * a` to repeat",
+                )
             value = self.single(left)
             return self.do(f"{{0}} / {number!r}", [value], value.feature)
         right = self.inline(node.right, scope, x, suffix)
         if node.op not in "+-*":
-            raise error(f"modules do not meet in '{node.op}'", node.span, "outputs are added, subtracted, multiplied; or divided by a number")
+            raise error(
+                f"modules do not meet in '{node.op}'",
+                node.span,
+                "outputs are added, subtracted, multiplied; or divided by a number",
+            )
         if left is ABSENT or right is ABSENT:
             if node.op == "*":
                 return ABSENT
@@ -421,12 +354,14 @@ class Tracer(Combiner):
     ) -> Value:
         """``n`` copies in sequence, each with its own weights. ``results`` collects what each gives."""
         if n < 0 or (n > MAX_REPEATS and not self.large):
-            raise error(f"{n} copies of a module", span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit")
+            raise error(
+                f"{n} copies of a module", span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
+            )
         named = isinstance(node, (e.Name, e.Call)) and id(node) in self._labels
         name = f"{self.label(node).plural() if named else 'repeat'}{suffix}"
         counting = self.counting
         for i in range(n):
-            self._budget()
+            self.budget()
             x = self.place(node, scope.with_c(_width(x)), x, f"{name}.{i}", "block" if counting else None)
             if x is ABSENT:
                 return ABSENT
@@ -442,7 +377,11 @@ class Tracer(Combiner):
     def _function(self, node: e.Function, scope: Scope, x: Value) -> Value:
         values = list(x) if isinstance(x, (list, tuple)) and len(node.params) > 1 else [x]
         if len(values) != len(node.params):
-            raise error(f"{len(values)} value(s) arrive, {len(node.params)} are named", node.span, f"the stream begins with `{', '.join(node.params)} ->`")
+            raise error(
+                f"{len(values)} value(s) arrive, {len(node.params)} are named",
+                node.span,
+                f"the stream begins with `{', '.join(node.params)} ->`",
+            )
         inner = scope.bind(**dict(zip(node.params, values, strict=True)))
         return self.inline(node.body, inner, x)
 
@@ -480,46 +419,10 @@ class Tracer(Combiner):
             return isinstance(value, (Wire, list))
         return isinstance(node, e.List)
 
-    @contextmanager
-    def located(self, span: Span | None) -> Iterator[None]:
-        """Gives problems that carry no place of their own this one."""
-        try:
-            yield
-        except SpecError as wrong:
-            if all(problem.span is not None for problem in wrong.problems):
-                raise
-            raise SpecError(replace(p, span=p.span or span) if isinstance(p, Problem) else p for p in wrong.problems) from None
-
 
 def _own_name(node: e.Node) -> str:
     node = node.func if isinstance(node, e.Call) else node.base if isinstance(node, e.Index) else node
     return node.id if isinstance(node, e.Name) else "part"
-
-
-@cache
-def _inner(operator: str) -> Operator:
-    """Leaves that only forms use: ``attend.Attend``."""
-    file, _, attribute = operator.partition(".")
-    return Operator(file, f"operators.{file}", attribute, leaf=True)
-
-
-def _shown(entry: Operator, args: dict[str, Any]) -> str:
-    """A leaf as a person would write it: what has its default is left out."""
-    parts, positional = [], True
-    for param in entry.schema.params:
-        if args[param.name] == param.default and not param.required:
-            positional = False
-            continue
-        value = args[param.name]
-        text = {None: "none", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
-        text = text or (number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value))
-        parts.append(text if positional else f"{param.name}={text}")
-    return f"{entry.name}({', '.join(parts)})" if parts else entry.name
-
-
-def _accepted(rule: Any) -> set[str]:
-    code = rule.__code__
-    return set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 def _width(x: Value) -> int | None:
@@ -527,4 +430,6 @@ def _width(x: Value) -> int | None:
 
 
 def _no_module(node: e.Node) -> SpecError:
-    return error(f"'{show(node)}' is a number or word where a module is needed", node.span, "write `times(x)` to scale what arrives")
+    return error(
+        f"'{show(node)}' is a number or word where a module is needed", node.span, "write `times(x)` to scale what arrives"
+    )

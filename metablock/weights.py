@@ -1,8 +1,11 @@
 """Weights from checkpoints: ours, the official repository's or timm's, by the rules in a spec's `weights:` section.
 
-A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``. ``{i}`` stands for a number, ``*`` for any
-rest. On the right ``{ }`` holds an expression of these numbers (``layer(i, j)`` counts the blocks before), ``a ++ b`` concatenates along
-the first axis, and a ``|`` leads to ``chunk(k, n)``, ``rows(from, to)``, ``transpose`` or ``reshape``. The first rule that fits a name counts.
+A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``. ``{i}``
+stands for a number, ``*`` for any
+rest. On the right ``{ }`` holds an expression of these numbers (``layer(i, j)`` counts the blocks before), ``a ++ b``
+concatenates along
+the first axis, and a ``|`` leads to ``chunk(k, n)``, ``rows(from, to)``, ``transpose`` or ``reshape``. The first rule that
+fits a name counts.
 """
 
 from __future__ import annotations

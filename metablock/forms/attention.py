@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
+from ..arguments import Arg, Expr
 from ..errors import error
 from ..graph import Value, Wire
-from ..trace import Pair
+from ..levels import Pair
 
 if TYPE_CHECKING:
     from ..trace import Tracer
-
-Expr = Arg
 
 
 def attention(
@@ -62,8 +60,9 @@ def attention(
         queries, keys, values = t.channels(packed, [inner, inner, packed.c - 2 * inner])
     else:
         queries = _project(t, q, wire, "q", heads * (d or 0))
-        d = _share(queries.c, heads)
-        inner, wide = heads * d, heads * (value_dim or d)
+        d = queries.c // max(heads, 1) if d is None else d
+        _share(queries.c, heads)
+        inner, wide = queries.c, heads * (value_dim or d)
         if k is None and v is None:
             packed = _project(t, kv, source, "kv", inner + wide)
             keys, values = t.channels(packed, [inner, packed.c - inner])
@@ -72,6 +71,7 @@ def attention(
                 raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
             keys = _project(t, k, source, "k", inner)
             values = _project(t, v, source, "v", wide)
+    assert d is not None
     _check(queries, keys, values, heads, d)
     bias = _bias(t, pos, heads, queries, keys)
     inputs = [queries, keys, values, *([bias] if bias else [])]

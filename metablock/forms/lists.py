@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
+from ..arguments import Expr
 from ..errors import error
 from ..graph import Value
 
 if TYPE_CHECKING:
     from ..trace import Tracer
-
-Expr = Arg
 
 
 def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, parts: int | None = None) -> Value:

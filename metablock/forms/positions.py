@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
+from ..arguments import Expr
 from ..errors import error
 from ..graph import Value
 
 if TYPE_CHECKING:
-    from ..trace import Pair, Tracer
-
-Expr = Arg
+    from ..levels import Pair
+    from ..trace import Tracer
 
 
 def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
+from ..arguments import Expr, Lazy
 from ..errors import error
 from ..graph import Value, Wire
 
 if TYPE_CHECKING:
     from ..trace import Tracer
 
-Expr = Lazy = Arg
 
-
-def res(t: Tracer, x: Value, *, a: Expr, skip: Expr = "id", scale: Expr | float | None = None, drop: Lazy | None = None) -> Value:
+def res(
+    t: Tracer,
+    x: Value,
+    *,
+    a: Expr,
+    skip: Expr = "id",  # type: ignore[assignment]
+    scale: Expr | float | None = None,
+    drop: Lazy | None = None,
+) -> Value:
     """``skip(x) + drop_path(scale * a(x))``.
 
     A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name

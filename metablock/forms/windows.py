@@ -5,21 +5,21 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
+from ..arguments import Expr
 from ..errors import error
 from ..graph import Value, Wire
 
 if TYPE_CHECKING:
     from ..trace import Tracer
 
-Expr = Arg
-
 
 def window(t: Tracer, x: Value, *, size: int | list[int], a: Expr, shift: int = 0, fit: str = "exact") -> Value:
     """``a`` within non-overlapping windows of ``size`` tokens an axis (Swin, arXiv 2103.14030).
 
-    A window larger than the map shrinks to it and is not shifted. ``shift`` rolls the map before and back afterwards; attention inside
-    masks pairs that were not neighbours (with -100, as the official code). Where the window does not divide the map: an error, or with ``fit="pad"``
+    A window larger than the map shrinks to it and is not shifted. ``shift`` rolls the map before and back afterwards;
+    attention inside
+    masks pairs that were not neighbours (with -100, as the official code). Where the window does not divide the map: an
+    error, or with ``fit="pad"``
     zeros at the end of each axis, after the roll, which take part and are cut off afterwards.
     """
     if a is None:

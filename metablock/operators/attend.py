@@ -10,8 +10,10 @@ from torch import Tensor, nn
 class Attend(nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
 
-    ``forward(q, k, v, [bias], [mask])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents between the first and the last axis
-    are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is ``(windows, N, N)`` and the batch holds the windows of
+    ``forward(q, k, v, [bias], [mask])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
+    between the first and the last axis
+    are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is ``(windows, N, N)`` and the batch holds the
+    windows of
     an image one after the other. Returns ``(b, ..., h * e)`` with the extents of ``q``.
 
     Args:

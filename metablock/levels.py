@@ -1,0 +1,157 @@
+"""Levels while they are filled: children, leaves, budgets, and problems that get a place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from .combine import Combiner
+from .errors import Problem, Span, SpecError, error
+from .graph import Child, Items, Leaf, Level, Run, Value, Wire, wires
+from .printer import number
+from .registry import OPERATORS, Operator
+from .shape import Feature
+
+MAX_STEPS = 200_000
+MAX_WIDTH = 1_000_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a position bias knows: the heads and both token sets of the attention it belongs to."""
+
+    heads: int
+    queries: Wire
+    keys: Wire
+
+
+class Levels(Combiner):
+    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``."""
+
+    def __init__(self, large: bool = False):
+        super().__init__()
+        self.large = large
+        self.root = self.level
+        self.counting = False
+        self.frozen = False
+        self.pair: Pair | None = None
+        self.mask: Wire | None = None
+        self._used: dict[tuple[int, str], int] = {}
+        self._steps = 0
+
+    def add(self, name: str, child: Child) -> tuple[str, ...]:
+        """Registers a child of the open level; ``blocks.3`` goes into a numbered list."""
+        names = name.split(".")
+        holder: Level | Items = self.level
+        for part in names[:-1]:
+            found = holder.children.setdefault(part, Items())
+            assert isinstance(found, Items)
+            holder = found
+        last = names[-1]
+        while last in holder.children:
+            last += "_"
+        holder.children[last] = child
+        return (*names[:-1], last)
+
+    @contextmanager
+    def open(self, name: str, text: str, x: Value, region: str | None = None, span: Span | None = None) -> Iterator[Level]:
+        """A level below the open one. One without children of its own is dissolved: its steps are the parent's."""
+        parent, counting = self.level, self.counting
+        level = Level(text=text, inputs=tuple(wires(x)), region=region, span=span)
+        self.level, self.counting = level, False
+        try:
+            yield level
+        finally:
+            self.level, self.counting = parent, counting
+        if level.children:
+            path = self.add(name, level)
+            parent.steps.append(Run(path, (), level.output))
+        else:
+            parent.steps.extend(level.steps)
+
+    def leaf(self, operator: str, name: str, inputs: list[Wire], feature: Feature | None = None, **args: Any) -> Wire:
+        """An operator applied to these values. The first is converted to a layout that it takes."""
+        entry = OPERATORS.get(operator) or _inner(operator)
+        cls = entry.load()
+        takes = cls.takes
+        first = self.to(inputs[0], *takes) if inputs else None
+        complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
+        context: dict[str, Any] = {}
+        for known in entry.schema.context:
+            context[known] = args[known] if known in args else getattr(first.feature, known) if first else None
+        if feature is None and first is not None:
+            rule = getattr(cls, "shape", None)
+            used = {k: v for k, v in complete.items() if rule is not None and k in _accepted(rule)}
+            feature = rule(first.feature, *[i.feature for i in inputs[1:]], **used) if rule else first.feature
+        assert feature is not None
+        self.budget(feature)
+        leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, _shown(entry, complete))
+        path = self.add(name, leaf)
+        output = self.wire(feature)
+        self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), output))
+        return output
+
+    def budget(self, feature: Feature | None = None) -> None:
+        self._steps += 1
+        if self.large:
+            return
+        if self._steps > MAX_STEPS:
+            raise error(f"the network has more than {MAX_STEPS} operators", hint="lower a repeat; --allow-large lifts the limit")
+        if feature is not None and feature.c > MAX_WIDTH:
+            raise error(f"a width of {feature.c} channels", hint="lower it; --allow-large lifts the limit")
+
+    def named(self, name: str) -> str:
+        """A name for a part that the text does not mention; numbered from the second on."""
+        key = (id(self.level), name)
+        self._used[key] = self._used.get(key, 0) + 1
+        return name if self._used[key] == 1 else f"{name}{self._used[key]}"
+
+    def single(self, value: Value) -> Wire:
+        """The value itself, which must not be a list."""
+        if not isinstance(value, Wire):
+            raise error(
+                "one value is needed here, this is a list" if value is not None else "a value is needed here, this is absent",
+                hint="choose a member: `x[0]`",
+            )
+        return value
+
+    @contextmanager
+    def located(self, span: Span | None) -> Iterator[None]:
+        """Gives problems that carry no place of their own this one."""
+        try:
+            yield
+        except SpecError as wrong:
+            if all(problem.span is not None for problem in wrong.problems):
+                raise
+            raise SpecError(replace(p, span=p.span or span) if isinstance(p, Problem) else p for p in wrong.problems) from None
+
+
+@cache
+def _inner(operator: str) -> Operator:
+    """Leaves that only forms use: ``attend.Attend``."""
+    file, _, attribute = operator.partition(".")
+    return Operator(file, f"operators.{file}", attribute, leaf=True)
+
+
+def _shown(entry: Operator, args: dict[str, Any]) -> str:
+    """A leaf as a person would write it: what has its default is left out."""
+    parts, positional = [], True
+    for param in entry.schema.params:
+        if args[param.name] == param.default and not param.required:
+            positional = False
+            continue
+        value = args[param.name]
+        text = {None: "none", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
+        text = text or (
+            number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)
+        )
+        parts.append(text if positional else f"{param.name}={text}")
+    return f"{entry.name}({', '.join(parts)})" if parts else entry.name
+
+
+def _accepted(rule: Any) -> set[str]:
+    code = rule.__code__
+    return set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
