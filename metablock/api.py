@@ -143,9 +143,10 @@ def assemble(
     model = build_module(level, seed=seed, device=place, initialise=initialiser(spec.init, seed))
     model.spec = spec
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
+    model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
     if weights is not None:
         load_weights(model, weights if isinstance(weights, Mapping) else read_state(weights), spec)
-    return model.to(device=place, dtype=dtype)
+    return model
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from torch.utils.module_tracker import ModuleTracker
 
 # Operators that look like a matrix product by name; one that the registry cannot count is an error, never a silent zero.
 _PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|conv\d?d?|attention|einsum|addmv|mv|dot)(_|$)")
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up multiply-accumulates (half the registry's floating-point operations) for each module that is open."""
+    """Adds up multiply-accumulates (half the registry's floating-point operations) for each module that is running."""
 
-    def __init__(self, tracker: ModuleTracker):
+    def __init__(self) -> None:
         super().__init__()
-        self.tracker = tracker
-        self.macs: dict[str, int] = defaultdict(int)
-        self.operators: Counter[str] = Counter()
+        self.running: list[str] = []
+        self.macs: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -34,36 +32,40 @@ class _Counter(TorchDispatchMode):
             if result is not NotImplemented:
                 return result
         result = func(*args, **kwargs)
-        name = packet.__name__
-        self.operators[name] += 1
         if packet in flop_registry:
-            macs = flop_registry[packet](*args, **kwargs, out_val=result) // 2
-            for module in set(self.tracker.parents):
-                self.macs[module] += macs
-        elif _PRODUCT.search(name):
-            raise NotImplementedError(f"{name} is a matrix product that cannot be counted")
+            count = flop_registry[packet](*args, **kwargs, out_val=result) // 2
+            for name in {"", *self.running}:
+                self.macs[name] += count
+        elif _PRODUCT.search(packet.__name__):
+            raise NotImplementedError(f"{packet.__name__} is a matrix product that cannot be counted")
         return result
 
 
 def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Multiply-accumulates of convolutions and matrix products by module path; ``""`` is the whole model.
 
-    The model is run as it is: give it, and the inputs, on ``meta`` to allocate nothing. Norms, activations, pooling and
-    other elementwise work
-    are not counted.
+    The model is run as it is, in evaluation mode: give it, and the inputs, on ``meta`` to allocate nothing. Norms, activations,
+    pooling and other elementwise work are not counted. A module that is used twice counts twice.
     """
-    tracker = ModuleTracker()
-    counter = _Counter(tracker)
+    counter = _Counter()
+    hooks = []
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
+        hooks.append(module.register_forward_hook(lambda _m, _a, _o: _leave(counter)))
     training = model.training
     model.eval()
     try:
-        with torch.no_grad(), tracker, counter:
+        with torch.no_grad(), counter:
             model(*inputs)
     finally:
         model.train(training)
-    root = type(model).__name__
-    result = {name.removeprefix(root).removeprefix("."): count for name, count in counter.macs.items() if name != "Global"}
-    return {**result, "": counter.macs["Global"]}
+        for hook in hooks:
+            hook.remove()
+    return dict(counter.macs)
+
+
+def _leave(counter: _Counter) -> None:
+    counter.running.pop()
 
 
 def parameters(module: nn.Module) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from .combine import Combiner
 from .errors import Problem, Span, SpecError, error
 from .graph import Child, Items, Leaf, Level, Run, Value, Wire, wires
+from .labels import TAKEN
 from .printer import number
 from .registry import OPERATORS, Operator
 from .shape import Feature
@@ -28,6 +29,15 @@ class Pair:
     keys: Wire
 
 
+@dataclass(frozen=True)
+class Mask:
+    """What attention inside a shifted window knows: the map that was rolled (padded), the window, and the shift."""
+
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
+    shift: tuple[int, ...]
+
+
 class Levels(Combiner):
     """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``."""
 
@@ -38,7 +48,7 @@ class Levels(Combiner):
         self.counting = False
         self.frozen = False
         self.pair: Pair | None = None
-        self.mask: Wire | None = None
+        self.mask: Mask | None = None
         self._used: dict[tuple[int, str], int] = {}
         self._steps = 0
 
@@ -50,7 +60,7 @@ class Levels(Combiner):
             found = holder.children.setdefault(part, Items())
             assert isinstance(found, Items)
             holder = found
-        last = names[-1]
+        last = names[-1] + "_" if names[-1] in TAKEN else names[-1]
         while last in holder.children:
             last += "_"
         holder.children[last] = child

@@ -68,7 +68,7 @@ res: residual.res inline
 split: lists.split inline
 steps: lists.steps inline
 take: tokens.take inline
-transposed: tokens.transposed inline
+transposed: residual.transposed inline
 window: windows.window inline
 """
 

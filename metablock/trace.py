@@ -143,8 +143,10 @@ class Tracer(Levels):
 
     # What forms use
 
-    def apply(self, arg: Arg, x: Value, suffix: str = "") -> Value:
+    def apply(self, arg: Arg | None, x: Value, suffix: str = "") -> Value:
         """An argument applied to a value; `c` is the width that enters it."""
+        if arg is None:
+            return ABSENT
         scope = arg.scope.with_c(_width(x))
         if arg.label is not None:
             return self.place(arg.node, scope, x, f"{arg.label}{suffix}")

@@ -35,7 +35,7 @@ def test_counts(name: str, variant: str) -> None:
     assert costs.macs(model, *[x.to("meta") for x in example(model)])[""] == int(facts["macs"])
 
 
-@pytest.mark.parametrize("path", [name for name in goldens() if name.split("__")[0] in SPECS)
+@pytest.mark.parametrize("path", [name for name in goldens() if name.split("__")[0] in SPECS])
 def test_recorded_outputs(path) -> None:
     """The official code's answer under weights made by the recipe, through the spec's rules for official names."""
     recorded = golden(path)

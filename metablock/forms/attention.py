@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from ..arguments import Arg, Expr
@@ -57,7 +58,7 @@ def attention(
         assert d is not None
         inner, wide = heads * d, heads * (value_dim or d)
         packed = _project(t, qkv, wire, "qkv", 2 * inner + wide)
-        queries, keys, values = t.channels(packed, [inner, inner, packed.c - 2 * inner])
+        queries, keys, values = t.channels(packed, [inner, inner, _rest(packed, 2 * inner, "qkv", "queries and keys")])
     else:
         queries = _project(t, q, wire, "q", heads * (d or 0))
         d = queries.c // max(heads, 1) if d is None else d
@@ -65,7 +66,7 @@ def attention(
         inner, wide = queries.c, heads * (value_dim or d)
         if k is None and v is None:
             packed = _project(t, kv, source, "kv", inner + wide)
-            keys, values = t.channels(packed, [inner, packed.c - inner])
+            keys, values = t.channels(packed, [inner, _rest(packed, inner, "kv", "keys")])
         else:
             if kv is not None:
                 raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
@@ -73,9 +74,11 @@ def attention(
             values = _project(t, v, source, "v", wide)
     assert d is not None
     _check(queries, keys, values, heads, d)
+    windows = max(wire.feature.windows for wire in (queries, keys, values))
+    queries, keys, values = (t.spread(part, windows) for part in (queries, keys, values))
     bias = _bias(t, pos, heads, queries, keys)
     inputs = [queries, keys, values, *([bias] if bias else [])]
-    mask = t.mask if t.mask is not None and queries.feature.grid == keys.feature.grid else None
+    mask = _mask(t, queries, keys)
     if mask is not None:
         inputs.append(mask)
     shape = queries.feature.with_(c=values.c)
@@ -100,6 +103,26 @@ def _project(t: Tracer, arg: Arg | None, x: Wire, name: str, out: int) -> Wire:
     if arg is None:
         return t.leaf("linear", name, [x], out=out)
     return t.to(t.single(t.apply(arg, x)), "grid", "tokens")
+
+
+def _rest(packed: Wire, used: int, name: str, whose: str) -> int:
+    """What a packed projection leaves for the values."""
+    if packed.c <= used:
+        raise error(f"`{name}=` gives {packed.c} channels, the {whose} take {used}", hint="those that remain are the values'")
+    return packed.c - used
+
+
+def _mask(t: Tracer, queries: Wire, keys: Wire) -> Wire | None:
+    """The mask of shifted windows, where queries and keys both are the tokens of a window."""
+    q, k = queries.feature, keys.feature
+    if t.mask is None or not q.grid == k.grid == t.mask.size:
+        return None
+    if q.prefix or k.prefix:
+        raise error("prefix tokens in a shifted window", hint="its mask knows the map's tokens only: shift by 0, or join elsewhere")
+    count = prod(t.mask.grid) // prod(t.mask.size)
+    shape = q.with_(layout="table", c=count, grid=(q.n, k.n))
+    given = {"size": list(t.mask.size), "shift": list(t.mask.shift)}
+    return t.leaf("window_mask.WindowMask", "mask", [], shape, grid=t.mask.grid, **given)
 
 
 def _check(queries: Wire, keys: Wire, values: Wire, heads: int, d: int | None) -> None:

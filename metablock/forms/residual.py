@@ -72,7 +72,10 @@ def transposed(t: Tracer, x: Value, *, a: Expr) -> Value:
     wire = t.to(t.single(x), "tokens")
     f = wire.feature
     turned = t.do("{0}.transpose(1, 2)", [wire], f.with_(c=f.n, grid=(f.c,), prefix=0))
-    result = t.to(t.single(t.apply(a, turned)), "tokens")
+    inside = t.apply(a, turned)
+    if inside is None:
+        return None
+    result = t.to(t.single(inside), "tokens")
     if result.feature.grid != (f.c,):
         raise error(f"`transposed` gets {result.feature} back, {f.c} channels went in", hint="what is inside must keep the number of channels")
     n = result.feature.c

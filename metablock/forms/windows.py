@@ -8,31 +8,37 @@ from typing import TYPE_CHECKING
 from ..arguments import Expr
 from ..errors import error
 from ..graph import Value, Wire
+from ..levels import Mask
 
 if TYPE_CHECKING:
     from ..trace import Tracer
 
 
-def window(t: Tracer, x: Value, *, size: int | list[int], a: Expr, shift: int = 0, fit: str = "exact") -> Value:
+def window(
+    t: Tracer, x: Value, *, size: int | list[int], a: Expr, shift: int | list[int] = 0, fit: str = "exact"
+) -> Value:
     """``a`` within non-overlapping windows of ``size`` tokens an axis (Swin, arXiv 2103.14030).
 
-    A window larger than the map shrinks to it and is not shifted. ``shift`` rolls the map before and back afterwards;
-    attention inside
-    masks pairs that were not neighbours (with -100, as the official code). Where the window does not divide the map: an
-    error, or with ``fit="pad"``
-    zeros at the end of each axis, after the roll, which take part and are cut off afterwards.
+    Along an axis that it covers a window shrinks to the map and is not shifted. (Each axis for itself, as in timm; the
+    official code lets the shorter side decide for both. On square maps that is the same.) ``shift`` rolls the map before
+    and back afterwards; attention inside masks pairs that were not neighbours (with -100, as the official code), if its
+    queries and keys are the tokens of the window.
+
+    Where the window does not divide the map: an error, or with ``fit="pad"`` zeros at the end of each axis, after the
+    roll, which take part and are cut off afterwards. The mask is then the padded map's, as in timm: its last regions are
+    counted from the padded end, and the zeros are not masked.
     """
-    if a is None:
-        return x
     wire = t.to(t.single(x), "grid")
     f = wire.feature
     if fit not in ("exact", "pad"):
         raise error(f"unknown fit \"{fit}\"", hint='"exact" or "pad"')
-    wanted = [size] * f.rank if isinstance(size, int) else size
+    wanted, moved = ([n] * f.rank if isinstance(n, int) else n for n in (size, shift))
     if len(wanted) != f.rank or min(wanted) < 1:
-        raise error(f"a window of {size} on {f.rank} axes", hint="one number, or one an axis")
+        raise error(f"a window of {size} on {f.rank} axes", hint="one number from 1, or one an axis")
+    if len(moved) != f.rank or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
+        raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
     sizes = tuple(min(w, g) for w, g in zip(wanted, f.grid, strict=True))
-    shifts = tuple(0 if g <= w else shift for w, g in zip(wanted, f.grid, strict=True))
+    shifts = tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, f.grid, strict=True))
     pads = tuple(-g % s for g, s in zip(f.grid, sizes, strict=True))
     if any(pads) and fit == "exact":
         raise error(
@@ -48,14 +54,12 @@ def window(t: Tracer, x: Value, *, size: int | list[int], a: Expr, shift: int = 
         wire = t.do(f"F.pad({{0}}, {[0, 0, *ends]})", [wire], f.with_(grid=padded))
     counts = tuple(g // s for g, s in zip(padded, sizes, strict=True))
     inside = _partition(t, wire, counts, sizes)
-    kept, t.mask = t.mask, None
-    if any(shifts) and not any(pads):
-        shape = f.with_(layout="table", c=prod(counts), grid=(prod(sizes), prod(sizes)), prefix=0)
-        t.mask = t.leaf("window_mask.WindowMask", t.named("mask"), [], shape, grid=f.grid, size=list(sizes), shift=list(shifts))
-    elif any(shifts):
-        raise error("a shifted window does not divide the map", hint="choose a size that divides it, or shift by 0")
-    result = t.to(t.single(t.apply(a, inside)), "grid")
+    kept, t.mask = t.mask, Mask(padded, sizes, shifts) if any(shifts) else None
+    value = t.apply(a, inside)
     t.mask = kept
+    if value is None:
+        return None
+    result = t.to(t.single(value), "grid")
     if result.feature.grid != sizes:
         raise error(f"windows of {sizes} come back as {result.feature}", hint="what is inside a window keeps its extents")
     whole = _merge(t, result, counts, f.windows)
@@ -85,5 +89,6 @@ def _merge(t: Tracer, wire: Wire, counts: tuple[int, ...], windows: int) -> Wire
     order = [0, *[axis for i in range(rank) for axis in (1 + i, 1 + rank + i)], 2 * rank + 1]
     grid = tuple(n * s for n, s in zip(counts, f.grid, strict=True))
     split = ", ".join(map(str, (*counts, *f.grid)))
-    text = f"{{0}}.reshape(-1, {split}, {f.c}).permute({', '.join(map(str, order))}).reshape(-1, {', '.join(map(str, grid))}, {f.c})"
+    whole = ", ".join(map(str, grid))
+    text = f"{{0}}.reshape(-1, {split}, {f.c}).permute({', '.join(map(str, order))}).reshape(-1, {whole}, {f.c})"
     return t.do(text, [wire], f.with_(grid=grid, windows=windows))
