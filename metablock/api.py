@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .builder import build as build_module
 from .catalogue import open_spec
-from .edits import parse_edits, resolve
+from .edits import apply, parse_edits, resolve
 from .errors import MetablockError, Problem, Span, SpecError
 from .graph import Level, wires
 from .init import initialiser
@@ -77,6 +77,19 @@ def parse_input(text: str | Sequence[int] | Feature | None) -> Feature | None:
         raise MetablockError(f"'{shown}' is no input size\n  write channels and extents: 3x224x224, 12x5000, 1x32x64x64")
     channels, *grid = (int(part) for part in parts)
     return Feature("map", channels, tuple(grid))
+
+
+def sized(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None) -> Spec:
+    """The spec with this number of classes and this size of input written into it."""
+    if classes is not None:
+        spec = apply(spec, parse_edits([f"classes = {classes}"], "--classes"))
+    feature = parse_input(input)
+    if feature is None:
+        return spec
+    if len(spec.inputs) != 1:
+        raise MetablockError(f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}\n  set their sizes in the spec")
+    kind = ("signal", "image", "volume")[feature.rank - 1]
+    return apply(spec, parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input"))
 
 
 def shaped(

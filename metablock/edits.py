@@ -49,6 +49,7 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = ()) 
         for name in _order(spec, found, ()):
             source = spec.variants.get(name) or spec.traits[name]
             result = apply(result, source.edits)
+            result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
     facts = Facts(spec.facts.header, tuple(row for row in spec.facts.rows if row[:1] == (found,)))
     return result.with_(variant=found, variants={}, traits={}, facts=facts if facts.rows else Facts())

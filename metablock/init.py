@@ -22,6 +22,7 @@ from .graph import Leaf
 from .printer import show
 
 Rule = Callable[..., object]
+Ready = Callable[[Tensor, int], object]  # of a weight, and of the groups of its convolution
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -29,11 +30,17 @@ def _fan(weight: Tensor, mode: str) -> int:
     return (weight.shape[0] if mode == "fan_out" else weight.shape[1]) * receptive
 
 
-def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0) -> None:
-    """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), groups divided out."""
+def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, groups: int = 1) -> None:
+    """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), of one group of a convolution."""
     if isinstance(std, str):
-        std = math.sqrt(2.0 / _fan(weight, std))
+        std = math.sqrt(2.0 / _fan(weight[: len(weight) // groups], std))
     nn.init.normal_(weight, mean, std)
+
+
+def _lecun_normal(weight: Tensor) -> None:
+    """Variance 1 / fan_in, cut off at two standard deviations (of the normal before it is cut), as flax and TensorFlow have it."""
+    std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 def _softmax_rand(weight: Tensor) -> None:
@@ -46,7 +53,7 @@ RULES: Mapping[str, Rule] = {
     "constant": lambda w, value: nn.init.constant_(w, value),
     "kaiming_normal": lambda w, mode="fan_in": nn.init.kaiming_normal_(w, mode=mode, nonlinearity="relu"),
     "kaiming_uniform": lambda w, a=0.0: nn.init.kaiming_uniform_(w, a=a),
-    "lecun_normal": lambda w: nn.init.trunc_normal_(w, std=math.sqrt(1.0 / _fan(w, "fan_in")) / 0.87962566103423978, a=-2, b=2),
+    "lecun_normal": _lecun_normal,
     "normal": _normal,
     "ones": nn.init.ones_,
     "softmax_rand": _softmax_rand,
@@ -64,7 +71,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int) -> Initialise:
 
     def initialise(path: str, leaf: Leaf, module: nn.Module) -> None:
         for name, parameter in module.named_parameters():
-            best: tuple[int, Rule | None, bool] | None = None
+            best: tuple[int, Ready | None, bool] | None = None
             for selector, rule in chosen:
                 fit = _fits(selector, path, leaf.operator, name)
                 if fit is not None and (best is None or len(selector) >= best[0]):
@@ -76,7 +83,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int) -> Initialise:
                 if name.rpartition(".")[2] == "bias" and not best[2]:
                     parameter.zero_()
                 elif parameter.dim() > 1 or best[2]:
-                    best[1](parameter)
+                    best[1](parameter, leaf.args.get("groups", 1))
 
     return initialise
 
@@ -88,12 +95,14 @@ def used(selector: str, path: str, operator: str, names: list[str]) -> bool:
 
 def _fits(selector: list[str], path: str, operator: str, parameter: str) -> bool | None:
     """None: no; True: the parameter itself is named; False: its module is."""
-    trail = [re.sub(r"(?<=[a-z_])\d+$", "", part) for part in path.split(".")]
+    # A part is found by its name with the number that the text gave it, and without: `norm2`, `norm`.
+    trail = [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
     *above, last = selector
     own = parameter.split(".")
     if last in (parameter, own[-1]) and _inside(above, [*trail, operator, *own[:-1]]):
         return True
-    places = {trail[-1], path.split(".")[-1], operator}
+    leaf = path.rpartition(".")[2]
+    places = {leaf, _bare(leaf), operator}
     if last in places and _inside(above, trail):
         return False
     if last in trail and len(trail) > 1 and _inside(above, trail[: trail.index(last)]):
@@ -101,12 +110,16 @@ def _fits(selector: list[str], path: str, operator: str, parameter: str) -> bool
     return None
 
 
+def _bare(name: str) -> str:
+    return re.sub(r"(?<=[a-z_])\d+$", "", name)
+
+
 def _inside(parts: list[str], trail: list[str]) -> bool:
     rest = iter(trail)
     return all(part in rest for part in parts)
 
 
-def _rule(node: e.Node) -> Rule | None:
+def _rule(node: e.Node) -> Ready | None:
     """``torch`` (None) keeps the operator's own initialisation."""
     name = node.func if isinstance(node, e.Call) else node
     if not isinstance(name, e.Name):
@@ -118,10 +131,8 @@ def _rule(node: e.Node) -> Rule | None:
             f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*RULES, "torch"], f"known: {', '.join(RULES)}")
         )
     rule = RULES[name.id]
-    if not isinstance(node, e.Call):
-        return rule
     given: list[Any] = []
-    for argument in node.args:
+    for argument in node.args if isinstance(node, e.Call) else ():
         value = argument.value
         if isinstance(value, e.Name):  # fan_in, fan_out
             given.append(value.id)
@@ -131,4 +142,6 @@ def _rule(node: e.Node) -> Rule | None:
             given.append(-value.value.value)
         else:
             raise error("an initialisation takes numbers", argument.span, "write the number itself")
-    return lambda weight: rule(weight, *given)
+    if rule is _normal:
+        return lambda weight, groups: _normal(weight, *given, groups=groups)
+    return lambda weight, groups: rule(weight, *given)

@@ -87,10 +87,17 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
         case e.Block(lines=lines, outputs=outputs):
             for line in lines:
                 yield line.value, target(line.targets)
+            wires = {name for line in lines for name in line.targets}
             for output in outputs:
-                yield from _occurrences(output, inline)
+                yield from (found for found in _occurrences(output, inline) if not _is_wire(found[0], wires))
         case e.Attribute():
             return
         case _:
             for child in e.children(node):
                 yield from _occurrences(child, inline)
+
+
+def _is_wire(node: e.Node, wires: set[str]) -> bool:
+    """A wire is a value: reading it makes nothing that would need a name."""
+    name = node.base if isinstance(node, e.Index) else node
+    return isinstance(name, e.Name) and name.id in wires

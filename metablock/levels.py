@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -82,6 +82,18 @@ class Levels(Combiner):
         else:
             parent.steps.extend(level.steps)
 
+    def mark(self) -> Callable[[], None]:
+        """Remembers how far the open level is filled; what it returns takes back all that came since."""
+        level, steps, converted, children = self.level, len(self.level.steps), len(self._converted), _names(self.level)
+
+        def undo() -> None:
+            del level.steps[steps:]
+            _forget(level, children)
+            for key in list(self._converted)[converted:]:
+                del self._converted[key]
+
+        return undo
+
     def leaf(self, operator: str, name: str, inputs: list[Wire], feature: Feature | None = None, **args: Any) -> Wire:
         """An operator applied to these values. The first is converted to a layout that it takes."""
         entry = OPERATORS.get(operator) or _inner(operator)
@@ -137,6 +149,22 @@ class Levels(Combiner):
             if all(problem.span is not None for problem in wrong.problems):
                 raise
             raise SpecError(replace(p, span=p.span or span) if isinstance(p, Problem) else p for p in wrong.problems) from None
+
+
+_Names = dict[str, Any]
+
+
+def _names(holder: Level | Items) -> _Names:
+    """The names of the children; of numbered lists also what they hold."""
+    return {name: _names(child) if isinstance(child, Items) else {} for name, child in holder.children.items()}
+
+
+def _forget(holder: Level | Items, known: _Names) -> None:
+    for name, child in list(holder.children.items()):
+        if name not in known:
+            del holder.children[name]
+        elif isinstance(child, Items):
+            _forget(child, known[name])
 
 
 @cache

@@ -221,11 +221,14 @@ class _Loader:
     def edit_set(self, key: Scalar, node: Node) -> EditSet:
         of: tuple[str, ...] = ()
         edits: list[Edit] = []
+        init: dict[str, e.Node] = {}
         mapping = self.mapping(node, f"'{key.value}'")
         for target, value in mapping.entries if mapping else ():
             if target.value == "of":
                 items = value.items if isinstance(value, Sequence) else (value,)
                 of = tuple(self.word(item) or "" for item in items)
+            elif target.value == "init":
+                init = self.init(value)
             elif target.value in ("stages", "let") and not isinstance(value, Scalar):
                 table = self.stages(value)[0] if target.value == "stages" else self.table(value)
                 edits.append(Edit(e.Header(target.value, span=target.span), table, target.span))
@@ -233,7 +236,7 @@ class _Loader:
                 parsed, expr = self.attempt(parse_target, target.content), self.expr(value)
                 if parsed is not None and expr is not None:
                     edits.append(Edit(parsed, expr, target.span))
-        return EditSet(key.value, of, tuple(edits), key.span)
+        return EditSet(key.value, of, tuple(edits), key.span, init)
 
     def facts(self, node: Node | None) -> Facts:
         if node is None:

@@ -38,6 +38,12 @@ def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = Non
     return root
 
 
+def inputs(spec: Spec) -> list[Feature]:
+    """The sizes of what enters a resolved spec."""
+    network = Network(spec)
+    return [network.feature(node) for node in spec.inputs.values()]
+
+
 class Network(Tracer):
     """Traces one resolved spec from its input to its output."""
 
@@ -101,7 +107,7 @@ class Network(Tracer):
             if len(inputs) != 1:
                 raise error(f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}", self.spec.place("input"))
             return self._entering(given)
-        features = [self._entering(self._feature(node)) for node in inputs.values()]
+        features = [self._entering(self.feature(node)) for node in inputs.values()]
         return features[0] if len(features) == 1 else features
 
     def _entering(self, feature: Feature) -> Value:
@@ -110,7 +116,8 @@ class Network(Tracer):
             raise error(f"an input of {feature}", self.spec.place("input"), "--allow-large lifts the limit")
         return self.wire(feature)
 
-    def _feature(self, node: e.Node) -> Feature:
+    def feature(self, node: e.Node) -> Feature:
+        """The size that an entry of `input:` states."""
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in _RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"

@@ -57,6 +57,7 @@ attention: attention.attention
 chunk: tokens.chunk inline
 drop_path: residual.drop_path inline
 each: lists.each inline
+flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
 mean: lists.mean inline

@@ -49,12 +49,13 @@ class Edit:
 
 @dataclass(frozen=True)
 class EditSet:
-    """A variant or a trait: other sets to start from (left to right), then its own edits."""
+    """A variant or a trait: other sets to start from (left to right), then its own edits; ``init`` are rules that it adds."""
 
     name: str
     of: tuple[str, ...]
     edits: tuple[Edit, ...]
     span: Span | None = field(default=None, compare=False, repr=False)
+    init: Mapping[str, Node] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

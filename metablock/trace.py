@@ -243,9 +243,11 @@ class Tracer(Levels):
         """Applies a compound to ``x``; what it names becomes children of the open level."""
         match node:
             case e.Sequence(items=items):
+                undo = self.mark()
                 for item in items:
                     x = self.inline(item, scope, x, suffix)
                     if x is ABSENT:
+                        undo()
                         return ABSENT
                 return x
             case e.Call() if (operator := self._operator(node, scope)) is not None and operator.inline:
@@ -324,6 +326,7 @@ class Tracer(Levels):
         return self.repeat(left, node.right, scope, x, suffix, node.span)
 
     def _combine(self, node: e.Binary, scope: Scope, x: Value, suffix: str) -> Value:
+        undo = self.mark()
         left = self.inline(node.left, scope, x, suffix)
         number = self.evaluate.value(node.right, scope)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -344,6 +347,7 @@ class Tracer(Levels):
             )
         if left is ABSENT or right is ABSENT:
             if node.op == "*":
+                undo()
                 return ABSENT
             if left is ABSENT and node.op == "-" and right is not ABSENT:
                 return self.do("-{0}", [self.single(right)], self.single(right).feature)

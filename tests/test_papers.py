@@ -6,17 +6,12 @@ import re
 
 import pytest
 import torch
+from cases import SPECS, VARIANTS
 from oracles import BAR, compare, golden, golden_inputs, goldens, recipe
 
 import metablock
 from metablock import costs
 from metablock.api import example
-from metablock.catalogue import catalogue
-
-SPECS = catalogue()
-VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]
-# The smallest variant of each file, or of each family in a file, is run; the others are counted on meta.
-FIRST = [(name, next(iter(spec.variants))) for name, spec in SPECS.items()]
 
 
 def variant_of(recorded: str) -> str:

@@ -48,6 +48,9 @@ def attention(
         drop: dropout on the attention weights.
     """
     wire = t.to(t.single(x), "grid", "tokens")
+    for name, number in (("heads", heads), ("head_dim", head_dim), ("value_dim", value_dim)):
+        if number is not None and number < 1:
+            raise error(f"`{name}=` of attention is {number}", hint="at least 1")
     d = head_dim if head_dim is not None else _share(wire.c if q is None else None, heads)
     source = wire
     if over is not None:
@@ -61,7 +64,7 @@ def attention(
         queries, keys, values = t.channels(packed, [inner, inner, _rest(packed, 2 * inner, "qkv", "queries and keys")])
     else:
         queries = _project(t, q, wire, "q", heads * (d or 0))
-        d = queries.c // max(heads, 1) if d is None else d
+        d = queries.c // heads if d is None else d
         _share(queries.c, heads)
         inner, wide = queries.c, heads * (value_dim or d)
         if k is None and v is None:
@@ -94,7 +97,7 @@ def attention(
 def _share(width: int | None, heads: int) -> int | None:
     if width is None:
         return None
-    if heads < 1 or width % heads:
+    if width % heads:
         raise error(f"{heads} heads do not divide {width} channels", hint="choose another number of heads, or give `head_dim=`")
     return width // heads
 
@@ -118,7 +121,7 @@ def _mask(t: Tracer, queries: Wire, keys: Wire) -> Wire | None:
     if t.mask is None or not q.grid == k.grid == t.mask.size:
         return None
     if q.prefix or k.prefix:
-        raise error("prefix tokens in a shifted window", hint="its mask knows the map's tokens only: shift by 0, or join elsewhere")
+        raise error("prefix tokens in a shifted window have no place in its mask", hint="shift by 0, or join them outside")
     count = prod(t.mask.grid) // prod(t.mask.size)
     shape = q.with_(layout="table", c=count, grid=(q.n, k.n))
     given = {"size": list(t.mask.size), "shift": list(t.mask.shift)}

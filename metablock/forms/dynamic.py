@@ -19,18 +19,19 @@ def mixture_conv(
     out: int,
     kernel: int | list[int] = 1,
     stride: int | list[int] = 1,
-    padding: int | list[int] | None = None,
+    padding: int | list[int] | str | None = None,
     dilation: int | list[int] = 1,
     groups: int = 1,
     bias: bool = False,
-    experts: int = 4,
-    by: Expr = "kernel_attention(4)",  # type: ignore[assignment]
+    by: Expr = "kernel_attention",  # type: ignore[assignment]
 ) -> Value:
-    """One convolution an image, its kernel the sum of ``experts`` kernels weighted by the vector that ``by`` makes (arXiv
-    1912.03458)."""
+    """One convolution an image, its kernel a weighted sum of kernels (arXiv 1912.03458).
+
+    ``by`` makes a vector of what arrives: as many kernels are kept as it has entries, and the entries are their weights.
+    """
     wire = t.to(t.single(x), "map")
     route = t.single(t.apply(by, wire))
-    if route.feature.layout != "vector" or route.c != experts:
-        raise error(f"`by` gives {route.feature}, {experts} weights are needed", by.span, f"end it with `linear({experts}) >> softmax`")
+    if route.feature.layout != "vector":
+        raise error(f"`by` gives a {route.feature}", by.span, "one weight a kernel is needed: `global_pool >> linear(4) >> softmax`")
     given: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
-    return t.leaf("mixture_conv.MixtureConv", "kernels", [wire, route], out=out, experts=experts, **given)
+    return t.leaf("mixture_conv.MixtureConv", "kernels", [wire, route], out=out, experts=route.c, **given)

@@ -69,3 +69,10 @@ def chunk(t: Tracer, x: Value, *, n: int, sizes: list[int] | None = None) -> Val
     return t.channels(wire, sizes)
 
 
+def flatten(t: Tracer, x: Value) -> Value:
+    """All that arrives as one vector, channel by channel: ``(b, c, *grid) -> (b, c * prod(grid))``."""
+    wire = t.to(t.single(x), "map", "vector")
+    f = wire.feature
+    if f.layout == "vector":
+        return wire
+    return t.do("{0}.flatten(1)", [wire], f.with_(layout="vector", c=f.c * f.n, grid=()))

@@ -25,6 +25,7 @@ class Unfold(nn.Module):
             is Swin's patch merging, where the row varies faster than the column and each place keeps its ``c`` channels
             together.
         padding: zeros a side, by default ``ceil((kernel - stride) / 2)``.
+        ceil: whether a last window that sticks out is kept. It sees zeros there.
 
     Windows that touch without overlap (``stride = kernel``, no padding) are a reshape and a transposition.
     """
@@ -40,22 +41,32 @@ class Unfold(nn.Module):
         stride: int | list[int] = 1,
         order: str | None = None,
         padding: int | list[int] | None = None,
+        ceil: bool = False,
     ):
         super().__init__()
         self.kernel, self.stride = expand(kernel, rank), expand(stride, rank)
-        self.padding = sides(padding, self.kernel, self.stride, (1,) * rank)
+        self.padding, self.ceil = sides(padding, self.kernel, self.stride, (1,) * rank), ceil
         self.order = ordered(order, rank)
         self.first = 2 if layout == "map" else 1  # the first axis of the grid
 
     @staticmethod
-    def shape(x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None) -> Feature:
+    def shape(
+        x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None, ceil: bool
+    ) -> Feature:
         ordered(order, x.rank)
-        return x.with_(c=x.c * prod(expand(kernel, x.rank)), grid=slide(x.grid, kernel, stride, padding))
+        kernels, strides = expand(kernel, x.rank), expand(stride, x.rank)
+        grid = x.grid
+        if ceil and min((*kernels, *strides)) > 0:
+            pads = sides(padding, kernels, strides, (1,) * x.rank)
+            grid = tuple(g + rest for g, rest in zip(grid, missing(grid, kernels, strides, pads), strict=True))
+        return x.with_(c=x.c * prod(kernels), grid=slide(grid, kernel, stride, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         rank, first = len(self.kernel), self.first
-        if any(self.padding):
-            pads = [p for side in reversed(self.padding) for p in (side, side)]
+        grid = tuple(x.shape[first : first + rank])
+        ends = missing(grid, self.kernel, self.stride, self.padding) if self.ceil else (0,) * rank
+        if any(self.padding) or any(ends):
+            pads = [p for side, end in zip(reversed(self.padding), reversed(ends), strict=True) for p in (side, side + end)]
             x = F.pad(x, pads if first == 2 else [0, 0, *pads])
         # Each axis of the grid becomes two: which window (its place), and where inside the window.
         if self.kernel == self.stride:
@@ -76,6 +87,11 @@ class Unfold(nn.Module):
         if first == 2:
             return x.permute(0, *window, *places).flatten(1, 1 + rank)
         return x.permute(0, *places, *window).flatten(1 + rank)
+
+
+def missing(grid: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> tuple[int, ...]:
+    """What the last window needs beyond the end of each axis."""
+    return tuple(max(k - g - 2 * p, -(g + 2 * p - k) % s) for g, k, s, p in zip(grid, kernel, stride, padding, strict=True))
 
 
 def ordered(order: str | None, rank: int) -> tuple[str, ...]:

@@ -1,0 +1,289 @@
+"""Builds a network, counts it, compiles it, runs it, and says what happened."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import costs
+from ..api import assemble, example, resolved, shaped, sized
+from ..compiler import compile, distinct
+from ..errors import MetablockError, SpecError, suggest
+from ..format import spec_hash
+from ..graph import Level
+from ..module import Block
+from ..names import check_names
+from ..outputs import check_output, write
+from ..spec import Spec
+from ..weights import load_weights, read_state
+from .check import checked_spec
+from .layout import Part, parts
+from .models import BuildReport, Figures, Graphs, Row, Times, Totals
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# Above these a network is built only where the caller allows large ones. They are counted before anything is allocated.
+MAX_PARAMETERS = 2_000_000_000
+MAX_MACS = 10_000_000_000_000
+MAX_BATCH_ELEMENTS = 2_000_000_000
+# Enough passes for a median, but no more than so many seconds of them.
+PASSES, PATIENCE = 5, 3.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which network is meant: a source (a catalogue name, a path, ``-``) and what is changed in it."""
+
+    source: str
+    variant: str | None = None
+    edits: Sequence[str] = ()
+    classes: int | None = None
+    input: str | None = None
+    large: bool = False
+
+    @property
+    def edited(self) -> bool:
+        return bool(self.edits) or self.classes is not None or self.input is not None
+
+
+def chosen(choice: Choice) -> tuple[Spec, Level]:
+    """The resolved spec of a choice, and its shaped tree. Raises MetablockError: SpecError for what is wrong in the spec."""
+    source, named = checked_spec(choice.source)
+    spec = resolved(source, variant=choice.variant or named, edits=choice.edits)
+    spec = sized(spec, classes=choice.classes, input=choice.input)
+    if choice.edited and (problems := check_names(spec, unused=False)):
+        raise SpecError(problems)
+    return spec, shaped(spec, large=choice.large)
+
+
+def on_meta(spec: Spec, level: Level) -> Block:
+    """The network without its numbers; nothing is allocated."""
+    return assemble(spec, level, device="meta")
+
+
+def build_report(
+    choice: Choice,
+    *,
+    weights: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    compiled: bool = True,
+    seed: int = 0,
+    batch: int = 1,
+    output: str | None = None,
+    progress: Progress = lambda phase: None,
+) -> BuildReport:
+    """Builds what was chosen, runs it, writes it where ``output`` says. Everything that can be refused is refused first.
+
+    On the device ``meta`` nothing runs: the report has the parts and the counts.
+
+    Raises:
+        MetablockError: with a text for the person who chose.
+    """
+    place, kind = parse_device(device), parse_dtype(dtype)
+    if place.type == "meta" and (output or weights):
+        raise MetablockError("there are no weights on 'meta'\n  leave out --device meta, or --weights and --output")
+    if output is not None:
+        check_output(output)
+    progress("checking")
+    spec, level = chosen(choice)
+    state = read_state(weights) if weights is not None else None
+
+    progress("counting")
+    bare = on_meta(spec, level)
+    macs = costs.macs(bare, *example(bare))
+    totals = _totals(bare, macs)
+    if not choice.large:
+        _refuse_large(totals, bare, batch)
+
+    progress("building")
+    started = time.perf_counter()
+    loaded = None
+    if place.type == "meta":
+        model = bare
+    else:
+        with _asked_of(place, dtype, "building"):
+            model = assemble(spec, level, device=place, dtype=kind, seed=seed).eval()
+        loaded = str(load_weights(model, state, spec)) if state is not None else None
+    built = time.perf_counter() - started
+
+    outputs, times, graphs = _run(model, place, dtype, compiled, seed, batch, built, progress)
+    if output is not None:
+        progress("writing")
+        write(model, output)
+    return BuildReport(
+        name=spec.name,
+        variant=spec.variant,
+        title=spec.paper.get("title"),
+        edits=_edits(choice),
+        spec_hash=spec_hash(spec),
+        inputs=tuple(feature.size(batch) for feature in model.inputs),
+        outputs=outputs,
+        device=_named(place),
+        dtype=dtype,
+        batch=batch,
+        seed=seed,
+        rows=tuple(_row(part, bare, macs, batch) for part in parts(level)),
+        totals=totals,
+        figures=_figures(spec, choice.edited),
+        graphs=graphs,
+        seconds=times,
+        weights=loaded,
+        written=output,
+    )
+
+
+def parse_device(text: str) -> torch.device:
+    """A device that is here. Raises MetablockError."""
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise MetablockError(f"unknown device '{text}'\n  write cpu, cuda, cuda:1, mps or meta") from None
+    if device.type in ("cpu", "meta"):
+        return device
+    try:
+        torch.empty(0, device=device)
+    except Exception:  # each back-end has an exception of its own
+        here = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+        raise MetablockError(f"there is no device '{text}' here\n  there is: {', '.join(['cpu', *here])}") from None
+    return device
+
+
+def parse_dtype(text: str) -> torch.dtype:
+    """A type of floating-point numbers. Raises MetablockError."""
+    if text not in DTYPES:
+        raise MetablockError(f"unknown dtype '{text}'\n  {suggest(text, DTYPES, f'there are {", ".join(DTYPES)}')}")
+    return DTYPES[text]
+
+
+def _totals(model: Block, macs: dict[str, int]) -> Totals:
+    trainable, frozen = costs.parameters(model)
+    return Totals(parameters=trainable + frozen, trainable=trainable, frozen=frozen, macs=macs[""])
+
+
+def _refuse_large(totals: Totals, model: Block, batch: int) -> None:
+    elements = sum(Tensor.numel(torch.empty(feature.size(batch), device="meta")) for feature in model.inputs)
+    for name, value, limit in (
+        ("parameters", totals.parameters, MAX_PARAMETERS),
+        ("multiply-accumulates", totals.macs, MAX_MACS),
+        ("numbers in its input", elements, MAX_BATCH_ELEMENTS),
+    ):
+        if value > limit:
+            raise MetablockError(f"the network has {value:,} {name}; the limit is {limit:,}\n  --allow-large lifts it")
+
+
+@contextmanager
+def _asked_of(place: torch.device, dtype: str, doing: str) -> Iterator[None]:
+    """What the machine cannot do is the answer to a person's request, not an accident: no traceback."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, NotImplementedError) as problem:
+        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+        if isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(problem):
+            raise MetablockError(f"{doing} takes more memory than {place} has\n  lower --batch or --input") from None
+        hint = "--no-compile runs it without torch.compile" if doing == "compiling" else "try --device cpu --dtype float32"
+        raise MetablockError(f"{doing} failed on {place} in {dtype}: {first}\n  {hint}") from None
+
+
+def _run(
+    model: Block, place: torch.device, dtype: str, compiled: bool, seed: int, batch: int, built: float, progress: Progress
+) -> tuple[tuple[tuple[int, ...], ...], Times, Graphs]:
+    """A first pass, with compilation in it, and timed ones."""
+    torch.manual_seed(seed)
+    compiling: float | None = None
+    latency: float | None = None
+    passes, made = 0, None
+    with torch.no_grad(), _asked_of(place, dtype, "the forward pass"):
+        inputs = example(model, batch)
+        if compiled and place.type != "meta":
+            progress("compiling")
+            with _asked_of(place, dtype, "compiling"):
+                output, compiling, made = _compile(model, inputs, place)
+        else:
+            progress("running")
+            output = model(*inputs)
+        if place.type != "meta":
+            progress("measuring")
+            latency, passes = _latency(model, inputs, place)
+    times = Times(build=built, compile=compiling, latency=latency, passes=passes)
+    return tuple(_shapes(output)), times, Graphs(distinct=distinct(model), made=made)
+
+
+def _compile(model: Block, inputs: list[Tensor], place: torch.device) -> tuple[Any, float, int]:
+    from torch._dynamo.utils import counters
+
+    before, started = counters["stats"]["unique_graphs"], time.perf_counter()
+    output = compile(model)(*inputs)
+    _wait(place)
+    return output, time.perf_counter() - started, counters["stats"]["unique_graphs"] - before
+
+
+def _latency(model: Block, inputs: list[Tensor], place: torch.device) -> tuple[float, int]:
+    seconds: list[float] = []
+    while not seconds or (len(seconds) < PASSES and sum(seconds) < PATIENCE):
+        started = time.perf_counter()
+        model(*inputs)
+        _wait(place)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), len(seconds)
+
+
+def _wait(place: torch.device) -> None:
+    if place.type != "cpu":
+        torch.accelerator.synchronize(place)
+
+
+def _named(place: torch.device) -> str:
+    return f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place)
+
+
+def _shapes(value: Any) -> Iterator[tuple[int, ...]]:
+    if isinstance(value, Tensor):
+        yield tuple(value.shape)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _shapes(item)
+    elif isinstance(value, dict):
+        yield from _shapes(list(value.values()))
+
+
+def _row(part: Part, model: Block, macs: dict[str, int], batch: int) -> Row:
+    path = ".".join(part.path)
+    return Row(
+        name=part.name,
+        path=path,
+        text=part.text,
+        output=tuple(map(str, part.output)),
+        shapes=tuple(feature.size(batch) for feature in part.output),
+        parameters=sum(costs.parameters(model.get_submodule(path))),
+        macs=macs.get(path, 0),
+    )
+
+
+def _figures(spec: Spec, edited: bool) -> Figures | None:
+    facts = spec.facts.of(spec.variant or spec.name)
+    if not facts:
+        return None
+    exact: dict[str, int | str] = {
+        key: int(cell) if cell.isdigit() and key != "input" else cell for key, cell in facts.items() if "." not in key
+    }
+    reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
+    return Figures(variant=spec.variant or spec.name, edited=edited, exact=exact, reported=reported)
+
+
+def _edits(choice: Choice) -> tuple[str, ...]:
+    more = [f"classes = {choice.classes}"] if choice.classes is not None else []
+    more += [f"input = {choice.input}"] if choice.input is not None else []
+    return (*choice.edits, *more)
+
+
+__all__ = ["DTYPES", "Choice", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype"]

@@ -1,0 +1,128 @@
+"""The catalogue and the operators as tables: from the facts in the files, nothing is built and torch stays out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from ..catalogue import catalogue
+from ..edits import resolve
+from ..errors import MetablockError, suggest
+from ..network import inputs
+from ..printer import number, show
+from ..registry import OPERATORS, Operator
+from ..shape import Feature
+from ..spec import Spec
+from ..standard import standard
+from .mixers import mixers
+from .models import CatalogueRow, OperatorRow
+
+
+def rows(pattern: str | None = None) -> list[CatalogueRow]:
+    """A row for each variant whose name or file's name fits. Raises MetablockError when none does.
+
+    ``pattern`` is a part of the name, or, with ``*``, ``?`` or ``[``, a glob for all of it.
+    """
+    chosen, names = [], []
+    for file, spec in catalogue().items():
+        for variant in spec.variants or [None]:
+            name = variant or file
+            names += [name, file]
+            if _fits(pattern, name) or _fits(pattern, file):
+                chosen.append(_row(file, name, resolve(spec, variant)))
+    if not chosen:
+        raise _nothing(pattern, "in the catalogue", names)
+    return chosen
+
+
+def operators(pattern: str | None = None) -> list[OperatorRow]:
+    """A row for each operator and each standard binding whose name fits. Raises MetablockError when none does."""
+    found = [
+        OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_first_line(entry.schema.doc))
+        for name, entry in OPERATORS.items()
+    ]
+    found += [
+        OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=" ".join(show(binding.body).split()))
+        for name, binding in standard().items()
+    ]
+    chosen = [row for row in found if _fits(pattern, row.name)]
+    if not chosen:
+        raise _nothing(pattern, "among the operators", [row.name for row in found])
+    return sorted(chosen, key=lambda row: row.name)
+
+
+def _nothing(pattern: str | None, where: str, names: list[str]) -> MetablockError:
+    if pattern is None:
+        return MetablockError(f"there is nothing {where}")
+    return MetablockError(f"nothing {where} fits '{pattern}'\n  {suggest(pattern, names, 'give a part of a name, or a glob: *_s12')}")
+
+
+def _fits(pattern: str | None, name: str) -> bool:
+    if pattern is None:
+        return True
+    if re.search(r"[*?\[]", pattern):
+        return fnmatchcase(name.lower(), pattern.lower())
+    return pattern.lower() in name.lower()
+
+
+def _row(file: str, name: str, spec: Spec) -> CatalogueRow:
+    facts = spec.facts.of(spec.variant or spec.name)
+    total = _count(facts.get("params"))
+    trainable = _count(facts.get("trainable")) or total
+    return CatalogueRow(
+        name=name,
+        file=f"{file}.yaml",
+        paper=spec.paper.get("title"),
+        venue=spec.paper.get("venue"),
+        year=year(spec),
+        arxiv=spec.paper.get("arxiv"),
+        parameters=trainable,
+        frozen=total - trainable if total is not None and trainable is not None else None,
+        macs=_count(facts.get("macs")),
+        input=", ".join(map(size, inputs(spec))),
+        mixers=tuple(mixers(spec)),
+    )
+
+
+def size(feature: Feature) -> str:
+    """As `--input` takes it: ``3x224x224``."""
+    return "x".join(map(str, (feature.c, *feature.grid)))
+
+
+def year(spec: Spec) -> int | None:
+    """The paper's year: its own entry, or the one in the venue."""
+    found = re.search(r"\b(?:19|20)\d\d\b", f"{spec.paper.get('year', '')} {spec.paper.get('venue', '')}")
+    return int(found[0]) if found else None
+
+
+def _count(cell: str | None) -> int | None:
+    return int(cell) if cell is not None and cell.isdigit() else None
+
+
+def _first_line(doc: str) -> str:
+    return doc.strip().partition("\n")[0]
+
+
+def _signature(entry: Operator) -> str:
+    schema = entry.schema
+    return f"{entry.name}({', '.join(_parameters(entry))})" if schema.params or schema.variadic else entry.name
+
+
+def _parameters(entry: Operator) -> Iterator[str]:
+    schema = entry.schema
+    if schema.variadic:
+        yield f"*{schema.variadic}"
+    for parameter in schema.params:
+        yield parameter.name if parameter.required else f"{parameter.name}={_written(parameter.default)}"
+
+
+def _written(value: object) -> str:
+    """A default as a spec would say it."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, (int, float)):
+        return number(value)
+    return f'"{value}"'

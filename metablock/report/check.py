@@ -1,0 +1,88 @@
+"""All that is wrong with a spec file, found without building it. Torch is needed for shapes only."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from ..catalogue import open_spec, parse_spec
+from ..errors import MetablockError, Problem, SpecError
+from ..load import load_file
+from ..names import check_names
+from ..source import Limits
+from ..spec import Spec
+
+if TYPE_CHECKING:
+    from .models import FileReport
+
+STDIN = "-"
+
+
+def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
+    """The problems of a file, or of standard input (``-``), in order of place; empty when all is well.
+
+    Shapes are looked at once the names are right, in every variant: what is wrong in several of them is one problem.
+    """
+    try:
+        spec = read_stdin() if source == STDIN else load_file(source)
+    except SpecError as wrong:
+        return wrong.problems
+    problems = check_names(spec)
+    if shapes and not problems:
+        problems = _check_shapes(spec)
+    return SpecError(problems).problems
+
+
+def _check_shapes(spec: Spec) -> list[Problem]:
+    from ..api import resolved, shaped
+
+    problems: list[Problem] = []
+    known: set[tuple[object, ...]] = set()
+    for variant in spec.variants or [None]:
+        try:
+            shaped(resolved(spec, variant=variant))
+        except SpecError as wrong:
+            new = [problem for problem in wrong.problems if _kind(problem) not in known]
+            known.update(map(_kind, new))
+            problems += new
+        except MetablockError as wrong:
+            problems.append(Problem(str(wrong)))
+    return problems
+
+
+def _kind(problem: Problem) -> tuple[object, ...]:
+    """Equal for the same mistake in two variants, whose sizes differ."""
+    *place, message = problem.key
+    return (*place, re.sub(r"\d+", "#", str(message)))
+
+
+def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
+    """The same for machines."""
+    from .models import FileReport, ProblemReport
+
+    found = tuple(ProblemReport.model_validate(problem.as_dict()) for problem in problems)
+    return FileReport(file=shown(source), problems=found)
+
+
+def shown(source: str) -> str:
+    """What messages call a source."""
+    return "<stdin>" if source == STDIN else source
+
+
+def read_stdin() -> Spec:
+    """The spec on standard input. Raises SpecError."""
+    data = sys.stdin.buffer.read(Limits().size + 1)
+    try:
+        return parse_spec(data.decode(), shown(STDIN))
+    except UnicodeDecodeError:
+        raise SpecError([Problem("the text on standard input is not UTF-8", hint="save it as UTF-8")]) from None
+
+
+def checked_spec(source: str) -> tuple[Spec, str | None]:
+    """A spec by catalogue name, path or ``-``, and the variant that the name means; its names are right. Raises MetablockError."""
+    spec, variant = (read_stdin(), None) if source == STDIN else open_spec(source)
+    problems = check_names(spec)
+    if problems:
+        raise SpecError(problems)
+    return spec, variant

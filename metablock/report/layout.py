@@ -1,0 +1,141 @@
+"""A shaped tree in lines: its parts in the spec's words, and every step with its shapes. Nothing is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..graph import Child, Items, Leaf, Level, Run, Value, arguments, levels, same, wires
+from ..shape import Feature
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that has a line of its own in the table of a network: stem, a stage, head."""
+
+    name: str
+    path: Path
+    text: str
+    output: tuple[Feature, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a network: how deep it stands, its name there, the spec's words, the shapes it takes and gives."""
+
+    depth: int
+    name: str
+    text: str
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+
+
+def parts(root: Level) -> list[Part]:
+    """The parts of a network, in order."""
+    outputs = _outputs(root)
+    found: list[Part] = []
+    for path, child in _outer(root):
+        name = f"stage {path[1]}" if path[0] == "stages" else ".".join(path)
+        found.append(Part(name, path, words(child), tuple(wire.feature for wire in wires(outputs.get(path)))))
+    return found
+
+
+def _outer(root: Level) -> Iterator[tuple[Path, Child]]:
+    """The outermost children; of a list, its items."""
+    for name, child in root.children.items():
+        if isinstance(child, Items):
+            yield from (((name, key), below) for key, below in child.children.items())
+        else:
+            yield (name,), child
+
+
+def _outputs(root: Level) -> dict[Path, Value]:
+    """What each child gives, by its path, where it is used first."""
+    found: dict[Path, Value] = {}
+    for above, level in levels(root):
+        for step in [*level.steps, *level.prediction_steps]:
+            if isinstance(step, Run):
+                found.setdefault(step.child if step.root else (*above, *step.child), step.output)
+    return found
+
+
+def words(child: Child) -> str:
+    """A part in the spec's words: of a stage, its parts, equal blocks as ``2 * block``."""
+    if isinstance(child, Leaf):
+        return child.text
+    if isinstance(child, Level) and not _is_stage(child):
+        return one_line(child.text)
+    said: list[str] = []
+    for name, below in child.children.items():
+        if isinstance(below, Items) and name != "shared":
+            texts = [words(block) for block in below.children.values()]
+            said += [f"{n} * {text}" if n > 1 else text for n, text in _runs(texts)]
+        else:
+            said.append(f"{name} {words(below)}")
+    return "; ".join(said)
+
+
+def _is_stage(level: Level) -> bool:
+    """A stage is the level whose own text says no more than its number."""
+    return level.region is None and level.text.startswith("stage ")
+
+
+def _runs(texts: list[str]) -> list[tuple[int, str]]:
+    runs: list[tuple[int, str]] = []
+    for text in texts:
+        if runs and runs[-1][1] == text:
+            runs[-1] = (runs[-1][0] + 1, text)
+        else:
+            runs.append((1, text))
+    return runs
+
+
+def one_line(text: str) -> str:
+    """A stream's lines, parted by semicolons."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def steps(root: Level) -> list[Step]:
+    """Every step of a network with the shapes it takes and gives; equal blocks that follow each other once."""
+    return list(_steps(root, 0))
+
+
+def _steps(level: Level, depth: int) -> Iterator[Step]:
+    runs = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, Run)]
+    position = 0
+    while position < len(runs):
+        last = position
+        while last + 1 < len(runs) and _repeats(level, runs[position], runs[last + 1]):
+            last += 1
+        yield from _step(level, runs[position], runs[last], last - position + 1, depth)
+        position = last + 1
+
+
+def _step(level: Level, run: Run, last: Run, copies: int, depth: int) -> Iterator[Step]:
+    name = ".".join(run.child) if copies == 1 else f"{'.'.join(run.child)}-{last.child[-1]}"
+    child = None if run.root else level.child(run.child)
+    text = "as above" if child is None else _text(child)
+    given = tuple(wire.feature for wire in arguments(level, run)) if not run.root else tuple(wire.feature for wire in run.inputs)
+    yield Step(depth, name, f"{copies} * {text}" if copies > 1 else text, given, tuple(wire.feature for wire in wires(last.output)))
+    if isinstance(child, Level):
+        yield from _steps(child, depth + 1)
+
+
+def _text(child: Child) -> str:
+    if isinstance(child, Level):
+        return "" if _is_stage(child) else one_line(child.text)
+    return words(child)
+
+
+def _repeats(level: Level, a: Run, b: Run) -> bool:
+    """Whether b is the next copy of a: of the same numbered list, of the same shapes."""
+    if a.root or b.root or len(a.child) < 2 or a.child[:-1] != b.child[:-1] or not a.child[-1].isdigit() or a.child == b.child:
+        return False
+    one, other = level.child(a.child), level.child(b.child)
+    return _text(one) == _text(other) != "" and (same(one, other) or _shapes(level, a) == _shapes(level, b))
+
+
+def _shapes(level: Level, run: Run) -> list[Feature]:
+    return [wire.feature for wire in [*arguments(level, run), *wires(run.output)]]

@@ -1,0 +1,101 @@
+"""Swin against timm: windows that shrink on one axis, maps that the windows do not divide, official names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from oracles import randomised_state, relative_error, require
+from torch import Tensor, nn
+
+import metablock
+
+timm = require("timm")
+# One head of 8 channels a width of 8: small, and the number of heads still differs from stage to stage.
+EDITS = ["depth = [2, 2, 2, 2]", "dim = [8, 16, 32, 64]", "heads = [1, 2, 4, 8]"]
+
+
+def oracle(size: tuple[int, int], **options: object) -> nn.Module:
+    """timm's Swin with the same edits."""
+    model = timm.models.swin_transformer.SwinTransformer(
+        img_size=size, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), num_classes=10, **options
+    )
+    randomised_state(model)
+    return model.double().eval()
+
+
+def ours(size: tuple[int, int], state: dict[str, Tensor], edits: list[str] = EDITS) -> nn.Module:
+    shape = (3, *size)
+    return metablock.build("swin", input=shape, classes=10, edits=edits, weights=state, dtype=torch.float64).eval()
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["static", "dynamic"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        (224, 448),  # stage 4: one window high, shifted along the width only
+        (256, 192),  # windows that never divide: 64x48, 32x24, 16x12, and 8x6, where they shrink to 7x6
+        (100, 180),  # odd maps, which the patch merging fills up: 25x45, 13x23, 7x12, 4x6
+        (32, 96),  # windows larger than the map: 8x24, 4x12, 2x6, 1x3
+    ],
+    ids=lambda size: "x".join(map(str, size)),
+)
+def test_sizes(size: tuple[int, int], strict: bool) -> None:
+    """Where the windows do not divide the map timm pads after the roll, and masks by regions of the padded map."""
+    theirs = oracle(size, strict_img_size=strict)
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative_error(ours(size, theirs.state_dict())(x), theirs(x)) < 1e-9
+
+
+def test_other_windows() -> None:
+    """Windows of 4 by 6, and their shift of 2 by 3."""
+    theirs = oracle((96, 160), window_size=(4, 6))
+    size = {"size": "[4, 6]", "attn": "attention(heads, pos=relative_bias)"}
+    token = f"token = window({size['size']}, attn, shift=[2 * (index % 2), 3 * (index % 2)], fit=\"pad\")"
+    x = torch.randn(2, 3, 96, 160, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative_error(ours((96, 160), theirs.state_dict(), [*EDITS, token])(x), theirs(x)) < 1e-9
+
+
+def test_official_names() -> None:
+    """Patch merging ends a stage there, and the buffers are in the checkpoint."""
+    theirs = oracle((224, 224))
+
+    def rename(name: str) -> str:
+        return re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", name).replace("head.fc", "head")
+
+    state = {rename(name): tensor for name, tensor in theirs.state_dict().items()}
+    state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.long)
+    state["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative_error(ours((224, 224), state)(x), theirs(x)) < 1e-9
+
+
+@pytest.mark.parametrize("variant", ["swin_tiny_patch4_window7_224", "swin_base_patch4_window12_384"])
+def test_shifted_blocks(variant: str) -> None:
+    """Every other block, but none of the last stage, whose map is one window."""
+    model = metablock.build("swin", variant=variant, device="meta")
+    for i, stage in enumerate(model.stages):
+        for j, block in enumerate(stage.blocks):
+            masks = [name for name, _ in block.named_buffers() if name.endswith("mask")]
+            assert bool(masks) == (i < 3 and j % 2 == 1), (i, j)
+
+
+def test_a_checkpoint_of_another_window_does_not_fit() -> None:
+    """The bias tables have the size of the shrunk window."""
+    state = oracle((224, 224)).state_dict()
+    with pytest.raises(metablock.MetablockError, match=r"pos\.table\.weight \(143, 8\) from .* \(169, 8\)"):
+        ours((256, 192), state)
+
+
+def test_training_step() -> None:
+    model = metablock.build("swin", input=(3, 64, 96), classes=10, edits=[*EDITS, "drop = ramp(0.1)"]).train()
+    randomised_state(model)
+    nn.functional.cross_entropy(model(torch.randn(2, 3, 64, 96)), torch.tensor([1, 7])).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name

@@ -1,0 +1,74 @@
+"""The compile contract, over every shipped architecture: no graph break, one graph a distinct block, eager's numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from cases import SMALLEST, SPECS
+from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+
+import metablock
+from metablock.api import example
+from metablock.compiler import distinct
+from metablock.operators.drop_path import DropPath
+
+
+class Counting:
+    """A backend that runs graphs as they are, after autograd has been traced through them, and counts them."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
+        self.graphs += 1
+        return aot_autograd(fw_compiler=lambda g, i: g)(graph, inputs)
+
+
+def total(output: object) -> Tensor:
+    """Any output as one number whose gradient reaches everything."""
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
+    return sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in parts)
+
+
+def small(name: str, variant: str) -> nn.Module:
+    """The variant with drop-path on and few classes."""
+    edits = ["drop = ramp(0.2)"] if "drop" in SPECS[name].columns else []
+    return metablock.build(SPECS[name], variant=variant, classes=7, edits=edits, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "variant"), SMALLEST, ids=[variant for _, variant in SMALLEST])
+def test_contract(name: str, variant: str) -> None:
+    torch._dynamo.reset()
+    eager = small(name, variant)
+    with torch.no_grad():
+        for parameter in eager.parameters():  # tiny layer scales would hide a branch
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model = copy.deepcopy(eager)
+    backend = Counting()
+    metablock.compile(model, backend=backend)
+    x = [t.to(torch.float64) for t in example(eager, 2)]
+
+    model.eval(), eager.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(*x), eager(*x), rtol=1e-9, atol=1e-9)
+    assert 0 < backend.graphs <= distinct(model)
+
+    backend.graphs = 0
+    model.train(), eager.train()
+    model(*x)  # with drop-path on
+    assert 0 < backend.graphs <= distinct(model)
+    for module in [*model.modules(), *eager.modules()]:
+        if isinstance(module, DropPath):
+            module.rate.zero_()
+    before = backend.graphs
+    eager.load_state_dict(model.state_dict())  # batch norm's statistics moved
+    total(model(*x)).backward(), total(eager(*x)).backward()
+    assert backend.graphs == before
+    for (path, a), b in zip(model.named_parameters(), eager.parameters(), strict=True):
+        if b.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-8 * max(1.0, b.grad.abs().max().item()), msg=path)
