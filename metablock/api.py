@@ -87,7 +87,9 @@ def sized(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] 
     if feature is None:
         return spec
     if len(spec.inputs) != 1:
-        raise MetablockError(f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}\n  set their sizes in the spec")
+        raise MetablockError(
+            f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}\n  set their sizes in the spec"
+        )
     kind = ("signal", "image", "volume")[feature.rank - 1]
     return apply(spec, parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input"))
 

@@ -79,7 +79,9 @@ def signature(operator: Operator) -> str:
 
 
 def _shown(value: Any) -> str:
-    return {None: "none", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, list) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def missing(operator: Operator, args: tuple[e.Argument, ...]) -> list[str]:

@@ -12,6 +12,7 @@ from .standard import standard
 
 # Columns that have a default and may be set where a file does not mention them.
 OPTIONAL_COLUMNS = ("drop", "down", "end")
+MAX_SETS = 100  # variants and traits that one variant may be made of
 
 
 def parse_edits(texts: Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
@@ -64,7 +65,14 @@ def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
         raise error(f"'{above[-1]}' starts from unknown '{name}'", place, suggest(name, [*spec.variants, *spec.traits]))
     if name in above:
         raise error(f"variants start from each other: {' -> '.join([*above, name])}", source.span, "remove one `of:`")
-    return [part for base in source.of for part in _order(spec, base, (*above, name))] + [name]
+    if len(above) >= MAX_SETS:
+        raise error(f"'{name}' stands below more than {MAX_SETS} others", source.span, "start from fewer")
+    parts: list[str] = []
+    for base in source.of:
+        parts += _order(spec, base, (*above, name))
+        if len(parts) >= MAX_SETS:
+            raise error(f"'{name}' is made of more than {MAX_SETS} variants and traits", source.span, "start from fewer")
+    return [*parts, name]
 
 
 def apply(spec: Spec, edits: Iterable[Edit]) -> Spec:
@@ -138,14 +146,18 @@ def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
 
 def _chosen(target: e.StageTarget, count: int) -> list[int]:
     every = range(count)
+    hint = f"stages are numbered 0 to {count - 1}" if count else "this network has no `stages`"
     if target.at is None:
         return list(every)
     if isinstance(target.at, e.Slice):
-        return list(every[slice(_integer(target.at.low), _integer(target.at.high))])
+        chosen = list(every[slice(_integer(target.at.low), _integer(target.at.high))])
+        if not chosen:
+            raise error("this chooses no stage", target.at.span, hint)
+        return chosen
     at = _integer(target.at)
     assert at is not None
     if not -count <= at < count:
-        raise error(f"there is no stage {at}", target.at.span, f"stages are numbered 0 to {count - 1}")
+        raise error(f"there is no stage {at}", target.at.span, hint)
     return [every[at]]
 
 

@@ -38,7 +38,7 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, groups: i
 
 
 def _lecun_normal(weight: Tensor) -> None:
-    """Variance 1 / fan_in, cut off at two standard deviations (of the normal before it is cut), as flax and TensorFlow have it."""
+    """Variance 1 / fan_in, of a normal that is cut off at two of its standard deviations, as flax and TensorFlow have it."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 

@@ -9,12 +9,13 @@ from functools import cache
 from typing import Any
 
 from .combine import Combiner
-from .errors import Problem, Span, SpecError, error
+from .errors import Span, SpecError, error
 from .graph import Child, Items, Leaf, Level, Run, Value, Wire, wires
 from .labels import TAKEN
 from .printer import number
 from .registry import OPERATORS, Operator
 from .shape import Feature
+from .standard import LIBRARY
 
 MAX_STEPS = 200_000
 MAX_WIDTH = 1_000_000
@@ -142,13 +143,24 @@ class Levels(Combiner):
 
     @contextmanager
     def located(self, span: Span | None) -> Iterator[None]:
-        """Gives problems that carry no place of their own this one."""
+        """Gives problems this place that have none of their own, or one in the standard library, which nobody here wrote."""
         try:
             yield
         except SpecError as wrong:
-            if all(problem.span is not None for problem in wrong.problems):
+            if all(problem.span is not None and not in_library(problem.span) for problem in wrong.problems):
                 raise
-            raise SpecError(replace(p, span=p.span or span) if isinstance(p, Problem) else p for p in wrong.problems) from None
+            raise SpecError(replace(problem, span=_nearer(problem.span, span)) for problem in wrong.problems) from None
+
+
+def in_library(span: Span | None) -> bool:
+    """Whether this is a place in the standard library."""
+    return span is not None and span.text.name == LIBRARY
+
+
+def _nearer(found: Span | None, span: Span | None) -> Span | None:
+    if found is None:
+        return span
+    return span if span is not None and in_library(found) and not in_library(span) else found
 
 
 _Names = dict[str, Any]

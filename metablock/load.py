@@ -17,7 +17,10 @@ SECTIONS = (
     "freeze", "init", "weights", "traits", "variants", "facts",
 )  # fmt: skip
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
-FACTS = ("variant", "input", "params", "trainable", "macs", "deployed", "reported.params", "reported.macs", "reported.top1", "reported.ap")
+FACTS = (
+    "variant", "input", "params", "trainable", "macs", "deployed",
+    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.bleu",
+)  # fmt: skip
 
 T = TypeVar("T")
 
@@ -68,7 +71,8 @@ class _Loader:
             if key.value in SECTIONS:
                 found[key.value] = node
             else:
-                self.wrong(f"unknown section '{key.value}'", key.span, suggest(key.value, SECTIONS, "names of your own stand under `let`"))
+                hint = suggest(key.value, SECTIONS, "names of your own stand under `let`")
+                self.wrong(f"unknown section '{key.value}'", key.span, hint)
         stages, stage_shared = self.stages(found.get("stages"))
         spec = Spec(
             name=self.word(found.get("name")) or "",
@@ -90,8 +94,9 @@ class _Loader:
         for section in ("name", "input"):
             if section not in found:
                 self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), _MISSING[section])
-        if "stages" not in found and "model" not in found:
-            self.wrong("there are neither `stages` nor a `model`", root.span.part(0, 1), "a network is its stages: depth, dim, body ...")
+        if not root.get("model") and not stages and (not root.get("stages") or not self.problems):
+            hint = "a network is its stages: depth, dim, body ..."
+            self.wrong("there are neither `stages` nor a `model`", root.span.part(0, 1), hint)
         self.done()
         return spec
 
@@ -158,7 +163,8 @@ class _Loader:
         result: dict[str, str] = {}
         for key, value in mapping.entries if mapping else ():
             if key.value not in PAPER:
-                self.wrong(f"unknown key '{key.value}' in `paper`", key.span, suggest(key.value, PAPER, f"known: {', '.join(PAPER)}"))
+                hint = suggest(key.value, PAPER, f"known: {', '.join(PAPER)}")
+                self.wrong(f"unknown key '{key.value}' in `paper`", key.span, hint)
             result[key.value] = self.word(value) or ""
         return result
 
@@ -194,6 +200,7 @@ class _Loader:
 
     def weights(self, node: Node | None) -> dict[str, WeightTable]:
         result: dict[str, WeightTable] = {}
+        starts: list[tuple[str, Node]] = []
         mapping = self.mapping(node, "`weights`")
         for key, value in mapping.entries if mapping else ():
             rules: list[Rule] = []
@@ -203,15 +210,19 @@ class _Loader:
             for ours, theirs in table.entries if table else ():
                 if ours.value == "of":
                     of = self.word(theirs)
+                    starts.append((key.value, theirs))
                 elif ours.value == "ignore":
                     items = theirs.items if isinstance(theirs, Sequence) else (theirs,)
                     ignore = tuple(self.word(item) or "" for item in items)
                 else:
-                    rules.append(Rule(ours.value, self.word(theirs) or "", ours.span.to(theirs.span)))
-            result[key.value] = WeightTable(key.value, of, tuple(rules), ignore)
-        for name, entry in result.items():
-            if entry.of is not None and (entry.of not in result or entry.of == name):
-                self.wrong(f"weights '{name}' start from unknown '{entry.of}'", mapping.span if mapping else None, suggest(entry.of, result))
+                    at = theirs.content if isinstance(theirs, Scalar) else None
+                    rules.append(Rule(ours.value, self.word(theirs) or "", ours.span.to(theirs.span), ours.content, at))
+            result[key.value] = WeightTable(key.value, of, tuple(rules), ignore, key.span)
+        for name, theirs in starts:
+            of = result[name].of
+            if of is not None and (of not in result or of == name):
+                hint = suggest(of, [other for other in result if other != name], "name another table of `weights`")
+                self.wrong(f"weights '{name}' start from unknown '{of}'", theirs.span, hint)
         return result
 
     def sets(self, node: Node | None) -> dict[str, EditSet]:
@@ -230,7 +241,10 @@ class _Loader:
             elif target.value == "init":
                 init = self.init(value)
             elif target.value in ("stages", "let") and not isinstance(value, Scalar):
-                table = self.stages(value)[0] if target.value == "stages" else self.table(value)
+                table, shared = self.stages(value) if target.value == "stages" else (self.table(value), {})
+                for binding in shared.values():
+                    hint = "stand it in the file's own `stages`, and edit the module by its name"
+                    self.wrong("a variant's `stages` have no `shared`", binding.header.span, hint)
                 edits.append(Edit(e.Header(target.value, span=target.span), table, target.span))
             else:
                 parsed, expr = self.attempt(parse_target, target.content), self.expr(value)
@@ -242,13 +256,14 @@ class _Loader:
         if node is None:
             return Facts()
         if not isinstance(node, Sequence) or not node.items or not all(isinstance(row, Sequence) for row in node.items):
-            self.wrong("`facts` is a table", node.span.part(0, 1), "a list of rows `- [variant, params, ...]`, the first of them the header")
+            hint = "a list of rows `- [variant, params, ...]`, the first of them the header"
+            self.wrong("`facts` is a table", node.span.part(0, 1), hint)
             return Facts()
         rows = [tuple(self.word(cell) or "" for cell in row.items) for row in node.items if isinstance(row, Sequence)]
         header = rows[0]
-        for name in header:
+        for name, cell in zip(header, node.items[0].items if isinstance(node.items[0], Sequence) else (), strict=True):
             if name not in FACTS:
-                self.wrong(f"unknown column '{name}' in `facts`", node.items[0].span, suggest(name, FACTS, f"known: {', '.join(FACTS)}"))
+                self.wrong(f"unknown column '{name}' in `facts`", cell.span, suggest(name, FACTS, f"known: {', '.join(FACTS)}"))
         for row, item in zip(rows, node.items, strict=True):
             if len(row) != len(header):
                 self.wrong(f"{len(row)} cells under a header of {len(header)}", item.span, "write `-` for what is not known")

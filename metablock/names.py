@@ -20,7 +20,8 @@ _SECTIONS = ("stem", "stages", "head")
 def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
     """Every problem of names in a file, its variants included; empty when all is well.
 
-    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding.
+    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
+    have bound what it names. So only what the network uses counts.
     """
     return _Checker(spec).run(unused)
 
@@ -41,7 +42,8 @@ class _Checker:
 
     def run(self, unused: bool) -> list[Problem]:
         self._bindings()
-        for node, names in self._expressions():
+        reached = None if unused else self._reached()
+        for node, names in self._expressions(reached):
             self._walk(node, names)
         self._input()
         self._cycles()
@@ -75,11 +77,12 @@ class _Checker:
 
     # Expressions and the names that are visible in them
 
-    def _expressions(self) -> Iterator[tuple[e.Node, frozenset[str]]]:
+    def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
         spec = self.spec
         for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
             for binding in table.values():
-                yield from _of_binding(binding)
+                if reached is None or binding.name in reached:
+                    yield from _of_binding(binding)
         for name, node in spec.sections.items():
             yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
@@ -238,7 +241,8 @@ class _Checker:
                     "a binding's own name means the next outer one",
                 )
 
-    def _unused(self) -> None:
+    def _reached(self) -> set[str]:
+        """Every name that the network may use, in any variant."""
         spec = self.spec
         roots = {
             n.id
@@ -257,6 +261,10 @@ class _Checker:
             if name not in reached:
                 reached.add(name)
                 todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
+        return reached
+
+    def _unused(self) -> None:
+        spec, reached = self.spec, self._reached()
         for table, what in (
             (spec.let, "binding"),
             (spec.shared, "shared module"),

@@ -16,11 +16,11 @@ from .module import Block
 def check_output(path: str | Path) -> Path:
     """The path, if it can be written to: called before any work is done. Raises MetablockError."""
     path = Path(path)
+    if path.is_dir():
+        raise MetablockError(f"{path}: is a directory\n  name a file in it")
     if path.suffix not in WRITERS:
         hint = suggest(path.suffix, WRITERS, f"known: {', '.join(WRITERS)}")
         raise MetablockError(f"{path}: cannot write '{path.suffix or path.name}' files\n  {hint}")
-    if path.is_dir():
-        raise MetablockError(f"{path}: is a directory\n  name a file in it")
     if not path.parent.is_dir():
         raise MetablockError(f"{path}: there is no folder '{path.parent}'\n  make it first")
     try:

@@ -8,6 +8,7 @@ from . import expr as e
 
 # How tightly each kind of node binds; an operand that binds less tightly gets parentheses.
 _CHOICE, _CHAIN, _SUM, _PRODUCT, _UNARY, _POWER, _POSTFIX, _ATOM = range(8)
+_OR, _AND, _NOT, _COMPARISON = range(4)  # the same among tests
 _BINARY = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT, "**": _POWER}
 
 
@@ -71,8 +72,10 @@ def _text(node: e.Node) -> tuple[str, int]:
             own = _BINARY[op]
             return f"{_at(node.left, own)} {op} {_at(node.right, own + 1)}", own
         case e.Choice():
-            test, other = _test(node.test, 0), _at(node.other, _CHOICE)
+            test, other = _test(node.test, _OR), _at(node.other, _CHOICE)
             return f"{_at(node.then, _CHAIN)} if {test} else {other}", _CHOICE
+        case e.Logic() | e.Not() | e.Compare():
+            return f"({_test(node, _OR)})", _ATOM
         case e.Sequence(items=items):
             return " >> ".join(_at(item, _SUM) for item in items), _CHAIN
         case e.Concat(items=items):
@@ -81,15 +84,17 @@ def _text(node: e.Node) -> tuple[str, int]:
 
 
 def _test(node: e.Node, level: int) -> str:
-    """Tests bind: or 0, and 1, not 2, comparison 3. Brackets around a test cannot be written, and are never needed."""
+    """A test where one may stand without parentheses: after `if`, inside parentheses, as an operand of another test."""
+    if not isinstance(node, (e.Logic, e.Not, e.Compare)):
+        return _at(node, _SUM)
     if isinstance(node, e.Logic):
-        own = 0 if node.op == "or" else 1
-        return f"{_test(node.left, own)} {node.op} {_test(node.right, own + 1)}"
-    if isinstance(node, e.Not):
-        return f"not {_test(node.value, 2)}"
-    if isinstance(node, e.Compare):
-        return f"{_at(node.left, _SUM)} {node.op} {_at(node.right, _SUM)}"
-    return _at(node, _SUM)
+        own = _OR if node.op == "or" else _AND
+        text = f"{_test(node.left, own)} {node.op} {_test(node.right, own + 1)}"
+    elif isinstance(node, e.Not):
+        own, text = _NOT, f"not {_test(node.value, _NOT)}"
+    else:
+        own, text = _COMPARISON, f"{_at(node.left, _SUM)} {node.op} {_at(node.right, _SUM)}"
+    return f"({text})" if own < level else text
 
 
 def _item(node: e.Node) -> str:

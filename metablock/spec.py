@@ -65,6 +65,8 @@ class Rule:
     ours: str
     theirs: str
     span: Span | None = field(default=None, compare=False, repr=False)
+    ours_at: Span | None = field(default=None, compare=False, repr=False)
+    theirs_at: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class WeightTable:
     of: str | None
     rules: tuple[Rule, ...]
     ignore: tuple[str, ...] = ()
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len"
 INPUTS = ("image", "signal", "volume", "ids", "uniform")
 
 
+LIBRARY = "standard.yaml"
+
+
 @cache
 def standard() -> Mapping[str, Binding]:
     """The standard bindings by name."""
-    return load_bindings(resource("standard.yaml"), "standard.yaml")
+    return load_bindings(resource(LIBRARY), LIBRARY)

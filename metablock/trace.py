@@ -15,7 +15,7 @@ from .errors import Span, SpecError, error
 from .evaluate import Evaluator
 from .graph import Items, Level, Run, Value, Wire, arguments, same, wires
 from .labels import Label, labels
-from .levels import Levels
+from .levels import Levels, in_library
 from .printer import show
 from .registry import OPERATORS, Operator
 from .scope import Bound, Closure, Scope, Section, Word, given
@@ -41,7 +41,7 @@ class Tracer(Levels):
 
     def place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None = None) -> Value:
         """Applies an expression to ``x``; what it makes stands under ``name``."""
-        first = node
+        first, use = node, node.span
         while True:
             step = self._reduce(node, scope, x)
             if not isinstance(step, Closure):
@@ -49,6 +49,12 @@ class Tracer(Levels):
             if step.node is node:
                 break
             node, scope = step.node, step.scope
+            use = use if in_library(node.span) else node.span
+        with self.located(use):
+            return self._build(first, node, scope, x, name, region)
+
+    def _build(self, first: e.Node, node: e.Node, scope: Scope, x: Value, name: str, region: str | None) -> Value:
+        """An operator, or the level of a compound: what ``first`` stands for is ``node``."""
         with self.located(node.span):
             operator = self._operator(node, scope)
             if operator is not None and not operator.inline:

@@ -1,36 +1,44 @@
-"""Weights from checkpoints: ours, the official repository's or timm's, by the rules in a spec's `weights:` section.
-
-A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``. ``{i}``
-stands for a number, ``*`` for any
-rest. On the right ``{ }`` holds an expression of these numbers (``layer(i, j)`` counts the blocks before), ``a ++ b``
-concatenates along
-the first axis, and a ``|`` leads to ``chunk(k, n)``, ``rows(from, to)``, ``transpose`` or ``reshape``. The first rule that
-fits a name counts.
-"""
+"""Weights from checkpoints: ours, the official repository's or timm's, by the rules of :mod:`metablock.weights_rules`."""
 
 from __future__ import annotations
 
+import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import expr as e
-from .errors import MetablockError, Span, error
-from .parser import expression
-from .spec import Rule, Spec, WeightTable
+from .errors import MetablockError, SpecError, suggest
+from .spec import Spec
+from .weights_rules import OURS, Fit, ReadyRule, Rules, Step, read_rules
 
 State = Mapping[str, Tensor]
 # Counters that batch norm keeps; they take no part in what a network computes.
 _OPTIONAL = "num_batches_tracked"
+# Where training scripts put the weights, the averaged ones first.
+_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+# What wrappers of modules put before every name.
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 20
 
 
 @dataclass
 class WeightReport:
-    """What became of a checkpoint. ``source``: whose names it used. ``missing`` are our names, ``left`` theirs."""
+    """What became of a checkpoint.
+
+    Attributes:
+        source: whose names it used.
+        used: where each of our tensors came from.
+        reshaped: ours, of another shape there that differs by extents of 1.
+        missing: ours, not there.
+        left: theirs, without a use here.
+        wrong: ours, of another shape there.
+        skipped: theirs, no tensors (an epoch, a version).
+    """
 
     source: str
     used: dict[str, str] = field(default_factory=dict)
@@ -38,24 +46,48 @@ class WeightReport:
     missing: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def misfits(self) -> int:
+        return len(self.missing) + len(self.left) + len(self.wrong)
 
     @property
     def complete(self) -> bool:
-        return not (self.missing or self.left or self.wrong)
+        return not self.misfits
 
     def __str__(self) -> str:
-        parts = [f"{len(self.used)} tensors by the names of '{self.source}'"]
-        for label, names in (("reshaped", self.reshaped), ("missing", self.missing), ("left over", self.left), ("of another shape", self.wrong)):
+        lines = [f"{len(self.used)} tensors by the names of '{self.source}'"]
+        listed = {"reshaped": self.reshaped, "missing": self.missing, "left over": self.left}
+        for label, names in {**listed, "of another shape": self.wrong, "no tensors": self.skipped}.items():
             if names:
-                parts.append(f"{len(names)} {label}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}")
-        return "; ".join(parts)
+                more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+                lines.append(f"{len(names)} {label}: {', '.join(names[:_SHOWN])}{more}")
+        return "\n  ".join(lines)
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """A state dict from a ``.safetensors`` file, or from a ``.pth`` one, which may hold tensors only. Raises MetablockError."""
+class WeightsError(MetablockError):
+    """A checkpoint that does not fit. ``report`` says all, the text lists the first of each kind."""
+
+    def __init__(self, name: str, report: WeightReport):
+        super().__init__(f"the weights do not fit '{name}': {report}\n  nothing was loaded")
+        self.name, self.report = name, report
+
+    def __reduce__(self) -> tuple[type[WeightsError], tuple[str, WeightReport]]:
+        return WeightsError, (self.name, self.report)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """A state dict from a ``.safetensors`` file, or from one that torch wrote (``.pth``), of which only data is read, never code.
+
+    A training script's file is unwrapped: ``{"model": {...}, "epoch": 3}``, averaged weights before others.
+
+    Raises:
+        MetablockError: no such file; damaged; holds more than data; holds no tensors.
+    """
     path = Path(path)
     if not path.is_file():
-        raise MetablockError(f"{path}: no such file\n  give a .safetensors or .pth file")
+        raise MetablockError(f"{path}: {'not a file' if path.exists() else 'no such file'}\n  give a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -63,171 +95,139 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        kind = "damaged, or not a safetensors file" if path.suffix == ".safetensors" else "damaged, or holds more than tensors"
-        raise MetablockError(f"{path}: {kind} ({type(problem).__name__})\n  nothing was loaded") from None
-    while isinstance(content, dict):
-        inner = next((content[key] for key in ("state_dict_ema", "model_ema", "state_dict", "model") if isinstance(content.get(key), dict)), None)
+        code = isinstance(problem, pickle.UnpicklingError) and "Unsupported" in str(problem)
+        kind = "holds more than data (code in it was not run)" if code else "damaged, or not a checkpoint"
+        raise MetablockError(f"{path}: {kind}\n  nothing was loaded; save it anew as `state_dict()` or .safetensors") from None
+    if not isinstance(content, Mapping):
+        raise MetablockError(f"{path}: holds a {type(content).__name__}, not a state dict\n  a mapping from names to tensors is expected")
+    return unwrapped(content)
+
+
+def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The state dict in what a training script saved, without what DataParallel and ``torch.compile`` put before the names."""
+    while True:
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
         content = inner
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise MetablockError(f"{path}: holds no state dict\n  a mapping from names to tensors is expected")
-    return {str(key): value for key, value in content.items()}
+    state = {str(key): value for key, value in content.items()}
+    for prefix in _PREFIXES:
+        tensors = [key for key, value in state.items() if isinstance(value, Tensor)]
+        if tensors and all(key.startswith(prefix) for key in tensors):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
-def load_weights(model: nn.Module, state: State, spec: Spec, source: str | None = None) -> WeightReport:
+def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source: str | None = None) -> WeightReport:
     """Fills a model from a state dict. Nothing is changed unless every name of both sides is accounted for.
 
     Args:
-        model: built from ``spec``.
-        state: names and tensors of a checkpoint.
+        model: built from ``spec``. On ``meta`` it is only seen whether the weights fit.
+        state: names and tensors of a checkpoint, also in a training script's wrapping.
         spec: has the rules.
-        source: whose names are used (``ours`` or an entry of `weights:`); by default the one that fits best.
+        source: whose names are used (``ours`` or a table of `weights:`); by default those that fit best.
+
+    Returns:
+        Which tensor came from where.
 
     Raises:
-        MetablockError: when something is missing, left over or of another shape; the text lists it.
+        WeightsError: something is missing, left over or of another shape; the text lists it.
+        MetablockError: an unknown source, no tensors at all; its subclass SpecError for rules that are malformed.
     """
-    own = model.state_dict()
-    names = [source] if source else ["ours", *spec.weights]
-    for name in names:
-        if name != "ours" and name not in spec.weights:
-            raise MetablockError(f"'{spec.name}' has no weight rules '{name}'\n  there are: ours, {', '.join(spec.weights)}")
-    attempts = [_match(own, state, spec, name) for name in names]
-    values, report = min(attempts, key=lambda a: len(a[1].missing) + len(a[1].left) + len(a[1].wrong))
+    known = [OURS, *spec.weights]
+    if source is not None and source not in known:
+        hint = suggest(source, known, f"there are: {', '.join(known)}")
+        raise MetablockError(f"'{spec.name}' has no weight rules '{source}'\n  {hint}")
+    state = unwrapped(state)
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise MetablockError(f"the weights for '{spec.name}' hold no tensors\n  a mapping from names to tensors is expected")
+    own, blocks = model.state_dict(), _blocks(model)
+    attempts = [_match(own, blocks, tensors, name, spec) for name in ([source] if source is not None else known)]
+    values, report = min(attempts, key=lambda attempt: attempt[1].misfits)
+    report.skipped = [key for key in state if key not in tensors]
     if not report.complete:
-        raise MetablockError(f"the weights do not fit '{spec.name}': {report}\n  nothing was loaded")
-    model.load_state_dict(values, strict=False)
+        raise WeightsError(spec.name, report)
+    if not any(tensor.is_meta for tensor in own.values()):
+        model.load_state_dict(values, strict=False)
     return report
 
 
-def _match(own: State, state: State, spec: Spec, source: str) -> tuple[dict[str, Tensor], WeightReport]:
+def _blocks(model: nn.Module) -> list[int]:
+    """How many blocks each stage has."""
+    count: dict[int, int] = {}
+    for name, _ in model.named_modules():
+        found = re.match(r"stages\.(\d+)(?:\.blocks\.(\d+))?$", name)
+        if found:
+            stage = int(found[1])
+            count[stage] = max(count.get(stage, 0), int(found[2] or -1) + 1)
+    return [count.get(stage, 0) for stage in range(max(count, default=-1) + 1)]
+
+
+def _match(own: State, blocks: Sequence[int], state: State, source: str, spec: Spec) -> tuple[dict[str, Tensor], WeightReport]:
     report, values = WeightReport(source), dict[str, Tensor]()
-    table = None if source == "ours" else spec.weights[source]
-    rules = [_Compiled(rule) for rule in _all_rules(spec, table)] if table else []
-    before = _blocks(own)
+    rules = Rules((), ()) if source == OURS else read_rules(spec, source)
     taken: set[str] = set()
     for name, parameter in own.items():
-        value, keys = (state.get(name), [name]) if table is None else _find(name, rules, state, before)
-        if value is None:
+        found = rules.find(name, blocks)
+        keys = [key.fill(found[1]) for key in found[0].keys] if found else [name] if source == OURS else []
+        if not keys or any(key not in state for key in keys):
             if not name.endswith(_OPTIONAL):
-                report.missing.append(name if table is None or keys else f"{name} (no rule)")
+                report.missing.append(_missing(name, keys, state))
             continue
         taken.update(keys)
-        if value.shape != parameter.shape:
-            if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
-                report.wrong.append(f"{name} {tuple(parameter.shape)} from {' ++ '.join(keys)} {tuple(value.shape)}")
-                continue
-            value = value.reshape(parameter.shape)
-            report.reshaped.append(name)
+        shapes = " ++ ".join(f"{key} {tuple(state[key].shape)}" for key in keys)
+        try:
+            value = _value(found, [state[key] for key in keys], parameter.shape)
+            if value.shape != parameter.shape:
+                if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
+                    raise _Misfit(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
+                report.reshaped.append(name)
+                value = value.reshape(parameter.shape)
+        except _Misfit as misfit:
+            report.wrong.append(f"{name} {tuple(parameter.shape)} from {shapes}{misfit}")
+            continue
         values[name] = value
         report.used[name] = " ++ ".join(keys)
-    ignore = [_pattern(p)[0] for p in _ignored(spec, table)]
-    left = (key for key in state if key not in taken and not key.endswith(_OPTIONAL))
-    report.left = [key for key in left if not any(p.fullmatch(key) for p in ignore)]
+    report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not rules.ignored(key)]
     return values, report
 
 
-def _all_rules(spec: Spec, table: WeightTable | None) -> list[Rule]:
-    return [*table.rules, *_all_rules(spec, spec.weights[table.of] if table.of else None)] if table else []
+def _missing(name: str, keys: list[str], state: State) -> str:
+    if keys == [name]:
+        return name
+    return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name} (no rule)"
 
 
-def _ignored(spec: Spec, table: WeightTable | None) -> list[str]:
-    return [*table.ignore, *_ignored(spec, spec.weights[table.of] if table.of else None)] if table else []
+class _Misfit(Exception):
+    """A tensor that a rule's steps cannot be applied to."""
 
 
-def _blocks(own: State) -> list[int]:
-    """How many blocks stand before each stage."""
-    last: dict[int, int] = {}
-    for name in own:
-        found = re.match(r"stages\.(\d+)\.blocks\.(\d+)\.", name)
-        if found:
-            last[int(found[1])] = max(last.get(int(found[1]), -1), int(found[2]))
-    before = [0]
-    for stage in range(max(last, default=-1) + 1):
-        before.append(before[-1] + last.get(stage, -1) + 1)
-    return before
+def _value(found: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
+    """What a rule makes of the tensors it names, ``shape`` being what is wanted. Raises _Misfit."""
+    step: Step | None = None
+    try:
+        value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+        if found is not None:
+            for step in found[0].steps:
+                value = _apply(step.name, step.numbers(found[1]), value, shape)
+    except (RuntimeError, IndexError, TypeError) as problem:
+        if isinstance(problem, SpecError):
+            raise
+        raise _Misfit(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
+    return value
 
 
-def _find(name: str, rules: list[_Compiled], state: State, before: list[int]) -> tuple[Tensor | None, list[str]]:
-    for rule in rules:
-        found = rule.pattern.fullmatch(name)
-        if found:
-            return rule.take(found, state, before)
-    return None, []
-
-
-def _pattern(text: str) -> tuple[re.Pattern[str], list[str]]:
-    """``stages.{i}.norm.*`` as a regular expression; a name that stands twice must be the same number."""
-    parts: list[str] = []
-    names: list[str] = []
-    for part in re.split(r"(\{\w+\}|\*)", text):
-        if part == "*":
-            parts.append("(.+)" if "(.+)" not in parts else ".+")
-        elif re.fullmatch(r"\{\w+\}", part):
-            name = part[1:-1]
-            parts.append(f"(?P={name})" if name in names else rf"(?P<{name}>\d+)")
-            names.append(name)
-        else:
-            parts.append(re.escape(part))
-    return re.compile("".join(parts)), names
-
-
-class _Compiled:
-    """A rule ready to be applied."""
-
-    def __init__(self, rule: Rule):
-        self.rule = rule
-        self.pattern, self.names = _pattern(rule.ours)
-        sources, *steps = [part.strip() for part in rule.theirs.split("|")]
-        self.sources = [part.strip() for part in sources.split("++")]
-        self.steps = [expression(step, "<weights>") for step in steps]
-
-    def take(self, found: re.Match[str], state: State, before: list[int]) -> tuple[Tensor | None, list[str]]:
-        numbers = {name: int(value) for name, value in found.groupdict().items()}
-        rest = next((g for i, g in enumerate(found.groups(), 1) if i not in self.pattern.groupindex.values()), "")
-
-        def fill(match: re.Match[str]) -> str:
-            return str(_number(expression(match[1], "<weights>"), numbers, before, self.rule.span))
-
-        keys = [re.sub(r"\{([^}]*)\}", fill, text).replace("*", rest) for text in self.sources]
-        if any(key not in state for key in keys):
-            return None, keys
-        value = state[keys[0]] if len(keys) == 1 else torch.cat([state[key] for key in keys])
-        for step in self.steps:
-            value = self._apply(step, value, numbers, before)
-        return value, keys
-
-    def _apply(self, step: e.Node, value: Tensor, numbers: dict[str, int], before: list[int]) -> Tensor:
-        name = step.func if isinstance(step, e.Call) else step
-        args = [_number(a.value, numbers, before, self.rule.span) for a in step.args] if isinstance(step, e.Call) else []
-        match name, args:
-            case e.Name(id="chunk"), [k, n]:
-                return value.chunk(n)[k]
-            case e.Name(id="rows"), [start, stop]:
-                return value[start:stop]
-            case e.Name(id="columns"), [start, stop]:
-                return value[:, start:stop]
-            case e.Name(id="transpose"), []:
-                return value.transpose(-1, -2)
-            case e.Name(id="reshape"), [_, *_]:
-                return value.reshape(args)
-            case e.Name(id="permute"), [_, *_]:
-                return value.permute(args)
-        hint = "there are chunk(k, n), rows(from, to), columns(from, to), transpose, reshape(...), permute(...)"
-        raise error("unknown step in a weight rule", self.rule.span, hint)
-
-
-def _number(node: e.Node, numbers: dict[str, int], before: list[int], span: Span | None) -> int:
-    match node:
-        case e.Number(value=int(value)):
-            return value
-        case e.Name(id=name) if name in numbers:
-            return numbers[name]
-        case e.Negative(value=value):
-            return -_number(value, numbers, before, span)
-        case e.Binary(op=op, left=left, right=right) if op in ("+", "-", "*", "//", "%"):
-            a, b = _number(left, numbers, before, span), _number(right, numbers, before, span)
-            return {"+": a + b, "-": a - b, "*": a * b, "//": a // max(b, 1), "%": a % max(b, 1)}[op]
-        case e.Call(func=e.Name(id="layer"), args=(stage, block)):
-            return before[_number(stage.value, numbers, before, span)] + _number(block.value, numbers, before, span)
-    raise error("a weight rule computes with whole numbers", span, "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`")
+def _apply(step: str, numbers: list[int], value: Tensor, shape: torch.Size) -> Tensor:
+    if step == "chunk":
+        k, n = numbers
+        if n < 1 or not 0 <= k < n or value.shape[0] % n:
+            raise IndexError
+        return value.chunk(n)[k]
+    if step == "rows":
+        return value[numbers[0] : numbers[1]]
+    if step == "columns":
+        return value[:, numbers[0] : numbers[1]]
+    if step == "transpose":
+        return value.transpose(-1, -2)
+    return value.reshape(numbers or shape) if step == "reshape" else value.permute(numbers)

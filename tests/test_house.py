@@ -25,12 +25,13 @@ HOUSE = (
     "edits labels scope",
     "arguments evaluate",
     "trace",
-    "forms format names network",
+    "forms format names network weights_rules",
     "codegen module",
     "builder",
-    "compiler costs init weights",
+    "compiler costs init outputs weights",
     "ablation",
     "api",
+    "report",
     "cli",
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.split()}

@@ -28,6 +28,8 @@ def window(
     roll, which take part and are cut off afterwards. The mask is then the padded map's, as in timm: its last regions are
     counted from the padded end, and the zeros are not masked.
     """
+    if a is None:
+        return None
     wire = t.to(t.single(x), "grid")
     f = wire.feature
     if fit not in ("exact", "pad"):
@@ -61,7 +63,8 @@ def window(
         return None
     result = t.to(t.single(value), "grid")
     if result.feature.grid != sizes:
-        raise error(f"windows of {sizes} come back as {result.feature}", hint="what is inside a window keeps its extents")
+        shown = "x".join(map(str, sizes))
+        raise error(f"windows of {shown} come back as {result.feature}", hint="what is inside a window keeps its extents")
     whole = _merge(t, result, counts, f.windows)
     if any(pads):
         cut = ", ".join(f":{g}" for g in f.grid)

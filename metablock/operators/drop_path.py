@@ -27,7 +27,7 @@ class DropPath(nn.Module):
     def __init__(self, *, rate: float):
         super().__init__()
         self.initial = checked(rate)
-        self.register_buffer("rate", torch.empty(()), persistent=False)
+        self.register_buffer("rate", torch.empty(1), persistent=False)  # not a scalar: dynamo would trace those of float64 twice
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

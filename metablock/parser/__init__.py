@@ -39,7 +39,8 @@ def parse_header(span: Span) -> e.Header:
 def parse_edit(span: Span) -> tuple[e.Header | e.StageTarget, e.Node]:
     """``target = value``."""
     target, value = _parse(span, "edit")
-    assert isinstance(target, (e.Header, e.StageTarget)) and isinstance(value, e.Node)
+    assert isinstance(target, (e.Header, e.StageTarget))
+    assert isinstance(value, e.Node)
     return target, value
 
 
@@ -65,7 +66,7 @@ def _parse(span: Span, start: str) -> Any:
     with _lock:
         builder.begin(span)
         try:
-            result = lark.parse(span.content, start=start)
+            result: Any = lark.parse(span.content, start=start)
         except UnexpectedInput as wrong:
             raise explain(wrong, span, start) from None
         problems = builder.problems

@@ -1,4 +1,4 @@
-"""Makes the nodes. A method for each rule and alias of the grammars, called by lark with what the rule holds, every token kept."""
+"""Makes the nodes. A method for each rule and alias of the grammars; lark calls it with what the rule holds, every token kept."""
 
 from __future__ import annotations
 

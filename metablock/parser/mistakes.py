@@ -15,11 +15,10 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from ..errors import Span, SpecError, error
 
 # As the grammar's lexer reads, but every other character is a word of its own.
-_WORDS = re.compile(
-    r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S'
-)
+_WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S')
 _LANGUAGE = ("if", "else", "for", "in", "and", "or", "not", "return")
 _COMPARE = ("==", "!=", "<=", ">=", "<", ">")
+_AFTER = (">>", "||", "+", "-", "*", "/", "//", "%", "**", "(", "[", ".", "if")  # what may follow a value
 _OPENS = {")": "(", "]": "["}
 _KEY = "a key is a name, or a name with parameters: `ffn(r=4)`"
 _TARGET = "write `token = ...`, `stages[2].token = ...`"
@@ -46,7 +45,8 @@ class _Word:
     @property
     def ends_operand(self) -> bool:
         """Whether a value may end with this word."""
-        return self.text in (")", "]") or (self.text[0].isalnum() or self.text[0] in '_"') and self.text not in _LANGUAGE
+        begins = self.text[0]
+        return begins in ")]" or ((begins.isalnum() or begins in '_"') and self.text not in _LANGUAGE)
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,9 @@ def _no_key(stop: _Stop) -> _Mistake | None:
 def _no_parameter(stop: _Stop) -> _Mistake | None:
     header = stop.what == "header" or (stop.what in ("target", "edit") and not stop.outside("="))
     if header and stop.brackets == "(" and stop.last in ("(", ","):
-        return _Mistake(f"unexpected '{stop.word}'", "a parameter is a name: `ffn(r=4)`; without parameters there are no brackets")
+        return _Mistake(
+            f"unexpected '{stop.word}'", "a parameter is a name: `ffn(r=4)`; without parameters there are no brackets"
+        )
     return None
 
 
@@ -250,7 +252,7 @@ def _two_chains(stop: _Stop) -> _Mistake | None:
 
 
 def _no_line(stop: _Stop) -> _Mistake | None:
-    if stop.what == "value" and stop.word in (">>", "||", "+", "-", "*", "/") and stop.after_operand and stop.outside("="):
+    if stop.what == "value" and stop.word in _AFTER and stop.after_operand and stop.outside("="):
         return _Mistake(f"unexpected '{stop.word}'", "a stream has lines `name = ...`, the last one is `return ...`")
     return None
 
@@ -258,6 +260,8 @@ def _no_line(stop: _Stop) -> _Mistake | None:
 def _equals(stop: _Stop) -> _Mistake | None:
     if stop.word != "=":
         return None
+    if stop.outside("return") and not stop.brackets:
+        return _Mistake("'=' cannot stand here", "all outputs have names, or none has: `return logits = x, boxes = y`")
     return _Mistake("'=' cannot stand here", "equal is `==`; a name is given a value in `f(name=x)` and on a stream's line")
 
 
@@ -268,10 +272,10 @@ def _arrow(stop: _Stop) -> _Mistake | None:
 
 
 def _test_word(stop: _Stop) -> _Mistake | None:
+    if stop.word == "not" or (stop.word in ("and", "or") and stop.after_operand):
+        return _Mistake(f"'{stop.word}' stands only in a test", "write `a if x and y else b`, or parentheses around the test")
     if not stop.after_operand:
         return None
-    if stop.word in ("and", "or", "not"):
-        return _Mistake(f"'{stop.word}' stands only in a test", "write `a if x and y else b`, or parentheses around the test")
     if stop.word in ("for", "in"):
         return _Mistake(f"'{stop.word}' stands only in a list", "write `[f(i) for i in range(n)]`")
     if stop.word == "else":

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -161,7 +160,8 @@ def parse_device(text: str) -> torch.device:
 def parse_dtype(text: str) -> torch.dtype:
     """A type of floating-point numbers. Raises MetablockError."""
     if text not in DTYPES:
-        raise MetablockError(f"unknown dtype '{text}'\n  {suggest(text, DTYPES, f'there are {", ".join(DTYPES)}')}")
+        hint = suggest(text, DTYPES, f"there are {', '.join(DTYPES)}")
+        raise MetablockError(f"unknown dtype '{text}'\n  {hint}")
     return DTYPES[text]
 
 

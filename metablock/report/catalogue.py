@@ -15,6 +15,7 @@ from ..registry import OPERATORS, Operator
 from ..shape import Feature
 from ..spec import Spec
 from ..standard import standard
+from .layout import one_line
 from .mixers import mixers
 from .models import CatalogueRow, OperatorRow
 
@@ -39,11 +40,11 @@ def rows(pattern: str | None = None) -> list[CatalogueRow]:
 def operators(pattern: str | None = None) -> list[OperatorRow]:
     """A row for each operator and each standard binding whose name fits. Raises MetablockError when none does."""
     found = [
-        OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_first_line(entry.schema.doc))
+        OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_summary(entry.schema.doc))
         for name, entry in OPERATORS.items()
     ]
     found += [
-        OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=" ".join(show(binding.body).split()))
+        OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=one_line(show(binding.body)))
         for name, binding in standard().items()
     ]
     chosen = [row for row in found if _fits(pattern, row.name)]
@@ -55,7 +56,9 @@ def operators(pattern: str | None = None) -> list[OperatorRow]:
 def _nothing(pattern: str | None, where: str, names: list[str]) -> MetablockError:
     if pattern is None:
         return MetablockError(f"there is nothing {where}")
-    return MetablockError(f"nothing {where} fits '{pattern}'\n  {suggest(pattern, names, 'give a part of a name, or a glob: *_s12')}")
+    return MetablockError(
+        f"nothing {where} fits '{pattern}'\n  {suggest(pattern, names, 'give a part of a name, or a glob: *_s12')}"
+    )
 
 
 def _fits(pattern: str | None, name: str) -> bool:
@@ -100,8 +103,9 @@ def _count(cell: str | None) -> int | None:
     return int(cell) if cell is not None and cell.isdigit() else None
 
 
-def _first_line(doc: str) -> str:
-    return doc.strip().partition("\n")[0]
+def _summary(doc: str) -> str:
+    """The first paragraph, as one line."""
+    return " ".join(doc.strip().partition("\n\n")[0].split())
 
 
 def _signature(entry: Operator) -> str:
@@ -114,7 +118,8 @@ def _parameters(entry: Operator) -> Iterator[str]:
     if schema.variadic:
         yield f"*{schema.variadic}"
     for parameter in schema.params:
-        yield parameter.name if parameter.required else f"{parameter.name}={_written(parameter.default)}"
+        default = parameter.default if parameter.module else _written(parameter.default)
+        yield parameter.name if parameter.required else f"{parameter.name}={default or 'none'}"
 
 
 def _written(value: object) -> str:

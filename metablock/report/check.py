@@ -80,7 +80,10 @@ def read_stdin() -> Spec:
 
 
 def checked_spec(source: str) -> tuple[Spec, str | None]:
-    """A spec by catalogue name, path or ``-``, and the variant that the name means; its names are right. Raises MetablockError."""
+    """A spec by catalogue name, path or ``-``, and the variant that the name means; its names are right.
+
+    Raises MetablockError.
+    """
     spec, variant = (read_stdin(), None) if source == STDIN else open_spec(source)
     problems = check_names(spec)
     if problems:

@@ -99,28 +99,34 @@ def one_line(text: str) -> str:
 
 def steps(root: Level) -> list[Step]:
     """Every step of a network with the shapes it takes and gives; equal blocks that follow each other once."""
-    return list(_steps(root, 0))
+    return list(_Steps(root).of(root, 0))
 
 
-def _steps(level: Level, depth: int) -> Iterator[Step]:
-    runs = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, Run)]
-    position = 0
-    while position < len(runs):
-        last = position
-        while last + 1 < len(runs) and _repeats(level, runs[position], runs[last + 1]):
-            last += 1
-        yield from _step(level, runs[position], runs[last], last - position + 1, depth)
-        position = last + 1
+class _Steps:
+    def __init__(self, root: Level):
+        self.root = root
+        self.shown: set[Path] = set()  # the shared modules
 
+    def of(self, level: Level, depth: int) -> Iterator[Step]:
+        runs = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, Run)]
+        position = 0
+        while position < len(runs):
+            last = position
+            while last + 1 < len(runs) and _repeats(level, runs[position], runs[last + 1]):
+                last += 1
+            yield from self.one(level, runs[position], runs[last], last - position + 1, depth)
+            position = last + 1
 
-def _step(level: Level, run: Run, last: Run, copies: int, depth: int) -> Iterator[Step]:
-    name = ".".join(run.child) if copies == 1 else f"{'.'.join(run.child)}-{last.child[-1]}"
-    child = None if run.root else level.child(run.child)
-    text = "as above" if child is None else _text(child)
-    given = tuple(wire.feature for wire in arguments(level, run)) if not run.root else tuple(wire.feature for wire in run.inputs)
-    yield Step(depth, name, f"{copies} * {text}" if copies > 1 else text, given, tuple(wire.feature for wire in wires(last.output)))
-    if isinstance(child, Level):
-        yield from _steps(child, depth + 1)
+    def one(self, level: Level, run: Run, last: Run, copies: int, depth: int) -> Iterator[Step]:
+        name = ".".join(run.child) if copies == 1 else f"{'.'.join(run.child)}-{last.child[-1]}"
+        child = (self.root if run.root else level).child(run.child)
+        text = f"{copies} * {_text(child)}" if copies > 1 else _text(child)
+        given = run.inputs if run.root else arguments(level, run)
+        yield Step(depth, name, text, tuple(wire.feature for wire in given), tuple(wire.feature for wire in wires(last.output)))
+        if isinstance(child, Level) and run.child not in self.shown:
+            if run.root:
+                self.shown.add(run.child)
+            yield from self.of(child, depth + 1)
 
 
 def _text(child: Child) -> str:

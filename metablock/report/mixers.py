@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import expr as e
-from ..registry import OPERATORS
 from ..spec import Binding, Spec
-from ..standard import standard
 
 # Operators and standard bindings that mix positions, whatever their arguments ...
-_MIXING = frozenset(
-    """
-    agent_attention attention avg_pool deform_conv dw dw_bn dynamic_conv hifi hilo lofi max_pool mixture_conv pool transposed
-    """.split()
-)
+MIXING = {
+    "agent_attention", "attention", "avg_pool", "deform_conv", "dw", "dw_bn", "dynamic_conv",
+    "hifi", "hilo", "lofi", "max_pool", "mixture_conv", "pool", "transposed",
+}  # fmt: skip
 # ... and those that do if their kernel, the second argument or `k`, is larger than one.
-_CONVOLUTIONS = frozenset({"conv", "conv_bn", "std_conv"})
+CONVOLUTIONS = {"conv", "conv_bn", "std_conv"}
 # These say how another mixes: they are shown with it.
-_AROUND = frozenset({"window"})
+AROUND = {"window"}
 _ABSENT = ("none", "id")
 
 
@@ -59,12 +56,12 @@ class _Finder:
             self.open.append(name)
             yield from self.find(self.bindings[name].body)
             self.open.pop()
-        elif name in _AROUND:
+        elif name in AROUND:
             inner = list(self._arguments(node))
             yield f"{name}({', '.join(dict.fromkeys(inner))})"
             return
-        elif name in _MIXING or (name in _CONVOLUTIONS and _kernel(node)):
-            yield name
+        elif name in MIXING or (name in CONVOLUTIONS and _kernel(node)):
+            yield name.removesuffix("_bn")
             return
         yield from self._arguments(node)
 
@@ -87,6 +84,3 @@ def _kernel(node: e.Node) -> bool:
     positional = [argument.value for argument in node.args if argument.name is None]
     kernel = next(iter([*named, *positional[1:2]]), None)
     return kernel is not None and kernel != e.Number(1)
-
-
-assert not [name for name in _MIXING | _CONVOLUTIONS | _AROUND if name not in OPERATORS and name not in standard()]

@@ -119,7 +119,7 @@ class CatalogueRow(_Model):
 
 
 class OperatorRow(_Model):
-    """``list --operators``: what can be called in a spec. ``doc`` is the first line of its documentation, or a binding's body."""
+    """``list --operators``: what can be called in a spec. ``doc``: its documentation's first paragraph, or the binding's body."""
 
     name: str
     kind: Literal["operator", "binding"]

@@ -30,11 +30,11 @@ class Events(Reader, Scanner, Parser):
         Parser.__init__(self)
 
     def __iter__(self) -> Iterator[Any]:
-        while (event := self.get_event()) is not None:  # the stubs leave it open
+        while (event := self.get_event()) is not None:  # type: ignore[no-untyped-call]  # the stubs leave it open
             yield event
 
     def get_token(self) -> Any:
-        self.last = super().get_token()
+        self.last = super().get_token()  # type: ignore[no-untyped-call]
         return self.last
 
     def fetch_tag(self) -> None:

@@ -97,6 +97,7 @@ def _cases() -> list[Case]:
     add("drop_path.DropPath", every, rate=0.25)
     add("unfold.Unfold", [*maps, *lasts], kernel=3, stride=2)
     add("unfold.Unfold", [*maps, *lasts], kernel=2, stride=2)
+    add("unfold.Unfold", [*maps, *lasts], kernel=2, stride=2, ceil=True)
     add("resize.Resize", maps, size=7)
     add("resize.Resize", [maps[1]], size=[4, 5], mode="bicubic", antialias=True)
     add("upsample.Upsample", maps, factor=2)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from leaves import build, feature, inputs
+from leaves import build, feature, inputs, shape
 
 pytestmark = pytest.mark.usefixtures("float64")
 GRIDS = [(11,), (6, 9), (4, 5, 6)]
@@ -135,6 +135,23 @@ def test_unfold_is_swins_patch_merging() -> None:
     (tensor,) = inputs(x)
     expected = torch.cat([tensor[:, i::2, j::2] for i, j in [(0, 0), (1, 0), (0, 1), (1, 1)]], -1)
     assert torch.equal(build("unfold.Unfold", x, kernel=2, stride=2, order="x y c")(tensor), expected)
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (5, 8), (6, 9)], ids=str)
+def test_unfold_keeps_a_last_window_that_sticks_out(layout: str, kernel: int, stride: int, grid: tuple[int, int]) -> None:
+    """Every place is seen, the map is filled up with as few zeros as that takes, and the shape is foretold."""
+    x = feature(layout, 3, *grid)
+    (tensor,) = inputs(x)
+    arguments = {"kernel": kernel, "stride": stride, "padding": 0, "ceil": True}
+    result = build("unfold.Unfold", x, **arguments)(tensor)
+    assert result.shape == shape("unfold.Unfold", x, **arguments).size(2)
+    ends = [next(e for e in range(9) if g + e >= kernel and (g + e - kernel) % stride == 0) for g in grid]
+    filled = F.pad(tensor if layout == "map" else tensor.movedim(-1, 1), (0, ends[1], 0, ends[0]))
+    expected = F.unfold(filled, kernel, stride=stride)
+    assert torch.equal(result.flatten(2) if layout == "map" else result.flatten(1, 2).mT, expected)
 
 
 @grids

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracles import randomised_state, relative_error, require
 
 import metablock
+from oracles import randomised_state, relative_error, require
 
 timm = require("timm")
 SIZE = (48, 80)
@@ -16,11 +16,13 @@ def pair(name: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Ours and timm's, with the same weights: two blocks, ten classes."""
     reference = timm.create_model(name, img_size=SIZE, depth=2, num_classes=10).double()
     state = randomised_state(reference)
-    model = metablock.build(name, input=(3, *SIZE), classes=10, edits=["depth = 2", "drop = 0"], weights=state, dtype=torch.float64)
+    model = metablock.build(
+        name, input=(3, *SIZE), classes=10, edits=["depth = 2", "drop = 0"], weights=state, dtype=torch.float64
+    )
     return model, reference
 
 
-@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_small_patch16_224", "deit_tiny_distilled_patch16_224"])
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
 def test_parity(name: str) -> None:
     model, reference = pair(name)
     x = torch.randn(2, 3, *SIZE, dtype=torch.float64)
@@ -53,6 +55,5 @@ def test_distilled_step() -> None:
 
 
 def test_drop_path_rises_to_its_rate() -> None:
-    model = metablock.build("deit_tiny_patch16_224", input=(3, *SIZE))
-    rates = [block.drop.rate.item() for block in model.stages[0].blocks]
-    assert rates == pytest.approx([0.1 * i / 11 for i in range(12)])
+    model = metablock.build("deit_tiny_patch16_224", input=(3, *SIZE), edits=["depth = 3"])
+    assert [block.drop.rate.item() for block in model.stages[0].blocks] == pytest.approx([0, 0.05, 0.1])

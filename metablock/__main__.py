@@ -1,0 +1,5 @@
+"""``python -m metablock``"""
+
+from .cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""Answers as text: fine at 80 columns, without colours and marks where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from ..report.layout import Step
+from ..report.models import BuildReport, CatalogueRow, Figures, OperatorRow
+
+_UNWRAPPED = 10_000
+
+
+@contextmanager
+def working() -> Iterator[Callable[[str], None]]:
+    """Says, to a person at a terminal, what is being done."""
+    if not sys.stderr.isatty():
+        yield lambda phase: None
+        return
+    with Console(stderr=True, markup=False).status("starting") as status:
+        yield status.update
+
+
+def build_tables(report: BuildReport) -> None:
+    """The parts with their costs, the totals beside the paper's, then how it was built and how fast it runs."""
+    console = _console()
+    variant = report.variant or report.name
+    console.print(f"{variant}: {report.title}" if report.title else variant, soft_wrap=True)
+    for edit in report.edits:
+        console.print(f"  {edit}", soft_wrap=True)
+    _print(_parts(report))
+    for name, text in _facts(report):
+        console.print(f"{name:<9} {text}", soft_wrap=True)
+
+
+def _parts(report: BuildReport) -> Table:
+    lines = [
+        (row.name, row.text, ", ".join(row.output).replace("map ", ""), _exact(row.parameters), _exact(row.macs))
+        for row in report.rows
+    ]
+    totals: list[Sequence[str]] = [("total", "", "", _exact(report.totals.parameters), _exact(report.totals.macs))]
+    if report.totals.frozen:
+        totals.append(("  trainable", "", "", _exact(report.totals.trainable), ""))
+    totals += _paper(report.figures) if report.figures else []
+    table = _table(("", 0), ("what it is", 1), ("output", 0), ("parameters", 2), ("MACs", 2), rows=[*lines, *totals])
+    for line in lines:
+        table.add_row(*line)
+    table.add_section()
+    for total in totals:
+        table.add_row(*total)
+    return table
+
+
+def _paper(figures: Figures) -> Iterator[Sequence[str]]:
+    """The figures of the unchanged variant, exact and as printed."""
+    suffix = ", unedited" if figures.edited else ""
+    said = f"{figures.variant}{suffix}"
+    exact = [figures.exact.get(key) for key in ("params", "macs")]
+    if any(cell is not None for cell in exact):
+        yield ("official", said, "", *map(_cell, exact))
+    if figures.reported:
+        more = [f"{key} {value}" for key, value in figures.reported.items() if key not in ("params", "macs")]
+        yield ("paper", ", ".join([said, *more]), "", *(_cell(figures.reported.get(key)) for key in ("params", "macs")))
+
+
+def _facts(report: BuildReport) -> Iterator[tuple[str, str]]:
+    graphs, seconds = report.graphs, report.seconds
+    if report.weights:
+        yield "weights", report.weights
+    blocks = f"{graphs.distinct} distinct {'block' if graphs.distinct == 1 else 'blocks'}"
+    yield "graphs", f"{blocks}, not compiled" if graphs.made is None else f"{graphs.made} made, for {blocks}"
+    compiled = f", compiled in {seconds.compile:.1f} s (first pass included)" if seconds.compile is not None else ""
+    yield "time", f"built in {seconds.build:.2f} s{compiled}"
+    if seconds.latency is not None:
+        passes = "a pass" if seconds.passes == 1 else f"median of {seconds.passes} passes"
+        yield "latency", f"{_milliseconds(seconds.latency)}, {passes}, batch {report.batch}, {report.dtype}, on {report.device}"
+    yield "output", ", ".join("x".join(map(str, shape)) for shape in report.outputs)
+    if report.written:
+        yield "written", report.written
+
+
+def shape_table(steps: Sequence[Step]) -> None:
+    """A line a step, indented by depth."""
+    rows = [("  " * step.depth + step.name, step.text, _features(step.inputs), _features(step.outputs)) for step in steps]
+    table = _table(("", 0), ("what it is", 1), ("in", 0), ("out", 0), rows=rows)
+    for row in rows:
+        table.add_row(*row)
+    _print(table)
+
+
+def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
+    """A line a variant. A person at a terminal gets what the variants of a file share above them, a program gets it in every line."""
+    lines = [
+        (
+            row.name,
+            _short(row.parameters) + (f" + {_short(row.frozen)}" if row.frozen else ""),
+            _short(row.macs),
+            row.input,
+            ", ".join(row.mixers),
+        )
+        for row in rows
+    ]
+    heads = (("name", 0), ("params", 2), ("MACs", 2), ("input", 0), ("mixers", 1))
+    if not sys.stdout.isatty():
+        more = [(_cell(row.year), row.file, row.paper or "-") for row in rows]
+        whole = [(*line, *shared) for line, shared in zip(lines, more, strict=True)]
+        table = _table(*heads, ("year", 2), ("file", 0), ("paper", 1), rows=whole)
+        for full in whole:
+            table.add_row(*full)
+        _console(wide=True).print(table)
+        return
+    console = _console()
+    for file in dict.fromkeys(row.file for row in rows):
+        first = next(row for row in rows if row.file == file)
+        console.print(", ".join(str(part) for part in (first.paper, first.year, file) if part))
+        table = _table(*heads, rows=lines)
+        for row, line in zip(rows, lines, strict=True):
+            if row.file == file:
+                table.add_row(*line)
+        _print(table, margin=2)
+
+
+def operator_table(rows: Sequence[OperatorRow]) -> None:
+    """A signature, and below it what it does."""
+    for row in rows:
+        typer.echo(row.signature)
+        text = row.doc if row.kind == "operator" else f"= {row.doc}"
+        typer.echo(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))
+
+
+def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:
+    """Columns of three kinds: 0 is folded only when it must be, 1 is folded first, 2 has numbers and is never folded."""
+    widths = [max(map(len, [head, *(row[index] for row in rows)])) for index, (head, _) in enumerate(heads)]
+    least = [width if kind == 2 else min(width, 18 - 8 * kind) for width, (_, kind) in zip(widths, heads, strict=True)]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for (head, kind), width in zip(heads, least, strict=True):
+        justify: Literal["left", "right"] = "right" if kind == 2 else "left"
+        table.add_column(head, overflow="fold", no_wrap=kind == 2, min_width=width, justify=justify)
+    table.min_width = sum(least) + 2 * (len(least) - 1)  # a terminal that is narrower gets longer lines, not less of them
+    return table
+
+
+def _print(table: Table, margin: int = 0) -> None:
+    console = _console()
+    console.width = max(console.width, (table.min_width or 0) + margin)
+    table.min_width = None
+    console.print(Padding(table, (0, 0, 1 if margin else 0, margin)) if margin else table)
+
+
+def _console(wide: bool = False) -> Console:
+    return Console(markup=False, highlight=False, emoji=False, width=_UNWRAPPED if wide else None)
+
+
+def _features(features: Sequence[object]) -> str:
+    return ", ".join(map(str, features))
+
+
+def _exact(value: int) -> str:
+    return f"{value:,}"
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else _exact(value) if isinstance(value, int) and value > 9999 else str(value)
+
+
+def _short(value: int | None) -> str:
+    """Three figures: 11.9M, 1.81G."""
+    if value is None:
+        return "-"
+    for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return str(value)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
