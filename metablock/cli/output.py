@@ -98,7 +98,7 @@ def shape_table(steps: Sequence[Step]) -> None:
 
 
 def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
-    """A line a variant. A person at a terminal gets what the variants of a file share above them, a program gets it in every line."""
+    """A line a variant. What the variants of a file share stands above them at a terminal, in every line for a program."""
     lines = [
         (
             row.name,
@@ -110,7 +110,7 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
         for row in rows
     ]
     heads = (("name", 0), ("params", 2), ("MACs", 2), ("input", 0), ("mixers", 1))
-    if not sys.stdout.isatty():
+    if not _terminal():
         more = [(_cell(row.year), row.file, row.paper or "-") for row in rows]
         whole = [(*line, *shared) for line, shared in zip(lines, more, strict=True)]
         table = _table(*heads, ("year", 2), ("file", 0), ("paper", 1), rows=whole)
@@ -154,6 +154,10 @@ def _print(table: Table, margin: int = 0) -> None:
     console.width = max(console.width, (table.min_width or 0) + margin)
     table.min_width = None
     console.print(Padding(table, (0, 0, 1 if margin else 0, margin)) if margin else table)
+
+
+def _terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _console(wide: bool = False) -> Console:

@@ -25,7 +25,7 @@ class Dropout(nn.Module):
     def __init__(self, *, rate: float):
         super().__init__()
         self.initial = checked(rate)
-        self.register_buffer("rate", torch.empty(()), persistent=False)
+        self.register_buffer("rate", torch.empty(1), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

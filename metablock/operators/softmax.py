@@ -30,8 +30,8 @@ class Softmax(nn.Module):
         super().__init__()
         self.axis = 1 if layout == "map" else -1
         self.initial = temperature, start
-        self.register_buffer("temperature", torch.empty(()), persistent=False)
-        self.register_buffer("current", None if start is None else torch.empty(()), persistent=False)
+        self.register_buffer("temperature", torch.empty(1), persistent=False)
+        self.register_buffer("current", None if start is None else torch.empty(1), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -54,4 +54,4 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         temperature = self.current if self.training and self.current is not None else self.temperature
-        return F.softmax(x / temperature, dim=self.axis)
+        return F.softmax(x / temperature.to(x.dtype), dim=self.axis)

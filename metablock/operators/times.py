@@ -20,11 +20,11 @@ class Times(nn.Module):
     def __init__(self, *, factor: float):
         super().__init__()
         self.initial = factor
-        self.register_buffer("factor", torch.empty(()), persistent=False)
+        self.register_buffer("factor", torch.empty(1), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         self.factor.fill_(self.initial)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.factor
+        return x * self.factor.to(x.dtype)

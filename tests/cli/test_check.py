@@ -1,0 +1,101 @@
+"""``metablock check``: silent on what is right; every error of every file on what is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from metablock.report.models import FileReport
+
+SHAPES = """\
+name: shapes
+input: image(3, 32)
+stem: conv(12, 4, stride=4)
+stages:
+  heads: [3]
+  body: res(layer_norm >> attention(heads))
+head: global_pool >> linear(classes)
+variants:
+  one: {}
+  two: {stem: "conv(16, 4, stride=4)"}
+  three: {heads: [5]}
+  four: {heads: [7]}
+"""
+
+
+def test_clean_is_silent(run, tiny):
+    result = run("check", tiny)
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_every_error_of_every_file(run, tiny, broken, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text("name: [\n")
+    result = run("check", broken, tmp_path / "missing.yaml", tiny, other)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"{broken}:4:9: unknown operator 'group_nrm'\n      norm: group_nrm(1)\n            ^^^^^^^^^\n" in result.stderr
+    assert "  did you mean 'group_norm'?\n" in result.stderr
+    assert f"{broken}:8:7: unknown name 'nrm'\n" in result.stderr
+    assert f"there is no file '{tmp_path / 'missing.yaml'}'\n" in result.stderr
+    assert f"{other}:" in result.stderr
+    assert str(tiny) not in result.stderr
+
+
+def test_json(run, tiny, broken):
+    result = run("check", "--json", broken, tiny, broken)
+    assert result.exit_code == 2
+    reports = [FileReport.model_validate(report) for report in json.loads(result.stdout)]
+    assert [report.file for report in reports] == [str(broken), str(tiny)]
+    first, second = reports[0].problems
+    assert (first.message, first.hint) == ("unknown operator 'group_nrm'", "did you mean 'group_norm'?")
+    assert (first.file, first.line, first.column, first.end_line, first.end_column) == (str(broken), 4, 9, 4, 18)
+    assert second.line == 8
+    assert reports[1].problems == ()
+
+
+def test_json_when_all_is_well(run, tiny):
+    result = run("check", "--json", tiny)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == [{"file": str(tiny), "problems": []}]
+
+
+def test_json_of_a_missing_file(run):
+    result = run("check", "--json", "missing.yaml")
+    assert result.exit_code == 2
+    [report] = json.loads(result.stdout)
+    assert report["problems"][0]["message"] == "there is no file 'missing.yaml'"
+    assert report["problems"][0]["line"] is None
+
+
+def test_stdin(run, tiny, broken):
+    assert run("check", "-", input=tiny.read_text()).exit_code == 0
+    result = run("check", "-", input=broken.read_text())
+    assert result.exit_code == 2
+    assert "<stdin>:4:9: unknown operator 'group_nrm'" in result.stderr
+    result = run("check", "-", input=b"name: \xff")
+    assert (result.exit_code, result.stderr) == (2, "the text on standard input is not UTF-8\n  save it as UTF-8\n")
+
+
+def test_shapes_of_every_variant(run, tmp_path):
+    """What fails in one variant is found; what fails in several is said once."""
+    path = tmp_path / "shapes.yaml"
+    path.write_text(SHAPES)
+    result = run("check", path)
+    assert result.exit_code == 2
+    assert result.stderr.count(str(path)) == 1
+    assert "16" in result.stderr.splitlines()[0]
+    assert run("check", path, "--no-shapes").exit_code == 0
+
+
+@pytest.mark.parametrize("args", [("check",), ("check", "--no-such", "x.yaml"), ("chek",)])
+def test_usage(run, args):
+    result = run(*args)
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+def test_a_folder(run, tmp_path):
+    result = run("check", tmp_path)
+    assert (result.exit_code, result.stderr) == (2, f"'{tmp_path}' is a directory\n  name a .yaml file in it\n")
