@@ -30,7 +30,7 @@ def _fan(weight: Tensor, mode: str) -> int:
     return (weight.shape[0] if mode == "fan_out" else weight.shape[1]) * receptive
 
 
-def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, groups: int = 1) -> None:
+def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups: int = 1) -> None:
     """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), of one group of a convolution."""
     if isinstance(std, str):
         std = math.sqrt(2.0 / _fan(weight[: len(weight) // groups], std))

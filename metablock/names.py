@@ -1,4 +1,4 @@
-"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used."""
+"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used, rules for weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .registry import OPERATORS
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
 from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .weights_rules import check_rules
 
 _SECTIONS = ("stem", "stages", "head")
 
 
 def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
-    """Every problem of names in a file, its variants included; empty when all is well.
+    """Every problem of names in a file, its variants and weight rules included; empty when all is well.
 
     ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
     have bound what it names. So only what the network uses counts.
@@ -49,6 +50,7 @@ class _Checker:
         self._cycles()
         if unused:
             self._unused()
+            self.problems += check_rules(self.spec)
         self._variants()
         return list({problem.key: problem for problem in self.problems}.values())
 

@@ -423,7 +423,14 @@ class Tracer(Levels):
             x = self.inline(items.pop(0), scope, x)
         rest = items[0] if len(items) == 1 else e.Sequence(tuple(items), span=node.span)
         self._kept.append(rest)
+        if any(isinstance(n, e.Name) and isinstance(self._meaning(n, scope), Section) for n in e.walk(rest)):
+            self.relabel(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
+            return self.inline(rest, scope, x)
         return self.place(rest, scope, x, str(self._labels.get(id(line.value), "wire")))
+
+    def _meaning(self, node: e.Name, scope: Scope) -> object:
+        known = node.id in self.evaluate.names.sections
+        return self.evaluate.names.find(node.id, scope, node.span) if known else None
 
     def _is_wire(self, node: e.Node, scope: Scope) -> bool:
         if isinstance(node, (e.Name, e.Index)):

@@ -57,7 +57,8 @@ def attention(
         source = t.to(t.single(t.apply(over, wire)), "grid", "tokens")
     if qkv is not None or (over is None and q is None and k is None and v is None and kv is None):
         if any(part is not None for part in (q, k, v, kv, over)):
-            raise error("`qkv=` stands for all three projections", qkv.span if qkv else None, "remove it, or `q`, `k`, `v`, `kv`, `over`")
+            hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
+            raise error("`qkv=` stands for all three projections", qkv.span if qkv else None, hint)
         assert d is not None
         inner, wide = heads * d, heads * (value_dim or d)
         packed = _project(t, qkv, wire, "qkv", 2 * inner + wide)

@@ -14,12 +14,17 @@ class Softmax(nn.Module):
     """``exp(x / T) / sum(exp(x / T))`` over the channels, in any layout.
 
     Args:
-        temperature: ``T``.
-        start: what ``T`` is in training until :meth:`anneal` sets another value. Evaluation always uses ``temperature``.
+        temperature: ``T`` of evaluation.
+        start: ``T`` when training begins; without it training has ``temperature`` too.
 
-    Both are buffers outside the state dict: a schedule's value is no weight. Dynamic convolution (Chen et al. 2020, arXiv
-    1912.03458) anneals from 30 to 1; its usual code keeps ``T`` as an attribute, so that a freshly loaded model computes with
-    the first value.
+    Dynamic convolution (Chen et al. 2020, arXiv 1912.03458) anneals ``T`` from 30 to 1 over the first ten epochs: a flat softmax
+    trains all kernels. With :func:`anneal` that is, at the start of each epoch::
+
+        anneal(model, max(1, 34 - 3 * epoch))
+
+    Evaluation keeps ``temperature``, whatever training has come to. Both live in buffers outside the state dict, since a
+    schedule's value is no weight: training that is resumed sets it again. (The usual code has one attribute instead, so that a
+    model made from a checkpoint computes with the first value of training.)
     """
 
     takes = ("vector", "tokens", "grid", "map")
@@ -48,6 +53,8 @@ class Softmax(nn.Module):
 
     def anneal(self, value: float) -> None:
         """Sets the temperature of training."""
+        if value <= 0:
+            raise error(f"a temperature of {value}", hint="a temperature is above 0")
         if self.current is None:
             raise error("this softmax has one temperature", hint="give it another for training: softmax(1, start=30)")
         self.current.fill_(value)
@@ -55,3 +62,11 @@ class Softmax(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         temperature = self.current if self.training and self.current is not None else self.temperature
         return F.softmax(x / temperature.to(x.dtype), dim=self.axis)
+
+
+def anneal(model: nn.Module, value: float) -> int:
+    """Sets the temperature of training wherever a model has one; in how many places."""
+    found = [module for module in model.modules() if isinstance(module, Softmax) and module.current is not None]
+    for module in found:
+        module.anneal(value)
+    return len(found)

@@ -40,7 +40,7 @@ _CHARACTERS = {
 class _Word:
     text: str
     start: int
-    brackets: str  # those open around it
+    depth: int  # of brackets around it
 
     @property
     def ends_operand(self) -> bool:
@@ -62,16 +62,25 @@ class _Stop:
     def words(self) -> list[_Word]:
         """Those before the place, without comments."""
         words: list[_Word] = []
-        brackets = ""
+        depth = 0
         for match in _WORDS.finditer(self.text, 0, self.start):
             if match[0].startswith("#"):
                 continue
-            if match[0] in _OPENS:
-                brackets = brackets[:-1]
-            words.append(_Word(match[0], match.start(), brackets))
-            if match[0] in ("(", "["):
-                brackets += match[0]
+            depth -= match[0] in _OPENS
+            words.append(_Word(match[0], match.start(), depth))
+            depth += match[0] in ("(", "[")
         return words
+
+    @cached_property
+    def open(self) -> list[_Word]:
+        """The brackets that are open at the place."""
+        stack: list[_Word] = []
+        for word in self.words:
+            if word.text in ("(", "["):
+                stack.append(word)
+            elif word.text in _OPENS and stack:
+                stack.pop()
+        return stack
 
     @property
     def last(self) -> str:
@@ -81,32 +90,17 @@ class _Stop:
     def after_operand(self) -> bool:
         return bool(self.words) and self.words[-1].ends_operand
 
-    @cached_property
-    def brackets(self) -> str:
-        """Those open at the place."""
-        return "".join(word.text for word in self.open)
-
-    @cached_property
-    def open(self) -> list[_Word]:
-        stack: list[_Word] = []
-        for word in self.words:
-            if word.text in ("(", "["):
-                stack.append(word)
-            elif word.text in _OPENS and stack:
-                stack.pop()
-        return stack
-
     def outside(self, *texts: str) -> _Word | None:
         """The last of these words that stands outside all brackets."""
-        return next((word for word in reversed(self.words) if not word.brackets and word.text in texts), None)
+        return next((word for word in reversed(self.words) if not word.depth and word.text in texts), None)
 
     def beside(self, *texts: str) -> _Word | None:
         """The last of these words within the same brackets, and the same argument or line."""
-        start = self.open[-1].start if self.open else -1
+        start, depth = (self.open[-1].start if self.open else -1), len(self.open)
         for word in reversed(self.words):
-            if word.start <= start or (word.brackets == self.brackets and word.text in (",", "=", "return", "->")):
+            if word.start <= start or (word.depth == depth and word.text in (",", "=", "return", "->")):
                 return None
-            if word.brackets == self.brackets and word.text in texts:
+            if word.depth == depth and word.text in texts:
                 return word
         return None
 
@@ -133,7 +127,7 @@ def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
     start = len(text) if end else problem.token.start_pos or 0
     stop = _Stop(text, start, "" if end else str(problem.token), what)
     mistake = next(found for rule in _RULES if (found := rule(stop)) is not None)
-    word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, ""))
+    word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, 0))
     return error(mistake.message, span.part(word.start, word.start + max(1, len(word.text))), mistake.hint)
 
 
@@ -159,20 +153,20 @@ def _nothing(stop: _Stop) -> _Mistake | None:
 
 def _stages_alone(stop: _Stop) -> _Mistake | None:
     if stop.what in ("target", "edit") and stop.word in ("", "=") and not stop.outside(".", "="):
-        closed = stop.last == "]" and not stop.brackets
+        closed = stop.last == "]" and not stop.open
         return _Mistake("a column of the stages is missing", "write `stages[0].token`") if closed else None
     return None
 
 
 def _edit_alone(stop: _Stop) -> _Mistake | None:
-    if stop.what == "edit" and not stop.word and not stop.brackets and not stop.outside("="):
+    if stop.what == "edit" and not stop.word and not stop.open and not stop.outside("="):
         return _Mistake("the edit has no '='", _TARGET)
     return None
 
 
 def _list_without_brackets(stop: _Stop) -> _Mistake | None:
     comma = stop.outside(",")
-    if stop.what != "value" or comma is None or stop.outside("=", "return", "->") or not stop.after_operand or stop.brackets:
+    if stop.what != "value" or comma is None or stop.outside("=", "return", "->") or not stop.after_operand or stop.open:
         return None
     return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in _OPENS else None
 
@@ -204,16 +198,16 @@ def _ends_early(stop: _Stop) -> _Mistake | None:
 
 
 def _no_key(stop: _Stop) -> _Mistake | None:
-    if stop.what in ("header", "target") and not stop.brackets:
+    if stop.what in ("header", "target") and not stop.open:
         return _Mistake(f"unexpected '{stop.word}'", _KEY)
-    if stop.what == "edit" and not stop.brackets and not stop.outside("="):
+    if stop.what == "edit" and not stop.open and not stop.outside("="):
         return _Mistake(f"unexpected '{stop.word}'", _TARGET)
     return None
 
 
 def _no_parameter(stop: _Stop) -> _Mistake | None:
     header = stop.what == "header" or (stop.what in ("target", "edit") and not stop.outside("="))
-    if header and stop.brackets == "(" and stop.last in ("(", ","):
+    if header and len(stop.open) == 1 and stop.last in ("(", ","):
         return _Mistake(
             f"unexpected '{stop.word}'", "a parameter is a name: `ffn(r=4)`; without parameters there are no brackets"
         )
@@ -224,7 +218,7 @@ def _no_parameter(stop: _Stop) -> _Mistake | None:
 
 
 def _nothing_opened(stop: _Stop) -> _Mistake | None:
-    if stop.word not in _OPENS or stop.brackets.endswith(_OPENS[stop.word]):
+    if stop.word not in _OPENS or (stop.open and stop.open[-1].text == _OPENS[stop.word]):
         return None
     if not stop.open:
         return _Mistake(f"unexpected '{stop.word}'", "no bracket is open here: remove it")
@@ -260,7 +254,7 @@ def _no_line(stop: _Stop) -> _Mistake | None:
 def _equals(stop: _Stop) -> _Mistake | None:
     if stop.word != "=":
         return None
-    if stop.outside("return") and not stop.brackets:
+    if stop.outside("return") and not stop.open:
         return _Mistake("'=' cannot stand here", "all outputs have names, or none has: `return logits = x, boxes = y`")
     return _Mistake("'=' cannot stand here", "equal is `==`; a name is given a value in `f(name=x)` and on a stream's line")
 

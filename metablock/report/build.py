@@ -15,11 +15,10 @@ from torch import Tensor
 from .. import costs
 from ..api import assemble, example, resolved, shaped, sized
 from ..compiler import compile, distinct
-from ..errors import MetablockError, SpecError, suggest
+from ..errors import MetablockError, suggest
 from ..format import spec_hash
 from ..graph import Level
 from ..module import Block
-from ..names import check_names
 from ..outputs import check_output, write
 from ..spec import Spec
 from ..weights import load_weights, read_state
@@ -59,8 +58,6 @@ def chosen(choice: Choice) -> tuple[Spec, Level]:
     source, named = checked_spec(choice.source)
     spec = resolved(source, variant=choice.variant or named, edits=choice.edits)
     spec = sized(spec, classes=choice.classes, input=choice.input)
-    if choice.edited and (problems := check_names(spec, unused=False)):
-        raise SpecError(problems)
     return spec, shaped(spec, large=choice.large)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING
 
 from ..catalogue import open_spec, parse_spec
-from ..errors import MetablockError, Problem, SpecError
+from ..errors import Problem, SpecError
 from ..load import load_file
 from ..names import check_names
 from ..source import Limits
@@ -20,41 +19,16 @@ STDIN = "-"
 
 
 def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
-    """The problems of a file, or of standard input (``-``), in order of place; empty when all is well.
-
-    Shapes are looked at once the names are right, in every variant: what is wrong in several of them is one problem.
-    """
+    """The problems of a file, or of standard input (``-``), in order of place; empty when all is well."""
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
     except SpecError as wrong:
         return wrong.problems
-    problems = check_names(spec)
-    if shapes and not problems:
-        problems = _check_shapes(spec)
-    return SpecError(problems).problems
+    if not shapes:
+        return SpecError(check_names(spec)).problems
+    from .. import api
 
-
-def _check_shapes(spec: Spec) -> list[Problem]:
-    from ..api import resolved, shaped
-
-    problems: list[Problem] = []
-    known: set[tuple[object, ...]] = set()
-    for variant in spec.variants or [None]:
-        try:
-            shaped(resolved(spec, variant=variant))
-        except SpecError as wrong:
-            new = [problem for problem in wrong.problems if _kind(problem) not in known]
-            known.update(map(_kind, new))
-            problems += new
-        except MetablockError as wrong:
-            problems.append(Problem(str(wrong)))
-    return problems
-
-
-def _kind(problem: Problem) -> tuple[object, ...]:
-    """Equal for the same mistake in two variants, whose sizes differ."""
-    *place, message = problem.key
-    return (*place, re.sub(r"\d+", "#", str(message)))
+    return tuple(api.check(spec))
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:

@@ -12,7 +12,7 @@ from metablock.cli import app
 
 TINY = """\
 name: tiny
-paper: {title: A [small] network, venue: TEST 2020, arxiv: "2001.00001"}
+paper: {title: "A [small] network", venue: TEST 2020, arxiv: "2001.00001"}
 input: image(3, 32)
 
 let:
