@@ -140,7 +140,7 @@ def test_convolutional_networks_run_on_any_size() -> None:
     assert tiny()(torch.randn(1, 3, 48, 40)).shape == (1, 5)
 
 
-@pytest.mark.parametrize(("text", "grid"), [("3x24", (24,)), ("3x16x24", (16, 24)), ("3x16x24x16", (16, 24, 16))])
+@pytest.mark.parametrize(("text", "grid"), [("3x24", (24,)), ("3x16x24", (16, 24)), ("3x24x32x24", (24, 32, 24))])
 def test_every_rank(text: str, grid: tuple[int, ...]) -> None:
     model = tiny(input=text)
     assert parse_input(text).grid == grid

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracles import randomised_state, relative_error, require
 
 import metablock
+from oracles import randomised_state, relative_error, require
 
 DEPTH, DIM = [1, 1, 2, 1], [32, 64, 96, 64]
 SMALL = (f"depth = {DEPTH}", f"dim = {DIM}")
@@ -29,7 +29,8 @@ def test_official_names() -> None:
     ours = metablock.build("convnext", classes=10, edits=SMALL).state_dict()
     state = {_official(name): torch.randn(tensor.shape) for name, tensor in ours.items()}
     official = metablock.build("convnext", classes=10, edits=SMALL, weights=state).state_dict()
-    timm = metablock.build("convnext", classes=10, edits=SMALL, weights=module.checkpoint_filter_fn(state, reference)).state_dict()
+    converted = module.checkpoint_filter_fn(state, reference)
+    timm = metablock.build("convnext", classes=10, edits=SMALL, weights=converted).state_dict()
     for name, tensor in official.items():
         assert torch.equal(tensor, timm[name]), name
 

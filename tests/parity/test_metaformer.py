@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import randomised_state, relative_error, require
 from torch import nn
 
 import metablock
+from oracles import randomised_state, relative_error, require
 
 DEPTH, DIM = [1, 1, 2, 1], [32, 64, 96, 64]
 SMALL = (f"depth = {DEPTH}", f"dim = {DIM}")

@@ -1,0 +1,565 @@
+"""Weights from checkpoints: every feature of the rules, every way in which a file or a state dict can be wrong."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cases import SPECS
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import metablock
+from metablock.errors import MetablockError, SpecError
+from metablock.load import load_text
+from metablock.names import check_names
+from metablock.spec import Rule, Spec, WeightTable
+from metablock.weights import WeightsError, load_weights, read_state
+from metablock.weights_rules import check_rules, read_rules
+
+State = dict[str, Tensor]
+
+
+def spec(*rules: str, **tables: list[str]) -> Spec:
+    """A spec of which only the rules matter; ``rules`` are those of the table `theirs`."""
+    lines = ["name: tiny", "input: image(3, 8)", "stages: {body: bn}", "weights:"]
+    for name, table in {**({"theirs": rules} if rules else {}), **tables}.items():
+        lines += [f"  {name}:", *(f"    {rule}" for rule in table)]
+    return load_text("\n".join(lines) + "\n", "tiny.yaml")
+
+
+def model(**shapes: tuple[int, ...]) -> nn.Module:
+    """A module with parameters of these names (``a__b`` for ``a.b``) and shapes, all zero."""
+    root = nn.Module()
+    for name, shape in shapes.items():
+        *path, last = name.split("__")
+        holder = root
+        for part in path:
+            if part not in holder._modules:
+                holder.add_module(part, nn.Module())
+            holder = holder.get_submodule(part)
+        holder.register_parameter(last, nn.Parameter(torch.zeros(shape)))
+    return root
+
+
+def numbered(*shape: int, start: int = 1) -> Tensor:
+    """Different numbers, so that every rearrangement shows."""
+    return torch.arange(start, start + torch.Size(shape).numel(), dtype=torch.float32).view(shape)
+
+
+def unchanged(module: nn.Module) -> bool:
+    return not any(tensor.any() for tensor in module.state_dict().values())
+
+
+A, B = numbered(4, 6), numbered(2, 6, start=100)
+
+
+# What rules can say
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "expected"),
+    [
+        ("w: a", {"a": A}, A),
+        ("w: net.a", {"net.a": A}, A),
+        ("w: a ++ b", {"a": A, "b": B}, torch.cat([A, B])),
+        ("w: a ++ b ++ a", {"a": A, "b": B}, torch.cat([A, B, A])),
+        ("w: a | chunk(0, 2)", {"a": A}, A[:2]),
+        ("w: a | chunk(1, 4)", {"a": A}, A[1:2]),
+        ("w: a | rows(1, 3)", {"a": A}, A[1:3]),
+        ("w: a | columns(2, 6)", {"a": A}, A[:, 2:]),
+        ("w: a | transpose", {"a": A}, A.T),
+        ("w: a | transpose", {"a": A.view(2, 2, 6)}, A.view(2, 2, 6).transpose(1, 2)),
+        ("w: a | reshape(2, -1, 3)", {"a": A}, A.reshape(2, -1, 3)),
+        ("w: a | reshape(-1)", {"a": A}, A.flatten()),
+        ("w: a | permute(2, 0, 1)", {"a": A.view(2, 2, 6)}, A.view(2, 2, 6).permute(2, 0, 1)),
+        ("w: a ++ b | rows(3, 5) | transpose | reshape(3, 4)", {"a": A, "b": B}, torch.cat([A, B])[3:5].T.reshape(3, 4)),
+        ("w: a|chunk(1,2)|transpose", {"a": A}, A[2:].T),
+        ('"w": "a ++ b"', {"a": A, "b": B}, torch.cat([A, B])),
+        ("w: 'a ++ b'", {"a": A, "b": B}, torch.cat([A, B])),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_steps(rule: str, state: State, expected: Tensor) -> None:
+    module = model(w=tuple(expected.shape))
+    report = load_weights(module, state, spec(rule), "theirs")
+    torch.testing.assert_close(module.w.detach(), expected)
+    assert report.complete
+    assert report.source == "theirs"
+    assert "1 tensors by the names of 'theirs'" in str(report)
+
+
+def blocks(*depths: int, **more: tuple[int, ...]) -> nn.Module:
+    """Stages of blocks that hold one number each."""
+    shapes: dict[str, tuple[int, ...]] = {f"stages__{i}__blocks__{j}__w": (1,) for i, depth in enumerate(depths) for j in range(depth)}
+    return model(**shapes, **more)
+
+
+@pytest.mark.parametrize(
+    ("right", "name"),
+    [
+        ("net.{i}.{j}.w", lambda i, j: f"net.{i}.{j}.w"),
+        ("net{j}.{i}", lambda i, j: f"net{j}.{i}"),
+        ("net.{2 * i + 1}.{j}", lambda i, j: f"net.{2 * i + 1}.{j}"),
+        ("net.{i - -1}.{(j + 7) // 2}.{j % 2}", lambda i, j: f"net.{i + 1}.{(j + 7) // 2}.{j % 2}"),
+        ("net.{3 - i}.{10 * i + j}", lambda i, j: f"net.{3 - i}.{10 * i + j}"),
+        ("net.{layer(i, j)}", lambda i, j: f"net.{[0, 2, 5][i] + j}"),
+        ("net.{2 * layer(i, j) + i}", lambda i, j: f"net.{2 * ([0, 2, 5][i] + j) + i}"),
+        ("net.{layer(i, 0)}.{j}", lambda i, j: f"net.{[0, 2, 5][i]}.{j}"),
+        ("net.{layers - layer(i, j)}", lambda i, j: f"net.{6 - [0, 2, 5][i] - j}"),
+    ],
+)
+def test_numbers(right: str, name: Callable[[int, int], str]) -> None:
+    module = blocks(2, 3, 1)
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0)]
+    state = {name(i, j): torch.tensor([10.0 * i + j + 1]) for i, j in places}
+    load_weights(module, state, spec(f"stages.{{i}}.blocks.{{j}}.w: {right}"))
+    for i, j in places:
+        assert module.get_parameter(f"stages.{i}.blocks.{j}.w") == 10 * i + j + 1
+
+
+def test_the_rest_and_the_order_of_rules() -> None:
+    module = model(head__a__weight=(1,), head__a__bias=(1,), head__b__weight=(1,), stem__weight=(1,))
+    rules = spec("head.b.*: special.*", "head.*: fc.*", "stem.weight: conv1")
+    state = {"fc.a.weight": torch.ones(1), "fc.a.bias": 2 * torch.ones(1), "special.weight": 3 * torch.ones(1), "conv1": 4 * torch.ones(1)}
+    report = load_weights(module, state, rules)
+    assert [float(value) for value in module.state_dict().values()] == [1, 2, 3, 4]
+    assert report.used["head.a.bias"] == "fc.a.bias"
+
+
+def test_a_number_that_stands_twice_is_the_same() -> None:
+    module = model(a__1__b__1=(1,), a__1__b__2=(1,))
+    rules = spec("a.{i}.b.{i}: same.{i}", "a.{i}.b.{j}: other.{i}.{j}")
+    load_weights(module, {"same.1": torch.ones(1), "other.1.2": torch.full((1,), 2.0)}, rules)
+    assert [float(value) for value in module.state_dict().values()] == [1, 2]
+
+
+def test_one_foreign_tensor_may_fill_several_of_ours() -> None:
+    module = model(a__0=(1,), a__1=(1,))
+    load_weights(module, {"table": torch.ones(1)}, spec("a.{i}: table"))
+    assert [float(value) for value in module.state_dict().values()] == [1, 1]
+
+
+def test_steps_compute_with_the_numbers_of_the_name() -> None:
+    module = model(parts__0=(2, 6), parts__1=(2, 6))
+    load_weights(module, {"whole": A}, spec("parts.{i}: whole | rows(2 * i, 2 * i + 2)"))
+    assert torch.equal(torch.cat(list(module.state_dict().values())), A)
+
+
+def test_ignored_keys_and_tables_that_start_from_others() -> None:
+    module = model(a__weight=(2,), b__weight=(2,))
+    tables = {
+        "first": ["of: second", "a.*: own.*", 'ignore: ["*.index", mask]'],
+        "second": ["a.*: shadowed.*", "b.*: inherited.*", "ignore: deep.*.table"],
+    }
+    state = {"own.weight": torch.ones(2), "inherited.weight": 2 * torch.ones(2)}
+    unread = {"x.y.index": torch.ones(1), "mask": torch.ones(1), "deep.0.1.table": torch.ones(1)}
+    load_weights(module, {**state, **unread}, spec(**tables), "first")
+    assert module.state_dict()["b.weight"].tolist() == [2, 2]
+    with pytest.raises(WeightsError, match=r"1 left over: index"):
+        load_weights(module, {**state, "index": torch.ones(1)}, spec(**tables), "first")
+
+
+def test_extents_of_one_reshape_themselves() -> None:
+    module = model(conv=(4, 6, 1, 1), linear=(4, 6), scale=(6,))
+    rules = spec("conv: a", "linear: b", "scale: c")
+    report = load_weights(module, {"a": A, "b": A.view(4, 6, 1), "c": torch.ones(1, 6, 1, 1)}, rules)
+    assert report.reshaped == ["conv", "linear", "scale"]
+    assert "3 reshaped: conv, linear, scale" in str(report)
+    assert torch.equal(module.conv.flatten(1), module.linear)
+
+
+# What does not fit
+
+
+def test_everything_that_does_not_fit_is_listed_and_nothing_changes() -> None:
+    module = model(a=(2,), b=(2,), c=(2,), d=(2, 3), e=(2,))
+    rules = spec("a: x", "b: y", "c: z ++ z2", "d: t | transpose", "e: e")
+    state = {"x": torch.ones(2), "z": torch.ones(1), "t": torch.ones(2, 3), "e": torch.ones(2), "extra": torch.ones(1)}
+    with pytest.raises(WeightsError) as caught:
+        load_weights(module, state, rules, "theirs")
+    report = caught.value.report
+    assert report.missing == ["b (y)", "c (z2)"]
+    assert report.left == ["z", "extra"]
+    assert report.wrong == ["d (2, 3) from t (2, 3) (made (3, 2))"]
+    text = str(caught.value)
+    assert "the weights do not fit 'tiny'" in text
+    assert "2 missing: b (y), c (z2)" in text
+    assert "2 left over: z, extra" in text
+    assert "1 of another shape: d (2, 3) from t (2, 3) (made (3, 2))" in text
+    assert "nothing was loaded" in text
+    assert unchanged(module)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == text
+
+
+def test_a_name_without_a_rule() -> None:
+    with pytest.raises(WeightsError, match=r"1 missing: b \(no rule\)"):
+        load_weights(model(a=(1,), b=(1,)), {"x": torch.ones(1)}, spec("a: x"), "theirs")
+
+
+def test_long_lists_are_cut_in_the_text_not_in_the_report() -> None:
+    module = model(**{f"p{i}": (1,) for i in range(50)})
+    with pytest.raises(WeightsError, match=r"50 missing: p0, .*p19, and 30 more") as caught:
+        load_weights(module, {"q": torch.ones(1)}, spec("none: none"), "ours")
+    assert len(caught.value.report.missing) == 50
+
+
+@pytest.mark.parametrize(
+    ("step", "shape"),
+    [
+        ("chunk(0, 3)", (4, 6)),  # three parts of four rows
+        ("reshape(5, 5)", (4, 6)),
+        ("transpose", (4,)),
+        ("permute(0, 2, 1)", (4, 6)),
+        ("columns(0, 2)", (4,)),
+        ("rows(2, 3)", ()),
+    ],
+)
+def test_a_step_that_the_tensor_does_not_allow(step: str, shape: tuple[int, ...]) -> None:
+    module = model(w=(2, 6))
+    with pytest.raises(WeightsError, match=re.escape(f"w (2, 6) from a {shape} (`{step}` is impossible)")):
+        load_weights(module, {"a": torch.ones(shape)}, spec(f"w: a | {step}"), "theirs")
+    assert unchanged(module)
+
+
+def test_tensors_that_do_not_concatenate() -> None:
+    with pytest.raises(WeightsError, match=re.escape("w (4, 6) from a (4, 6) ++ b (2, 5) (cannot be concatenated)")):
+        load_weights(model(w=(4, 6)), {"a": A, "b": B[:, :5]}, spec("w: a ++ b"), "theirs")
+
+
+def test_the_counters_of_batch_norm_are_optional_on_both_sides() -> None:
+    ours = nn.BatchNorm2d(3)
+    state = {name: torch.ones_like(tensor) for name, tensor in ours.state_dict().items()}
+    del state["num_batches_tracked"]
+    load_weights(ours, state, spec("none: none"), "ours")
+    assert ours.running_mean.eq(1).all()
+    plain = nn.BatchNorm2d(3, track_running_stats=False)
+    load_weights(plain, {"weight": torch.zeros(3), "bias": torch.ones(3), "num_batches_tracked": torch.tensor(7)}, spec("none: none"), "ours")
+    assert plain.bias.eq(1).all()
+    load_weights(ours, {f"n.{name}": tensor for name, tensor in nn.BatchNorm2d(3).state_dict().items()}, spec("*: n.*"))
+    assert ours.weight.eq(1).all()
+
+
+def test_the_source_is_found() -> None:
+    rules = spec(first=["a: x", "b: y"], second=["a: u", "b: v"])
+    for names, source in ((("a", "b"), "ours"), (("x", "y"), "first"), (("u", "v"), "second")):
+        module = model(a=(1,), b=(1,))
+        assert load_weights(module, {name: torch.ones(1) for name in names}, rules).source == source
+        assert not unchanged(module)
+    with pytest.raises(WeightsError, match="by the names of 'second'"):  # the nearest is reported
+        load_weights(model(a=(1,), b=(1,)), {"u": torch.ones(1), "w": torch.ones(1)}, rules)
+    with pytest.raises(WeightsError, match="by the names of 'first'"):
+        load_weights(model(a=(1,), b=(1,)), {"u": torch.ones(1), "v": torch.ones(1)}, rules, "first")
+    with pytest.raises(MetablockError, match=r"'tiny' has no weight rules 'secund'\n  did you mean 'second'\?"):
+        load_weights(model(a=(1,)), {"a": torch.ones(1)}, rules, "secund")
+    with pytest.raises(MetablockError, match="there are: ours, first, second"):
+        load_weights(model(a=(1,)), {"a": torch.ones(1)}, rules, "timm")
+
+
+@pytest.mark.parametrize("wrap", ["model", "state_dict", "model_ema", "state_dict_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_a_training_scripts_wrapping(wrap: str, prefix: str) -> None:
+    module = model(a__w=(2,))
+    state = {wrap: {f"{prefix}a.w": torch.ones(2), "version": 3}, "epoch": 7, "args": None, "optimizer": {"a": [torch.ones(1)]}}
+    report = load_weights(module, state, spec("none: none"))
+    assert not unchanged(module)
+    assert report.skipped == ["version"] or prefix
+    averaged = {"state_dict": {"a.w": torch.ones(2)}, "model_ema": {"a.w": 2 * torch.ones(2)}}
+    load_weights(module, averaged, spec("none: none"))
+    assert module.get_parameter("a.w").eq(2).all()
+
+
+def test_entries_that_are_no_tensors_are_reported() -> None:
+    module = model(a=(2,))
+    report = load_weights(module, {"a": torch.ones(2), "epoch": 3, "name": "x", "stats": [1.0]}, spec("none: none"))
+    assert report.skipped == ["epoch", "name", "stats"]
+    assert "3 no tensors: epoch, name, stats" in str(report)
+    with pytest.raises(MetablockError, match="hold no tensors"):
+        load_weights(module, {"epoch": 3, "model": {}}, spec("none: none"))
+    with pytest.raises(MetablockError, match="hold no tensors"):
+        load_weights(module, {}, spec("none: none"))
+
+
+def test_on_meta_the_fit_is_seen_and_nothing_loaded() -> None:
+    module = model(a=(2,)).to("meta")
+    assert load_weights(module, {"a": torch.ones(2)}, spec("none: none")).complete
+    with pytest.raises(WeightsError):
+        load_weights(module, {"a": torch.ones(3)}, spec("none: none"))
+
+
+# Rules that cannot be read
+
+MALFORMED = [
+    # rule, what is said, what is marked, a part of the hint
+    ("a.{i: b", "a brace without its partner", "{", "`{i}`"),
+    ("a.i}: b", "a brace without its partner", "}", "`{i}`"),
+    ("a: b.{i", "a brace without its partner", "{", "`{i}`"),
+    ("a.{2 * i}: b.{i}", "'{2 * i}' names no number", "{2 * i}", "`{i}` gives a number a name"),
+    ("a.{layer}: b", "'{layer}' names no number", "{layer}", "gives a number a name"),
+    ("a.{}: b", "'{}' names no number", "{}", "gives a number a name"),
+    ('"*.a.*": b.*', "a second `*` on the left side", "*", "stands once"),
+    ("a.*: b", "`*` stands on the left side only", "b", "both sides"),
+    ("a: b.*", "`*` stands on the right side only", "b.*", "both sides"),
+    ("a.*: b.* ++ c", "`*` stands on the left side only", "c", "both sides"),
+    ("a: ", "a foreign name is missing", "", "write the key"),
+    ("a: b ++", "a foreign name is missing", "", "write the key"),
+    ("a: '| transpose'", "a foreign name is missing", "", "write the key"),
+    ("a: b c", "' ' in a parameter name", " ", "concatenates"),
+    ("a: b + c", "'+' in a parameter name", " + ", "concatenates"),
+    ("a: b, c", "',' in a parameter name", ", ", "concatenates"),
+    ("a b: c", "' ' in a parameter name", " ", "concatenates"),
+    ("a.{i}: b.{j}", "'j' is not named on the left side", "j", "the left side names i"),
+    ("a: b.{i}", "'i' is not named on the left side", "i", "names no number"),
+    ("a.{i}: b.{i + 0.5}", "computes with whole numbers", "0.5", "`{2 * i + 1}`"),
+    ("a.{i}: b.{i / 2}", "computes with whole numbers", "i / 2", "`{2 * i + 1}`"),
+    ("a.{i}: b.{i ** 2}", "computes with whole numbers", "i ** 2", "`{2 * i + 1}`"),
+    ("a.{i}: b.{max(i, 1)}", "computes with whole numbers", "max(i, 1)", "`{layer(i, j)}`"),
+    ("a.{i}: b.{layer(i)}", "computes with whole numbers", "layer(i)", "`{layer(i, j)}`"),
+    ("a.{i}: b.{layer}", "'layer' is not named on the left side", "layer", "names i"),
+    ("a.{i}: b.{i // 0}", "division by zero", "i // 0", "`{i}`"),
+    ("a.{i}: b.{i +}", "", "", ""),
+    ("a.{i}: b.{}", "", "", ""),
+    ("a: b | flip", "unknown step 'flip'", "flip", "there are chunk(k, n)"),
+    ("a: b | chunks(0, 2)", "unknown step 'chunks'", "chunks", "did you mean 'chunk'?"),
+    ("a: b | chunk(0)", "'chunk' takes 2 numbers", "chunk(0)", "chunk(k, n)"),
+    ("a: b | chunk(k=0, n=2)", "'chunk' takes 2 numbers", "chunk(k=0, n=2)", "chunk(k, n)"),
+    ("a: b | transpose(0, 1)", "'transpose' takes no numbers", "transpose(0, 1)", "transpose"),
+    ("a: b | reshape", "'reshape' takes one or more numbers", "reshape", "reshape(...)"),
+    ("a: b | chunk(2, 2)", "there is no part 2 of 2", "chunk(2, 2)", "from 0"),
+    ("a: b | rows(3, 3)", "an empty range from 3 to 3", "rows(3, 3)", "left out"),
+    ("a: b | reshape(-1, -1)", "this is no shape", "reshape(-1, -1)", "once"),
+    ("a: b | permute(1, 2)", "this is no order of axes", "permute(1, 2)", "0, 1"),
+    ("a: b | rows(0, i)", "'i' is not named on the left side", "i", "names no number"),
+    ("a: b | 3", "a step is a name with numbers", "3", "chunk(k, n)"),
+    ("a: b |", "", "", ""),
+    ("a: b | chunk(0, 2", "", "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "message", "marked", "hint"), MALFORMED, ids=[row[0] for row in MALFORMED])
+def test_malformed_rules_are_found_at_check_time(rule: str, message: str, marked: str, hint: str) -> None:
+    wrong = spec(rule)
+    problems = check_rules(wrong)
+    assert len(problems) == 1, [problem.render() for problem in problems]
+    (problem,) = problems
+    assert problem.span is not None
+    assert problem.span.text.name == "tiny.yaml"
+    line, _ = problem.span.text.place(problem.span.start)
+    assert line == 6
+    assert message in problem.message
+    assert problem.hint is not None
+    assert hint in problem.hint
+    if message:
+        assert problem.span.content == marked
+    assert problem.key in {p.key for p in check_names(wrong)}
+    with pytest.raises(SpecError) as caught:
+        load_weights(model(a=(1,)), {"b": torch.ones(1)}, wrong)
+    assert [p.key for p in caught.value.problems] == [problem.key]
+
+
+def test_every_problem_of_a_rule_is_told() -> None:
+    problems = check_rules(spec("a.{i}: b.{j} ++ c d | flip | chunk(3, 2)"))
+    assert [p.message.split(" in ")[0] for p in problems] == [
+        "'j' is not named on the left side", "' '", "unknown step 'flip'", "there is no part 3 of 2",
+    ]  # fmt: skip
+
+
+def test_tables_that_cannot_be_followed() -> None:
+    (problem,) = check_rules(spec(**{"one": ["a: b", "of: two"], "two": ["b: a", "of: one"], "three": ["of: one"]}))[:1]
+    assert problem.message == "weight rules start from each other: one -> two -> one"
+    assert problem.span is not None
+    assert problem.span.content == "one"
+    with pytest.raises(SpecError, match="one -> two -> one"):
+        read_rules(spec(**{"one": ["a: b", "of: two"], "two": ["b: a", "of: one"]}), "one")
+    with pytest.raises(SpecError, match=r"weights 'one' start from unknown 'twoo'(.|\n)*did you mean 'two'\?"):
+        spec(**{"one": ["of: twoo"], "two": ["a: b"]})
+    with pytest.raises(SpecError, match="weights 'one' start from unknown 'one'"):
+        spec(one=["of: one"])
+    (problem,) = check_rules(spec(ours=["a: b"]))
+    assert problem.message == "'ours' are our own names, they need no rules"
+    (problem,) = check_rules(spec(one=["a: b", "ignore: [x.{i}]"]))
+    assert problem.message == "'x.{i}' in `ignore` is no foreign name"
+
+
+def test_a_rule_that_is_never_reached() -> None:
+    (problem,) = check_rules(spec("a.{i}.*: x.{i}.*", "a.{j}.norm.*: y.{j}.*"))
+    assert problem.message == "this rule is never reached: 'a.{i}.*' above fits the same names"
+    assert problem.span is not None
+    assert problem.span.content == "a.{j}.norm.*: y.{j}.*"
+    assert not check_rules(spec("a.{j}.norm.*: y.{j}.*", "a.{i}.*: x.{i}.*"))
+    assert not check_rules(spec("a.0.*: y.*", "a.{i}.*: x.{i}.*", "a.{i}.b.{i}: z", "b.*: z.*"))
+    assert not check_rules(spec("a.{i}.{i}: y", "a.{i}.{j}: x"))
+
+
+def test_what_only_the_network_can_tell() -> None:
+    with pytest.raises(SpecError, match="there is no stage 7 in this network of 2"):
+        load_weights(blocks(1, 1), {"x": torch.ones(1)}, spec("stages.{i}.blocks.{j}.w: x.{layer(7, 0)}"), "theirs")
+    with pytest.raises(SpecError, match=r"tiny.yaml:6:\d+: division by zero"):
+        load_weights(blocks(1, 1), {"x": torch.ones(1)}, spec("stages.{i}.blocks.{j}.w: x.{j // i}"), "theirs")
+
+
+def test_rules_made_in_python_have_no_place() -> None:
+    table = WeightTable("theirs", None, (Rule("a.{i}", "b.{j}"),))
+    (problem,) = check_rules(spec("a: b").with_(weights={"theirs": table}))
+    assert "'j' is not named on the left side" in problem.render()
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_catalogues_rules_can_be_read(name: str) -> None:
+    assert check_rules(SPECS[name]) == []
+
+
+def test_no_mutant_of_a_rule_ends_in_a_traceback() -> None:
+    """A character dropped, doubled or replaced: a problem with a place, or another rule."""
+    chance = random.Random(0)
+    rules = [rule for name in SPECS for table in SPECS[name].weights.values() for rule in table.rules]
+    rules += [Rule("a.{i}.*", "b.{layer(i, 2) // 2}.* ++ c.{layers}.* | chunk(i, 3) | permute(1, 0)")] * 20
+    found = 0
+    for _ in range(1500):
+        rule = chance.choice(rules)
+        sides = [rule.ours, rule.theirs]
+        side = chance.randrange(2)
+        at = chance.randrange(len(sides[side]))
+        sides[side] = sides[side][:at] + chance.choice(["", 2 * sides[side][at], *"{}*|+(,i0 "]) + sides[side][at + 1 :]
+        mutant = spec("x: x").with_(weights={"theirs": WeightTable("theirs", None, (Rule(*sides),))})
+        problems = check_rules(mutant)
+        assert all(problem.span is not None and problem.hint for problem in problems), sides
+        found += bool(problems)
+    assert found > 500
+
+
+# Files
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("import builtins; builtins.exploded = True",)
+
+
+STATE = {"a": torch.ones(2), "b.c": torch.zeros(3, 4)}
+
+
+def assert_same(state: dict[str, Any]) -> None:
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[name], STATE[name]) for name in STATE)
+
+
+def test_files(tmp_path: Path) -> None:
+    save_file(STATE, tmp_path / "w.safetensors")
+    assert_same(read_state(tmp_path / "w.safetensors"))
+    assert_same(read_state(str(tmp_path / "w.safetensors")))
+    wrapped = {"model": STATE, "epoch": 3, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}
+    for content in (STATE, wrapped, {"state_dict": STATE}, {"model": {f"module.{k}": v for k, v in STATE.items()}}):
+        torch.save(content, tmp_path / "w.pth")
+        assert_same(read_state(tmp_path / "w.pth"))
+    torch.save(STATE, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert_same(read_state(tmp_path / "old.pt"))
+    torch.save({**STATE, "epoch": 3}, tmp_path / "mixed.bin")
+    assert read_state(tmp_path / "mixed.bin")["epoch"] == 3
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    import builtins
+
+    torch.save({"model": STATE, "args": Bomb()}, tmp_path / "bomb.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(MetablockError, match=r"bomb\.pth: holds more than data \(code in it was not run\)"):
+        read_state(tmp_path / "bomb.pth")
+    assert not hasattr(builtins, "exploded")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "old.pth"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.5, 0.9])
+def test_truncated_files(tmp_path: Path, name: str, kept: float) -> None:
+    path = tmp_path / name
+    if name == "w.safetensors":
+        save_file(STATE, path)
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=name == "w.pth")
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(MetablockError, match=rf"{re.escape(name)}: damaged, or not a checkpoint\n  nothing was loaded"):
+        read_state(path)
+
+
+def test_what_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(MetablockError, match=r"missing\.pth: no such file"):
+        read_state(tmp_path / "missing.pth")
+    with pytest.raises(MetablockError, match="not a file"):
+        read_state(tmp_path)
+    (tmp_path / "text.pth").write_text("weights: none\n")
+    with pytest.raises(MetablockError, match=r"text\.pth: damaged, or not a checkpoint"):
+        read_state(tmp_path / "text.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(MetablockError, match="holds a list, not a state dict"):
+        read_state(tmp_path / "list.pth")
+    torch.save(torch.ones(3), tmp_path / "tensor.pth")
+    with pytest.raises(MetablockError, match="holds a Tensor, not a state dict"):
+        read_state(tmp_path / "tensor.pth")
+
+
+# Through the front door
+
+NET = """
+name: tiny
+input: image(3, 8)
+let:
+  token: dw(3)
+stem: conv(4, 3, stride=2)
+stages:
+  depth: [1, 2]
+  dim: [4, 6]
+  down: [id, conv(dim, 1)]
+  body: depth * res(bn >> token)
+head: global_pool >> linear(classes)
+weights:
+  theirs:
+    stem.*: conv1.*
+    stages.{i}.down.*: reduce.{i}.*
+    stages.{i}.blocks.{j}.bn.*: features.{2 * layer(i, j)}.*
+    stages.{i}.blocks.{j}.token.*: features.{2 * layer(i, j) + 1}.*
+    head.linear.weight: fc.weight | transpose
+    head.linear.bias: fc.bias
+"""
+
+
+def test_a_network_from_a_file(tmp_path: Path) -> None:
+    net = load_text(NET)
+    first = metablock.build(net, classes=5)
+    state = first.state_dict()
+    theirs = {}
+    for name, tensor in state.items():
+        name = re.sub(r"^stem", "conv1", name).replace("stages.1.down", "reduce.1").replace("head.linear", "fc")
+        for block, (i, j) in enumerate([(0, 0), (1, 0), (1, 1)]):
+            name = name.replace(f"stages.{i}.blocks.{j}.bn", f"features.{2 * block}").replace(f"stages.{i}.blocks.{j}.token", f"features.{2 * block + 1}")
+        theirs[name] = tensor.T.contiguous() if name == "fc.weight" else tensor
+    assert not set(theirs) & set(state)
+    save_file(theirs, tmp_path / "w.safetensors")
+    torch.save({"model": state}, tmp_path / "w.pth")
+    for path in (tmp_path / "w.safetensors", tmp_path / "w.pth"):
+        second = metablock.build(net, classes=5, weights=path, seed=1)
+        assert all(torch.equal(a, b) for a, b in zip(second.state_dict().values(), state.values(), strict=True))
+    with pytest.raises(WeightsError, match="2 of another shape: head.linear.weight"):
+        metablock.build(net, classes=6, weights=theirs)
+
+
+def test_weights_keep_their_precision() -> None:
+    net = load_text(NET)
+    state = {name: tensor.double() * (1 + 1e-12) for name, tensor in metablock.build(net).state_dict().items()}
+    loaded = metablock.build(net, weights=state, dtype=torch.float64).state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state if state[name].is_floating_point() and "tracked" not in name)
+
+
+def test_edits_that_change_the_names_are_told() -> None:
+    net = load_text(NET)
+    state = metablock.build(net).state_dict()
+    with pytest.raises(WeightsError, match=r"left over: stages\.0\.blocks\.0\.token\.weight"):
+        metablock.build(net, edits=["token = pool(3)"], weights=state)
