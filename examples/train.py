@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import metablock
 
-EDITS = ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 64]", "token = dw(3)"]
+EDITS = ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 64]", "token = dw(3)", "drop = 0", "gamma = 1"]
 
 
 def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,7 +25,7 @@ def main(steps: int = 30, compiled: bool = True) -> float:
     model = metablock.build("convnext_tiny", edits=EDITS, classes=4, input=(3, 64, 64))
     if compiled:
         metablock.compile(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps):
         images, labels = batch(16)
         loss = F.cross_entropy(model(images), labels)

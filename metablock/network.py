@@ -232,7 +232,8 @@ class Network(Tracer):
             x = x if result is None else result
         except SpecError as wrong:
             self.level, self.counting, self.mask, self.pair = level, False, None, None
-            self.problems.extend(wrong.problems)
+            seen = {problem.key[:3] for problem in self.problems if problem.span is not None}
+            self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # once, not once a stage
             if len(self.problems) > MAX_PROBLEMS:
                 raise SpecError([]) from None
         self.evaluate.place.index += 1

@@ -235,6 +235,7 @@ class _Reader:
                 name = found[1].strip()
                 if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", "layers"):
                     self.wrong(f"'{text}' names no number", at, "on the left `{i}` gives a number a name")
+                    self.names += re.findall(r"[A-Za-z]\w*", name)  # meant: not to be told again on the right
                     continue
                 parts.append(f"(?P={name})" if name in self.names else rf"(?P<{name}>\d+)")
                 self.names.append(name)
