@@ -14,6 +14,7 @@ from .edits import apply, parse_edits, resolve
 from .errors import MetablockError, Problem, Span, SpecError
 from .graph import Level, wires
 from .init import initialiser
+from .limits import check_size
 from .module import Block
 from .names import check_names
 from .network import trace
@@ -102,7 +103,10 @@ def shaped(
     if problems:
         raise SpecError([*problems, *shape_problems(spec, problems)])
     initialiser(spec.init, 0)
-    return trace(spec, input=parse_input(input), classes=classes, large=large)
+    level = trace(spec, input=parse_input(input), classes=classes, large=large)
+    if not large:
+        check_size(level)
+    return level
 
 
 def build(
@@ -133,7 +137,8 @@ def build(
         large: lifts the caps on sizes and repeats.
 
     Returns:
-        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``.
+        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``; ``loaded`` reports what became of
+        ``weights`` (None without).
 
     Raises:
         MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit.
@@ -160,7 +165,7 @@ def assemble(
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
     if weights is not None:
-        load_weights(model, weights if isinstance(weights, Mapping) else read_state(weights), spec)
+        model.loaded = load_weights(model, weights if isinstance(weights, Mapping) else read_state(weights), spec)
     return model
 
 

@@ -63,20 +63,23 @@ class Combiner:
         """In one dimension tokens are a grid already."""
         return self.do("{0}", [wire], wire.feature.with_(layout="grid"))
 
-    def spread(self, wire: Wire, windows: int) -> Wire:
-        """A value from outside a window form, once for each window of its image."""
+    def together(self, *parts: Wire) -> list[Wire]:
+        """These values in the same windows: one from outside comes once for each window of its image."""
+        around = max((part.feature.around for part in parts), key=len)
+        return [self._spread(part, around) for part in parts]
+
+    def _spread(self, wire: Wire, around: tuple[tuple[int, ...], ...]) -> Wire:
         f = wire.feature
-        if f.windows == windows or f.layout == "table":
+        if f.around == around or f.layout == "table":
             return wire
-        if windows % f.windows:
-            raise error(f"{f.windows} windows an image meet {windows}", hint="take both from the same window form")
-        times = windows // f.windows
-        return self.do(f"{{0}}.repeat_interleave({times}, dim=0)", [wire], f.with_(windows=windows))
+        if around[: len(f.around)] != f.around:
+            raise error(f"{f.windows} windows an image meet {prod(map(prod, around))}", hint="take both from the same windows")
+        times = prod(map(prod, around[len(f.around) :]))
+        return self.do(f"{{0}}.repeat_interleave({times}, dim=0)", [wire], f.with_(around=around))
 
     def binary(self, op: str, left: Wire, right: Wire) -> Wire:
         """``left op right``, one an element; a vector, or a single channel, is spread over the other side."""
-        windows = max(left.feature.windows, right.feature.windows)
-        left, right = self.spread(left, windows), self.spread(right, windows)
+        left, right = self.together(left, right)
         if left.feature.layout == "vector" and right.feature.layout != "vector":
             return self.do(f"{self._view(right.feature, '{0}')} {op} {{1}}", [left, right], self._met(right, left))
         if right.feature.layout == "vector" and left.feature.layout != "vector":
@@ -117,11 +120,9 @@ class Combiner:
         """Channels side by side."""
         if len(parts) == 1:
             return parts[0]
-        windows = max(part.feature.windows for part in parts)
-        first = self.spread(parts[0], windows)
+        first, *others = self.together(*parts)
         aligned = [first]
-        for part in parts[1:]:
-            part = self.spread(part, windows)
+        for part in others:
             if part.feature.layout != first.feature.layout:
                 part = self.to(part, first.feature.layout)
             if (part.feature.grid, part.feature.prefix) != (first.feature.grid, first.feature.prefix):

@@ -17,7 +17,7 @@ from .registry import OPERATORS, Operator
 from .shape import Feature
 from .standard import LIBRARY
 
-MAX_STEPS = 200_000
+MAX_STEPS = 20_000
 MAX_WIDTH = 1_000_000
 
 
@@ -189,7 +189,8 @@ def _inner(operator: str) -> Operator:
 def _shown(entry: Operator, args: dict[str, Any]) -> str:
     """A leaf as a person would write it: what has its default is left out."""
     parts, positional = [], True
-    for param in entry.schema.params:
+    for place, param in enumerate(entry.schema.params):
+        positional = positional and place < 2
         if args[param.name] == param.default and not param.required:
             positional = False
             continue

@@ -23,7 +23,7 @@ class Block(nn.Module):
         region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, or None for a part of one of these.
         texts: the expressions of the children.
         links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
-        spec, inputs: of a whole network: the resolved spec, and the shapes of its inputs.
+        spec, inputs, loaded: of a whole network: the resolved spec, the shapes of its inputs, what became of given weights.
     """
 
     source: str
@@ -34,6 +34,7 @@ class Block(nn.Module):
     links: dict[str, nn.Module]
     spec: Any
     inputs: tuple[Any, ...]
+    loaded: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()

@@ -51,7 +51,6 @@ def write_safetensors(model: Block, path: Path) -> None:
     """The weights, with the resolved spec and its hash beside them."""
     from safetensors.torch import save_file
 
-    from . import __version__
     from .format import show_spec, spec_hash
 
     tensors: dict[str, Tensor] = {}
@@ -61,7 +60,7 @@ def write_safetensors(model: Block, path: Path) -> None:
         place = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if place in seen else tensor  # the format has no shared memory
         seen.add(place)
-    about = {"format": "pt", "metablock": __version__, "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
+    about = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
     save_file(tensors, path, about)
 
 

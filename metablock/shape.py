@@ -24,19 +24,25 @@ class Feature:
     table   ``(c, *grid)``         no batch: what is added to ``c`` heads' logits between two sets of tokens
     ======  =====================  ==================================================================
 
-    ``windows`` is how many items of the batch one image has become (inside ``window``), 1 elsewhere.
+    ``around`` says which windows one image has become (inside ``window``, after ``windows``): how many along each axis, the
+    outermost first. They lie in the batch, those of an image one after the other.
     """
 
     layout: Layout
     c: int
     grid: tuple[int, ...] = ()
     prefix: int = 0
-    windows: int = 1
+    around: tuple[tuple[int, ...], ...] = ()
 
     @property
     def rank(self) -> int:
         """Number of spatial dimensions."""
         return len(self.grid)
+
+    @property
+    def windows(self) -> int:
+        """How many items of the batch one image has become."""
+        return prod(prod(counts) for counts in self.around)
 
     @property
     def n(self) -> int:

@@ -41,7 +41,7 @@ class Tracer(Levels):
 
     def place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None = None) -> Value:
         """Applies an expression to ``x``; what it makes stands under ``name``."""
-        first, use = node, node.span
+        first, use = node, node  # `use`: the last that is not in the library; errors point there, and it is what is shown
         while True:
             step = self._reduce(node, scope, x)
             if not isinstance(step, Closure):
@@ -49,12 +49,12 @@ class Tracer(Levels):
             if step.node is node:
                 break
             node, scope = step.node, step.scope
-            use = use if in_library(node.span) else node.span
-        with self.located(use):
-            return self._build(first, node, scope, x, name, region)
+            use = use if in_library(node.span) else node
+        with self.located(use.span):
+            return self._build(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
 
-    def _build(self, first: e.Node, node: e.Node, scope: Scope, x: Value, name: str, region: str | None) -> Value:
-        """An operator, or the level of a compound: what ``first`` stands for is ``node``."""
+    def _build(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None, written: e.Node) -> Value:
+        """An operator, or the level of a compound. ``written`` is how a person would call it."""
         with self.located(node.span):
             operator = self._operator(node, scope)
             if operator is not None and not operator.inline:
@@ -66,10 +66,10 @@ class Tracer(Levels):
                             hint="`each(...)` applies one module to every member",
                         )
                     return self.leaf(operator.name, name, [x], **given_args)
-                with self.open(name, show(first), x, region, node.span) as level:
+                with self.open(name, show(written), x, region, node.span) as level:
                     level.output = operator.load()(self, x, *given_args.pop("*", ()), **given_args)
                 return level.output
-        with self.open(name, show(first if not isinstance(first, e.Name) else node), x, region, node.span) as level:
+        with self.open(name, show(written), x, region, node.span) as level:
             self.relabel(node)
             level.output = self.inline(node, scope, x)
         return level.output

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import MetablockError, SpecError, suggest
+from .errors import MetablockError, suggest
 from .spec import Spec
 from .weights_rules import OURS, Fit, ReadyRule, Rules, Step, read_rules
 
@@ -95,11 +95,13 @@ def read_state(path: str | Path) -> dict[str, Any]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:
-        code = isinstance(problem, pickle.UnpicklingError) and "Unsupported" in str(problem)
+        code = isinstance(problem, pickle.UnpicklingError) and re.search("GLOBAL|allowlisted", str(problem))
         kind = "holds more than data (code in it was not run)" if code else "damaged, or not a checkpoint"
         raise MetablockError(f"{path}: {kind}\n  nothing was loaded; save it anew as `state_dict()` or .safetensors") from None
     if not isinstance(content, Mapping):
-        raise MetablockError(f"{path}: holds a {type(content).__name__}, not a state dict\n  a mapping from names to tensors is expected")
+        raise MetablockError(
+            f"{path}: holds a {type(content).__name__}, not a state dict\n  a mapping from names to tensors is expected"
+        )
     return unwrapped(content)
 
 
@@ -181,10 +183,10 @@ def _match(own: State, blocks: Sequence[int], state: State, source: str, spec: S
             value = _value(found, [state[key] for key in keys], parameter.shape)
             if value.shape != parameter.shape:
                 if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
-                    raise _Misfit(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
+                    raise _MisfitError(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
                 report.reshaped.append(name)
                 value = value.reshape(parameter.shape)
-        except _Misfit as misfit:
+        except _MisfitError as misfit:
             report.wrong.append(f"{name} {tuple(parameter.shape)} from {shapes}{misfit}")
             continue
         values[name] = value
@@ -199,22 +201,20 @@ def _missing(name: str, keys: list[str], state: State) -> str:
     return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name} (no rule)"
 
 
-class _Misfit(Exception):
+class _MisfitError(Exception):
     """A tensor that a rule's steps cannot be applied to."""
 
 
 def _value(found: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
-    """What a rule makes of the tensors it names, ``shape`` being what is wanted. Raises _Misfit."""
+    """What a rule makes of the tensors it names, ``shape`` being what is wanted. Raises _MisfitError."""
     step: Step | None = None
     try:
         value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
         if found is not None:
             for step in found[0].steps:
                 value = _apply(step.name, step.numbers(found[1]), value, shape)
-    except (RuntimeError, IndexError, TypeError) as problem:
-        if isinstance(problem, SpecError):
-            raise
-        raise _Misfit(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
+    except (RuntimeError, IndexError, TypeError):
+        raise _MisfitError(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
     return value
 
 

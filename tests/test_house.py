@@ -21,7 +21,7 @@ HOUSE = (
     "expr graph operators registry source",
     "combine parser printer spec",
     "load weights_rules",
-    "standard",
+    "catalogue standard",
     "edits labels scope",
     "arguments evaluate",
     "trace",

@@ -78,6 +78,7 @@ A, B = numbered(4, 6), numbered(2, 6, start=100)
         ("w: a | transpose", {"a": A.view(2, 2, 6)}, A.view(2, 2, 6).transpose(1, 2)),
         ("w: a | reshape(2, -1, 3)", {"a": A}, A.reshape(2, -1, 3)),
         ("w: a | reshape(-1)", {"a": A}, A.flatten()),
+        ("w: a | rows(0, 2) | reshape", {"a": A}, A[:2].reshape(3, 4)),  # our shape
         ("w: a | permute(2, 0, 1)", {"a": A.view(2, 2, 6)}, A.view(2, 2, 6).permute(2, 0, 1)),
         ("w: a ++ b | rows(3, 5) | transpose | reshape(3, 4)", {"a": A, "b": B}, torch.cat([A, B])[3:5].T.reshape(3, 4)),
         ("w: a|chunk(1,2)|transpose", {"a": A}, A[2:].T),
@@ -97,7 +98,9 @@ def test_steps(rule: str, state: State, expected: Tensor) -> None:
 
 def blocks(*depths: int, **more: tuple[int, ...]) -> nn.Module:
     """Stages of blocks that hold one number each."""
-    shapes: dict[str, tuple[int, ...]] = {f"stages__{i}__blocks__{j}__w": (1,) for i, depth in enumerate(depths) for j in range(depth)}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"stages__{i}__blocks__{j}__w": (1,) for i, depth in enumerate(depths) for j in range(depth)
+    }
     return model(**shapes, **more)
 
 
@@ -127,10 +130,38 @@ def test_numbers(right: str, name: Callable[[int, int], str]) -> None:
 def test_the_rest_and_the_order_of_rules() -> None:
     module = model(head__a__weight=(1,), head__a__bias=(1,), head__b__weight=(1,), stem__weight=(1,))
     rules = spec("head.b.*: special.*", "head.*: fc.*", "stem.weight: conv1")
-    state = {"fc.a.weight": torch.ones(1), "fc.a.bias": 2 * torch.ones(1), "special.weight": 3 * torch.ones(1), "conv1": 4 * torch.ones(1)}
+    state = {
+        "fc.a.weight": torch.ones(1),
+        "fc.a.bias": 2 * torch.ones(1),
+        "special.weight": 3 * torch.ones(1),
+        "conv1": 4 * torch.ones(1),
+    }
     report = load_weights(module, state, rules)
     assert [float(value) for value in module.state_dict().values()] == [1, 2, 3, 4]
     assert report.used["head.a.bias"] == "fc.a.bias"
+
+
+def test_a_rest_that_other_rules_translate() -> None:
+    rules = spec(
+        "stages.{i}.blocks.{j}.**: net.{10 * i + j}.**",
+        "norm{k}.*: ln_{k - 1}.*",
+        "attn.**: attention.**",
+        "qkv.*: q.* ++ k.* | rows(0, 3)",
+        "linear.*: fc.*",
+    )
+    module = model(stages__1__blocks__2__attn__qkv__w=(3, 6), stages__1__blocks__2__norm1__b=(1,), linear__b=(1,))
+    state = {"net.12.attention.q.w": B, "net.12.attention.k.w": A, "net.12.ln_0.b": torch.ones(1), "fc.b": torch.ones(1)}
+    report = load_weights(module, state, rules, "theirs")
+    torch.testing.assert_close(module.get_parameter("stages.1.blocks.2.attn.qkv.w").detach(), torch.cat([B, A[:1]]))
+    assert report.used["stages.1.blocks.2.attn.qkv.w"] == "net.12.attention.q.w ++ net.12.attention.k.w"
+
+
+def test_a_rest_that_no_rule_translates_is_left_to_the_rules_below() -> None:
+    module = model(a__b=(1,))
+    load_weights(module, {"y.b": torch.ones(1)}, spec("a.**: x.**", "a.*: y.*"))
+    assert not unchanged(module)
+    with pytest.raises(WeightsError, match=r"1 missing: a\.b \(no rule\)"):
+        load_weights(module, {"x.b": torch.ones(1)}, spec("a.**: x.**", "c: d"), "theirs")
 
 
 def test_a_number_that_stands_twice_is_the_same() -> None:
@@ -241,9 +272,14 @@ def test_the_counters_of_batch_norm_are_optional_on_both_sides() -> None:
     load_weights(ours, state, spec("none: none"), "ours")
     assert ours.running_mean.eq(1).all()
     plain = nn.BatchNorm2d(3, track_running_stats=False)
-    load_weights(plain, {"weight": torch.zeros(3), "bias": torch.ones(3), "num_batches_tracked": torch.tensor(7)}, spec("none: none"), "ours")
+    load_weights(
+        plain,
+        {"weight": torch.zeros(3), "bias": torch.ones(3), "num_batches_tracked": torch.tensor(7)},
+        spec("none: none"),
+        "ours",
+    )
     assert plain.bias.eq(1).all()
-    load_weights(ours, {f"n.{name}": tensor for name, tensor in nn.BatchNorm2d(3).state_dict().items()}, spec("*: n.*"))
+    load_weights(ours, {f"n.{name}": tensor for name, tensor in nn.BatchNorm2d(3).state_dict().items()}, spec('"*": n.*'))
     assert ours.weight.eq(1).all()
 
 
@@ -305,6 +341,13 @@ MALFORMED = [
     ("a.{layer}: b", "'{layer}' names no number", "{layer}", "gives a number a name"),
     ("a.{}: b", "'{}' names no number", "{}", "gives a number a name"),
     ('"*.a.*": b.*', "a second `*` on the left side", "*", "stands once"),
+    ('"**": b.**', "'**' on the left side", "**", "at the end of a name"),
+    ("a.**.b: c.**", "'**' on the left side", "**", "at the end of a name"),
+    ("a.***: c.***", "'***' on the left side", "***", "at the end of a name"),
+    ("a.**: b.*", "'*' on the right side", "*", "as on the left"),
+    ("a.*: b.**", "'**' on the right side", "**", "as on the left"),
+    ("a.**: b.** ++ c.**", "a rule with `**` only renames", "b.** ++ c.**", "translate the rest"),
+    ("a.**: b.** | transpose", "a rule with `**` only renames", "b.**", "translate the rest"),
     ("a.*: b", "`*` stands on the left side only", "b", "both sides"),
     ("a: b.*", "`*` stands on the right side only", "b.*", "both sides"),
     ("a.*: b.* ++ c", "`*` stands on the left side only", "c", "both sides"),
@@ -331,7 +374,8 @@ MALFORMED = [
     ("a: b | chunk(0)", "'chunk' takes 2 numbers", "chunk(0)", "chunk(k, n)"),
     ("a: b | chunk(k=0, n=2)", "'chunk' takes 2 numbers", "chunk(k=0, n=2)", "chunk(k, n)"),
     ("a: b | transpose(0, 1)", "'transpose' takes no numbers", "transpose(0, 1)", "transpose"),
-    ("a: b | reshape", "'reshape' takes one or more numbers", "reshape", "reshape(...)"),
+    ("a: b | reshape(k=1)", "'reshape' takes only numbers", "reshape(k=1)", "reshape(...)"),
+    ("a: b | permute", "this is no order of axes", "permute", "every axis once"),
     ("a: b | chunk(2, 2)", "there is no part 2 of 2", "chunk(2, 2)", "from 0"),
     ("a: b | rows(3, 3)", "an empty range from 3 to 3", "rows(3, 3)", "left out"),
     ("a: b | reshape(-1, -1)", "this is no shape", "reshape(-1, -1)", "once"),
@@ -540,7 +584,9 @@ def test_a_network_from_a_file(tmp_path: Path) -> None:
     for name, tensor in state.items():
         name = re.sub(r"^stem", "conv1", name).replace("stages.1.down", "reduce.1").replace("head.linear", "fc")
         for block, (i, j) in enumerate([(0, 0), (1, 0), (1, 1)]):
-            name = name.replace(f"stages.{i}.blocks.{j}.bn", f"features.{2 * block}").replace(f"stages.{i}.blocks.{j}.token", f"features.{2 * block + 1}")
+            name = name.replace(f"stages.{i}.blocks.{j}.bn", f"features.{2 * block}").replace(
+                f"stages.{i}.blocks.{j}.token", f"features.{2 * block + 1}"
+            )
         theirs[name] = tensor.T.contiguous() if name == "fc.weight" else tensor
     assert not set(theirs) & set(state)
     save_file(theirs, tmp_path / "w.safetensors")
@@ -548,7 +594,7 @@ def test_a_network_from_a_file(tmp_path: Path) -> None:
     for path in (tmp_path / "w.safetensors", tmp_path / "w.pth"):
         second = metablock.build(net, classes=5, weights=path, seed=1)
         assert all(torch.equal(a, b) for a, b in zip(second.state_dict().values(), state.values(), strict=True))
-    with pytest.raises(WeightsError, match="2 of another shape: head.linear.weight"):
+    with pytest.raises(WeightsError, match=r"2 of another shape: head\.linear\.weight"):
         metablock.build(net, classes=6, weights=theirs)
 
 
@@ -556,7 +602,9 @@ def test_weights_keep_their_precision() -> None:
     net = load_text(NET)
     state = {name: tensor.double() * (1 + 1e-12) for name, tensor in metablock.build(net).state_dict().items()}
     loaded = metablock.build(net, weights=state, dtype=torch.float64).state_dict()
-    assert all(torch.equal(loaded[name], state[name]) for name in state if state[name].is_floating_point() and "tracked" not in name)
+    assert all(
+        torch.equal(loaded[name], state[name]) for name in state if state[name].is_floating_point() and "tracked" not in name
+    )
 
 
 def test_edits_that_change_the_names_are_told() -> None:

@@ -27,7 +27,9 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except MetablockError as wrong:
             typer.echo(str(wrong), err=True)
-            raise typer.Exit(BAD_INPUT) from None
+        except RecursionError:
+            typer.echo("the spec is nested too deeply\n  let its bindings use each other in fewer steps", err=True)
+        raise typer.Exit(BAD_INPUT)
 
 
 app = typer.Typer(

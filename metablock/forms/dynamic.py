@@ -32,6 +32,15 @@ def mixture_conv(
     wire = t.to(t.single(x), "map")
     route = t.single(t.apply(by, wire))
     if route.feature.layout != "vector":
-        raise error(f"`by` gives a {route.feature}", by.span, "one weight a kernel is needed: `global_pool >> linear(4) >> softmax`")
-    given: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "bias": bias}
+        raise error(
+            f"`by` gives a {route.feature}", by.span, "one weight a kernel is needed: `global_pool >> linear(4) >> softmax`"
+        )
+    given: dict[str, Any] = {
+        "kernel": kernel,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "bias": bias,
+    }
     return t.leaf("mixture_conv.MixtureConv", "kernels", [wire, route], out=out, experts=route.c, **given)

@@ -18,8 +18,7 @@ def join(t: Tracer, x: Value, *parts: Expr) -> Value:
     wires = [t.to(t.single(value), "tokens") for value in values if value is not None]
     if not wires:
         return None
-    windows = max(wire.feature.windows for wire in wires)
-    wires = [t.spread(wire, windows) for wire in wires]
+    wires = t.together(*wires)
     last = wires[-1].feature
     if len(wires) == 1:
         return t.to(wires[0], "grid") if not last.prefix else wires[0]

@@ -1,4 +1,4 @@
-"""Windows: what is inside sees one window at a time, as if it were an image of its own."""
+"""Windows: what is inside sees one window, or one of the grids of a dilation, at a time, as if it were an image of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from ..levels import Mask
 
 if TYPE_CHECKING:
     from ..trace import Tracer
+
+Extents = tuple[int, ...]
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def window(
@@ -32,66 +35,187 @@ def window(
         return None
     wire = t.to(t.single(x), "grid")
     f = wire.feature
-    if fit not in ("exact", "pad"):
-        raise error(f"unknown fit \"{fit}\"", hint='"exact" or "pad"')
-    wanted, moved = ([n] * f.rank if isinstance(n, int) else n for n in (size, shift))
-    if len(wanted) != f.rank or min(wanted) < 1:
-        raise error(f"a window of {size} on {f.rank} axes", hint="one number from 1, or one an axis")
+    _check_fit(fit, ("exact", "pad"))
+    wanted = _numbers(size, f.rank, "window")
+    moved = [shift] * f.rank if isinstance(shift, int) else shift
     if len(moved) != f.rank or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
         raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
     sizes = tuple(min(w, g) for w, g in zip(wanted, f.grid, strict=True))
     shifts = tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, f.grid, strict=True))
-    pads = tuple(-g % s for g, s in zip(f.grid, sizes, strict=True))
-    if any(pads) and fit == "exact":
+    padded = _multiple(f.grid, sizes)
+    if padded != f.grid and fit == "exact":
         raise error(
-            f"windows of {'x'.join(map(str, sizes))} do not divide a map of {'x'.join(map(str, f.grid))}",
+            f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}",
             hint='`fit="pad"` fills the map up with zeros; or choose another size',
         )
     axes = tuple(range(1, f.rank + 1))
     if any(shifts):
         wire = t.do(f"{{0}}.roll({tuple(-s for s in shifts)}, {axes})", [wire], f)
-    padded = tuple(g + p for g, p in zip(f.grid, pads, strict=True))
-    if any(pads):
-        ends = [n for p in reversed(pads) for n in (0, p)]
-        wire = t.do(f"F.pad({{0}}, {[0, 0, *ends]})", [wire], f.with_(grid=padded))
-    counts = tuple(g // s for g, s in zip(padded, sizes, strict=True))
-    inside = _partition(t, wire, counts, sizes)
+    inside = _cut(t, _pad(t, wire, padded), _over(padded, sizes), sizes)
     kept, t.mask = t.mask, Mask(padded, sizes, shifts) if any(shifts) else None
     value = t.apply(a, inside)
     t.mask = kept
     if value is None:
         return None
-    result = t.to(t.single(value), "grid")
-    if result.feature.grid != sizes:
-        shown = "x".join(map(str, sizes))
-        raise error(f"windows of {shown} come back as {result.feature}", hint="what is inside a window keeps its extents")
-    whole = _merge(t, result, counts, f.windows)
-    if any(pads):
-        cut = ", ".join(f":{g}" for g in f.grid)
-        whole = t.do(f"{{0}}[:, {cut}]", [whole], whole.feature.with_(grid=f.grid))
+    result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
+    whole = _crop(t, _join(t, result), f.grid)
     if any(shifts):
         whole = t.do(f"{{0}}.roll({shifts}, {axes})", [whole], whole.feature)
     return whole
 
 
-def _partition(t: Tracer, wire: Wire, counts: tuple[int, ...], sizes: tuple[int, ...]) -> Wire:
-    """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``, windows row by row."""
+def dilated(t: Tracer, x: Value, *, rate: int | list[int], a: Expr, fit: str = "exact") -> Value:
+    """``a`` on each of the ``prod(rate)`` grids of every ``rate``-th token: ``(b, *grid, c) -> (b * prod(rate), *grid / rate, c)``
+    and back.
+
+    MobileViT (arXiv 2110.02178) attends so, with ``rate=2``; MaxViT's grid attention (arXiv 2204.01697) is the same with the
+    extents divided by its grid as rate. Where the rate does not divide the map: an error; with ``fit="pad"`` zeros at the end
+    of each axis, which take part and are cut off afterwards; with ``fit="resize"`` linear interpolation to the next multiple,
+    and back (MobileViT).
+    """
+    if a is None:
+        return None
+    wire = t.to(t.single(x), "grid")
     f = wire.feature
-    rank = f.rank
-    order = [0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1]
-    cut = ", ".join(f"{n}, {s}" for n, s in zip(counts, sizes, strict=True))
-    inner = ", ".join(map(str, sizes))
-    text = f"{{0}}.reshape(-1, {cut}, {f.c}).permute({', '.join(map(str, order))}).reshape(-1, {inner}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=sizes, windows=f.windows * prod(counts)))
+    _check_fit(fit, ("exact", "pad", "resize"))
+    rates = _numbers(rate, f.rank, "rate")
+    full = _multiple(f.grid, rates)
+    if full != f.grid and fit == "exact":
+        hint = '`fit="pad"` fills the map up with zeros, `fit="resize"` interpolates; or choose another rate'
+        raise error(f"a rate of {_by(rates)} does not divide a map of {_by(f.grid)}", hint=hint)
+    wire = _resize(t, wire, full) if fit == "resize" else _pad(t, wire, full)
+    inside = _cut(t, wire, rates, _over(full, rates), phases=True)
+    value = t.apply(a, inside)
+    if value is None:
+        return None
+    result = _inside(t, value, inside, "dilated grids", "what is inside `dilated` keeps its extents")
+    whole = _join(t, result, phases=True)
+    return _resize(t, whole, f.grid) if fit == "resize" else _crop(t, whole, f.grid)
 
 
-def _merge(t: Tracer, wire: Wire, counts: tuple[int, ...], windows: int) -> Wire:
-    """The inverse of :func:`_partition`; the width may have changed."""
+def windows(t: Tracer, x: Value, *, size: int | list[int], stride: int | list[int] | None = None) -> Value:
+    """Each window as an image of its own, until ``merge``: ``(b, *grid, c) -> (b * windows, *size, c)``.
+
+    Side by side, or ``stride`` apart, so that they overlap (STViT, arXiv 2303.08685); they end where the map ends. Wires from
+    outside that meet them are repeated for each window of their image.
+    """
+    wire = t.to(t.single(x), "grid")
+    f = wire.feature
+    sizes = _numbers(size, f.rank, "window")
+    steps = sizes if stride is None else _numbers(stride, f.rank, "stride")
+    if any(g < s or (g - s) % d or d > s for g, s, d in zip(f.grid, sizes, steps, strict=True)):
+        apart = f", {_by(steps)} apart," if stride is not None else ""
+        raise error(f"windows of {_by(sizes)}{apart} do not cover a map of {_by(f.grid)}", hint="choose another size, or `resize` the map")
+    if steps == sizes:
+        return _cut(t, wire, _over(f.grid, sizes), sizes)
+    counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
+    slide = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
+    order = [*range(f.rank + 1), *range(f.rank + 2, 2 * f.rank + 2), f.rank + 1]
+    text = f"{{0}}{slide}.permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
+    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+
+
+def merge(t: Tracer, x: Value) -> Value:
+    """The windows of ``windows`` side by side again, whatever extents each has by now; a vector is one token of its window:
+    ``(b * windows, *size, c) -> (b, *windows * size, c)``.
+    """
+    wire = t.single(x)
+    f = wire.feature
+    if not f.around:
+        raise error("there are no windows to merge", hint="write `windows(7) >> ... >> merge`")
+    if f.layout == "vector":
+        counts = f.around[-1]
+        text = f"{{0}}.reshape(-1, {_list(counts)}, {f.c})"
+        return t.do(text, [wire], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
+    wire = t.to(wire, "grid")
+    if wire.feature.rank != len(f.around[-1]):
+        raise error(f"{_by(f.around[-1])} windows of {f} cannot be merged", hint="what is in a window must keep its number of axes")
+    return _join(t, wire)
+
+
+def _check_fit(fit: str, known: tuple[str, ...]) -> None:
+    if fit not in known:
+        raise error(f'unknown fit "{fit}"', hint=" or ".join(f'"{word}"' for word in known))
+
+
+def _numbers(value: int | list[int], rank: int, what: str) -> Extents:
+    """One number for all axes, or one an axis."""
+    numbers = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(numbers) != rank or min(numbers) < 1:
+        raise error(f"a {what} of {value} on {rank} ax{'e' if rank > 1 else 'i'}s", hint="one number from 1, or one an axis")
+    return numbers
+
+
+def _by(numbers: Extents) -> str:
+    return "x".join(map(str, numbers))
+
+
+def _list(numbers: Extents | list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _over(grid: Extents, sizes: Extents) -> Extents:
+    return tuple(g // s for g, s in zip(grid, sizes, strict=True))
+
+
+def _multiple(grid: Extents, sizes: Extents) -> Extents:
+    """The next extents that these sizes divide."""
+    return tuple(-(-g // s) * s for g, s in zip(grid, sizes, strict=True))
+
+
+def _inside(t: Tracer, value: Value, inside: Wire, what: str, hint: str) -> Wire:
+    """What came of the windows, once a window and with their extents."""
+    result, like = t.together(t.to(t.single(value), "grid"), inside)
+    f, size = result.feature, inside.feature
+    if like is not inside:
+        raise error(f"{what} come back in {prod(f.around[-1])} windows of their own", hint="end what is inside with `merge`")
+    if f.grid != size.grid:
+        raise error(f"{what} of {_by(size.grid)} come back as {f}", hint=hint)
+    return result
+
+
+def _pad(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+    """Zeros at the end of each axis, up to these extents."""
+    f = wire.feature
+    if grid == f.grid:
+        return wire
+    ends = [n for g, old in zip(reversed(grid), reversed(f.grid), strict=True) for n in (0, g - old)]
+    return t.do(f"F.pad({{0}}, {[0, 0, *ends]})", [wire], f.with_(grid=grid))
+
+
+def _crop(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+    f = wire.feature
+    if grid == f.grid:
+        return wire
+    return t.do(f"{{0}}[:, {', '.join(f':{g}' for g in grid)}]", [wire], f.with_(grid=grid))
+
+
+def _resize(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+    """Linear interpolation, edges on edges."""
+    if grid == wire.feature.grid:
+        return wire
+    wire = t.to(wire, "map")
+    text = f'F.interpolate({{0}}, {grid}, mode="{_LINEAR[len(grid)]}")'
+    return t.to(t.do(text, [wire], wire.feature.with_(grid=grid)), "grid")
+
+
+def _cut(t: Tracer, wire: Wire, counts: Extents, sizes: Extents, phases: bool = False) -> Wire:
+    """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; ``phases``: grids of every n-th token."""
     f = wire.feature
     rank = f.rank
-    order = [0, *[axis for i in range(rank) for axis in (1 + i, 1 + rank + i)], 2 * rank + 1]
+    pairs = [(s, n) if phases else (n, s) for n, s in zip(counts, sizes, strict=True)]
+    first, second = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
+    order = [0, *(second if phases else first), *(first if phases else second), 2 * rank + 1]
+    cut = _list([n for pair in pairs for n in pair])
+    text = f"{{0}}.reshape(-1, {cut}, {f.c}).permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
+    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+
+
+def _join(t: Tracer, wire: Wire, phases: bool = False) -> Wire:
+    """The inverse of :func:`_cut`; extents and width may have changed."""
+    f = wire.feature
+    rank, counts = f.rank, f.around[-1]
+    order = [0, *[axis for i in range(rank) for axis in ((1 + rank + i, 1 + i) if phases else (1 + i, 1 + rank + i))], 2 * rank + 1]
     grid = tuple(n * s for n, s in zip(counts, f.grid, strict=True))
-    split = ", ".join(map(str, (*counts, *f.grid)))
-    whole = ", ".join(map(str, grid))
-    text = f"{{0}}.reshape(-1, {split}, {f.c}).permute({', '.join(map(str, order))}).reshape(-1, {whole}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=grid, windows=windows))
+    text = f"{{0}}.reshape(-1, {_list((*counts, *f.grid))}, {f.c}).permute({_list(order)}).reshape(-1, {_list(grid)}, {f.c})"
+    return t.do(text, [wire], f.with_(grid=grid, around=f.around[:-1]))

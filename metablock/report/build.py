@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -18,19 +19,17 @@ from ..compiler import compile, distinct
 from ..errors import MetablockError, suggest
 from ..format import spec_hash
 from ..graph import Level
+from ..limits import MAX_ELEMENTS
 from ..module import Block
 from ..outputs import check_output, write
+from ..shape import Feature
 from ..spec import Spec
-from ..weights import load_weights, read_state
+from ..weights import read_state
 from .check import checked_spec
 from .layout import Part, parts
 from .models import BuildReport, Figures, Graphs, Row, Times, Totals
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# Above these a network is built only where the caller allows large ones. They are counted before anything is allocated.
-MAX_PARAMETERS = 2_000_000_000
-MAX_MACS = 10_000_000_000_000
-MAX_BATCH_ELEMENTS = 2_000_000_000
 # Enough passes for a median, but no more than so many seconds of them.
 PASSES, PATIENCE = 5, 3.0
 
@@ -96,20 +95,17 @@ def build_report(
 
     progress("counting")
     bare = on_meta(spec, level)
-    macs = costs.macs(bare, *example(bare))
-    totals = _totals(bare, macs)
     if not choice.large:
-        _refuse_large(totals, bare, batch)
+        _refuse_large(bare.inputs, batch)
+    macs = costs.macs(bare, *example(bare))
 
     progress("building")
     started = time.perf_counter()
-    loaded = None
     if place.type == "meta":
         model = bare
     else:
         with _asked_of(place, dtype, "building"):
-            model = assemble(spec, level, device=place, dtype=kind, seed=seed).eval()
-        loaded = str(load_weights(model, state, spec)) if state is not None else None
+            model = assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval()
     built = time.perf_counter() - started
 
     outputs, times, graphs = _run(model, place, dtype, compiled, seed, batch, built, progress)
@@ -129,11 +125,11 @@ def build_report(
         batch=batch,
         seed=seed,
         rows=tuple(_row(part, bare, macs, batch) for part in parts(level)),
-        totals=totals,
+        totals=_totals(bare, macs),
         figures=_figures(spec, choice.edited),
         graphs=graphs,
         seconds=times,
-        weights=loaded,
+        weights=str(model.loaded) if model.loaded is not None else None,
         written=output,
     )
 
@@ -167,15 +163,13 @@ def _totals(model: Block, macs: dict[str, int]) -> Totals:
     return Totals(parameters=trainable + frozen, trainable=trainable, frozen=frozen, macs=macs[""])
 
 
-def _refuse_large(totals: Totals, model: Block, batch: int) -> None:
-    elements = sum(Tensor.numel(torch.empty(feature.size(batch), device="meta")) for feature in model.inputs)
-    for name, value, limit in (
-        ("parameters", totals.parameters, MAX_PARAMETERS),
-        ("multiply-accumulates", totals.macs, MAX_MACS),
-        ("numbers in its input", elements, MAX_BATCH_ELEMENTS),
-    ):
-        if value > limit:
-            raise MetablockError(f"the network has {value:,} {name}; the limit is {limit:,}\n  --allow-large lifts it")
+def _refuse_large(inputs: Sequence[Feature], batch: int) -> None:
+    """The network itself is capped where it is shaped; a batch is asked for here only."""
+    elements = sum(prod(feature.size(batch)) for feature in inputs)
+    if elements > MAX_ELEMENTS:
+        raise MetablockError(
+            f"a batch of {batch:,} has {elements:,} numbers; at most {MAX_ELEMENTS:,}\n  --allow-large lifts the limit"
+        )
 
 
 @contextmanager

@@ -99,3 +99,13 @@ def test_usage(run, args):
 def test_a_folder(run, tmp_path):
     result = run("check", tmp_path)
     assert (result.exit_code, result.stderr) == (2, f"'{tmp_path}' is a directory\n  name a .yaml file in it\n")
+
+
+def test_too_deep(run, tmp_path):
+    path = tmp_path / "deep.yaml"
+    chain = "".join(f"  b{n}: res(relu >> b{n + 1})\n" for n in range(900))
+    path.write_text(f"name: deep\ninput: image(3, 8)\nlet:\n{chain}  b900: relu\nstages:\n  body: b0\n")
+    result = run("check", path)
+    assert result.exit_code == 2
+    assert "deep" in result.stderr
+    assert "Traceback" not in result.stderr

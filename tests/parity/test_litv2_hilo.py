@@ -31,7 +31,8 @@ def test_first_stages_mix_no_tokens() -> None:
     for i, stage in enumerate(model.stages):
         for block in stage.blocks:
             assert (hasattr(block, "norm1"), hasattr(block, "token")) == ((i > 1), (i > 1))
-    rates = [float(rate) for name, rate in metablock.build("litv2_hilo", edits=SMALL).named_buffers() if name.endswith("drop.rate")]
+    buffers = metablock.build("litv2_hilo", edits=SMALL).named_buffers()
+    rates = [float(rate) for name, rate in buffers if name.endswith("drop.rate")]
     torch.testing.assert_close(rates, [0.2 * i / 4 for i in range(5)])
 
 

@@ -1,38 +1,16 @@
-"""The rules of a spec's `weights:` section: which of our parameters stands where in whose checkpoint. Text only, no torch.
-
-A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``.
-
-=====================  =============================================================================================
-left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; ``**``, at the end, for a rest that the other
-                       rules translate in its turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
-right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
-                       ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
-                       the number of all blocks
-``a ++ b``             several tensors, concatenated along the first axis
-``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
-``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second
-``| transpose``        the last two axes exchanged
-``| reshape(...)``     as many numbers in another shape, -1 for what is left over; ``reshape`` alone: in our shape
-``| permute(...)``     the axes in this order
-=====================  =============================================================================================
-
-Of a table's rules the first that fits a name counts. ``of: other`` puts the rules of another table behind the own ones;
-``ignore:`` lists foreign keys (``*`` as often as wanted) that have no use here.
-"""
+"""One rule: from its text to what can be applied, or to everything that is wrong with it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from . import expr as e
-from .errors import Problem, Span, SpecError, error, suggest
-from .parser import parse_value, whole
-from .spec import Rule, Spec, WeightTable
+from .. import expr as e
+from ..errors import Problem, Span, SpecError, error, suggest
+from ..parser import parse_value, whole
+from ..spec import Rule
 
-# The source that needs no rules.
-OURS = "ours"
 # The steps after a `|`, and how many arguments they take (None: any number).
 STEPS: Mapping[str, int | None] = {"chunk": 2, "rows": 2, "columns": 2, "transpose": 0, "reshape": None, "permute": None}
 _STEPS_HINT = "there are chunk(k, n), rows(a, b), columns(a, b), transpose, reshape(...), permute(...)"
@@ -41,6 +19,7 @@ _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__,
 }  # fmt: skip
 _PIECE = re.compile(r"\{([^{}]*)\}|\*+|[{}]|[^{}*]+")
+_REST = "_rest_"
 
 
 @dataclass(frozen=True)
@@ -59,7 +38,9 @@ class Key:
     parts: tuple[str | e.Node | None, ...]
 
     def fill(self, fit: Fit) -> str:
-        return "".join(part if isinstance(part, str) else fit.rest if part is None else str(_number(part, fit)) for part in self.parts)
+        return "".join(
+            part if isinstance(part, str) else fit.rest if part is None else str(_number(part, fit)) for part in self.parts
+        )
 
 
 @dataclass(frozen=True)
@@ -94,115 +75,14 @@ class ReadyRule:
         return Fit({key: int(value) for key, value in groups.items()}, rest, blocks)
 
 
-@dataclass(frozen=True)
-class Rules:
-    """All that is said of one kind of checkpoint."""
-
-    rules: tuple[ReadyRule, ...]
-    ignore: tuple[re.Pattern[str], ...]
-
-    def find(self, name: str, blocks: Sequence[int]) -> tuple[ReadyRule, Fit] | None:
-        """The first rule that fits one of our names."""
-        for rule in self.rules:
-            fit = rule.fit(name, blocks)
-            if fit is not None and not rule.deep:
-                return rule, fit
-            inner = self.find(fit.rest, blocks) if fit is not None else None
-            if fit is not None and inner is not None:
-                below, rest = inner
-                keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
-                return replace(below, keys=keys), rest
-        return None
-
-    def ignored(self, key: str) -> bool:
-        return any(pattern.fullmatch(key) for pattern in self.ignore)
-
-
-def check_rules(spec: Spec) -> list[Problem]:
-    """Every problem of the rules' form, each at its place; empty when all is well."""
-    problems: list[Problem] = []
-    for name, table in spec.weights.items():
-        if name == OURS:
-            problems.append(Problem(f"'{OURS}' are our own names, they need no rules", table.span, "name the table after whose names it has"))
-        problems += _cycle(spec, name)
-        ready: list[tuple[Rule, ReadyRule]] = []
-        for rule in table.rules:
-            reader = _Reader(rule)
-            read = reader.read()
-            problems += reader.problems
-            if read is not None:
-                problems += _shadowed(rule, ready)
-                ready.append((rule, read))
-        problems += [problem for pattern in table.ignore for problem in _ignore(pattern, table)[1]]
-    return problems
-
-
-def read_rules(spec: Spec, source: str) -> Rules:
-    """The rules of one table and of those it starts from. Raises SpecError with every problem."""
-    problems = _cycle(spec, source)
-    rules: list[ReadyRule] = []
-    ignore: list[re.Pattern[str]] = []
-    for table in _chain(spec, source):
-        for rule in table.rules:
-            reader = _Reader(rule)
-            read = reader.read()
-            problems += reader.problems
-            rules += [read] if read is not None else []
-        for text in table.ignore:
-            pattern, wrong = _ignore(text, table)
-            problems += wrong
-            ignore.append(pattern)
-    if problems:
-        raise SpecError(problems)
-    return Rules(tuple(rules), tuple(ignore))
-
-
-def _chain(spec: Spec, source: str) -> Iterator[WeightTable]:
-    """A table, then those that it starts from."""
-    seen: set[str] = set()
-    name: str | None = source
-    while name is not None and name in spec.weights and name not in seen:
-        seen.add(name)
-        yield spec.weights[name]
-        name = spec.weights[name].of
-
-
-def _cycle(spec: Spec, source: str) -> list[Problem]:
-    names = [table.name for table in _chain(spec, source)]
-    first = spec.weights[names[-1]].of
-    if first != source:  # of those in the circle each reports it; who merely leads there does not
-        return []
-    return [Problem(f"weight rules start from each other: {' -> '.join([*names, source])}", spec.weights[source].span, "remove one `of:`")]
-
-
-def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
-    """A name made of numbers and a rest that only captures can fit: whatever fits it, fits all that the rule does."""
-    sample = re.sub(r"\{[^{}]*\}", lambda found: str(10**9 + found.start()), rule.ours).replace("*", "\0.\0")
-    for other, ready in above:
-        if not ready.deep and ready.pattern.fullmatch(sample):
-            return [Problem(f"this rule is never reached: '{other.ours}' above fits the same names", rule.span, "put the more specific rule first")]
-    return []
-
-
-def _ignore(text: str, table: WeightTable) -> tuple[re.Pattern[str], list[Problem]]:
-    problems = []
-    if "{" in text or "}" in text or not text:
-        problems.append(Problem(f"'{text}' in `ignore` is no foreign name", table.span, "write a key of the checkpoint, `*` for any part of it"))
-    return re.compile(".+".join(map(re.escape, text.split("*")))), problems
-
-
-# Reading one rule
-
-_REST = "_rest_"
-
-
-class _Reader:
-    """Reads a rule and collects what is wrong with it."""
+class Reader:
+    """Reads a rule and collects what is wrong with it. ``names`` and ``rest``: what the left side gives to the right."""
 
     def __init__(self, rule: Rule):
         self.rule = rule
         self.problems: list[Problem] = []
         self.names: list[str] = []
+        self.rest = ""
 
     def wrong(self, message: str, span: Span, hint: str) -> None:
         self.problems.append(Problem(message, span, hint))
@@ -212,7 +92,7 @@ class _Reader:
         sources, *steps = _split(_located(self.rule.theirs, self.rule.theirs_at), "|")
         keys = [self.key(part) for part in _split(sources, "++")]
         done = [self.step(part) for part in steps]
-        deep = self.rule.ours.endswith("**")
+        deep = self.rest == "**"
         if deep and (len(keys) > 1 or steps):
             self.wrong("a rule with `**` only renames", sources, "`++` and `|` stand in the rules that translate the rest")
         if self.problems:
@@ -226,11 +106,16 @@ class _Reader:
             text, at = found[0], span.part(*found.span())
             if text.startswith("*"):
                 if text != "*" and (text != "**" or found.start() == 0 or found.end() != len(span.content)):
-                    self.wrong(f"'{text}' on the left side", at, "`*` is a rest as it is; `**`, at the end of a name, one that other rules translate")
-                elif any(_REST in part for part in parts):
+                    self.wrong(
+                        f"'{text}' on the left side",
+                        at,
+                        "`*` is a rest as it is; `**`, at the end of a name, one that other rules translate",
+                    )
+                elif self.rest:
                     self.wrong("a second `*` on the left side", at, "`*` stands once, for the rest of a name; numbers are `{i}`")
                 else:
                     parts.append(f"(?P<{_REST}>.+)")
+                self.rest = self.rest or text
             elif text.startswith("{") and text != "{":
                 name = found[1].strip()
                 if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", "layers"):
@@ -252,7 +137,7 @@ class _Reader:
             text, at = found[0], span.part(*found.span())
             if text.startswith("*"):
                 parts.append(None)
-                if text != ("**" if self.rule.ours.endswith("**") else "*"):
+                if text != self.rest and self.rest in ("*", "**"):
                     self.wrong(f"'{text}' on the right side", at, "write it as on the left: it is the same rest")
             elif text.startswith("{") and text != "{":
                 node = self.expression(at.part(1, len(text) - 1))
@@ -264,8 +149,8 @@ class _Reader:
                 parts.append(text)
         if not span.content:
             self.wrong("a foreign name is missing", span, "write the key of the checkpoint that holds this parameter")
-        elif ("*" in self.rule.ours) != (None in parts):
-            side = "left" if "*" in self.rule.ours else "right"
+        elif bool(self.rest) != (None in parts):
+            side = "left" if self.rest else "right"
             self.wrong(f"`*` stands on the {side} side only", span, "it is the same rest on both sides")
         return Key(tuple(parts))
 
@@ -275,7 +160,11 @@ class _Reader:
     def _plain(self, text: str, at: Span) -> None:
         found = re.search(r"[^\w.\-/:]+", text)
         if found:
-            self.wrong(f"'{found[0].strip() or ' '}' in a parameter name", at.part(*found.span()), "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part")
+            self.wrong(
+                f"'{found[0].strip() or ' '}' in a parameter name",
+                at.part(*found.span()),
+                "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part",
+            )
 
     def step(self, span: Span) -> Step | None:
         try:
@@ -337,7 +226,11 @@ class _Reader:
                 return
             case e.Name(id=name):
                 if name not in self.names and name != "layers":
-                    known = f"the left side names {', '.join(dict.fromkeys(self.names))}" if self.names else "the left side names no number"
+                    known = (
+                        f"the left side names {', '.join(dict.fromkeys(self.names))}"
+                        if self.names
+                        else "the left side names no number"
+                    )
                     self.wrong(f"'{name}' is not named on the left side", at, known)
             case e.Negative(value=value):
                 self.number(value, around)
@@ -370,7 +263,7 @@ def _split(span: Span, mark: str) -> list[Span]:
 
 
 def _number(node: e.Node, fit: Fit) -> int:
-    """The value of an expression that :meth:`_Reader.number` let pass."""
+    """The value of an expression that :meth:`Reader.number` let pass."""
     match node:
         case e.Number(value=int(value)):
             return value
@@ -388,9 +281,8 @@ def _number(node: e.Node, fit: Fit) -> int:
         case e.Call(args=(first, second)):
             stage, block = _number(first.value, fit), _number(second.value, fit)
             if not 0 <= stage <= len(fit.blocks):
-                raise error(f"there is no stage {stage} in this network of {len(fit.blocks)}", node.span, "stages are numbered from 0")
+                raise error(
+                    f"there is no stage {stage} in this network of {len(fit.blocks)}", node.span, "stages are numbered from 0"
+                )
             return sum(fit.blocks[:stage]) + block
     raise error("a weight rule computes with whole numbers", node.span, _NUMBER_HINT)
-
-
-__all__ = ["OURS", "STEPS", "Fit", "Key", "ReadyRule", "Rules", "Step", "check_rules", "read_rules"]
