@@ -11,7 +11,7 @@ from .errors import Span, error, suggest
 from .parser import expression
 from .printer import show
 from .registry import Operator, Param, Schema
-from .scope import Scope
+from .scope import Closure, Scope
 
 if TYPE_CHECKING:
     from .trace import Tracer
@@ -31,13 +31,14 @@ class Arg:
         return self.node.span
 
 
-# What a form's signature says: a module; a number that the form evaluates itself.
+# What a form's signature says: a module; one that cannot be `none`; a number that the form evaluates itself.
 Expr = Arg
+Module = Arg
 Lazy = Arg
 
 # How the types of a signature are called in messages.
 _WORDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes", "Expr": "a module", "Lazy": "a number",
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes", "Expr": "a module", "Module": "a module", "Lazy": "a number",
     "list[int]": "a list of whole numbers", "list[float]": "a list of numbers", "None": "none",
 }  # fmt: skip
 
@@ -113,6 +114,22 @@ def check_arguments(t: Tracer, operator: Operator, node: e.Node, scope: Scope, s
     return result
 
 
+def members(t: Tracer, arg: Arg) -> list[Arg | None] | None:
+    """Each member of a list argument as an argument, its level numbered; None where it is no list."""
+    values = t.evaluate.value(arg.node, arg.scope)
+    if not isinstance(values, list):
+        return None
+    result: list[Arg | None] = []
+    for number, value in enumerate(values):
+        label = f"{arg.label}.{number}"
+        if isinstance(value, Closure):
+            result.append(Arg(value.node, value.scope, label))
+        else:
+            member = Arg(e.Name("member", span=arg.span), Scope().bind(member=value), label)
+            result.append(None if value is None else member)
+    return result
+
+
 _DEFAULTS: dict[str, e.Node] = {}
 
 
@@ -133,6 +150,9 @@ def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, sc
     if "Lazy" in param.types:
         return Arg(argument.value, scope)
     value = t.evaluate.value(argument.value, scope)
+    if value is None and "Module" in param.types:
+        hint = "`id` passes on what arrives" + "; leave it out for the default" * (not param.required)
+        raise error(f"'{param.name}' of '{operator.name}' cannot be `none`", argument.value.span, hint)
     if value is None and "None" in param.types:
         return None
     if isinstance(value, bool):

@@ -254,7 +254,8 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\t": r"\t"})
 def _quoted(part: _Text, flow: bool = False) -> str | None:
     """A text as YAML reads it back, in quotes where it must be; None for an expression that only fits below a `|`."""
     text = part.text
-    if not part.quoted and not (_SPECIAL_IN_FLOW if flow else _SPECIAL).match(text):
+    call = flow and not part.expression and re.search(r"[()]", text)  # the reader would look for a call that YAML has cut
+    if not part.quoted and not call and not (_SPECIAL_IN_FLOW if flow else _SPECIAL).match(text):
         return text
     if not part.expression:
         return f'"{text.translate(_ESCAPES)}"'

@@ -22,12 +22,22 @@ MAX_WIDTH = 1_000_000
 
 
 @dataclass(frozen=True)
+class Near:
+    """Keys that are the neighbours of their query: how many an axis, what stands beyond the border, how far apart."""
+
+    size: tuple[int, ...]
+    border: str
+    dilation: int
+
+
+@dataclass(frozen=True)
 class Pair:
     """What a position bias knows: the heads and both token sets of the attention it belongs to."""
 
     heads: int
     queries: Wire
     keys: Wire
+    near: Near | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Mask:
 
 
 class Levels(Combiner):
-    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``."""
+    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``, ``near``."""
 
     def __init__(self, large: bool = False):
         super().__init__()
@@ -50,6 +60,7 @@ class Levels(Combiner):
         self.frozen = False
         self.pair: Pair | None = None
         self.mask: Mask | None = None
+        self.near: dict[int, Near] | None = None  # by the wire that stands for them
         self._used: dict[tuple[int, str], int] = {}
         self._steps = 0
 

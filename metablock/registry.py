@@ -28,6 +28,8 @@ grn: grn.GRN
 group_norm: group_norm.GroupNorm
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
+knob: knob.Knob
+l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
 learned: learned.Learned
 linear: linear.Linear
@@ -47,30 +49,43 @@ std_conv: std_conv.StdConv
 tanh: activations.Tanh
 times: times.Times
 unfold: unfold.Unfold
+unused: unused.Unused
 upsample: upsample.Upsample
 """
 
 # name: file and function of a form (metablock/forms); `inline` ones add no level to parameter names. Sorted.
 _FORMS = """
 agent_bias: positions.agent_bias
+argsort: order.argsort inline
 attention: attention.attention
+cascade: lists.cascade inline
 chunk: tokens.chunk inline
+dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
+first: order.first inline
 flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
 mean: lists.mean inline
+merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
+near: attention.near inline
+ones: tokens.ones inline
 patches: tokens.patches inline
 prefix: tokens.prefix inline
 relative_bias: positions.relative_bias
+reorder: order.reorder inline
 res: residual.res inline
+rest: order.rest inline
+restore: order.restore inline
 split: lists.split inline
 steps: lists.steps inline
 take: tokens.take inline
 transposed: residual.transposed inline
 window: windows.window inline
+windows: windows.windows inline
+zeros: tokens.zeros inline
 """
 
 
@@ -89,7 +104,7 @@ class Param:
     @property
     def module(self) -> bool:
         """Whether the argument may be an expression that becomes a module."""
-        return "Expr" in self.types
+        return "Expr" in self.types or "Module" in self.types
 
 
 @dataclass(frozen=True)

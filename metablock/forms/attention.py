@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg, Expr
+from ..arguments import Arg, Expr, Module
 from ..errors import error
 from ..graph import Value, Wire
-from ..levels import Pair
+from ..levels import Near
+from .keys import Part, attend
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -19,19 +21,22 @@ def attention(
     x: Value,
     *,
     heads: int,
-    q: Expr | None = None,
-    k: Expr | None = None,
-    v: Expr | None = None,
-    kv: Expr | None = None,
-    qkv: Expr | None = None,
+    q: Module | None = None,
+    k: Module | None = None,
+    v: Module | None = None,
+    kv: Module | None = None,
+    qkv: Module | None = None,
     over: Expr | None = None,
     head_dim: int | None = None,
     value_dim: int | None = None,
-    scale: float | None = None,
+    scale: Expr | float | None = None,
     pos: Expr | None = None,
     value: Expr | None = None,
-    proj: Expr | None = None,
+    proj: Module | None = None,
     drop: float = 0.0,
+    qk_norm: Expr | None = None,
+    query: Expr | None = None,
+    mask: Expr | None = None,
 ) -> Value:
     """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))``, heads being consecutive groups of channels.
 
@@ -39,65 +44,150 @@ def attention(
         heads: number of heads.
         q, k, v, kv, qkv: projections; by default one biased linear map for all three, or one for q and one for keys and values
             where they come from elsewhere. ``id`` means none.
-        over: where keys and values come from, applied to what arrives (a reduction, a pool, a wire of another stream).
+        over: where keys and values come from, applied to what arrives (a reduction, a pool, a wire of another stream). A list:
+            the same projections of each member, and one softmax over the union. ``near(n)``: the neighbours of each query.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
-        scale: factor on the logits, by default ``head_dim ** -0.5``.
+        scale: factor on the logits, by default ``head_dim ** -0.5``. A module sees the queries and gives one channel, or one a
+            head.
         pos: added to the logits.
         value: sees the values on their grid; added before ``proj``.
         proj: the last projection, by default a biased linear map to the width that arrived.
         drop: dropout on the attention weights.
+        qk_norm: applied to q and to k, each head for itself, with weights of their own (``q_norm``, ``k_norm``).
+        query: applied to q after that: ``id + learned(1)``.
+        mask: of one channel, a token a key: 1 keeps a key, 0 excludes it. It sees what the keys are made of.
+
+    ``pos`` and ``mask`` of a list are lists too, one entry a member; ``none`` adds nothing, keeps all.
     """
     wire = t.to(t.single(x), "grid", "tokens")
     for name, number in (("heads", heads), ("head_dim", head_dim), ("value_dim", value_dim)):
         if number is not None and number < 1:
             raise error(f"`{name}=` of attention is {number}", hint="at least 1")
-    d = head_dim if head_dim is not None else _share(wire.c if q is None else None, heads)
-    source = wire
-    if over is not None:
-        source = t.to(t.single(t.apply(over, wire)), "grid", "tokens")
+    parts = _sources(t, over, wire)
     if qkv is not None or (over is None and q is None and k is None and v is None and kv is None):
         if any(part is not None for part in (q, k, v, kv, over)):
             hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
             raise error("`qkv=` stands for all three projections", qkv.span if qkv else None, hint)
-        assert d is not None
-        inner, wide = heads * d, heads * (value_dim or d)
-        packed = _project(t, qkv, wire, "qkv", 2 * inner + wide)
-        queries, keys, values = t.channels(packed, [inner, inner, _rest(packed, 2 * inner, "qkv", "queries and keys")])
+        queries = _packed(t, parts[0], qkv, heads, head_dim, value_dim)
     else:
-        queries = _project(t, q, wire, "q", heads * (d or 0))
-        d = queries.c // heads if d is None else d
-        _share(queries.c, heads)
-        inner, wide = queries.c, heads * (value_dim or d)
-        if k is None and v is None:
-            packed = _project(t, kv, source, "kv", inner + wide)
-            keys, values = t.channels(packed, [inner, _rest(packed, inner, "kv", "keys")])
-        else:
-            if kv is not None:
-                raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
-            keys = _project(t, k, source, "k", inner)
-            values = _project(t, v, source, "v", wide)
-    assert d is not None
-    _check(queries, keys, values, heads, d)
-    windows = max(wire.feature.windows for wire in (queries, keys, values))
-    queries, keys, values = (t.spread(part, windows) for part in (queries, keys, values))
-    bias = _bias(t, pos, heads, queries, keys)
-    inputs = [queries, keys, values, *([bias] if bias else [])]
-    mask = _mask(t, queries, keys)
-    if mask is not None:
-        inputs.append(mask)
-    shape = queries.feature.with_(c=values.c)
-    given = {"heads": heads, "scale": d**-0.5 if scale is None else scale, "drop": drop, "biased": bias is not None}
-    out = t.leaf("attend.Attend", "attend", inputs, shape, **given)
+        queries = _queries(t, wire, q, heads, head_dim)
+        _separate(t, parts, queries, (k, v, kv), heads * (value_dim or head_dim or queries.c // heads))
+    d = queries.c // heads
+    for part in parts:
+        _check(queries, part, heads, d if head_dim is None else head_dim)
+    if qk_norm is not None:
+        queries = _normed(t, replace(qk_norm, label="q_norm"), queries, heads)
+        own = replace(qk_norm, label="k_norm")
+        for part, keys in zip(parts, _shared(t, parts, lambda p: _normed(t, own, p.keys, heads)), strict=True):
+            part.keys = keys
+    if query is not None:
+        queries = _kept(t, query, queries, "query")
+    factor = d**-0.5 if scale is None else scale
+    if isinstance(factor, Arg):
+        queries, factor = _scaled(t, factor, queries, heads), 1.0
+    if value is not None and len(parts) > 1:
+        raise error("`value=` sees the values of one source, `over=` has more", value.span, "add them to what comes out instead")
+    out = attend(t, queries, parts, pos, mask, heads=heads, scale=factor, drop=drop)
     if value is not None:
-        out = t.binary("+", out, t.single(t.apply(value, values)))
+        out = t.binary("+", out, t.single(t.apply(value, parts[0].values)))
     if proj is None:
         return t.leaf("linear", "proj", [out], out=wire.c)
     return t.apply(proj, out)
 
 
-def _share(width: int | None, heads: int) -> int | None:
-    if width is None:
-        return None
+def near(t: Tracer, x: Value, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> Value:
+    """In ``over=`` of attention: each query sees the ``size`` tokens an axis around it, ``dilation`` apart.
+
+    Tokens that a neighbourhood lacks at the border of the map are left out (``"mask"``, TransNeXt, arXiv 2311.17132), or are
+    zeros that take part (``"zeros"``, DilateFormer, arXiv 2302.01791); ``"clamp"`` moves the neighbourhood inside the map (NAT,
+    arXiv 2204.07143).
+    """
+    if t.near is None:
+        raise error("`near` is not where attention's keys come from", hint="write `attention(heads, over=near(3))`")
+    wire = t.to(t.single(x), "grid")
+    grid = wire.feature.grid
+    sizes = (size,) * len(grid) if isinstance(size, int) else tuple(size)
+    if len(sizes) != len(grid) or any(s < 1 or s % 2 == 0 for s in sizes):
+        axes = f"{len(grid)} ax{'e' if len(grid) > 1 else 'i'}s"
+        raise error(f"a neighbourhood of {size} on {axes}", hint="one odd number, or one an axis")
+    if border not in ("mask", "zeros", "clamp"):
+        raise error(f'unknown border "{border}"', hint='"mask", "zeros" or "clamp"')
+    if dilation < 1 or (border == "clamp" and dilation > 1):
+        raise error(f"a dilation of {dilation}", hint='at least 1, and 1 for the border "clamp"')
+    if border == "clamp" and any(s > g for s, g in zip(sizes, grid, strict=True)):
+        raise error(f"a neighbourhood of {'x'.join(map(str, sizes))} does not fit {wire.feature}", hint='choose the border "mask"')
+    result = t.do("{0}", [wire], wire.feature)
+    t.near[result.id] = Near(sizes, border, dilation)
+    return result
+
+
+# What the keys are made of, and the projections
+
+
+def _sources(t: Tracer, over: Arg | None, wire: Wire) -> list[Part]:
+    """What the keys are made of. Not yet projected; neighbours come first."""
+    if over is None:
+        return [Part(wire, wire, wire)]
+    kept, t.near = t.near, {}
+    try:
+        value = t.apply(over, wire)
+        given = value if isinstance(value, (list, tuple)) else [value]
+        found = {i: t.to(t.single(member), "grid", "tokens") for i, member in enumerate(given) if member is not None}
+        marked = t.near
+    finally:
+        t.near = kept
+    if not found:
+        raise error("`over=` gives no keys", over.span, "leave it out for self-attention")
+    if not set(marked) <= {member.id for member in found.values()}:
+        raise error("`near` is not the last of its chain", over.span, "`k` and `v` project what it sees")
+    if len(marked) > 1:
+        raise error("two neighbourhoods in one attention", over.span, "choose one, or split the heads")
+    if len({member.c for member in found.values()}) > 1:
+        widths = " and ".join(str(member.c) for member in found.values())
+        raise error(f"the members of `over=` are {widths} wide", over.span, "bring them to one width: they are projected alike")
+    parts = [Part(member, member, member, marked.get(member.id), number) for number, member in found.items()]
+    return sorted(parts, key=lambda part: part.near is None)
+
+
+def _packed(t: Tracer, part: Part, qkv: Arg | None, heads: int, head_dim: int | None, value_dim: int | None) -> Wire:
+    """Queries, keys and values by one projection."""
+    d = head_dim if head_dim is not None else _share(part.source.c, heads)
+    inner = heads * d
+    packed = _project(t, qkv, part.source, "qkv", 2 * inner + heads * (value_dim or d))
+    queries, part.keys, part.values = t.channels(packed, [inner, inner, _rest(packed, 2 * inner, "qkv", "queries and keys")])
+    return queries
+
+
+def _queries(t: Tracer, wire: Wire, q: Arg | None, heads: int, head_dim: int | None) -> Wire:
+    d = head_dim if head_dim is not None else _share(wire.c, heads) if q is None else 0
+    queries = _project(t, q, wire, "q", heads * d)
+    _share(queries.c, heads)
+    return queries
+
+
+def _separate(t: Tracer, parts: list[Part], queries: Wire, given: tuple[Arg | None, ...], wide: int) -> None:
+    """Keys and values by projections of their own."""
+    k, v, kv = given
+    if k is None and v is None:
+        for part, packed in zip(parts, _shared(t, parts, lambda p: _project(t, kv, p.source, "kv", queries.c + wide)), strict=True):
+            part.keys, part.values = t.channels(packed, [queries.c, _rest(packed, queries.c, "kv", "keys")])
+        return
+    if kv is not None:
+        raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
+    for part, keys in zip(parts, _shared(t, parts, lambda p: _project(t, k, p.source, "k", queries.c)), strict=True):
+        part.keys = keys
+    for part, values in zip(parts, _shared(t, parts, lambda p: _project(t, v, p.source, "v", wide)), strict=True):
+        part.values = values
+
+
+def _shared(t: Tracer, parts: list[Part], make: Callable[[Part], Wire]) -> list[Wire]:
+    """The same modules on every part."""
+    if len(parts) == 1:
+        return [make(parts[0])]
+    return [t.reuse(t.level, (), lambda part=part: make(part), None) for part in parts]  # type: ignore[misc]
+
+
+def _share(width: int, heads: int) -> int:
     if width % heads:
         raise error(f"{heads} heads do not divide {width} channels", hint="choose another number of heads, or give `head_dim=`")
     return width // heads
@@ -116,41 +206,55 @@ def _rest(packed: Wire, used: int, name: str, whose: str) -> int:
     return packed.c - used
 
 
-def _mask(t: Tracer, queries: Wire, keys: Wire) -> Wire | None:
-    """The mask of shifted windows, where queries and keys both are the tokens of a window."""
-    q, k = queries.feature, keys.feature
-    if t.mask is None or not q.grid == k.grid == t.mask.size:
-        return None
-    if q.prefix or k.prefix:
-        raise error("prefix tokens in a shifted window have no place in its mask", hint="shift by 0, or join them outside")
-    count = prod(t.mask.grid) // prod(t.mask.size)
-    shape = q.with_(layout="table", c=count, grid=(q.n, k.n))
-    given = {"size": list(t.mask.size), "shift": list(t.mask.shift)}
-    return t.leaf("window_mask.WindowMask", "mask", [], shape, grid=t.mask.grid, **given)
-
-
-def _check(queries: Wire, keys: Wire, values: Wire, heads: int, d: int | None) -> None:
+def _check(queries: Wire, part: Part, heads: int, d: int) -> None:
+    keys, values = part.keys, part.values
     if keys.c != queries.c:
         raise error(f"queries are {queries.c} wide, keys {keys.c}", hint="`q=` and `k=` must end in the same width")
     if keys.feature.n != values.feature.n:
         raise error(f"{keys.feature.n} keys meet {values.feature.n} values", hint="`k=` and `v=` must have the same extents")
     if values.c % heads:
         raise error(f"{heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
-    if d is None or d * heads != queries.c:
+    if d * heads != queries.c:
         raise error(f"{heads} heads of {d} do not make {queries.c} channels", hint="`head_dim=` times heads is the width of `q=`")
+    if part.near is not None and any(w.feature.prefix or w.feature.grid != queries.feature.grid for w in (queries, keys, values)):
+        raise error(
+            f"`near` needs queries, keys and values on one grid, here {queries.feature} and {keys.feature}",
+            hint="use it without prefix tokens, on what arrives",
+        )
 
 
-def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Wire, keys: Wire) -> Wire | None:
-    if pos is None:
-        return None
-    kept, t.pair = t.pair, Pair(heads, queries, keys)
-    try:
-        bias = t.apply(pos, queries)
-    finally:
-        t.pair = kept
-    if bias is None:
-        return None
-    wire = t.single(bias)
-    if wire.feature.layout != "table" or wire.feature.grid != (queries.feature.n, keys.feature.n):
-        raise error(f"`pos=` gives {wire.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
-    return wire
+# What is done to queries and keys
+
+
+def _normed(t: Tracer, arg: Arg, wire: Wire, heads: int) -> Wire:
+    """A module on each head for itself: the heads are one more axis of the grid."""
+    f = wire.feature
+    d = f.c // heads
+    grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)
+    apart = t.do(f"{{0}}.unflatten(-1, ({heads}, {d}))", [wire], f.with_(layout="grid", c=d, grid=grid, prefix=0))
+    result = _kept(t, arg, apart, "qk_norm")
+    return t.do("{0}.flatten(-2)", [result], f)
+
+
+def _kept(t: Tracer, arg: Arg, wire: Wire, name: str) -> Wire:
+    """An expression on queries or keys, which leaves their shape as it was."""
+    f = wire.feature
+    result = t.to(t.single(t.apply(arg, wire)), f.layout)
+    if result.feature != f:
+        raise error(f"`{name}=` makes {result.feature} of {f}", arg.span, "it must keep the shape")
+    return result
+
+
+def _scaled(t: Tracer, scale: Arg, queries: Wire, heads: int) -> Wire:
+    """The queries, times a factor for each, or for each and its heads."""
+    factor = t.single(t.apply(scale, queries))
+    if factor.c not in (1, heads):
+        raise error(f"`scale=` gives {factor.feature}", scale.span, f"one channel, or {heads}: one a head")
+    if factor.c > 1:
+        axis = 1 if factor.feature.layout == "map" else -1
+        d = queries.c // heads
+        factor = t.do(f"{{0}}.repeat_interleave({d}, dim={axis})", [factor], factor.feature.with_(c=queries.c))
+    result = t.binary("*", queries, factor)
+    if result.feature != queries.feature:
+        raise error(f"`scale=` gives {factor.feature} for {queries.feature}", scale.span, "one factor a query, or one for all")
+    return result

@@ -55,9 +55,9 @@ def each(t: Tracer, x: Value, *, a: Expr) -> Value:
     """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
-    return t.once(a, list(x)) if a is not None else x
+    return t.once(a, list(x)) if a is not None else None
 
 
 def steps(t: Tracer, x: Value, *, a: Expr) -> Value:
     """The outputs after every copy of a repeat (or every item of a chain), as a list."""
-    return t.outputs(a, x)
+    return t.outputs(a, x) if a is not None else None

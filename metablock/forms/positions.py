@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from ..arguments import Expr
@@ -14,9 +15,16 @@ if TYPE_CHECKING:
 
 
 def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
-    """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid."""
+    """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid.
+
+    For ``over=near(n)`` a table of the neighbours.
+    """
     pair = _pair(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
+    if pair.near is not None:
+        shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
+        given = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
+        return t.leaf("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **given)
     if q.grid != k.grid or q.prefix or k.prefix:
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint="use it in self-attention without prefix tokens")
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n))

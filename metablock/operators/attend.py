@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,33 +12,36 @@ from torch import Tensor, nn
 class Attend(nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
 
-    ``forward(q, k, v, [bias], [mask])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
-    between the first and the last axis
-    are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is ``(windows, N, N)`` and the batch holds the
-    windows of
-    an image one after the other. Returns ``(b, ..., h * e)`` with the extents of ``q``.
+    ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
+    between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is
+    ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``, ``(b, ..., 1)``, is 0 for keys
+    that are left out. Returns ``(b, ..., h * e)`` with the extents of ``q``.
 
     Args:
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
         biased: whether the first further argument is a bias.
+        masked: whether the last one says which keys are kept.
     """
 
     takes = ("grid", "tokens")
 
-    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, biased: bool = False):
+    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, biased: bool = False, masked: bool = False):
         super().__init__()
-        self.heads, self.scale, self.drop, self.biased = heads, scale, drop, biased
+        self.heads, self.scale, self.drop, self.biased, self.masked = heads, scale, drop, biased, masked
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *tables: Tensor) -> Tensor:
         extents = q.shape[1:-1]
         q, k, v = (t.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         bias = tables[0].to(q.dtype) if self.biased else None
-        if len(tables) > self.biased:  # one mask a window of the image
-            mask = tables[-1].to(q.dtype).unsqueeze(1)
+        if len(tables) > self.biased + self.masked:  # one mask a window of the image
+            mask = tables[self.biased].to(q.dtype).unsqueeze(1)
             bias = mask if bias is None else mask + bias
             bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
+        if self.masked:
+            keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0
+            bias = keep if bias is None else torch.where(keep, bias, -math.inf)
         drop = self.drop if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
         return x.transpose(1, 2).flatten(2).unflatten(1, extents)

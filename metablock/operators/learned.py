@@ -10,10 +10,11 @@ from ..shape import Feature
 
 
 class Learned(nn.Module):
-    """A source of learned tokens: ``(b, ...) -> (b, n, c)``. Of what arrives, only the batch and the width matter.
+    """A source of learned tokens: ``(b, ...) -> (b, n, out)``. Of what arrives, only the batch and the width matter.
 
     Args:
         n: number of tokens.
+        out: their width, by default that of what arrives.
 
     A class token, the queries of DETR (arXiv 2005.12872), the tokens of Mobile-Former (arXiv 2108.05895). They start as a
     truncated normal of std 0.02.
@@ -21,19 +22,19 @@ class Learned(nn.Module):
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def __init__(self, c: int, *, n: int = 1):
+    def __init__(self, c: int, *, n: int = 1, out: int | None = None):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(1, n, c))
+        self.weight = nn.Parameter(torch.empty(1, n, c if out is None else out))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     @staticmethod
-    def shape(x: Feature, *, n: int) -> Feature:
-        if n < 1:
-            raise error(f"{n} learned tokens", hint="at least 1")
-        return Feature("tokens", x.c, (n,), windows=x.windows)
+    def shape(x: Feature, *, n: int, out: int | None) -> Feature:
+        if n < 1 or (out is not None and out < 1):
+            raise error(f"{n} learned tokens{'' if out is None else f' of {out} channels'}", hint="at least 1")
+        return x.with_(layout="tokens", c=x.c if out is None else out, grid=(n,), prefix=0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight.expand(x.shape[0], -1, -1)

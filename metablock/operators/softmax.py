@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import error
 from ..shape import Feature, Layout
+from .knob import Knob
 
 
 class Softmax(nn.Module):
@@ -65,8 +66,8 @@ class Softmax(nn.Module):
 
 
 def anneal(model: nn.Module, value: float) -> int:
-    """Sets the temperature of training wherever a model has one; in how many places."""
-    found = [module for module in model.modules() if isinstance(module, Softmax) and module.current is not None]
+    """Sets the temperature, or the knob, of training wherever a model has one; in how many places."""
+    found = [module for module in model.modules() if isinstance(module, (Softmax, Knob)) and module.current is not None]
     for module in found:
         module.anneal(value)
     return len(found)

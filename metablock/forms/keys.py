@@ -1,0 +1,160 @@
+"""The keys of attention, from one source or several, and what is added to their logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..arguments import Arg, members
+from ..errors import error
+from ..graph import Wire
+from ..levels import Near, Pair
+
+if TYPE_CHECKING:
+    from ..trace import Tracer
+
+_MEMBERS = "one a member of `over=`: `pos=[a, none]`"
+
+
+@dataclass
+class Part:
+    """Where some of the keys come from, and what they and their values are.
+
+    ``near``: each query has its own few of them. ``number``: which member of ``over=`` this is.
+    """
+
+    source: Wire
+    keys: Wire
+    values: Wire
+    near: Near | None = None
+    number: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many keys a query sees."""
+        return prod(self.near.size) if self.near else self.keys.feature.n
+
+
+def attend(
+    t: Tracer, queries: Wire, parts: list[Part], pos: Arg | None, mask: Arg | None, *, heads: int, scale: float, drop: float
+) -> Wire:
+    """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows."""
+    queries, *rest = t.together(queries, *[wire for part in parts for wire in (part.keys, part.values)])
+    for part, keys, values in zip(parts, rest[::2], rest[1::2], strict=True):
+        part.keys, part.values = keys, values
+    bias = _bias(t, pos, heads, queries, parts)
+    keep = _keep(t, mask, parts)
+    shifted = _shifted(t, queries, parts)
+    inputs = [queries]
+    neighbours = parts[0].near
+    if neighbours is not None:
+        inputs += [parts[0].keys, parts[0].values]
+    far = [part for part in parts if part.near is None]
+    if far:
+        inputs += [_union(t, [part.keys for part in far]), _union(t, [part.values for part in far])]
+    inputs += [wire for wire in (bias, shifted, keep) if wire is not None]
+    shape = queries.feature.with_(c=parts[0].values.c)
+    given = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
+    if neighbours is None:
+        return t.leaf("attend.Attend", "attend", inputs, shape, masked=keep is not None, **given)
+    options = {"size": list(neighbours.size), "border": neighbours.border, "dilation": neighbours.dilation}
+    return t.leaf("attend_near.AttendNear", "attend", inputs, shape, far=bool(far), **options, **given)
+
+
+def _union(t: Tracer, wires: list[Wire]) -> Wire:
+    """Tokens one after the other."""
+    if len(wires) == 1:
+        return wires[0]
+    if any(wire.c != wires[0].c for wire in wires):
+        widths = " and ".join(str(wire.c) for wire in wires)
+        raise error(f"the members of `over=` have values of {widths} channels", hint="project them to one width")
+    tokens = [t.to(wire, "tokens") for wire in wires]
+    total = sum(wire.feature.n for wire in tokens)
+    names = ", ".join(f"{{{i}}}" for i in range(len(tokens)))
+    return t.do(f"torch.cat([{names}], dim=1)", tokens, tokens[0].feature.with_(prefix=0, grid=(total,)))
+
+
+def _each(t: Tracer, arg: Arg | None, parts: list[Part], name: str) -> list[Arg | None]:
+    """An argument for each part."""
+    if arg is None:
+        return [None] * len(parts)
+    given = members(t, arg)
+    if given is None and len(parts) == 1:
+        return [arg]
+    if given is None:
+        raise error(f"`{name}=` is one for {len(parts)} members of `over=`", arg.span, _MEMBERS.replace("pos", name))
+    if len(given) <= max(part.number for part in parts):
+        raise error(f"`{name}=` has {len(given)} entries, `over=` more", arg.span, _MEMBERS.replace("pos", name))
+    return [given[part.number] for part in parts]
+
+
+def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Wire, parts: list[Part]) -> Wire | None:
+    given = zip(_each(t, pos, parts, "pos"), parts, strict=True)
+    biases = [_one_bias(t, arg, Pair(heads, queries, part.keys, part.near), part.count) for arg, part in given]
+    present = [bias for bias in biases if bias is not None]
+    if len(parts) == 1 or not present:
+        return biases[0]
+    n, total = queries.feature.n, sum(part.count for part in parts)
+    at = iter(range(len(present)))
+    texts = [f"{{{next(at)}}}" if b else f"{{0}}.new_zeros(({heads}, {n}, {p.count}))" for b, p in zip(biases, parts, strict=True)]
+    return t.do(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
+
+
+def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Wire | None:
+    if pos is None:
+        return None
+    kept, t.pair = t.pair, pair
+    try:
+        bias = t.apply(pos, pair.queries)
+    finally:
+        t.pair = kept
+    if bias is None:
+        return None
+    wire = t.single(bias)
+    if wire.feature.layout != "table" or wire.feature.grid != (pair.queries.feature.n, count):
+        raise error(f"`pos=` gives {wire.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
+    return wire
+
+
+def _keep(t: Tracer, mask: Arg | None, parts: list[Part]) -> Wire | None:
+    """Which keys take part: one channel, a token a key."""
+    given = [_one_keep(t, arg, part) for arg, part in zip(_each(t, mask, parts, "mask"), parts, strict=True)]
+    if len(parts) == 1 or not any(given):
+        return given[0]
+    texts, wires = [], []
+    for wire, part in zip(given, parts, strict=True):
+        source = t.to(part.keys, "tokens") if wire is None else t.to(wire, "tokens")
+        texts.append(f"{{{len(wires)}}}" if wire is not None else f"torch.ones_like({{{len(wires)}}}[..., :1])")
+        wires.append(source)
+    shape = wires[0].feature.with_(c=1, prefix=0, grid=(sum(part.count for part in parts),))
+    return t.do(f"torch.cat([{', '.join(texts)}], dim=1)", wires, shape)
+
+
+def _one_keep(t: Tracer, mask: Arg | None, part: Part) -> Wire | None:
+    value = None if mask is None else t.apply(mask, part.source)
+    if mask is None or value is None:
+        return None
+    if part.near is not None:
+        raise error("`mask=` does not reach a neighbourhood", mask.span, "its border is `near(n, border=...)`'s own")
+    wire = t.to(t.single(value), "grid", "tokens")
+    f = part.keys.feature
+    if wire.c != 1 or wire.feature.n != f.n or len(wire.feature.around) > len(f.around):
+        hint = "one channel, and a token for each key, prefix tokens included: `join(ones(1, 1), mask)`"
+        raise error(f"`mask=` gives {wire.feature}, the keys are {f}", mask.span, hint)
+    return t.together(wire, part.keys)[0]
+
+
+def _shifted(t: Tracer, queries: Wire, parts: list[Part]) -> Wire | None:
+    """The mask of shifted windows, where queries and keys both are the tokens of a window."""
+    q = queries.feature
+    if t.mask is None or q.grid != t.mask.size or all(part.keys.feature.grid != q.grid for part in parts):
+        return None
+    if len(parts) > 1 or parts[0].near is not None:
+        raise error("a union of keys, or neighbours, in a shifted window have no mask", hint="shift by 0, or attend outside")
+    if q.prefix or parts[0].keys.feature.prefix:
+        raise error("prefix tokens in a shifted window have no place in its mask", hint="shift by 0, or join them outside")
+    count = prod(t.mask.grid) // prod(t.mask.size)
+    shape = q.with_(layout="table", c=count, grid=(q.n, q.n))
+    given = {"size": list(t.mask.size), "shift": list(t.mask.shift)}
+    return t.leaf("window_mask.WindowMask", "mask", [], shape, grid=t.mask.grid, **given)

@@ -1,0 +1,95 @@
+"""The core of attention to the neighbours of each query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class AttendNear(nn.Module):
+    """``softmax(scale * q k' + bias) v`` for each head, over the neighbours of each query, and further keys with them.
+
+    ``forward(q, k, v, [far_k, far_v], [bias])`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``, ``v (b, *grid, h * e)``;
+    ``far_k`` and ``far_v`` (``(b, ..., h * d)``, ``(b, ..., h * e)``, ``M`` tokens) are seen by all queries. ``bias`` is
+    ``(h, N, K + M)`` with the ``K = prod(size)`` neighbours first. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
+
+    Args:
+        size: extents of a neighbourhood, one odd number an axis.
+        border: beyond the map are no keys (``"mask"``), or zeros (``"zeros"``); or the neighbourhood is moved inside (``"clamp"``).
+        dilation: distance between neighbours.
+        heads: number of heads h: consecutive groups of channels.
+        scale: factor on the logits.
+        drop: dropout on the attention weights.
+        far: whether there are further keys.
+        biased: whether there is a bias.
+
+    Neighbourhood attention (NAT, arXiv 2204.07143); with further keys TransNeXt's aggregated attention (arXiv 2311.17132).
+    """
+
+    takes = ("grid",)
+
+    def __init__(
+        self,
+        *,
+        size: list[int],
+        border: str = "mask",
+        dilation: int = 1,
+        heads: int,
+        scale: float = 1.0,
+        drop: float = 0.0,
+        far: bool = False,
+        biased: bool = False,
+    ):
+        super().__init__()
+        self.size, self.border, self.dilation = tuple(size), border, dilation
+        self.heads, self.scale, self.drop, self.far, self.biased = heads, scale, drop, far, biased
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> Tensor:
+        grid, heads = q.shape[1:-1], self.heads
+        q = q.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)  # b, h, N, d
+        k, v = (neighbours(t, self.size, self.border, self.dilation).unflatten(1, (heads, -1)) for t in (k, v))
+        k, v = k.permute(0, 1, 3, 2, 4), v.permute(0, 1, 3, 4, 2)  # b, h, N, d, K and b, h, N, K, e
+        logits = (q.unsqueeze(-2) @ k).squeeze(-2) * self.scale
+        if self.border == "mask":
+            inside = neighbours(torch.ones_like(rest_of(q, grid)), self.size, self.border, self.dilation)[0, 0]
+            logits = logits.masked_fill(inside == 0, -math.inf)
+        if self.far:
+            far_k, far_v = (t.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in rest[:2])
+            logits = torch.cat([logits, q @ far_k.transpose(-1, -2) * self.scale], dim=-1)
+        if self.biased:
+            logits = logits + rest[-1].to(logits.dtype)
+        weights = F.dropout(logits.softmax(-1), self.drop, self.training)
+        count = math.prod(self.size)
+        x = (weights[..., :count].unsqueeze(-2) @ v).squeeze(-2)
+        if self.far:
+            x = x + weights[..., count:] @ far_v
+        return x.transpose(1, 2).flatten(2).unflatten(1, grid)
+
+
+def rest_of(q: Tensor, grid: Sequence[int]) -> Tensor:
+    """A map of one image and one channel."""
+    return q[:1, 0, :, :1].reshape(1, *grid, 1)
+
+
+def neighbours(x: Tensor, size: Sequence[int], border: str, dilation: int) -> Tensor:
+    """What each place of a grid sees: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
+    rank = len(size)
+    sides = [dilation * (s // 2) for s in size]
+    grid = x.shape[1:-1]
+    if border != "clamp":
+        x = F.pad(x, [0, 0, *[side for side in reversed(sides) for _ in range(2)]])
+    for axis, (s, side) in enumerate(zip(size, sides, strict=True)):
+        x = x.unfold(axis + 1, dilation * (s - 1) + 1, 1)[..., ::dilation]
+        if border == "clamp":
+            x = x.index_select(axis + 1, starts(grid[axis], s, side, x.device))
+    # b, *grid, c, *size
+    return x.movedim(rank + 1, 1).flatten(2, rank + 1).flatten(3)
+
+
+def starts(extent: int, size: int, side: int, device: torch.device | None = None) -> Tensor:
+    """Where the neighbourhoods begin that were moved inside the map."""
+    return (torch.arange(extent, device=device) - side).clamp(0, extent - size)

@@ -1,0 +1,39 @@
+"""A parameter that is counted and never read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import error
+from ..shape import Feature
+
+
+class Unused(nn.Module):
+    """``y = x``, and a parameter of ``n``, or of ``(n, out)`` numbers, in any layout.
+
+    Args:
+        n, out: how many numbers.
+
+    Some official code has parameters that nothing reads (the constants of DynamicConv, arXiv 1901.10430; the class token's row in
+    MAE's fixed table, arXiv 2111.06377). They count, and stand in the checkpoints. They start as 0.
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __init__(self, *, n: int, out: int | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n) if out is None else torch.empty(n, out))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
+
+    @staticmethod
+    def shape(x: Feature, *, n: int, out: int | None) -> Feature:
+        if n < 1 or (out is not None and out < 1):
+            raise error(f"an unused parameter of {n if out is None else f'{n}x{out}'} numbers", hint="at least 1")
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
