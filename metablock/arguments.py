@@ -38,7 +38,8 @@ Lazy = Arg
 
 # How the types of a signature are called in messages.
 _WORDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes", "Expr": "a module", "Module": "a module", "Lazy": "a number",
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes",
+    "Expr": "a module", "Module": "a module", "Lazy": "a number",
     "list[int]": "a list of whole numbers", "list[float]": "a list of numbers", "None": "none",
 }  # fmt: skip
 
@@ -160,7 +161,9 @@ def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, sc
             return value
     elif isinstance(value, int) and ("int" in param.types or "float" in param.types):
         return value if "int" in param.types else float(value)
-    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types) or (isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value)):
+    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types):
+        return value
+    elif isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value):
         return value
     elif param.module and not isinstance(value, (int, float, str)):
         return _expr(t, operator, argument, param, scope, suffix)

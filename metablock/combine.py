@@ -80,6 +80,7 @@ class Combiner:
     def binary(self, op: str, left: Wire, right: Wire) -> Wire:
         """``left op right``, one an element; a vector, or a single channel, is spread over the other side."""
         left, right = self.together(left, right)
+        left, right = self._alone(left, right, right.feature.n > 1), self._alone(right, left, True)
         if left.feature.layout == "vector" and right.feature.layout != "vector":
             return self.do(f"{self._view(right.feature, '{0}')} {op} {{1}}", [left, right], self._met(right, left))
         if right.feature.layout == "vector" and left.feature.layout != "vector":
@@ -87,6 +88,15 @@ class Combiner:
         if left.feature.layout != right.feature.layout:
             left, right = self._meet(left, right)
         return self.do(f"{{0}} {op} {{1}}", [left, right], self._met(left, right))
+
+    def _alone(self, wire: Wire, other: Wire, yields: bool) -> Wire:
+        """A single token, as a vector where it meets what has other axes."""
+        a, b = wire.feature, other.feature
+        if a.layout not in ("map", "grid", "tokens") or b.layout in ("vector", "table", "order") or a.n > 1 or not yields:
+            return wire
+        if a.rank == b.rank and (a.layout == b.layout or b.n == 1):
+            return wire
+        return self.do("{0}.flatten(1)", [wire], a.with_(layout="vector", grid=(), prefix=0))
 
     def _meet(self, left: Wire, right: Wire) -> tuple[Wire, Wire]:
         """Both sides in one layout: the left one's, unless only the right one can hold the prefix tokens."""

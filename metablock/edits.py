@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from . import expr as e
@@ -174,8 +175,9 @@ def _integer(node: e.Node | None) -> int | None:
 def stage_count(spec: Spec) -> int:
     """The number of stages: the length of the list columns, which must agree; 1 where no column is a list."""
     lengths = {name: len(b.body.items) for name, b in spec.columns.items() if isinstance(b.body, e.List)}
-    count = next(iter(lengths.values()), 1 if spec.columns else 0)
-    first = next(iter(lengths), "")
+    usual = Counter(lengths.values()).most_common(1)
+    count = usual[0][0] if usual else int(bool(spec.columns))
+    first = next((name for name, length in lengths.items() if length == count), "")
     problems = []
     for name, length in lengths.items():
         if length != count:

@@ -237,7 +237,7 @@ class Evaluator:
 
     def _binary(self, node: e.Binary, scope: Scope) -> Any:
         left = self.value(node.left, scope)
-        if not _is_number(left) and not isinstance(left, list):
+        if not _is_number(left) and not isinstance(left, (list, str)):
             return Closure(node, scope)
         right = self.value(node.right, scope)
         if isinstance(right, (Closure, Wire)) or right is None:

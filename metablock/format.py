@@ -165,7 +165,7 @@ def _entry(key: str, part: _Part, indent: int, width: int = 0) -> list[str]:
     head = f"{' ' * indent}{key}:"
     if (text := _line(part)) is not None:
         line = f"{head:{indent + width + 1}} {text}"
-        if len(line) <= WIDTH or (isinstance(part, _Text) and not part.expression):
+        if len(line) <= WIDTH or not _breaks(part):
             return [line]
     return [head + (" |" if isinstance(part, _Text) else ""), *_below(part, indent + 2)]
 
@@ -180,8 +180,15 @@ def _below(part: _Part, indent: int) -> list[str]:
         return [f"{' ' * indent}- {row}" for row in _rows(part)]
     keys = [_quoted(key) or key.text for key, _ in part.entries]
     inline = [key for key, (_, value) in zip(keys, part.entries, strict=True) if _line(value) is not None]
-    width = max(map(len, inline), default=0) if part.aligned else 0
+    width = max((len(key) for key in inline if len(key) <= WIDTH // 4), default=0) if part.aligned else 0
     return [line for key, (_, value) in zip(keys, part.entries, strict=True) for line in _entry(key, value, indent, width)]
+
+
+def _breaks(part: _Part) -> bool:
+    """Whether the part may stand on several lines: a word may not, nor what is empty."""
+    if isinstance(part, _Text):
+        return part.expression
+    return bool(part.items if isinstance(part, _List) else part.entries if isinstance(part, _Map) else part.rows)
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
@@ -199,7 +206,7 @@ def _wrapped(text: str, indent: int) -> list[str]:
 def _item(part: _Part, indent: int) -> list[str]:
     dash = " " * indent + "- "
     text = _line(part)
-    if text is not None and (len(dash + text) <= WIDTH or (isinstance(part, _Text) and not part.expression)):
+    if text is not None and (len(dash + text) <= WIDTH or not _breaks(part)):
         return [dash + text]
     lines = _below(part, indent + 2)
     return [dash + "|", *lines] if isinstance(part, _Text) else [dash + lines[0].lstrip(), *lines[1:]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from . import expr as e
 from .arguments import missing, pairs, signature
-from .edits import resolve
+from .edits import resolve, stage_count
 from .errors import Problem, SpecError, suggest
 from .labels import target
 from .registry import OPERATORS
@@ -147,6 +147,10 @@ class _Checker:
             self._walk(output, names)
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
+        if node.id in self.bindings and node.id not in names:
+            misfits = [_misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
+            if all(misfits) and misfits[-1] is not None:
+                self.problems.append(misfits[-1])
         if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
             return
         if node.id in BUILTIN or node.id in NUMERIC:
@@ -287,7 +291,7 @@ class _Checker:
         names: list[str | None] = [*self.spec.variants] or [None]
         for name in names:
             try:
-                resolve(self.spec, name)
+                stage_count(resolve(self.spec, name))
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         for row in self.spec.facts.rows:

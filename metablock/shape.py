@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
-Layout = Literal["map", "grid", "tokens", "vector", "table"]
+Layout = Literal["map", "grid", "tokens", "vector", "table", "order"]
 LAYOUTS: tuple[Layout, ...] = ("map", "grid", "tokens", "vector")
 
 
@@ -22,6 +22,7 @@ class Feature:
     tokens  ``(b, prefix + N, c)`` ``N = prod(grid)``; the first ``prefix`` tokens (class token ...) have no place in the grid
     vector  ``(b, c)``             one value a channel
     table   ``(c, *grid)``         no batch: what is added to ``c`` heads' logits between two sets of tokens
+    order   ``(b, N, 1)``          which token comes first, second ...; ``grid`` is where they were
     ======  =====================  ==================================================================
 
     ``around`` says which windows one image has become (inside ``window``, after ``windows``): how many along each axis, the
@@ -60,7 +61,7 @@ class Feature:
             return (b, self.c, *self.grid)
         if self.layout == "grid":
             return (b, *self.grid, self.c)
-        if self.layout == "tokens":
+        if self.layout in ("tokens", "order"):
             return (b, self.n, self.c)
         return (b, self.c) if self.layout == "vector" else (self.c, *self.grid)
 
@@ -68,6 +69,8 @@ class Feature:
         extents = "x".join(map(str, self.grid))
         if self.layout == "vector":
             return f"vector of {self.c}"
+        if self.layout == "order":
+            return f"order of {self.n} tokens"
         if self.layout == "map":
             return f"map {self.c} x {extents}"
         prefix = f"{self.prefix} + " if self.prefix else ""

@@ -78,7 +78,7 @@ def attention(
     if qk_norm is not None:
         queries = _normed(t, replace(qk_norm, label="q_norm"), queries, heads)
         own = replace(qk_norm, label="k_norm")
-        for part, keys in zip(parts, _shared(t, parts, lambda p: _normed(t, own, p.keys, heads)), strict=True):
+        for part, keys in _shared(t, parts, lambda p: _normed(t, own, p.keys, heads)):
             part.keys = keys
     if query is not None:
         queries = _kept(t, query, queries, "query")
@@ -115,7 +115,8 @@ def near(t: Tracer, x: Value, *, size: int | list[int], border: str = "mask", di
     if dilation < 1 or (border == "clamp" and dilation > 1):
         raise error(f"a dilation of {dilation}", hint='at least 1, and 1 for the border "clamp"')
     if border == "clamp" and any(s > g for s, g in zip(sizes, grid, strict=True)):
-        raise error(f"a neighbourhood of {'x'.join(map(str, sizes))} does not fit {wire.feature}", hint='choose the border "mask"')
+        shown = "x".join(map(str, sizes))
+        raise error(f"a neighbourhood of {shown} does not fit {wire.feature}", hint='choose the border "mask"')
     result = t.do("{0}", [wire], wire.feature)
     t.near[result.id] = Near(sizes, border, dilation)
     return result
@@ -169,22 +170,22 @@ def _separate(t: Tracer, parts: list[Part], queries: Wire, given: tuple[Arg | No
     """Keys and values by projections of their own."""
     k, v, kv = given
     if k is None and v is None:
-        for part, packed in zip(parts, _shared(t, parts, lambda p: _project(t, kv, p.source, "kv", queries.c + wide)), strict=True):
+        for part, packed in _shared(t, parts, lambda p: _project(t, kv, p.source, "kv", queries.c + wide)):
             part.keys, part.values = t.channels(packed, [queries.c, _rest(packed, queries.c, "kv", "keys")])
         return
     if kv is not None:
         raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
-    for part, keys in zip(parts, _shared(t, parts, lambda p: _project(t, k, p.source, "k", queries.c)), strict=True):
+    for part, keys in _shared(t, parts, lambda p: _project(t, k, p.source, "k", queries.c)):
         part.keys = keys
-    for part, values in zip(parts, _shared(t, parts, lambda p: _project(t, v, p.source, "v", wide)), strict=True):
+    for part, values in _shared(t, parts, lambda p: _project(t, v, p.source, "v", wide)):
         part.values = values
 
 
-def _shared(t: Tracer, parts: list[Part], make: Callable[[Part], Wire]) -> list[Wire]:
-    """The same modules on every part."""
+def _shared(t: Tracer, parts: list[Part], make: Callable[[Part], Wire]) -> list[tuple[Part, Wire]]:
+    """Each part with what the same modules give for it."""
     if len(parts) == 1:
-        return [make(parts[0])]
-    return [t.reuse(t.level, (), lambda part=part: make(part), None) for part in parts]  # type: ignore[misc]
+        return [(parts[0], make(parts[0]))]
+    return [(part, t.reuse(t.level, (), lambda part=part: make(part), None)) for part in parts]  # type: ignore[misc]
 
 
 def _share(width: int, heads: int) -> int:

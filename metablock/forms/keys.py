@@ -97,7 +97,8 @@ def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Wire, parts: list[Par
         return biases[0]
     n, total = queries.feature.n, sum(part.count for part in parts)
     at = iter(range(len(present)))
-    texts = [f"{{{next(at)}}}" if b else f"{{0}}.new_zeros(({heads}, {n}, {p.count}))" for b, p in zip(biases, parts, strict=True)]
+    zeros = [f"{{0}}.new_zeros(({heads}, {n}, {part.count}))" for part in parts]
+    texts = [zero if bias is None else f"{{{next(at)}}}" for bias, zero in zip(biases, zeros, strict=True)]
     return t.do(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
 
 
@@ -122,7 +123,8 @@ def _keep(t: Tracer, mask: Arg | None, parts: list[Part]) -> Wire | None:
     given = [_one_keep(t, arg, part) for arg, part in zip(_each(t, mask, parts, "mask"), parts, strict=True)]
     if len(parts) == 1 or not any(given):
         return given[0]
-    texts, wires = [], []
+    texts: list[str] = []
+    wires: list[Wire] = []
     for wire, part in zip(given, parts, strict=True):
         source = t.to(part.keys, "tokens") if wire is None else t.to(wire, "tokens")
         texts.append(f"{{{len(wires)}}}" if wire is not None else f"torch.ones_like({{{len(wires)}}}[..., :1])")
@@ -151,7 +153,8 @@ def _shifted(t: Tracer, queries: Wire, parts: list[Part]) -> Wire | None:
     if t.mask is None or q.grid != t.mask.size or all(part.keys.feature.grid != q.grid for part in parts):
         return None
     if len(parts) > 1 or parts[0].near is not None:
-        raise error("a union of keys, or neighbours, in a shifted window have no mask", hint="shift by 0, or attend outside")
+        hint = "shift by 0, or attend outside"
+        raise error("a union of keys, or neighbours, in a shifted window have no mask", hint=hint)
     if q.prefix or parts[0].keys.feature.prefix:
         raise error("prefix tokens in a shifted window have no place in its mask", hint="shift by 0, or join them outside")
     count = prod(t.mask.grid) // prod(t.mask.size)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import Expr
 from ..errors import error
-from ..graph import Value
+from ..graph import Value, Wire
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -36,6 +36,27 @@ def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, p
         t.evaluate.place.part = number
         value = t.apply(module, piece, suffix=f".{number}" if parts is not None else "") if module is not None else None
         outputs += [t.single(value)] if value is not None else []
+    t.evaluate.place.part = before
+    return t.concat(outputs) if outputs else None
+
+
+def cascade(t: Tracer, x: Value, *, a: Expr, parts: int) -> Value:
+    """Channels divided into equal ``parts``, each through a copy of ``a`` of its own, and what it gives added to the next part.
+
+    ``y_0 = a_0(x_0)``, ``y_i = a_i(x_i + y_(i-1))``, concatenated; ``part`` is the number of the copy. EfficientViT (arXiv
+    2305.07027).
+    """
+    wire = t.single(x)
+    if parts < 1 or wire.c % parts:
+        raise error(f"{parts} equal parts of {wire.c} channels", hint="choose a number that divides the width")
+    outputs: list[Wire] = []
+    before = t.evaluate.place.part
+    for number, piece in enumerate(t.channels(wire, [wire.c // parts] * parts)):
+        t.evaluate.place.part = number
+        value = t.apply(a, t.binary("+", piece, outputs[-1]) if outputs else piece, suffix=f".{number}")
+        if value is None:
+            break
+        outputs.append(t.single(value))
     t.evaluate.place.part = before
     return t.concat(outputs) if outputs else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Expr
 from ..errors import error
 from ..graph import Value
 
@@ -26,7 +25,8 @@ def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
         given = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
         return t.leaf("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **given)
     if q.grid != k.grid or q.prefix or k.prefix:
-        raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint="use it in self-attention without prefix tokens")
+        hint = "use it in self-attention without prefix tokens"
+        raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n))
     return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std)
 

@@ -77,7 +77,8 @@ def transposed(t: Tracer, x: Value, *, a: Expr) -> Value:
         return None
     result = t.to(t.single(inside), "tokens")
     if result.feature.grid != (f.c,):
-        raise error(f"`transposed` gets {result.feature} back, {f.c} channels went in", hint="what is inside must keep the number of channels")
+        hint = "what is inside must keep the number of channels"
+        raise error(f"`transposed` gets {result.feature} back, {f.c} channels went in", hint=hint)
     n = result.feature.c
     same = n == f.n
     shape = f.with_(prefix=f.prefix if same else 0, grid=f.grid if same else (n,))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..arguments import Expr
 from ..errors import error
-from ..graph import Value
+from ..graph import Value, wires
+from ..shape import Layout
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
 def join(t: Tracer, x: Value, *parts: Expr) -> Value:
     """Tokens one after the other: ``join(class_token, patches)``. All but the last become prefix tokens."""
     values = [t.apply(part, x) for part in parts if part is not None]
-    wires = [t.to(t.single(value), "tokens") for value in values if value is not None]
-    if not wires:
+    given = [t.to(t.single(value), "tokens") for value in values if value is not None]
+    if not given:
         return None
-    wires = t.together(*wires)
-    last = wires[-1].feature
-    if len(wires) == 1:
-        return t.to(wires[0], "grid") if not last.prefix else wires[0]
-    if any(wire.c != last.c for wire in wires):
-        raise error(f"tokens of different widths cannot be joined: {', '.join(str(w.feature) for w in wires)}", hint="end one with `linear(c)`")
-    prefix = sum(wire.feature.n for wire in wires[:-1]) + last.prefix
-    names = ", ".join(f"{{{i}}}" for i in range(len(wires)))
-    return t.do(f"torch.cat([{names}], dim=1)", wires, last.with_(prefix=prefix))
+    given = t.together(*given)
+    last = given[-1].feature
+    if len(given) == 1:
+        return t.to(given[0], "grid") if not last.prefix else given[0]
+    if any(wire.c != last.c for wire in given):
+        shown = ", ".join(str(wire.feature) for wire in given)
+        raise error(f"tokens of different widths cannot be joined: {shown}", hint="end one with `linear(c)`")
+    prefix = sum(wire.feature.n for wire in given[:-1]) + last.prefix
+    names = ", ".join(f"{{{i}}}" for i in range(len(given)))
+    return t.do(f"torch.cat([{names}], dim=1)", given, last.with_(prefix=prefix))
 
 
 def patches(t: Tracer, x: Value) -> Value:
@@ -68,10 +70,40 @@ def chunk(t: Tracer, x: Value, *, n: int, sizes: list[int] | None = None) -> Val
     return t.channels(wire, sizes)
 
 
-def flatten(t: Tracer, x: Value) -> Value:
-    """All that arrives as one vector, channel by channel: ``(b, c, *grid) -> (b, c * prod(grid))``."""
-    wire = t.to(t.single(x), "map", "vector")
+def flatten(t: Tracer, x: Value, *, order: str = "c n") -> Value:
+    """All that arrives as one vector: ``(b, c, *grid) -> (b, c * prod(grid))``.
+
+    Channel by channel (``"c n"``), or token by token (``"n c"``, TNT, arXiv 2103.00112).
+    """
+    if order not in ("c n", "n c"):
+        raise error(f'unknown order "{order}"', hint='"c n" (channel by channel) or "n c" (token by token)')
+    layouts: tuple[Layout, ...] = ("map", "vector") if order == "c n" else ("grid", "tokens", "vector")
+    wire = t.to(t.single(x), *layouts)
     f = wire.feature
     if f.layout == "vector":
         return wire
-    return t.do("{0}.flatten(1)", [wire], f.with_(layout="vector", c=f.c * f.n, grid=()))
+    return t.do("{0}.flatten(1)", [wire], f.with_(layout="vector", c=f.c * f.n, grid=(), prefix=0))
+
+
+def zeros(t: Tracer, x: Value, *, n: int, out: int | None = None) -> Value:
+    """A source of ``n`` tokens that are 0: ``(b, n, out)``, by default as wide as what arrives. They are no parameters."""
+    return _constant(t, x, "zeros", n, out)
+
+
+def ones(t: Tracer, x: Value, *, n: int, out: int | None = None) -> Value:
+    """A source of ``n`` tokens that are 1: ``(b, n, out)``, by default as wide as what arrives.
+
+    ``ones(1, heads) >> scale(2.3)`` is one learned number a head.
+    """
+    return _constant(t, x, "ones", n, out)
+
+
+def _constant(t: Tracer, x: Value, name: str, n: int, out: int | None) -> Value:
+    like = next(wires(x), None)
+    if like is None:
+        raise error(f"nothing arrives that `{name}` could take the batch from", hint="start from a wire: `x >> zeros(1)`")
+    width = like.c if out is None else out
+    if n < 1 or width < 1:
+        raise error(f"{n} tokens of {width} channels", hint="at least 1")
+    shape = like.feature.with_(layout="tokens", c=width, grid=(n,), prefix=0)
+    return t.do(f"{{0}}.new_{name}(({{0}}.shape[0], {n}, {width}))", [like], shape)

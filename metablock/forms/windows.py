@@ -65,8 +65,7 @@ def window(
 
 
 def dilated(t: Tracer, x: Value, *, rate: int | list[int], a: Expr, fit: str = "exact") -> Value:
-    """``a`` on each of the ``prod(rate)`` grids of every ``rate``-th token: ``(b, *grid, c) -> (b * prod(rate), *grid / rate, c)``
-    and back.
+    """``a`` on each of the ``prod(rate)`` grids of every ``rate``-th token: ``(b * prod(rate), *grid / rate, c)``, and back.
 
     MobileViT (arXiv 2110.02178) attends so, with ``rate=2``; MaxViT's grid attention (arXiv 2204.01697) is the same with the
     extents divided by its grid as rate. Where the rate does not divide the map: an error; with ``fit="pad"`` zeros at the end
@@ -105,7 +104,8 @@ def windows(t: Tracer, x: Value, *, size: int | list[int], stride: int | list[in
     steps = sizes if stride is None else _numbers(stride, f.rank, "stride")
     if any(g < s or (g - s) % d or d > s for g, s, d in zip(f.grid, sizes, steps, strict=True)):
         apart = f", {_by(steps)} apart," if stride is not None else ""
-        raise error(f"windows of {_by(sizes)}{apart} do not cover a map of {_by(f.grid)}", hint="choose another size, or `resize` the map")
+        hint = "choose another size, or `resize` the map"
+        raise error(f"windows of {_by(sizes)}{apart} do not cover a map of {_by(f.grid)}", hint=hint)
     if steps == sizes:
         return _cut(t, wire, _over(f.grid, sizes), sizes)
     counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
@@ -129,7 +129,8 @@ def merge(t: Tracer, x: Value) -> Value:
         return t.do(text, [wire], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
     wire = t.to(wire, "grid")
     if wire.feature.rank != len(f.around[-1]):
-        raise error(f"{_by(f.around[-1])} windows of {f} cannot be merged", hint="what is in a window must keep its number of axes")
+        hint = "what is in a window must keep its number of axes"
+        raise error(f"{_by(f.around[-1])} windows of {f} cannot be merged", hint=hint)
     return _join(t, wire)
 
 
@@ -215,7 +216,8 @@ def _join(t: Tracer, wire: Wire, phases: bool = False) -> Wire:
     """The inverse of :func:`_cut`; extents and width may have changed."""
     f = wire.feature
     rank, counts = f.rank, f.around[-1]
-    order = [0, *[axis for i in range(rank) for axis in ((1 + rank + i, 1 + i) if phases else (1 + i, 1 + rank + i))], 2 * rank + 1]
+    pairs = [(1 + i, 1 + rank + i) for i in range(rank)]
+    order = [0, *[axis for pair in pairs for axis in (reversed(pair) if phases else pair)], 2 * rank + 1]
     grid = tuple(n * s for n, s in zip(counts, f.grid, strict=True))
     text = f"{{0}}.reshape(-1, {_list((*counts, *f.grid))}, {f.c}).permute({_list(order)}).reshape(-1, {_list(grid)}, {f.c})"
     return t.do(text, [wire], f.with_(grid=grid, around=f.around[:-1]))

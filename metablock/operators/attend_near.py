@@ -19,7 +19,8 @@ class AttendNear(nn.Module):
 
     Args:
         size: extents of a neighbourhood, one odd number an axis.
-        border: beyond the map are no keys (``"mask"``), or zeros (``"zeros"``); or the neighbourhood is moved inside (``"clamp"``).
+        border: beyond the map are no keys (``"mask"``), or zeros (``"zeros"``), or the neighbourhood is moved inside
+            (``"clamp"``).
         dilation: distance between neighbours.
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.

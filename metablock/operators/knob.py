@@ -16,8 +16,9 @@ class Knob(nn.Module):
         value: the number of evaluation.
         start: the number when training begins; without it training has ``value`` too.
 
-    ``id * knob(0.5)`` or ``attention(heads, scale=knob(0.2, start=0.1))``. :func:`metablock.operators.softmax.anneal` sets the number of
-    training; evaluation keeps ``value``. Both are buffers outside the state dict, since a schedule's value is no weight.
+    ``id * knob(0.5)``, ``attention(heads, scale=knob(0.2, start=0.1))``. :func:`metablock.operators.softmax.anneal` sets the
+    number of training; evaluation keeps ``value``. Both are buffers outside the state dict, since a schedule's value is no
+    weight.
     """
 
     takes = ("map", "grid", "tokens", "vector")

@@ -13,7 +13,8 @@ class Unused(nn.Module):
     """``y = x``, and a parameter of ``n``, or of ``(n, out)`` numbers, in any layout.
 
     Args:
-        n, out: how many numbers.
+        n: how many numbers.
+        out: how many to each of them.
 
     Some official code has parameters that nothing reads (the constants of DynamicConv, arXiv 1901.10430; the class token's row in
     MAE's fixed table, arXiv 2111.06377). They count, and stand in the checkpoints. They start as 0.

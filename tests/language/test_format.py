@@ -13,6 +13,7 @@ from metablock import expr as e
 from metablock.edits import parse_edits, resolve
 from metablock.format import WIDTH, show_spec, spec_hash
 from metablock.load import FACTS, PAPER, load_file, load_text
+from metablock.printer import show
 from metablock.resources import architectures
 from metablock.spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
 
@@ -111,8 +112,13 @@ def test_what_is_long_is_broken():
     assert load_text(text) == spec
 
 
+def writable(key: e.Header | e.StageTarget) -> bool:
+    """A key stands on one line and has no `|`: with both kinds of quotes and what YAML splits at, it cannot be written."""
+    return "'" not in show(key)
+
+
 def tables(least: int = 0) -> st.SearchStrategy:
-    binding = st.builds(Binding, headers(), values | tuples(values).map(e.List))
+    binding = st.builds(Binding, headers().filter(writable), values | tuples(values).map(e.List))
     return st.lists(binding, min_size=least, max_size=3, unique_by=lambda b: b.name).map(lambda found: {b.name: b for b in found})
 
 
@@ -122,7 +128,7 @@ def mapping(keys: st.SearchStrategy, items: st.SearchStrategy) -> st.SearchStrat
 
 keys = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=8)
 free = words | keys
-edits = st.lists(st.builds(Edit, targets, values), max_size=3, unique_by=lambda edit: repr(edit.target))
+edits = st.lists(st.builds(Edit, targets.filter(writable), values), max_size=3, unique_by=lambda edit: repr(edit.target))
 
 
 @st.composite

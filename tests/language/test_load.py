@@ -51,7 +51,10 @@ MESSAGES = [
     ("variants: {tiny: x}", "x", "'tiny' must be a mapping", "write `key: value` lines below it"),
     ("variants: {tiny: {of: {a: b}}}", "{a: b}", "a word is expected here", "write plain text, or text in quotes"),
     ("variants: {tiny: {2x: b}}", "2", "unexpected '2'", "a key is a name, or a name with parameters: `ffn(r=4)`"),
-    ("variants: {tiny: {a: {b: c}}}", "{b: c}", "an expression is expected here, not a mapping", "a mapping needs a key that is made for it"),
+    (
+        "variants: {tiny: {a: {b: c}}}", "{b: c}", "an expression is expected here, not a mapping",
+        "a mapping needs a key that is made for it",
+    ),
     ("variants: {tiny: {let: [a]}}", "[a]", "a table of bindings must be a mapping", "write `key: value` lines below it"),
     (
         "variants: {tiny: {stages: {depth: 1, shared: {table: a}}}}", "table", "a variant's `stages` have no `shared`",
@@ -86,7 +89,7 @@ FILES = [
     ("input: image(3, 8)\nmodel: id", [("1:1", "the section 'name' is missing")]),
     (START, [("1:1", "there are neither `stages` nor a `model`")]),
     (START + "stages: {}", [("1:1", "there are neither `stages` nor a `model`")]),
-    (START + "stages: {body: (a}", [("3:16", "this '(' is not closed before the end of the [ ] or { }")]),
+    (START + "stages: {body: (a}", [("3:16", "this '(' is never closed")]),
     (START + "stages: {body: \"(a\"}", [("3:17", "this '(' is never closed")]),
     (START + "stages: 3", [("3:9", "`stages` must be a mapping")]),
     (START + "stages: [{depth: 2}, {dim: 3}]", [("3:10", "this stage has no 'dim', others have"),
@@ -196,7 +199,7 @@ def test_facts():
 def test_bindings_of_the_standard_library():
     table = load_bindings("# a\nf(x): x >> g\n", "standard.yaml")
     assert table["f"].body == expression("x >> g")
-    with pytest.raises(SpecError, match=r"standard\.yaml:1:4: nothing stands"):
+    with pytest.raises(SpecError, match=r"standard\.yaml:1:5: nothing stands"):
         load_bindings("f: (>> g)\n", "standard.yaml")
 
 

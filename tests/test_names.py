@@ -1,0 +1,106 @@
+"""What can be said without shapes: a table of mistakes, each with its message, its place and its hint."""
+
+from __future__ import annotations
+
+import pytest
+
+from metablock.api import check
+from metablock.catalogue import parse_spec
+from metablock.names import check_names
+
+GOOD = """
+name: good
+input: image(3, size)
+let:
+  size: 32
+  norm: layer_norm
+  ffn(r=4): linear(r * c) >> gelu >> linear(c)
+  block: res(norm >> pool) >> res(norm >> ffn)
+stem: conv(8, 4, stride=4)
+stages:
+  depth: [1, 2]
+  dim: [8, 16]
+  down: [id, conv_down]
+  body: depth * block
+head: norm >> global_pool >> linear(classes)
+variants:
+  small: {}
+  large: {depth: [2, 4]}
+facts:
+  - [variant, params]
+  - [small, 1]
+""".replace("conv_down", "shrink").replace("  norm: layer_norm\n", "  norm: layer_norm\n  shrink: conv(dim, 2, stride=2)\n")
+
+
+def problems(old: str, new: str) -> list[tuple[str, str, str | None]]:
+    assert old in GOOD
+    found = check_names(parse_spec(GOOD.replace(old, new, 1), "x.yaml"))
+    return [(p.message, p.span.content if p.span else "", p.hint) for p in found]
+
+
+def test_nothing_to_say() -> None:
+    assert check(parse_spec(GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "place", "hint"),
+    [
+        ("gelu", "gelo", "unknown name 'gelo'", "gelo", "did you mean 'gelu'?"),
+        ("linear(r * c)", "liner(r * c)", "unknown operator 'liner'", "liner", "did you mean 'linear'?"),
+        ("gelu", "xyzzy", "unknown name 'xyzzy'", "xyzzy", "names are bound in `let`; `metablock list --operators` shows the operators"),
+        ("stride=2", "strid=2", "'conv' has no argument 'strid'", "strid=2", "did you mean 'stride'?"),
+        ("linear(c)", "linear(c, true, 3)", "'linear' takes 2 arguments", "3", "it is linear(out, bias=true)"),
+        ("linear(c)", "linear(bias=false)", "'linear' needs the argument 'out'", "linear(bias=false)", "it is linear(out, bias=true)"),
+        ("norm >> ffn", "norm >> ffn(4, 5)", "'ffn' takes 1 argument", "5", "it takes r"),
+        ("norm >> ffn", "norm >> ffn(s=5)", "'ffn' has no argument 's'", "s=5", "it takes r"),
+        ("ffn(r=4)", "ffn(r)", "'ffn' needs the argument 'r'", None, "it takes r"),
+        ("  size: 32", "  size: 32\n  c: 3", "'c' is a word of the language and cannot be bound", "c", "choose another name"),
+        ("ffn(r=4)", "ffn(index=4)", "'index' is a word of the language and cannot be bound", "index=4", "choose another name"),
+        ("  size: 32", "  size: 32\n  conv: 3", "the number 'conv' hides the operator of this name", "conv", "give the number another name"),
+        ("  size: 32", "  size: 32\n  dim: 3", "'dim' stands both in `let` and in `stages`", "dim", "keep one of them"),
+        ("  size: 32", "  size: 32\n  spare: relu", "the binding 'spare' is never used", "spare", "remove it, or use it in a block, the stem or the head"),
+        ("  dim: [8", "  width: [1, 2]\n  dim: [8", "the column 'width' is never used", "width", None),
+        ("  norm: layer_norm", "  norm: other\n  other: norm", "bindings use each other in a circle: norm -> other -> norm", "norm", None),
+        ("  norm: layer_norm", "  norm: norm", "'norm' uses itself, and there is no outer 'norm'", "norm", None),
+        ("dim: [8, 16]", "dim: [8, 16, 32]", "column 'dim' has 3 entries, 'depth' has 2", "[8, 16, 32]", "one entry a stage, or one value for all"),
+        ("large: {depth", "large: {dept", "'dept' names no slot or column of 'good'", "dept", "did you mean 'depth'?"),
+        ("large: {depth", "large: {of: smal, depth", "'large' starts from unknown 'smal'", "large", "did you mean 'small'?"),
+        ("large: {depth", "large: {of: large, depth", "variants start from each other: large -> large", "large", "remove one `of:`"),
+        ("- [small, 1]", "- [smell, 1]", "facts of an unknown variant 'smell'", "facts", "did you mean 'small'?"),
+        ("image(3, size)", "picture(3, size)", "this is no input", "picture(3, size)", None),
+        ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
+        ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
+        ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),
+        ("conv(8, 4, stride=4)", "c(3)", "'c' takes no arguments", "c(3)", "remove the brackets"),
+        ("conv(8, 4, stride=4)", "(relu >> gelu)(3)", "only a name can be called", None, None),
+        ("  body: depth * block", "  body: |\n    y = conv(c)\n    return depth * block", "the wire 'y' is never read", "y = conv(c)", None),
+        ("  body: depth * block", "  body: |\n    c -> depth * block", "'c' is a word of the language and cannot be bound", None, None),
+        ("  down: [", "  down: [relu, ", "column 'down' has 3 entries, 'depth' has 2", None, None),
+    ],
+)  # fmt: skip
+def test_mistakes(old: str, new: str, message: str | None, place: str | None, hint: str | None) -> None:
+    found = problems(old, new)
+    if message is None:
+        assert found
+        return
+    assert message in [text for text, _, _ in found], found
+    _, where, said = next(p for p in found if p[0] == message)
+    assert place is None or where == place
+    assert hint is None or said == hint
+    assert where and said
+
+
+def test_all_at_once() -> None:
+    wrong = GOOD.replace("gelu", "gelo").replace("stride=2", "strid=2").replace("layer_norm", "layer_nrm")
+    messages = [p.message for p in check(parse_spec(wrong))]
+    assert [m for m in messages if "unknown" in m or "no argument" in m] == [
+        "unknown name 'layer_nrm'",
+        "'conv' has no argument 'strid'",
+        "unknown name 'gelo'",
+    ]
+
+
+def test_edits_may_leave_bindings_unused() -> None:
+    spec = parse_spec(GOOD.replace("norm >> ffn", "norm >> relu"))
+    assert [p.message for p in check_names(spec)] == ["the binding 'ffn' is never used"]
+    assert check_names(spec, unused=False) == []
