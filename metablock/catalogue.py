@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -41,12 +42,13 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
     if name in files and not any(variant == name for variant in load_file(files[name]).variants):
         return load_file(files[name]), None
     fits: list[tuple[Spec, str]] = []
-    for spec in catalogue().values():
+    for stem, path in files.items():
+        if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
+            continue  # cheaper than reading the file as a spec
+        spec = catalogue()[stem] if catalogue.cache_info().currsize else load_file(path)
         if name in spec.variants:
             return spec, name
-        for variant in spec.variants:
-            if variant.startswith(f"{name}_"):
-                fits.append((spec, variant))
+        fits += [(spec, variant) for variant in spec.variants if variant.startswith(f"{name}_")]
     if len(fits) == 1:
         return fits[0]
     known = [variant for spec in catalogue().values() for variant in spec.variants] + list(files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 from math import prod
+from typing import Any
 
 from .errors import error
 from .graph import Do, Level, Wire
@@ -18,8 +19,14 @@ class Combiner:
 
     def __init__(self) -> None:
         self._ids = count()
-        self.level = Level()
+        self._levels: list[Level] = []
+        self.level = self.fresh()
         self._converted: dict[tuple[int, int, str], Wire] = {}
+
+    def fresh(self, **given: Any) -> Level:
+        """A new level. All are kept, also those that are dissolved: what is known of a level stands under its identity."""
+        self._levels.append(Level(**given))
+        return self._levels[-1]
 
     def wire(self, feature: Feature) -> Wire:
         """A fresh value."""
@@ -57,7 +64,7 @@ class Combiner:
             return self.to(grid, wanted)
         if len(layouts) > 1:
             return self._convert(wire, layouts[1:])
-        raise error(f"a {_name(wanted)} is needed here, this is a {f}", hint=_hint(f, wanted))
+        raise error(f"a {_name(wanted)} is needed here, this is {_article(f)} {f}", hint=_hint(f, wanted))
 
     def _as_grid(self, wire: Wire) -> Wire:
         """In one dimension tokens are a grid already."""
@@ -166,7 +173,13 @@ def _name(layout: str) -> str:
     return {"grid": "grid of tokens", "tokens": "sequence of tokens"}.get(layout, layout)
 
 
+def _article(feature: Feature) -> str:
+    return "an" if feature.layout == "order" else "a"
+
+
 def _hint(feature: Feature, wanted: str) -> str | None:
+    if feature.layout == "order":
+        return "`tokens >> reorder(order)` puts tokens in an order"
     if feature.layout == "vector":
         return "the spatial extents are gone here (after `global_pool` or `take`)"
     if wanted == "vector":

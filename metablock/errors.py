@@ -143,6 +143,16 @@ def error(message: str, span: Span | None = None, hint: str | None = None) -> Sp
 
 
 def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> str | None:
-    """``did you mean 'attention'?`` when one of the options is close to the word."""
-    close = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    """``did you mean 'attention'?`` when one of the options is close to the word, or the word abbreviates it."""
+    known = list(options)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    if not close and len(word) > 2:
+        close = sorted((option for option in known if option[:1] == word[:1] and _within(word, option)), key=len)
+    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else otherwise
+
+
+def _within(word: str, option: str) -> bool:
+    """Whether the letters of the word stand in the option, in this order."""
+    letters = iter(option)
+    return all(letter in letters for letter in word)

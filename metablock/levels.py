@@ -10,7 +10,7 @@ from typing import Any
 
 from .combine import Combiner
 from .errors import Span, SpecError, error
-from .graph import Child, Items, Leaf, Level, Run, Value, Wire, wires
+from .graph import Child, Items, Leaf, Level, Run, Value, Wire, arguments, same, wires
 from .labels import TAKEN
 from .printer import number
 from .registry import OPERATORS, Operator
@@ -82,7 +82,7 @@ class Levels(Combiner):
     def open(self, name: str, text: str, x: Value, region: str | None = None, span: Span | None = None) -> Iterator[Level]:
         """A level below the open one. One without children of its own is dissolved: its steps are the parent's."""
         parent, counting = self.level, self.counting
-        level = Level(text=text, inputs=tuple(wires(x)), region=region, span=span)
+        level = self.fresh(text=text, inputs=tuple(wires(x)), region=region, span=span)
         self.level, self.counting = level, False
         try:
             yield level
@@ -151,6 +151,46 @@ class Levels(Combiner):
                 hint="choose a member: `x[0]`",
             )
         return value
+
+    def reuse(
+        self,
+        owner: Level | Items,
+        path: tuple[str, ...],
+        make: Callable[[Value], Value],
+        x: Value,
+        first: Value,
+        span: Span | None,
+        root: bool = False,
+    ) -> Value:
+        """Applies a part whose modules belong to ``owner`` and are built once: traced anew, it must come out the same.
+
+        ``first`` is what the first use got: a later value is brought into the same layouts, so that conversions do not differ.
+        """
+        outer, holder = self.level, self.fresh()
+        x = self._like(x, first)
+        self.level = holder
+        try:
+            output = make(x)
+        finally:
+            self.level = outer
+        for name, child in holder.children.items():
+            if not same(owner.children.setdefault(name, child), child):
+                hint = "give each use a module of its own in `let`"
+                raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
+        for step in holder.steps:
+            if isinstance(step, Run) and not step.shared:
+                step = Run((*path, *step.child), tuple(arguments(holder, step)), step.output, shared=True, root=root)
+            outer.steps.append(step)
+        return output
+
+    def _like(self, x: Value, first: Value) -> Value:
+        if isinstance(x, Wire) and isinstance(first, Wire):
+            wanted = first.feature.layout
+            convertible = {x.feature.layout, wanted} <= {"map", "grid", "tokens"} and not (x.feature.prefix and wanted != "tokens")
+            return self.to(x, wanted) if convertible else x
+        if isinstance(x, (list, tuple)) and isinstance(first, (list, tuple)) and len(first) == len(x):
+            return [self._like(a, b) for a, b in zip(x, first, strict=True)]
+        return x
 
     @contextmanager
     def located(self, span: Span | None) -> Iterator[None]:

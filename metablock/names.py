@@ -15,6 +15,7 @@ from .spec import RUNNING, Binding, Edit, Spec
 from .standard import BUILTIN, INPUTS, NUMERIC, standard
 from .weights_rules import check_rules
 
+MAX_CHAIN = 200
 _SECTIONS = ("stem", "stages", "head")
 
 
@@ -47,6 +48,7 @@ class _Checker:
         for node, names in self._expressions(reached):
             self._walk(node, names)
         self._input()
+        self._body()
         self._cycles()
         if unused:
             self._unused()
@@ -113,6 +115,10 @@ class _Checker:
                 self._walk(body, names | set(params))
             case e.Block():
                 self._block(node, names)
+            case e.Binary(op="*", left=left, right=right) if self._counts(left):
+                self._walk(left, names)
+                self._sources(right, names)
+                self._walk(right, names)
             case e.Comprehension(item=item, var=var, source=source):
                 self._reserved(var, node)
                 self._walk(source, names)
@@ -145,6 +151,22 @@ class _Checker:
             names = names | set(line.targets)
         for output in node.outputs:
             self._walk(output, names)
+
+    def _counts(self, node: e.Node) -> bool:
+        """Whether this is a number, as far as the text says."""
+        if isinstance(node, e.Name):
+            return any(_is_number(binding.body) for binding in self.bindings.get(node.id, []))
+        if isinstance(node, e.Binary):
+            return self._counts(node.left) and self._counts(node.right)
+        return _is_number(node)
+
+    def _sources(self, node: e.Node, names: frozenset[str]) -> None:
+        """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
+        for item in node.items if isinstance(node, e.Sequence) else (node,):
+            name = item.func if isinstance(item, e.Call) else item
+            if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
+                hint = "put it in the stem, in `down`, or in `shared`"
+                self.wrong(f"`{name.id}` inside a repeat begins anew in every copy", item, hint)
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
@@ -199,6 +221,12 @@ class _Checker:
             else:
                 self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
 
+    def _body(self) -> None:
+        bodies = [self.spec.columns["body"].body] if "body" in self.spec.columns else []
+        for body in [*bodies, *(edit.value for edit in self.edits if edit.name == "body" and isinstance(edit.value, e.Node))]:
+            for entry in body.items if isinstance(body, e.List) else (body,):
+                self._sources(entry, frozenset())
+
     # The graph of who uses whom
 
     def _uses(self, binding: Binding) -> set[str]:
@@ -218,6 +246,9 @@ class _Checker:
 
         def visit(name: str, path: tuple[str, ...]) -> None:
             state[name] = 1
+            if len(path) > MAX_CHAIN:
+                self.wrong(f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between")
+                return
             for used in sorted(self._uses(table[name])):
                 if used not in table:
                     continue

@@ -50,7 +50,8 @@ class Network(Tracer):
     def __init__(self, spec: Spec, large: bool = False):
         super().__init__(spec, stage_count(spec), large)
         self.problems: list[Problem] = []
-        self._started: dict[str, Place] = {}
+        self._started: dict[str, tuple[Place, Value]] = {}
+        self._shared: dict[tuple[str, ...], Value] = {}
         self._stage: Level | None = None
 
     def run(self, input: Feature | None, classes: int | None, layers: int) -> Level:
@@ -139,10 +140,11 @@ class Network(Tracer):
         if self.level is not self.root:
             raise error(f"`{name}` stands inside another module", span, "name it in `model` itself")
         if name not in self._started:
-            self._started[name] = replace(self.evaluate.place)
+            self._started[name] = (replace(self.evaluate.place), x)
             return self._make(name, x, results)
-        kept, self.evaluate.place = self.evaluate.place, replace(self._started[name])
-        output = self.reuse(self.root, (), lambda: self._make(name, x, results), span, root=True)
+        place, first = self._started[name]
+        kept, self.evaluate.place = self.evaluate.place, replace(place)
+        output = self.reuse(self.root, (), lambda x: self._make(name, x, results), x, first, span, root=True)
         self.evaluate.place = kept
         return output
 
@@ -163,7 +165,8 @@ class Network(Tracer):
         holder = owner.children.setdefault("shared", Items())
         assert isinstance(holder, Items)
         scope = Scope(c=_width(x), hide=(found.table, binding.name))
-        return self.reuse(holder, path, lambda: self.place(binding.body, scope, x, binding.name), node.span, root=True)
+        first = self._shared.setdefault((*path, binding.name), x)
+        return self.reuse(holder, path, lambda x: self.place(binding.body, scope, x, binding.name), x, first, node.span, root=True)
 
     # Stages
 

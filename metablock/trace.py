@@ -22,6 +22,7 @@ from .scope import Bound, Closure, Scope, Section, Word, given
 from .spec import Spec
 
 MAX_REPEATS = 10_000
+MAX_NESTED = 60
 ABSENT = None
 
 
@@ -33,6 +34,7 @@ class Tracer(Levels):
         self.evaluate = Evaluator(spec, stages)
         self.spec = spec
         self.given: dict[str, str] = {}
+        self._nested = 0
         self._labels: dict[int, Label] = {}
         self._labelled: set[int] = set()
         self._kept: list[e.Node] = []
@@ -41,6 +43,15 @@ class Tracer(Levels):
 
     def place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None = None) -> Value:
         """Applies an expression to ``x``; what it makes stands under ``name``."""
+        self._nested += 1
+        try:
+            if self._nested > MAX_NESTED:
+                raise error(f"modules stand more than {MAX_NESTED} deep inside each other", node.span, "use fewer bindings in between")
+            return self._place(node, scope, x, name, region)
+        finally:
+            self._nested -= 1
+
+    def _place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None) -> Value:
         first, use = node, node  # `use`: the last that is not in the library; errors point there, and it is what is shown
         while True:
             step = self._reduce(node, scope, x)
@@ -176,32 +187,9 @@ class Tracer(Levels):
             raise error("a drop rate is a number", node.span, "`drop: ramp(0.1)` is a column; `res(..., drop=0.1)` an argument")
         return float(value)
 
-    def reuse(
-        self, owner: Level | Items, path: tuple[str, ...], make: Callable[[], Value], span: Span | None, root: bool = False
-    ) -> Value:
-        """Traces a part whose modules belong to ``owner`` and are built once: what is there already must be the same."""
-        outer, holder = self.level, Level()
-        self.level = holder
-        try:
-            output = make()
-        finally:
-            self.level = outer
-        for name, child in holder.children.items():
-            if not same(owner.children.setdefault(name, child), child):
-                raise error(
-                    "a module that is built once is used on two shapes that do not fit it",
-                    span,
-                    "give each use a module of its own in `let`",
-                )
-        for step in holder.steps:
-            if isinstance(step, Run) and not step.shared:
-                step = Run((*path, *step.child), tuple(arguments(holder, step)), step.output, shared=True, root=root)
-            outer.steps.append(step)
-        return output
-
     def once(self, arg: Arg, members: list[Value]) -> list[Value]:
         """One module on every member of a list (``each``)."""
-        return [self.reuse(self.level, (), lambda m=member: self.apply(arg, m), arg.span) for member in members]  # type: ignore[misc]
+        return [self.reuse(self.level, (), lambda x: self.apply(arg, x), member, members[0], arg.span) for member in members]
 
     def outputs(self, arg: Arg, x: Value) -> list[Value]:
         """The values after every copy of a repeat, every stage, or every item of a chain (``steps``)."""

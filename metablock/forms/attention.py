@@ -78,7 +78,7 @@ def attention(
     if qk_norm is not None:
         queries = _normed(t, replace(qk_norm, label="q_norm"), queries, heads)
         own = replace(qk_norm, label="k_norm")
-        for part, keys in _shared(t, parts, lambda p: _normed(t, own, p.keys, heads)):
+        for part, keys in zip(parts, _shared(t, [p.keys for p in parts], lambda x: _normed(t, own, x, heads)), strict=True):
             part.keys = keys
     if query is not None:
         queries = _kept(t, query, queries, "query")
@@ -169,23 +169,25 @@ def _queries(t: Tracer, wire: Wire, q: Arg | None, heads: int, head_dim: int | N
 def _separate(t: Tracer, parts: list[Part], queries: Wire, given: tuple[Arg | None, ...], wide: int) -> None:
     """Keys and values by projections of their own."""
     k, v, kv = given
+    sources = [part.source for part in parts]
     if k is None and v is None:
-        for part, packed in _shared(t, parts, lambda p: _project(t, kv, p.source, "kv", queries.c + wide)):
+        both = _shared(t, sources, lambda x: _project(t, kv, x, "kv", queries.c + wide))
+        for part, packed in zip(parts, both, strict=True):
             part.keys, part.values = t.channels(packed, [queries.c, _rest(packed, queries.c, "kv", "keys")])
         return
     if kv is not None:
         raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
-    for part, keys in _shared(t, parts, lambda p: _project(t, k, p.source, "k", queries.c)):
+    for part, keys in zip(parts, _shared(t, sources, lambda x: _project(t, k, x, "k", queries.c)), strict=True):
         part.keys = keys
-    for part, values in _shared(t, parts, lambda p: _project(t, v, p.source, "v", wide)):
+    for part, values in zip(parts, _shared(t, sources, lambda x: _project(t, v, x, "v", wide)), strict=True):
         part.values = values
 
 
-def _shared(t: Tracer, parts: list[Part], make: Callable[[Part], Wire]) -> list[tuple[Part, Wire]]:
-    """Each part with what the same modules give for it."""
-    if len(parts) == 1:
-        return [(parts[0], make(parts[0]))]
-    return [(part, t.reuse(t.level, (), lambda part=part: make(part), None)) for part in parts]  # type: ignore[misc]
+def _shared(t: Tracer, wires: list[Wire], make: Callable[[Wire], Wire]) -> list[Wire]:
+    """What the same modules give for each."""
+    if len(wires) == 1:
+        return [make(wires[0])]
+    return [t.reuse(t.level, (), make, wire, wires[0], None) for wire in wires]
 
 
 def _share(width: int, heads: int) -> int:
