@@ -14,7 +14,7 @@ from .registry import Operator, Param, Schema
 from .scope import Closure, Scope
 
 if TYPE_CHECKING:
-    from .trace import Tracer
+    from .placing import Placer
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def missing(operator: Operator, args: tuple[e.Argument, ...]) -> list[str]:
     return [param.name for param in operator.schema.params if param.required and param.name not in given]
 
 
-def check_arguments(t: Tracer, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> dict[str, Any]:
+def check_arguments(t: Placer, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> dict[str, Any]:
     """The arguments of a call by name; ``*`` holds those of any number. Defaults are filled in for forms."""
     args = node.args if isinstance(node, e.Call) else ()
     lacking = missing(operator, args)
@@ -115,7 +115,7 @@ def check_arguments(t: Tracer, operator: Operator, node: e.Node, scope: Scope, s
     return result
 
 
-def members(t: Tracer, arg: Arg) -> list[Arg | None] | None:
+def members(t: Placer, arg: Arg) -> list[Arg | None] | None:
     """Each member of a list argument as an argument, its level numbered; None where it is no list."""
     values = t.evaluate.value(arg.node, arg.scope)
     if not isinstance(values, list):
@@ -138,7 +138,7 @@ def _default(text: str) -> e.Node:
     return _DEFAULTS.setdefault(text, expression(text, "<default>"))
 
 
-def _expr(t: Tracer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:
+def _expr(t: Placer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:
     node = argument.value
     if isinstance(node, (e.Name, e.Choice, e.Call, e.Index)) and t.evaluate.value(node, scope) is None:
         return None
@@ -147,7 +147,7 @@ def _expr(t: Tracer, operator: Operator, argument: e.Argument, param: Param | No
     return Arg(node, scope, param.name if param is not None else None)
 
 
-def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, scope: Scope, suffix: str) -> Any:
+def _value(t: Placer, operator: Operator, argument: e.Argument, param: Param, scope: Scope, suffix: str) -> Any:
     if "Lazy" in param.types:
         return Arg(argument.value, scope)
     value = t.evaluate.value(argument.value, scope)
@@ -161,9 +161,7 @@ def _value(t: Tracer, operator: Operator, argument: e.Argument, param: Param, sc
             return value
     elif isinstance(value, int) and ("int" in param.types or "float" in param.types):
         return value if "int" in param.types else float(value)
-    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types):
-        return value
-    elif isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value):
+    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types) or (isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value)):
         return value
     elif param.module and not isinstance(value, (int, float, str)):
         return _expr(t, operator, argument, param, scope, suffix)

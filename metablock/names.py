@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from . import expr as e
 from .arguments import missing, pairs, signature
@@ -11,8 +11,9 @@ from .errors import Problem, SpecError, suggest
 from .labels import target
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RUNNING, Binding, Edit, Spec
+from .spec import RUNNING, Binding, Spec
 from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .uses import bound_by, grouped_by_c, is_number, is_wire, misfit, of_binding, read_later
 from .weights_rules import check_rules
 
 MAX_CHAIN = 200
@@ -39,7 +40,7 @@ class _Checker:
             for name, binding in table.items():
                 self.bindings.setdefault(name, []).append(binding)
         for edit in self.edits:
-            for binding in _bound_by(edit):
+            for binding in bound_by(edit):
                 self.bindings.setdefault(binding.name, []).append(binding)
 
     def run(self, unused: bool) -> list[Problem]:
@@ -64,10 +65,10 @@ class _Checker:
     def _bindings(self) -> None:
         own = [self.spec.let, self.spec.shared, self.spec.columns, self.spec.stage_shared]
         written = [binding for table in own for binding in table.values()]
-        for binding in [*written, *(b for edit in self.edits for b in _bound_by(edit))]:
+        for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
-            if binding.name in OPERATORS and _is_number(binding.body):
+            if binding.name in OPERATORS and is_number(binding.body):
                 self.wrong(
                     f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
                 )
@@ -86,7 +87,7 @@ class _Checker:
         for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
             for binding in table.values():
                 if reached is None or binding.name in reached:
-                    yield from _of_binding(binding)
+                    yield from of_binding(binding)
         for name, node in spec.sections.items():
             yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
@@ -97,7 +98,7 @@ class _Checker:
                     yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
             else:
                 for binding in edit.value.values():
-                    yield from _of_binding(binding)
+                    yield from of_binding(binding)
 
     def _walk(self, node: e.Node, names: frozenset[str]) -> None:
         match node:
@@ -125,7 +126,7 @@ class _Checker:
                 self._walk(item, names | {var})
             case e.Sequence(items=items):
                 for position, item in enumerate(items):
-                    if position and _grouped_by_c(item):
+                    if position and grouped_by_c(item):
                         self.wrong(
                             "`groups=c` in the middle of a chain: `c` is the width at its start",
                             item,
@@ -142,7 +143,7 @@ class _Checker:
             later = [*node.lines[position + 1 :], *node.outputs]
             for name in line.targets:
                 self._reserved(name, line)
-                if not _read_later(name, later):
+                if not read_later(name, later):
                     self.wrong(
                         f"the wire '{name}' is never read",
                         line,
@@ -155,10 +156,10 @@ class _Checker:
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text says."""
         if isinstance(node, e.Name):
-            return any(_is_number(binding.body) for binding in self.bindings.get(node.id, []))
+            return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
         if isinstance(node, e.Binary):
             return self._counts(node.left) and self._counts(node.right)
-        return _is_number(node)
+        return is_number(node)
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
         """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
@@ -170,7 +171,7 @@ class _Checker:
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
-            misfits = [_misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
+            misfits = [misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
             if all(misfits) and misfits[-1] is not None:
                 self.problems.append(misfits[-1])
         if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
@@ -193,7 +194,7 @@ class _Checker:
         if name in names or name in NUMERIC:
             return
         if name in self.bindings:
-            misfits = [_misfit(binding, node) for binding in self.bindings[name]]
+            misfits = [misfit(binding, node) for binding in self.bindings[name]]
             if all(misfits) and misfits[-1] is not None:
                 self.problems.append(misfits[-1])
         elif name in OPERATORS:
@@ -247,7 +248,9 @@ class _Checker:
         def visit(name: str, path: tuple[str, ...]) -> None:
             state[name] = 1
             if len(path) > MAX_CHAIN:
-                self.wrong(f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between")
+                self.wrong(
+                    f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between"
+                )
                 return
             for used in sorted(self._uses(table[name])):
                 if used not in table:
@@ -271,7 +274,7 @@ class _Checker:
                 p.name for p in binding.params
             }
             outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
-            if own and not outer and name not in self.spec.columns and not _is_wire(name, binding.body):
+            if own and not outer and name not in self.spec.columns and not is_wire(name, binding.body):
                 self.wrong(
                     f"'{name}' uses itself, and there is no outer '{name}'",
                     binding.header,
@@ -329,70 +332,3 @@ class _Checker:
             if row and self.spec.variants and row[0] not in self.spec.variants:
                 hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
                 self.problems.append(Problem(f"facts of an unknown variant '{row[0]}'", self.spec.place("facts"), hint))
-
-
-def _bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit makes."""
-    if isinstance(edit.value, Mapping):
-        return list(edit.value.values())
-    if isinstance(edit.target, e.Header):
-        return [Binding(edit.target, edit.value)] if edit.target.params else []
-    return []
-
-
-def _of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
-    names = frozenset(param.name for param in binding.params)
-    yield binding.body, names
-    for param in binding.params:
-        if param.default is not None:
-            yield param.default, names
-
-
-def _misfit(binding: Binding, node: e.Call) -> Problem | None:
-    """What is wrong with a call to a binding."""
-    names = [param.name for param in binding.params]
-    takes = f"it takes {', '.join(names)}" if names else f"'{binding.name}' takes no arguments"
-    given: set[str] = set()
-    for position, argument in enumerate(node.args):
-        if argument.name is None and position >= len(names):
-            return Problem(f"'{binding.name}' takes {len(names)} argument{'s' if len(names) != 1 else ''}", argument.span, takes)
-        name = argument.name or names[position]
-        if name not in names:
-            return Problem(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
-        given.add(name)
-    for param in binding.params:
-        if param.default is None and param.name not in given:
-            return Problem(f"'{binding.name}' needs the argument '{param.name}'", node.span, takes)
-    return None
-
-
-def _read_later(name: str, later: list[e.Node]) -> bool:
-    for node in later:
-        value = node.value if isinstance(node, e.Assign) else node
-        if any(isinstance(n, e.Name) and n.id == name for n in e.walk(value)):
-            return True
-        if isinstance(node, e.Assign) and name in node.targets:
-            return False
-    return False
-
-
-def _grouped_by_c(node: e.Node) -> bool:
-    if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
-        return False
-    return any(a.name == "groups" and isinstance(a.value, e.Name) and a.value.id == "c" for a in node.args)
-
-
-def _is_number(node: e.Node) -> bool:
-    if isinstance(node, e.List):
-        return bool(node.items) and all(map(_is_number, node.items))
-    return isinstance(node, e.Number) or (isinstance(node, e.Negative) and _is_number(node.value))
-
-
-def _is_wire(name: str, body: e.Node) -> bool:
-    """Whether the name is bound inside the body: a line or a parameter of a stream."""
-    for node in e.walk(body):
-        if (isinstance(node, e.Assign) and name in node.targets) or (isinstance(node, e.Function) and name in node.params):
-            return True
-        if isinstance(node, e.Comprehension) and node.var == name:
-            return True
-    return False

@@ -25,6 +25,7 @@ HOUSE = (
     "catalogue standard",
     "edits labels scope",
     "arguments evaluate levels",
+    "placing uses",
     "trace",
     "forms format names network",
     "codegen module",
