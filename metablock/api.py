@@ -137,7 +137,8 @@ def build(
         large: lifts the caps on sizes and repeats.
 
     Returns:
-        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``; ``loaded`` reports what became of
+        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``; ``loaded`` reports what
+        became of
         ``weights`` (None without).
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +147,16 @@ def _expr(t: Placer, operator: Operator, argument: e.Argument, param: Param | No
     return Arg(node, scope, param.name if param is not None else None)
 
 
+# The values that a type of a signature admits.
+_IS: dict[str, Callable[[Any], bool]] = {
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int,
+    "float": lambda value: type(value) is float,
+    "str": lambda value: isinstance(value, str),
+    "list[int]": lambda value: isinstance(value, list) and all(type(item) is int for item in value),
+}
+
+
 def _value(t: Placer, operator: Operator, argument: e.Argument, param: Param, scope: Scope, suffix: str) -> Any:
     if "Lazy" in param.types:
         return Arg(argument.value, scope)
@@ -156,14 +166,11 @@ def _value(t: Placer, operator: Operator, argument: e.Argument, param: Param, sc
         raise error(f"'{param.name}' of '{operator.name}' cannot be `none`", argument.value.span, hint)
     if value is None and "None" in param.types:
         return None
-    if isinstance(value, bool):
-        if "bool" in param.types:
-            return value
-    elif isinstance(value, int) and ("int" in param.types or "float" in param.types):
-        return value if "int" in param.types else float(value)
-    elif (isinstance(value, float) and "float" in param.types) or (isinstance(value, str) and "str" in param.types) or (isinstance(value, list) and "list[int]" in param.types and all(type(i) is int for i in value)):
+    if isinstance(value, int) and not isinstance(value, bool) and "int" not in param.types and "float" in param.types:
+        value = float(value)
+    if any(_IS[kind](value) for kind in param.types if kind in _IS):
         return value
-    elif param.module and not isinstance(value, (int, float, str)):
+    if param.module and not isinstance(value, (int, float, str)):
         return _expr(t, operator, argument, param, scope, suffix)
     wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
     hint = "round it: `int(x)`, or divide with `//`" if isinstance(value, float) and "int" in param.types else signature(operator)

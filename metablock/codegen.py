@@ -68,10 +68,7 @@ class _Writer:
 
     def step(self, step: Step) -> str:
         inputs = [self.names[wire.id] for wire in arguments(self.level, step)]
-        if isinstance(step, Do):
-            right = step.template.format(*inputs)
-        else:
-            right = f"{self.child(step)}({', '.join(inputs)})"
+        right = step.template.format(*inputs) if isinstance(step, Do) else f"{self.child(step)}({', '.join(inputs)})"
         for wire in wires(step.output):
             self.names.setdefault(wire.id, f"v{len(self.names)}")
         return f"{self.pattern(step.output)} = {right}"

@@ -50,7 +50,8 @@ class Mask:
 
 
 class Levels(Combiner):
-    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``, ``near``."""
+    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``,
+    ``near``."""
 
     def __init__(self, large: bool = False):
         super().__init__()
@@ -186,8 +187,8 @@ class Levels(Combiner):
     def _like(self, x: Value, first: Value) -> Value:
         if isinstance(x, Wire) and isinstance(first, Wire):
             wanted = first.feature.layout
-            convertible = {x.feature.layout, wanted} <= {"map", "grid", "tokens"} and not (x.feature.prefix and wanted != "tokens")
-            return self.to(x, wanted) if convertible else x
+            spatial = {x.feature.layout, wanted} <= {"map", "grid", "tokens"}
+            return self.to(x, wanted) if spatial and (not x.feature.prefix or wanted == "tokens") else x
         if isinstance(x, (list, tuple)) and isinstance(first, (list, tuple)) and len(first) == len(x):
             return [self._like(a, b) for a, b in zip(x, first, strict=True)]
         return x

@@ -1,7 +1,8 @@
 """Caps on what a spec from a stranger may ask for, checked before anything is allocated.
 
-Widths, repeats and the number of operators are capped while the network is traced. Parameters and multiply-accumulates are counted on ``meta``,
-but only where widths or extents are so large that a cap could be near: for an ordinary network that would be work for nothing.
+Widths, repeats and the number of operators are capped while the network is traced. Parameters and multiply-accumulates are
+counted on ``meta``, but only where widths or extents are so large that a cap could be near: for an ordinary network that would be
+work for nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def check_size(root: Level) -> None:
     features = [wire.feature for _, level in levels(root) for step in level.steps for wire in wires(step.output)]
     largest = max((prod(feature.size()) for feature in features), default=0)
     if largest > MAX_ELEMENTS:
-        raise MetablockError(f"a value inside the network has {largest:,} elements for one input; at most {MAX_ELEMENTS:,}\n  {_LIFT}")
+        size = f"a value inside the network has {largest:,} elements for one input; at most {MAX_ELEMENTS:,}"
+        raise MetablockError(f"{size}\n  {_LIFT}")
     wide = max((feature.c for feature in features), default=0)
     if wide <= 8192 and largest <= 2**26 and sum(1 for _ in leaves(root)) <= 5000:
         return

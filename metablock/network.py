@@ -166,7 +166,11 @@ class Network(Tracer):
         assert isinstance(holder, Items)
         scope = Scope(c=_width(x), hide=(found.table, binding.name))
         first = self._shared.setdefault((*path, binding.name), x)
-        return self.reuse(holder, path, lambda x: self.place(binding.body, scope, x, binding.name), x, first, node.span, root=True)
+
+        def make(x: Value) -> Value:
+            return self.place(binding.body, scope, x, binding.name)
+
+        return self.reuse(holder, path, make, x, first, node.span, root=True)
 
     # Stages
 

@@ -9,10 +9,10 @@ from .arguments import Arg, check_arguments
 from .errors import Span, SpecError, error
 from .evaluate import Evaluator
 from .graph import Value, Wire, wires
-from .labels import Label
+from .labels import Label, labels
 from .levels import Levels, in_library
 from .printer import show
-from .registry import Operator
+from .registry import OPERATORS, Operator
 from .scope import Bound, Closure, Scope, Section, Word, given
 from .spec import Spec
 
