@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from cases import SMALLEST, SPECS
+from functorch.compile import make_boxed_func
 from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
 
@@ -25,7 +26,7 @@ class Counting:
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., object]:
         self.graphs += 1
-        return aot_autograd(fw_compiler=lambda g, i: g)(graph, inputs)
+        return aot_autograd(fw_compiler=lambda g, _: make_boxed_func(g.forward))(graph, inputs)
 
 
 def total(output: object) -> Tensor:
