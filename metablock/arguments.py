@@ -174,7 +174,9 @@ def _value(t: Placer, operator: Operator, argument: e.Argument, param: Param, sc
         return _expr(t, operator, argument, param, scope, suffix)
     wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
     hint = "round it: `int(x)`, or divide with `//`" if isinstance(value, float) and "int" in param.types else signature(operator)
-    shown = value if isinstance(value, (int, float, str)) else "a module"
+    shown = value if isinstance(value, (int, float, str)) else "a list" if isinstance(value, list) else "a module"
+    if isinstance(value, list):
+        hint = f"choose an entry: `{show(argument.value)}[0]`"
     raise error(
         f"'{param.name}' of '{operator.name}' must be {wanted}, `{show(argument.value)}` is {shown}", argument.value.span, hint
     )

@@ -89,7 +89,7 @@ class Levels(Combiner):
             yield level
         finally:
             self.level, self.counting = parent, counting
-        if level.children:
+        if level.children or level.pinned:
             path = self.add(name, level)
             parent.steps.append(Run(path, (), level.output))
         else:

@@ -167,3 +167,9 @@ def test_three_mistakes_three_places() -> None:
     assert "wrong.yaml:6:10: unknown operator 'pol'\n      token: pol(3)\n             ^^^\n  did you mean 'pool'?" in text
     assert "wrong.yaml:7:19: 'mlp' has no argument 'rate'" in text
     assert "wrong.yaml:9:20: 'kernel' of 'conv' must be a whole number" in text
+
+
+def test_a_stage_without_parts_is_still_a_stage() -> None:
+    model = tiny(edits=["depth = [0, 1]"])
+    assert isinstance(model.stages, nn.ModuleList) and len(model.stages) == 2
+    assert answer(model).shape == (2, 5)

@@ -16,6 +16,7 @@ import metablock
 from metablock.api import example
 from metablock.compiler import distinct
 from metablock.operators.drop_path import DropPath
+from metablock.operators.dropout import Dropout
 
 
 class Counting:
@@ -66,7 +67,7 @@ def test_contract(name: str, variant: str) -> None:
     model(*x)  # with drop-path on
     assert 0 < backend.graphs <= distinct(model)
     for module in [*model.modules(), *eager.modules()]:
-        if isinstance(module, DropPath):
+        if isinstance(module, (DropPath, Dropout)):
             module.rate.zero_()
     before = backend.graphs
     eager.load_state_dict(model.state_dict())  # batch norm's statistics moved

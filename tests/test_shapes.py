@@ -69,6 +69,7 @@ def test_rank_follows_the_input() -> None:
         ("attention(3)", "3 heads do not divide 8 channels", "attention(3)", "choose another number of heads, or give `head_dim=`"),
         ("attention(2.5)", "'heads' of 'attention' must be a whole number, `2.5` is 2.5", "2.5", "round it: `int(x)`, or divide with `//`"),
         ("conv(relu)", "'out' of 'conv' must be a whole number, `relu` is a module", "relu", None),
+        ("conv([3, 4])", "'out' of 'conv' must be a whole number, `[3, 4]` is a list", "[3, 4]", "choose an entry: `[3, 4][0]`"),
         ("linear(4, 3)", "'bias' of 'linear' must be true or false, `3` is 3", "3", "it is linear(out, bias=true)"),
         ("gelu(3)", "'approximate' of 'gelu' must be a word in quotes, `3` is 3", "3", None),
         ("res(3)", "'a' of 'res' must be a module, `3` is 3", "3", None),
