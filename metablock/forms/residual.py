@@ -24,7 +24,8 @@ def res(
     """``skip(x) + drop_path(scale * a(x))``.
 
     A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name
-    ``drop`` counts (a column, or 0). Where ``a`` is ``none`` only the skip is left.
+    ``drop`` counts (a column, or 0). Where ``a`` is ``none`` only the skip is left; where ``skip`` is ``none`` only the branch,
+    which is then never dropped.
     """
     name = t.given.get("scale") or t.named("scale")
     branch = t.apply(a, x) if a is not None else None
@@ -37,9 +38,9 @@ def res(
         branch = t.leaf("scale", name, [branch], init=scale)
     elif scale is not None:
         branch = t.apply(scale, branch)
-    branch = drop_path(t, branch, rate=drop)
     if kept is None:
         return branch
+    branch = drop_path(t, branch, rate=drop)
     if not isinstance(kept, Wire) or not isinstance(branch, Wire):
         raise error("`res` adds one value to one value, this is a list", hint="use `each(res(...))`")
     return t.binary("+", kept, branch)
@@ -84,5 +85,3 @@ def transposed(t: Tracer, x: Value, *, a: Expr) -> Value:
     shape = f.with_(prefix=f.prefix if same else 0, grid=f.grid if same else (n,))
     back = t.do("{0}.transpose(1, 2)", [result], shape)
     return t.to(back, "grid") if same and not f.prefix else back
-
-

@@ -86,6 +86,13 @@ def test_a_step_of_training(token: str) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
+def test_only_what_has_a_skip_is_dropped() -> None:
+    """As in timm. A block without one would leave nothing of its input."""
+    model = metablock.build("mobilenet_v2", device="meta", edits=["drop = ramp(0.1)"])
+    dropped = [name for name, _ in model.named_modules() if name.endswith(".drop")]
+    assert dropped == [f"stages.{i}.blocks.{j}.drop" for i, depth in enumerate([1, 2, 3, 4, 3, 3, 1]) for j in range(1, depth)]
+
+
 def test_a_swapped_token_leaves_the_strides() -> None:
     """Blocks that halve the map keep their convolution: whatever the token, the head sees a map of 7 x 7."""
     image = torch.empty(1, 3, 224, 224, device="meta")

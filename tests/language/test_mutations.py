@@ -1,0 +1,76 @@
+"""A file with one token too few, too many or wrong gives located problems, or a network. Never anything else.
+
+Not promised: that every such file is wrong. Without a pair of brackets, or a `res`, it may be a network of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from language.mutants import Mutant, mutants
+
+from metablock.api import shaped
+from metablock.edits import resolve
+from metablock.errors import Problem, SpecError
+from metablock.format import show_spec
+from metablock.load import load_text
+from metablock.names import check_names
+from metablock.resources import architectures
+from metablock.spec import Spec
+
+SKETCHES = Path(__file__).parent / "sketches"
+# Stages, streams, tables, rows of variants, functions in `let`: what the files have of kinds of expression.
+READ = [SKETCHES / f"{name}.yaml" for name in ("hrnet", "mobile_former", "gcvit", "vit_adapter", "mobilenet_v3", "detr", "twins")]
+BUILT = [path for name, path in architectures().items() if name in ("dynamic_conv", "metaformer", "mobilenet_v2", "swin")]
+
+
+def read(mutant: Mutant) -> tuple[Spec | None, list[Problem]]:
+    try:
+        spec = load_text(mutant.text, "mutant.yaml")
+    except SpecError as wrong:
+        return None, list(wrong.problems)
+    return spec, check_names(spec)
+
+
+def assert_located(problems: list[Problem], mutant: Mutant) -> None:
+    for problem in problems:
+        assert problem.span is not None, f"{mutant.done}: '{problem.message}' has no place"
+        assert problem.hint, f"{mutant.done}: '{problem.message}' has no hint"
+        assert problem.render().count("\n") == 3
+
+
+@pytest.mark.parametrize("path", READ, ids=lambda path: path.stem)
+def test_mutants_are_read(path: Path):
+    wrong = 0
+    sample = mutants(path.read_text(encoding="utf-8"), path.name, 60)
+    for mutant in sample:
+        spec, problems = read(mutant)
+        assert_located(problems, mutant)
+        if spec is None:
+            wrong += 1
+        else:
+            assert load_text(show_spec(spec)) == spec
+    assert wrong > len(sample) / 2
+
+
+@pytest.mark.parametrize("path", BUILT, ids=lambda path: path.stem)
+def test_mutants_are_shaped(path: Path):
+    """Only those that read well: the others are above."""
+    content = path.read_text(encoding="utf-8")
+    sample = [(mutant, spec) for mutant in mutants(content, path.name, 250, seed=1) if (spec := read(mutant)[0]) is not None]
+    assert sample
+    for mutant, spec in sample[:25]:
+        try:
+            shaped(resolve(spec))
+        except SpecError as wrong:
+            assert_located(list(wrong.problems), mutant)
+
+
+def test_a_sample_has_every_kind():
+    path = SKETCHES / "hrnet.yaml"
+    content = path.read_text(encoding="utf-8")
+    sample = mutants(content, path.name, 100)
+    assert {mutant.done.split()[1] for mutant in sample} == {"drop", "double", "swap"}
+    assert all(mutant.text != content for mutant in sample if mutant.done.split()[1] != "swap")
+    assert mutants(content, path.name, 100) == sample

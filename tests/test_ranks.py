@@ -1,0 +1,139 @@
+"""Every operator in one, two and three dimensions, through a network of one expression."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import metablock
+from metablock.load import load_text
+from metablock.registry import OPERATORS
+
+INPUTS = {1: "signal(6, 8)", 2: "image(6, 8, 4)", 3: "volume(6, 8, 4, 4)"}
+
+# How an operator is written, where its name alone is not enough, and the extents that leave where they are not those that enter.
+WRITTEN: dict[str, str] = {
+    "adaptive_avg_pool": "adaptive_avg_pool(3)",
+    "adaptive_max_pool": "adaptive_max_pool(3)",
+    "agent_bias": "|\n    a = adaptive_avg_pool(2)\n    return attention(2, q=a, pos=agent_bias(3))",
+    "argsort": "linear(1) >> argsort",
+    "attention": "attention(2)",
+    "avg_pool": "avg_pool(3, stride=2)",
+    "cascade": "cascade(linear(c), parts=2)",
+    "chunk": "|\n    a, b = chunk(2)\n    return a * b",
+    "conv": "conv(4, 3, stride=2)",
+    "deconv": "deconv(4, 2, stride=2)",
+    "deform_conv": "deform_conv(4, 3, stride=2)",
+    "dilated": "dilated(2, conv(c, 3))",
+    "drop_path": "drop_path(0.1)",
+    "dropout": "dropout(0.1)",
+    "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
+    "first": "first(3)",
+    "frozen": "frozen(conv(c, 3))",
+    "group_norm": "group_norm(2)",
+    "join": "join(learned(2), id)",
+    "knob": "knob(0.5)",
+    "learned": "id * learned(1)",
+    "linear": "linear(4)",
+    "max_pool": "max_pool(3, stride=2)",
+    "mean": "mean(conv(c), linear(c))",
+    "merge": "windows(2) >> global_pool >> merge",
+    "mixture_conv": "mixture_conv(4, 3, stride=2)",
+    "near": "attention(2, over=near(3))",
+    "ones": "ones(2)",
+    "patches": "join(learned(1), id) >> patches",
+    "prefix": "join(learned(1), id) >> prefix",
+    "relative_bias": "attention(2, pos=relative_bias)",
+    "reorder": "reorder(linear(1) >> argsort) >> linear(c)",
+    "res": "res(conv(c, 3))",
+    "resize": "resize(5)",
+    "rest": "rest(3)",
+    "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
+    "split": "split(conv(c, 3), linear(c))",
+    "std_conv": "std_conv(4, 3, stride=2)",
+    "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",
+    "take": "take(3)",
+    "times": "times(2)",
+    "transposed": "transposed(linear(c))",
+    "unfold": "unfold(2, stride=2)",
+    "unused": "unused(3)",
+    "upsample": "upsample(2)",
+    "window": "window(2, attention(2), shift=1)",
+    "windows": "windows(2)",
+    "zeros": "zeros(2)",
+}
+# What leaves, by the shape that would be of a map: channels, and extents of the two-dimensional input.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "avg_pool": (6, 4, 2),
+    "conv": (4, 4, 2),
+    "deconv": (4, 16, 8),
+    "linear": (4, 8, 4),
+    "max_pool": (6, 4, 2),
+    "merge": (6, 4, 2),
+    "mixture_conv": (4, 4, 2),
+    "resize": (6, 5, 5),
+    "unfold": (24, 4, 2),
+    "upsample": (6, 16, 8),
+}
+# Ranks, where they are not all.
+ONLY = {"deform_conv": [2]}
+CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
+WRONG = [
+    ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
+    ("deform_conv(4, 3)", 3, "works in 2 dimensions, not in 3"),
+    ('resize(5, mode="bicubic")', 1, "'bicubic' interpolates in 2-D only"),
+    ('resize(5, mode="bicubic")', 3, "'bicubic' interpolates in 2-D only"),
+    ('upsample(2, mode="bicubic")', 3, "'bicubic' interpolates in 2-D only"),
+    ("resize(5, antialias=true)", 1, "no antialias for 'bilinear' in 1-D"),
+    ("conv(4, [3, 3])", 1, "2 numbers for 1 spatial dimension"),
+    ("conv(4, [3, 3])", 3, "2 numbers for 3 spatial dimensions"),
+    ('unfold(2, order="c y x")', 1, "an order of 'c y x' in 1 dimension"),
+    ('unfold(2, order="c x")', 3, "an order of 'c x' in 3 dimensions"),
+    ("window([2, 2], id)", 1, "a window of [2, 2] on 1 axis"),
+    ("dilated([2, 2], id)", 3, "a rate of [2, 2] on 3 axes"),
+    ("attention(2, over=near([3, 3]))", 3, "a neighbourhood of [3, 3] on 3 axes"),
+]
+
+
+def network(body: str, rank: int) -> str:
+    return f"name: tiny\ninput: {INPUTS[rank]}\nstages:\n  body: {body}\n"
+
+
+def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
+    model = metablock.build(load_text(network(WRITTEN.get(name, name), rank)))
+    x = torch.randn(2, 6, *(8, 4, 4)[:rank])
+    return model, x, model.eval()(x)
+
+
+@pytest.mark.parametrize(("name", "rank"), CASES)
+def test_every_operator_in_every_rank(name: str, rank: int) -> None:
+    model, x, y = outputs(name, rank)
+    assert y.isfinite().all()
+    if name not in ("merge", "windows"):
+        assert y.shape[0] == 2
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if parameters and name not in ("argsort", "unused"):
+        model.train()(x).square().mean().backward()
+        assert any(p.grad is not None and p.grad.isfinite().all() for p in parameters)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_extents_that_leave(name: str) -> None:
+    c, *grid = SHAPES[name]
+    _, _, y = outputs(name, 2)
+    assert tuple(y.shape) in {(2, c, *grid), (2, *grid, c)}
+
+
+def test_the_table_knows_its_operators() -> None:
+    assert {*WRITTEN, *SHAPES, *ONLY} <= set(OPERATORS)
+    assert all(name in WRITTEN for name, operator in OPERATORS.items() if any(p.required for p in operator.schema.params))
+
+
+@pytest.mark.parametrize(("body", "rank", "message"), WRONG)
+def test_what_a_rank_does_not_have_is_said_at_its_place(body: str, rank: int, message: str) -> None:
+    with pytest.raises(metablock.MetablockError) as caught:
+        metablock.build(load_text(network(body, rank)))
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith("<spec>:4:")
+    assert message in first
