@@ -2,7 +2,8 @@
 
     python benchmarks/against_timm.py [--models swin_tiny vit_tiny_patch16_224 ...] [--batch N] [--size N] [-o FILE.md]
 
-Figures are ratios timm / metablock from alternating measurements (the median of each): above 1, metablock is faster. Absolute times
+Figures are ratios timm / metablock from alternating measurements (the median of each): above 1, metablock is faster.
+Absolute times
 are printed for a GPU only, with its name. timm's whole model is compiled by ``torch.compile(model)``, ours by
 ``metablock.compile(model)``; both in the memory format that the library's users get by default.
 """
@@ -109,7 +110,10 @@ def measure(ours: str, theirs: str, args: argparse.Namespace, timm: object) -> d
     kind = torch.bfloat16 if args.device == "cuda" else torch.float32
     x = torch.randn(size, device=args.device, dtype=kind)
     sides = [
-        Side(lambda: metablock.build(ours, edits=["drop = 0"] if "drop" in metablock.resolved(ours).columns else []), metablock.compile),
+        Side(
+            lambda: metablock.build(ours, edits=["drop = 0"] if "drop" in metablock.resolved(ours).columns else []),
+            metablock.compile,
+        ),
         Side(lambda: timm.create_model(theirs, num_classes=1000), torch.compile),  # type: ignore[attr-defined]
     ]
     result: dict[str, float] = {}

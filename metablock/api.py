@@ -16,7 +16,7 @@ from .graph import Level, wires
 from .init import initialiser
 from .limits import check_size
 from .module import Block
-from .names import check_names
+from .names import check_edits, check_names
 from .network import trace
 from .resources import architectures
 from .shape import Feature
@@ -33,8 +33,11 @@ def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str 
         MetablockError: with a text for the person who gave the input. Its subclass SpecError has places.
     """
     spec, named = open_spec(source)
-    result = resolve(spec, variant or named, parse_edits(edits))
-    problems = [] if named or spec.name in architectures() else check_names(spec)
+    changes = parse_edits(edits)
+    result = resolve(spec, variant or named, changes)
+    problems = check_edits(result, changes)
+    if not named and spec.name not in architectures():
+        problems += check_names(spec)
     if problems:
         raise SpecError([*problems, *shape_problems(result, problems)])
     return result

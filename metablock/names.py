@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from . import expr as e
 from .arguments import missing, pairs, signature
@@ -11,7 +11,7 @@ from .errors import Problem, SpecError, suggest
 from .labels import target
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RUNNING, Binding, Spec
+from .spec import RUNNING, Binding, Edit, Spec
 from .standard import BUILTIN, INPUTS, NUMERIC, standard
 from .uses import bound_by, grouped_by_c, is_number, is_wire, misfit, of_binding, read_later
 from .weights_rules import check_rules
@@ -27,6 +27,22 @@ def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
     have bound what it names. So only what the network uses counts.
     """
     return _Checker(spec).run(unused)
+
+
+def check_edits(spec: Spec, edits: Iterable[Edit]) -> list[Problem]:
+    """Edits that change nothing: the network, as it is after all edits, does not use what they name."""
+    reached = _Checker(spec)._reached()
+    slots = [name for table in (spec.columns, spec.let) for name in table if name in reached]
+    bound = {name for table in tables(spec).values() for name in table}
+    return [
+        Problem(
+            f"the edit of '{edit.name}' changes nothing: '{spec.variant or spec.name}' does not use it",
+            edit.target.span,
+            f"what it uses: {', '.join(slots)}",
+        )
+        for edit in edits
+        if edit.name in bound and edit.name not in reached
+    ]
 
 
 class _Checker:

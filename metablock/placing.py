@@ -67,6 +67,7 @@ class Placer(Levels):
             if operator is not None and not operator.inline:
                 given_args = check_arguments(self, operator, node, scope)
                 if operator.leaf:
+                    x = next(wires(x), x) if operator.source else x
                     if not isinstance(x, Wire):
                         raise error(
                             f"'{operator.name}' takes one value, a list arrives",

@@ -11,7 +11,7 @@ from typing import Any
 
 _HERE = Path(__file__).parent
 
-# name: file and class of a leaf (metablock/operators). Sorted.
+# name: file and class of a leaf (metablock/operators); of what arrives a `source` wants the batch alone. Sorted.
 _LEAVES = """
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
@@ -28,10 +28,10 @@ grn: grn.GRN
 group_norm: group_norm.GroupNorm
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
-knob: knob.Knob
+knob: knob.Knob source
 l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
-learned: learned.Learned
+learned: learned.Learned source
 linear: linear.Linear
 max_pool: max_pool.MaxPool
 position: position.Position
@@ -129,6 +129,7 @@ class Operator:
     attribute: str
     leaf: bool
     inline: bool = False
+    source: bool = False
 
     @cached_property
     def schema(self) -> Schema:
@@ -145,7 +146,9 @@ def _table() -> dict[str, Operator]:
         for line in lines.strip().splitlines():
             name, target, *flags = line.replace(":", " ").split()
             file, attribute = target.split(".")
-            table[name] = Operator(name, f"{folder}.{file}", attribute, folder == "operators", "inline" in flags)
+            table[name] = Operator(
+                name, f"{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+            )
     return table
 
 

@@ -17,7 +17,6 @@ from metablock.api import example
 from metablock.compiler import distinct
 from metablock.operators.drop_path import DropPath
 from metablock.operators.dropout import Dropout
-from metablock.operators.dropout import Dropout
 
 
 class Counting:

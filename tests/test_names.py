@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.api import check
+from metablock.api import check, resolved
 from metablock.catalogue import parse_spec
+from metablock.errors import SpecError
 from metablock.names import check_names
 
 GOOD = """
@@ -104,3 +105,10 @@ def test_edits_may_leave_bindings_unused() -> None:
     spec = parse_spec(GOOD.replace("norm >> ffn", "norm >> relu"))
     assert [p.message for p in check_names(spec)] == ["the binding 'ffn' is never used"]
     assert check_names(spec, unused=False) == []
+
+
+def test_an_edit_that_changes_nothing_is_a_mistake() -> None:
+    with pytest.raises(SpecError, match="the edit of 'token' changes nothing: 'dy_resnet18' does not use it") as caught:
+        resolved("dy_resnet18", edits=["token = pool(3)"])
+    assert caught.value.problems[0].span.content == "token"
+    assert "what it uses: depth" in (caught.value.problems[0].hint or "")

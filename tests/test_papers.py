@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 from cases import SPECS, VARIANTS
-from oracles import BAR, compare, golden, golden_inputs, goldens, recipe
 
 import metablock
 from metablock import costs
 from metablock.api import example
+from oracles import BAR, compare, golden, golden_inputs, goldens, recipe
 
 # Recordings of a model in another state than inference's: Dynamic_conv2d as it is constructed, its temperature not yet lowered.
 RECORDED_WITH = {"dynamic_conv": ["temperature = 34"]}

@@ -21,8 +21,8 @@ from metablock.spec import Spec
 
 SKETCHES = Path(__file__).parent / "sketches"
 # Stages, streams, tables, rows of variants, functions in `let`: what the files have of kinds of expression.
-READ = [SKETCHES / f"{name}.yaml" for name in ("hrnet", "mobile_former", "gcvit", "vit_adapter", "mobilenet_v3", "detr", "twins")]
-BUILT = [path for name, path in architectures().items() if name in ("dynamic_conv", "metaformer", "mobilenet_v2", "swin")]
+READ = [SKETCHES / f"{name}.yaml" for name in ("detr", "gcvit", "hrnet", "mobile_former", "mobilenet_v3")]
+BUILT = [path for name, path in architectures().items() if name in ("metaformer", "mobilenet_v2", "swin")]
 
 
 def read(mutant: Mutant) -> tuple[Spec | None, list[Problem]]:
@@ -43,7 +43,7 @@ def assert_located(problems: list[Problem], mutant: Mutant) -> None:
 @pytest.mark.parametrize("path", READ, ids=lambda path: path.stem)
 def test_mutants_are_read(path: Path):
     wrong = 0
-    sample = mutants(path.read_text(encoding="utf-8"), path.name, 60)
+    sample = mutants(path.read_text(encoding="utf-8"), path.name, 25)
     for mutant in sample:
         spec, problems = read(mutant)
         assert_located(problems, mutant)
@@ -58,9 +58,9 @@ def test_mutants_are_read(path: Path):
 def test_mutants_are_shaped(path: Path):
     """Only those that read well: the others are above."""
     content = path.read_text(encoding="utf-8")
-    sample = [(mutant, spec) for mutant in mutants(content, path.name, 250, seed=1) if (spec := read(mutant)[0]) is not None]
+    sample = [(mutant, spec) for mutant in mutants(content, path.name, 50, seed=1) if (spec := read(mutant)[0]) is not None]
     assert sample
-    for mutant, spec in sample[:25]:
+    for mutant, spec in sample[:6]:
         try:
             shaped(resolve(spec))
         except SpecError as wrong:

@@ -103,8 +103,13 @@ def _cases() -> list[Case]:
     add("upsample.Upsample", maps, factor=2)
     add("position.Position", [*lasts, *tokens])
     add("learned.Learned", every, n=3)
+    add("learned.Learned", [maps[1]], n=3, out=5)
+    add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
     found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
+    for grid in lasts:
+        for border in ("mask", "zeros", "clamp"):
+            found.append(Case("attend_near.AttendNear", (grid,) * 3, {"heads": 2, "size": [3] * grid.rank, "border": border}))
     return found
 
 
