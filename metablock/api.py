@@ -35,7 +35,7 @@ def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str 
     spec, named = open_spec(source)
     changes = parse_edits(edits)
     result = resolve(spec, variant or named, changes)
-    problems = check_edits(result, changes)
+    problems = check_edits(resolve(spec, variant or named), result, changes) if changes else []
     if not named and spec.name not in architectures():
         problems += check_names(spec)
     if problems:

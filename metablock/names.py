@@ -29,14 +29,14 @@ def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
     return _Checker(spec).run(unused)
 
 
-def check_edits(spec: Spec, edits: Iterable[Edit]) -> list[Problem]:
-    """Edits that change nothing: the network, as it is after all edits, does not use what they name."""
-    reached = _Checker(spec)._reached()
-    slots = [name for table in (spec.columns, spec.let) for name in table if name in reached]
-    bound = {name for table in tables(spec).values() for name in table}
+def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
+    """Edits that change nothing: the network uses what they name neither before all edits nor after them."""
+    reached = _Checker(before)._reached() | _Checker(after)._reached()
+    slots = [name for table in (before.columns, before.let) for name in table if name in reached]
+    bound = {name for table in tables(after).values() for name in table}
     return [
         Problem(
-            f"the edit of '{edit.name}' changes nothing: '{spec.variant or spec.name}' does not use it",
+            f"the edit of '{edit.name}' changes nothing: '{after.variant or after.name}' does not use it",
             edit.target.span,
             f"what it uses: {', '.join(slots)}",
         )
