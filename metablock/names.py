@@ -211,7 +211,8 @@ class _Checker:
             return
         if name in self.bindings:
             misfits = [misfit(binding, node) for binding in self.bindings[name]]
-            if all(misfits) and misfits[-1] is not None:
+            # In its own body a binding's name means the operator; which one is meant here the tracer knows.
+            if all(misfits) and misfits[-1] is not None and name not in OPERATORS:
                 self.problems.append(misfits[-1])
         elif name in OPERATORS:
             operator = OPERATORS[name]

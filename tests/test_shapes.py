@@ -128,3 +128,12 @@ def test_blocks_after_a_bad_one_are_still_checked() -> None:
     with pytest.raises(SpecError) as caught:
         shaped(parse_spec(text))
     assert [p.message for p in caught.value.problems] == ["3 heads do not divide 4 channels", "2 groups do not divide 4 channels in and 9 out"]
+
+
+def test_a_binding_may_wrap_the_operator_of_its_name() -> None:
+    assert str(final("window(1)", let="  window(shift=0): window(4, attention(2), shift=shift)")) == "tokens 16x16 x 8"
+
+
+def test_a_list_as_scale_is_a_located_problem() -> None:
+    with pytest.raises(SpecError, match="one value is needed here, this is a list"):
+        final("res(conv(c), scale=[id])")

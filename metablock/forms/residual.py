@@ -37,7 +37,7 @@ def res(
     if isinstance(scale, float):
         branch = t.leaf("scale", name, [branch], init=scale)
     elif scale is not None:
-        branch = t.apply(scale, branch)
+        branch = t.single(t.apply(scale, branch))
     if kept is None:
         return branch
     branch = drop_path(t, branch, rate=drop)
