@@ -65,13 +65,21 @@ class Network(Tracer):
         self.root.text, self.root.pinned = self.spec.name, True
         self.root.inputs = tuple(wires(x))
         try:
-            self.root.output = self._flow(x)
+            self.root.output = self._present(self._flow(x))
             self._predict()
         except SpecError as wrong:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
         return self.root
+
+    def _present(self, output: Value) -> Value:
+        """What the network gives, if none of it is absent."""
+        values = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
+        if not values or any(value is None for value in values):
+            place = next(filter(None, map(self.spec.place, ("model", "head", "stages"))), None)
+            raise error("the network gives what is absent", place, "`none` is an absent module; `id` passes on what arrives")
+        return output
 
     def _flow(self, x: Value) -> Value:
         if "model" in self.spec.sections:

@@ -257,3 +257,32 @@ def test_a_source_inside_a_repeat(body: str, wrong: str | None) -> None:
         assert problem.message == f"`{wrong}` inside a repeat begins anew in every copy"
         assert problem.span is not None
         assert "put it in the stem" in (problem.hint or "")
+
+
+@pytest.mark.parametrize("model", ["none", "first(0)", "|\n  x -> \n  return x, none", "|\n  x -> \n  return a = x, b = none"])
+def test_a_network_gives_something(model: str) -> None:
+    with pytest.raises(metablock.MetablockError, match="the network gives what is absent") as caught:
+        build(model)
+    assert str(caught.value).startswith("<spec>:3:")
+
+
+def test_sources_where_a_list_arrives() -> None:
+    """The queries of a decoder, in a stream of several wires."""
+    model = stream("q = learned(3, 6); return x >> linear(6) >> q + ones(3, 6) * knob(2)")
+    (token,) = [p for p in model.parameters() if p.dim() == 3]
+    x, s = two((3, 4))
+    torch.testing.assert_close(model(x, s), (token + 2).expand(3, -1, -1))
+
+
+def test_one_token_meets_a_map() -> None:
+    """Added as a vector is, whatever the extents: in a batch of as many as the map has rows, too."""
+    x = torch.randn(3, 4, 3, 5)
+    for grid, model in (((3, 5), "id + learned(1)"), ((3, 5), "learned(1) + id"), ((3, 5), "layer_norm(affine=false) >> learned(1) + id")):
+        built = build(model, grid)
+        (token,) = built.parameters()
+        before = F.layer_norm(x.movedim(1, -1), (4,)).movedim(-1, 1) if "norm" in model else x
+        result = built(x)
+        torch.testing.assert_close(result if result.shape == x.shape else result.movedim(-1, 1), before + token[0, 0, :, None, None])
+    both = build("learned(1) + (global_pool >> ones(1))", (3, 5))(x)
+    assert both.shape == (3, 1, 4)
+    assert build("adaptive_avg_pool(1) + learned(1)", (3, 5))(x).shape == (3, 4, 1, 1)
