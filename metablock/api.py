@@ -16,7 +16,7 @@ from .graph import Level, wires
 from .init import initialiser
 from .limits import check_size
 from .module import Block
-from .names import check_edits, check_names
+from .names import CIRCLE, check_edits, check_names
 from .network import trace
 from .resources import architectures
 from .shape import Feature
@@ -45,6 +45,9 @@ def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str 
 
 def shape_problems(spec: Spec, known: Iterable[Problem] = ()) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, apart from what is known to be wrong at the same places."""
+    known = list(known)
+    if any(problem.message.startswith(CIRCLE) for problem in known):
+        return []  # nothing has a shape that never ends
     try:
         trace(spec)
         initialiser(spec.init, 0)

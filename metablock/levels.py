@@ -131,6 +131,8 @@ class Levels(Combiner):
 
     def budget(self, feature: Feature | None = None) -> None:
         self._steps += 1
+        if feature is not None and min((feature.c, *feature.grid)) < 1:
+            raise error(f"nothing is left: {feature}", hint="widths and extents are at least 1")
         if self.large:
             return
         if self._steps > MAX_STEPS:
@@ -248,6 +250,7 @@ def _shown(entry: Operator, args: dict[str, Any]) -> str:
             continue
         value = args[param.name]
         text = {None: "none", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
+        value = float(f"{value:.6g}") if isinstance(value, float) else value
         text = text or (
             number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)
         )

@@ -17,6 +17,7 @@ from .uses import bound_by, grouped_by_c, is_number, is_wire, misfit, of_binding
 from .weights_rules import check_rules
 
 MAX_CHAIN = 200
+CIRCLE = "bindings use each other in a circle"
 _SECTIONS = ("stem", "stages", "head")
 
 
@@ -166,8 +167,14 @@ class _Checker:
                         f"use it, or drop the line (its parts are named `{target(line.targets)}`)",
                     )
             names = names | set(line.targets)
+        returned: set[str] = set()
         for output in node.outputs:
             self._walk(output, names)
+            if isinstance(output, e.Name):
+                if output.id in returned:
+                    hint = f"return it once; `{output.id} >> id` is a second stream"
+                    self.wrong(f"'{output.id}' is returned twice", output, hint)
+                returned.add(output.id)
 
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text says."""
@@ -275,7 +282,7 @@ class _Checker:
                 if state.get(used) == 1:
                     circle = [*path[path.index(used) :], used] if used in path else [name, used]
                     self.wrong(
-                        f"bindings use each other in a circle: {' -> '.join(circle)}",
+                        f"{CIRCLE}: {' -> '.join(circle)}",
                         table[circle[0]].header,
                         "break it with another name",
                     )

@@ -14,6 +14,7 @@ from torch._dynamo.backends.common import aot_autograd
 
 import metablock
 from metablock.api import example
+from metablock.catalogue import parse_spec
 from metablock.compiler import distinct
 from metablock.operators.drop_path import DropPath
 from metablock.operators.dropout import Dropout
@@ -76,3 +77,45 @@ def test_contract(name: str, variant: str) -> None:
     for (path, a), b in zip(model.named_parameters(), eager.parameters(), strict=True):
         if b.grad is not None:
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-8 * max(1.0, b.grad.abs().max().item()), msg=path)
+
+
+TINY = """
+name: tiny
+input: image(3, 16)
+stem: conv_bn(8, 3, stride=2)
+stages:
+  depth: [2]
+  body: depth * res(conv_bn(c, 3) >> relu)
+head: global_pool >> linear(5)
+"""
+
+
+def test_whole_is_one_graph() -> None:
+    torch._dynamo.reset()
+    model, backend = metablock.build(parse_spec(TINY)).eval(), Counting()
+    x = torch.randn(2, 3, 16, 16)
+    expected = model(x)
+    metablock.compile(model, whole=True, backend=backend)
+    torch.testing.assert_close(model(x), expected)
+    assert backend.graphs == 1
+
+
+def test_frozen_inference() -> None:
+    """Inductor itself: what is folded and packed gives eager's answer."""
+    torch._dynamo.reset()
+    model = metablock.build(parse_spec(TINY)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(metablock.compile(model, freeze=True)(x), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(metablock.MetablockError, match=r"train mode cannot be frozen\n  call \.eval"):
+        metablock.compile(model.train(), freeze=True)
+
+
+def test_kernels_lie_channels_last() -> None:
+    """On the CPU: the values, names and what is saved stay."""
+    model = metablock.build(parse_spec(TINY))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    metablock.compile(model)
+    assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0, check_stride=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pytest
+
 import metablock
-from metablock.api import check, open_spec
+from metablock.api import check, example, open_spec
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -20,6 +22,26 @@ def test_my_backbone() -> None:
     assert not check(spec)
     model = metablock.build(spec, device="meta")
     assert sum(p.numel() for p in model.parameters()) < 10e6
+
+
+@pytest.mark.parametrize(
+    ("name", "input", "edit"),
+    [
+        ("ecg.yaml", "12x2500", "token = pool(9)"),
+        ("volume.yaml", "1x16x64x32", "stages[-1].token = window([2, 4, 4], attention(dim // 32, pos=relative_bias))"),
+    ],
+)
+def test_signals_and_volumes(name: str, input: str, edit: str) -> None:
+    spec, _ = open_spec(EXAMPLES / name)
+    assert not check(spec)
+    for model in (metablock.build(spec), metablock.build(spec, input=input, edits=[edit])):
+        model(*example(model, 2)).square().mean().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_an_image_network_for_signals() -> None:
+    model = metablock.build("poolformer_s12", input="12x512", classes=5, edits=["depth = [1, 1, 1, 1]"]).eval()
+    assert model(*example(model, 2)).shape == (2, 5)
 
 
 def test_swap_mixers(capsys) -> None:

@@ -28,6 +28,8 @@ def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, p
         if not given or wire.c % len(given):
             raise error(f"{len(given)} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
         sizes = [wire.c // len(given)] * len(given)
+    if min(sizes) < 1:
+        raise error(f"a part of {min(sizes)} channels", hint="each part has at least one channel")
     if len(sizes) != len(given):
         raise error(f"{len(sizes)} sizes for {len(given)} parts", hint="one size a part")
     outputs = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import error
 from ..shape import Feature
-from .extents import Extent, expand, sides, slide
+from .extents import SMALLER, Extent, expand, sides, slide
 
 AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -55,7 +55,7 @@ def pooled(grid: tuple[int, ...], kernel: Extent, stride: Extent, padding: Exten
     rank = len(grid)
     kernels, strides = expand(kernel, rank), expand(stride, rank)
     if min(*kernels, *strides) < 1:
-        raise error("kernel and stride are at least 1")
+        raise error("kernel and stride are at least 1", hint="`1` leaves the extents as they are")
     pads = sides(padding, kernels, strides, (1,) * rank)
     for k, p in zip(kernels, pads, strict=True):
         if not 0 <= p <= k // 2:
@@ -67,5 +67,5 @@ def pooled(grid: tuple[int, ...], kernel: Extent, stride: Extent, padding: Exten
         count = (g + 2 * p - k + s - 1) // s + 1
         result.append(count - ((count - 1) * s >= g + p))  # without a window that would lie on the padding at the end
     if min(result) < 1:
-        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}")
+        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}", hint=SMALLER)
     return tuple(result)

@@ -73,7 +73,7 @@ class Conv(nn.Module):
         groups: int,
     ) -> Feature:
         if groups < 1 or x.c % groups or out % groups:
-            raise error(f"{groups} groups do not divide {x.c} channels in and {out} out")
+            raise error(f"{groups} groups do not divide {x.c} channels in and {out} out", hint="`groups=` divides both widths")
         return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding, dilation))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -63,10 +63,10 @@ class ConvTranspose(nn.Module):
     @staticmethod
     def shape(x: Feature, *, out: int, kernel: Extent, stride: Extent, padding: Extent | None, groups: int) -> Feature:
         if groups < 1 or x.c % groups or out % groups:
-            raise error(f"{groups} groups do not divide {x.c} channels in and {out} out")
+            raise error(f"{groups} groups do not divide {x.c} channels in and {out} out", hint="`groups=` divides both widths")
         kernels, strides = expand(kernel, x.rank), expand(stride, x.rank)
         if min(*kernels, *strides) < 1:
-            raise error("kernel and stride are at least 1")
+            raise error("kernel and stride are at least 1", hint="`1` leaves the extents as they are")
         pads, extra = cut(padding, kernels, strides)
         for k, s, e in zip(kernels, strides, extra, strict=True):
             if e >= s:
@@ -74,7 +74,8 @@ class ConvTranspose(nn.Module):
         sizes = zip(x.grid, kernels, strides, pads, extra, strict=True)
         grid = tuple((g - 1) * s + k - 2 * p + e for g, k, s, p, e in sizes)
         if min(grid) < 1 or min(pads) < 0:
-            raise error(f"a padding of {'x'.join(map(str, pads))} does not fit a kernel of {'x'.join(map(str, kernels))}")
+            text = f"a padding of {'x'.join(map(str, pads))} does not fit a kernel of {'x'.join(map(str, kernels))}"
+            raise error(text, hint="less padding, or a larger kernel")
         return x.with_(c=out, grid=grid)
 
     def forward(self, x: Tensor) -> Tensor:

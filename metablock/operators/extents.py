@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from ..errors import error
 
 Extent = int | Sequence[int]
+SMALLER = "a larger input, a smaller kernel, more padding or fewer strides"
 
 
 def expand(value: Extent, rank: int) -> tuple[int, ...]:
     """One number for all axes, or one an axis."""
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(values) != rank:
-        raise error(f"{len(values)} numbers for {rank} spatial dimensions")
+        raise error(f"{len(values)} numbers for {rank} spatial dimensions", hint="one number, or one an axis")
     return values
 
 
@@ -36,17 +37,17 @@ def slide(
     rank = len(grid)
     kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
     if min((*kernels, *strides, *dilations), default=1) < 1:
-        raise error("kernel, stride and dilation are at least 1")
+        raise error("kernel, stride and dilation are at least 1", hint="`1` leaves the extents as they are")
     if isinstance(padding, str):
         if padding != "same":
             raise error(f"unknown padding '{padding}'", hint='a number of zeros a side, or "same"')
         return tuple(math.ceil(size / s) for size, s in zip(grid, strides, strict=True))
     pads = sides(padding, kernels, strides, dilations)
     if min(pads, default=0) < 0:
-        raise error("padding is at least 0")
+        raise error("padding is at least 0", hint="`0` adds nothing")
     result = tuple(
         (g + 2 * p - d * (k - 1) - 1) // s + 1 for g, k, s, p, d in zip(grid, kernels, strides, pads, dilations, strict=True)
     )
     if min(result, default=1) < 1:
-        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}")
+        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}", hint=SMALLER)
     return result

@@ -40,7 +40,8 @@ class GroupNorm(nn.Module):
     @staticmethod
     def shape(x: Feature, *, groups: int) -> Feature:
         if groups < 1 or x.c % groups:
-            raise error(f"{groups} groups do not divide {x.c} channels")
+            hint = "choose a divisor of the width; `group_norm(1)` works for any"
+            raise error(f"{groups} groups do not divide {x.c} channels", hint=hint)
         return x
 
     def forward(self, x: Tensor) -> Tensor:

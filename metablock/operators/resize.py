@@ -49,7 +49,7 @@ class Resize(nn.Module):
         if antialias and (x.rank != 2 or mode == "nearest"):
             raise error(f"no antialias for '{mode}' in {x.rank}-D", hint="it exists in 2-D, for bilinear and bicubic")
         if align_corners and mode == "nearest":
-            raise error("'nearest' has no align_corners")
+            raise error("'nearest' has no align_corners", hint="leave it out")
         return x.with_(grid=sized(size, x.rank))
 
     def forward(self, x: Tensor) -> Tensor:

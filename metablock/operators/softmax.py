@@ -49,7 +49,7 @@ class Softmax(nn.Module):
     @staticmethod
     def shape(x: Feature, *, temperature: float, start: float | None) -> Feature:
         if temperature <= 0 or (start is not None and start <= 0):
-            raise error("a temperature is above 0")
+            raise error("a temperature is above 0", hint="1 is the plain softmax")
         return x
 
     def anneal(self, value: float) -> None:

@@ -97,7 +97,7 @@ def missing(grid: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, .
 def ordered(order: str | None, rank: int) -> tuple[str, ...]:
     """The names of the axes from the slowest to the fastest."""
     if rank not in AXES:
-        raise error(f"unfold works in 1, 2 or 3 dimensions, not in {rank}")
+        raise error(f"unfold works in 1, 2 or 3 dimensions, not in {rank}", hint="tokens or vectors have no windows")
     default = ("c", *AXES[rank])
     names = default if order is None else tuple(order.split())
     if sorted(names) != sorted(default):

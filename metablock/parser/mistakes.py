@@ -280,6 +280,8 @@ def _test_word(stop: _Stop) -> _Mistake | None:
 def _language_word(stop: _Stop) -> _Mistake | None:
     if stop.word not in _LANGUAGE:
         return None
+    if stop.word == "return" and not stop.open and stop.outside("return"):
+        return _Mistake("a stream has one `return`, its last line", "several outputs are written `return a, b`")
     return _Mistake(f"'{stop.word}' cannot stand here", "it is a word of the language, not a name")
 
 

@@ -250,6 +250,7 @@ MISTAKES = [
     ("header", "ffn(r=4", "(", "this '(' is never closed", "close it, after what belongs to it"),
     ("value", "y = f(x)", ")", "the stream has no `return`", "its last line says what comes out: `return x`"),
     ("value", "x -> y = x >> f", "f", "the stream has no `return`", "its last line says what comes out: `return x`"),
+    ("value", "return x return x", "return", "a stream has one `return`, its last line", "several outputs are written `return a, b`"),
     ("value", "a >>", ">>", "the expression ends after '>>'", _FOLLOWS),
     ("value", "a >>  # and?", ">>", "the expression ends after '>>'", _FOLLOWS),
     ("value", "x ->", "->", "the expression ends after '->'", _FOLLOWS),
