@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import error
 from ..shape import Feature
-from .extents import Extent, expand, sides, slide
+from .extents import Extent, expand, same_sides, slide
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -48,8 +48,7 @@ class Conv(nn.Module):
     ):
         super().__init__()
         self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
-        self.same = padding == "same"
-        self.padding = (0,) * rank if isinstance(padding, str) else sides(padding, self.kernel, self.stride, self.dilation)
+        self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
         self.groups = groups
         self.weight = nn.Parameter(torch.empty(out, c // groups, *self.kernel))
         self.bias = nn.Parameter(torch.empty(out)) if bias else None

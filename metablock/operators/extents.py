@@ -26,6 +26,17 @@ def sides(padding: Extent | None, kernel: tuple[int, ...], stride: tuple[int, ..
     return tuple(max(0, math.ceil((d * (k - 1) + 1 - s) / 2)) for k, s, d in zip(kernel, stride, dilation, strict=True))
 
 
+def same_sides(
+    padding: Extent | str | None, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[bool, tuple[int, ...]]:
+    """Whether ``"same"`` depends on the size of what arrives; and the padding a side where it does not (else zeros)."""
+    if padding != "same":
+        return False, (0,) * len(kernel) if isinstance(padding, str) else sides(padding, kernel, stride, dilation)
+    if all(s == 1 and d * (k - 1) % 2 == 0 for k, s, d in zip(kernel, stride, dilation, strict=True)):
+        return False, sides(None, kernel, stride, dilation)
+    return True, (0,) * len(kernel)
+
+
 def slide(
     grid: tuple[int, ...],
     kernel: Extent,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..shape import Feature
 from .avg_pool import pooled
 from .conv import pad_same
-from .extents import Extent, expand, sides, slide
+from .extents import Extent, expand, same_sides, slide
 
 MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
@@ -37,8 +37,7 @@ class MaxPool(nn.Module):
     ):
         super().__init__()
         self.kernel, self.stride = expand(kernel, rank), expand(stride, rank)
-        self.same = padding == "same"
-        self.padding = (0,) * rank if isinstance(padding, str) else sides(padding, self.kernel, self.stride, (1,) * rank)
+        self.same, self.padding = same_sides(padding, self.kernel, self.stride, (1,) * rank)
 
     @staticmethod
     def shape(x: Feature, *, kernel: Extent, stride: Extent, padding: Extent | str | None) -> Feature:

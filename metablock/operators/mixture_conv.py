@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..errors import error
 from ..shape import Feature
 from .conv import CONV, Conv, pad_same
-from .extents import Extent, expand, sides
+from .extents import Extent, expand, same_sides
 
 
 class MixtureConv(nn.Module):
@@ -49,8 +49,7 @@ class MixtureConv(nn.Module):
     ):
         super().__init__()
         self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
-        self.same = padding == "same"
-        self.padding = (0,) * rank if isinstance(padding, str) else sides(padding, self.kernel, self.stride, self.dilation)
+        self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
         self.groups = groups
         self.weight = nn.Parameter(torch.empty(experts, out, c // groups, *self.kernel))
         self.bias = nn.Parameter(torch.empty(experts, out)) if bias else None

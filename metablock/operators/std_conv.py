@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..shape import Feature
 from .conv import CONV, Conv, pad_same
-from .extents import Extent, expand, sides
+from .extents import Extent, expand, same_sides
 
 
 class StdConv(nn.Module):
@@ -48,8 +49,7 @@ class StdConv(nn.Module):
     ):
         super().__init__()
         self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
-        self.same = padding == "same"
-        self.padding = (0,) * rank if isinstance(padding, str) else sides(padding, self.kernel, self.stride, self.dilation)
+        self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
         self.groups, self.eps = groups, eps
         self.weight = nn.Parameter(torch.empty(out, c // groups, *self.kernel))
         self.bias = nn.Parameter(torch.empty(out)) if bias else None
@@ -77,7 +77,5 @@ class StdConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.same:
             x = pad_same(x, self.kernel, self.stride, self.dilation)
-        filter = tuple(range(1, self.weight.dim()))
-        var, mean = torch.var_mean(self.weight, dim=filter, correction=0, keepdim=True)
-        weight = (self.weight - mean) / (var + self.eps).sqrt()
+        weight = F.layer_norm(self.weight, self.weight.shape[1:], eps=self.eps)
         return CONV[x.dim() - 2](x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
