@@ -15,7 +15,13 @@ from .spec import Spec
 @cache
 def catalogue() -> dict[str, Spec]:
     """Every spec of the catalogue by the name of its file."""
-    return {name: load_file(path) for name, path in architectures().items()}
+    return {name: _shipped(name) for name in architectures()}
+
+
+@cache
+def _shipped(name: str) -> Spec:
+    """One file of the catalogue, read once."""
+    return load_file(architectures()[name])
 
 
 def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
@@ -39,13 +45,13 @@ def parse_spec(text: str, name: str = "<spec>") -> Spec:
 
 def _by_name(name: str) -> tuple[Spec, str | None]:
     files = architectures()
-    if name in files and not any(variant == name for variant in load_file(files[name]).variants):
-        return load_file(files[name]), None
+    if name in files and not any(variant == name for variant in _shipped(name).variants):
+        return _shipped(name), None
     fits: list[tuple[Spec, str]] = []
     for stem, path in files.items():
         if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
             continue  # cheaper than reading the file as a spec
-        spec = catalogue()[stem] if catalogue.cache_info().currsize else load_file(path)
+        spec = _shipped(stem)
         if name in spec.variants:
             return spec, name
         fits += [(spec, variant) for variant in spec.variants if variant.startswith(f"{name}_")]
