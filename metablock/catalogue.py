@@ -28,8 +28,8 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
     """A spec and the variant that the name means.
 
     ``source`` is a spec, a path (with a slash or a suffix), or a catalogue name: a variant (``poolformer_s12``), an
-    abbreviation of one at an underscore
-    (``swin_tiny``), or a file (``swin``: its first variant). Raises MetablockError for an unknown name.
+    abbreviation of one at an underscore (``swin_tiny``), a file and a variant (``repvgg_a0``), or a file (``swin``: its first
+    variant). Raises MetablockError for an unknown name.
     """
     if isinstance(source, Spec):
         return source, None
@@ -47,6 +47,9 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
     files = architectures()
     if name in files and not any(variant == name for variant in _shipped(name).variants):
         return _shipped(name), None
+    for stem in files:  # `repvgg_a0` is variant `a0` of `repvgg`
+        if name.startswith(f"{stem}_") and name.removeprefix(f"{stem}_") in _shipped(stem).variants:
+            return _shipped(stem), name.removeprefix(f"{stem}_")
     fits: list[tuple[Spec, str]] = []
     for stem, path in files.items():
         if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
