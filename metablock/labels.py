@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from keyword import kwlist
 
 from . import expr as e
 from .standard import BUILTIN, NUMERIC
 
-# Names that torch modules have already (a test compares); a part that would be called so gets an underscore.
+# Names that torch modules have already (a test compares), and Python's words: a part that would be called so gets an underscore.
 _TAKEN = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double dump_patches
     enter eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu items key
@@ -26,7 +27,7 @@ _TAKEN = """
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory source spec state_dict text texts
     to to_empty train training type update values xpu zero_grad
 """
-TAKEN = frozenset(_TAKEN.split())
+TAKEN = frozenset([*_TAKEN.split(), *kwlist])
 
 
 @dataclass(frozen=True)
