@@ -81,10 +81,14 @@ class Levels(Combiner):
 
     @contextmanager
     def open(self, name: str, text: str, x: Value, region: str | None = None, span: Span | None = None) -> Iterator[Level]:
-        """A level below the open one. One without children of its own is dissolved: its steps are the parent's."""
+        """A level below the open one. One without children of its own is dissolved: its steps are the parent's.
+
+        With ``region="blocks"`` it is no region itself: what it repeats are blocks.
+        """
         parent, counting = self.level, self.counting
-        level = self.fresh(text=text, inputs=tuple(wires(x)), region=region, span=span)
-        self.level, self.counting = level, False
+        blocks = region == "blocks"
+        level = self.fresh(text=text, inputs=tuple(wires(x)), region=None if blocks else region, span=span)
+        self.level, self.counting = level, blocks
         try:
             yield level
         finally:

@@ -203,7 +203,16 @@ class Tracer(Placer):
         if any(isinstance(n, e.Name) and isinstance(self._meaning(n, scope), Section) for n in e.walk(rest)):
             self.relabel(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
             return self.inline(rest, scope, x)
-        return self.place(rest, scope, x, str(self._labels.get(id(line.value), "wire")))
+        region = None
+        if self.counting:
+            region = "blocks" if any(self._is_repeat(item, scope) for item in items) else "block"
+        return self.place(rest, scope, x, str(self._labels.get(id(line.value), "wire")), region)
+
+    def _is_repeat(self, node: e.Node, scope: Scope) -> bool:
+        """Whether this is ``n * a``."""
+        if not isinstance(node, e.Binary) or node.op != "*":
+            return False
+        return isinstance(self.evaluate.value(node.left, scope), int)
 
     def _meaning(self, node: e.Name, scope: Scope) -> object:
         known = node.id in self.evaluate.names.sections

@@ -118,6 +118,16 @@ def test_blocks_of_a_stream_are_its_repeats() -> None:
     assert "stages.0.fs.2.weight" in model.state_dict()
 
 
+def test_blocks_stand_in_the_lines_of_a_stream_too() -> None:
+    """A line without a repeat is compiled as one block, one with a repeat has as many as it repeats."""
+    lines = "a ->\n    b = a >> conv(c) >> relu\n    a = a >> depth * f\n    return (b >> f) + a"
+    text = f"name: s\ninput: image(4, 8)\nlet:\n  f: linear(4 + layer) >> linear(4)\nstages:\n  depth: 3\n  body: |\n    {lines}\n"
+    model = metablock.build(parse_spec(text))
+    regions = [name for name, module in model.named_modules() if getattr(module, "region", None) == "block"]
+    assert regions == ["stages.0.b", "stages.0.a.fs.0", "stages.0.a.fs.1", "stages.0.a.fs.2", "stages.0.f"]
+    assert [p.shape[0] for n, p in model.named_parameters() if n.endswith("linear1.weight")] == [4, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
