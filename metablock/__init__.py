@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import build, resolved
+    from .collapse import reparameterize
     from .compiler import compile
     from .errors import MetablockError, SpecError
+    from .exporter import export
+    from .outputs import write
+    from .plain import standalone
     from .weights import load_weights
 
 __version__ = "0.1.0"
@@ -23,10 +27,25 @@ _HOME = {
     "SpecError": "errors",
     "build": "api",
     "compile": "compiler",
+    "export": "exporter",
     "load_weights": "weights",
+    "reparameterize": "collapse",
     "resolved": "api",
+    "standalone": "plain",
+    "write": "outputs",
 }
-__all__ = ["MetablockError", "SpecError", "build", "compile", "load_weights", "resolved"]
+__all__ = [
+    "MetablockError",
+    "SpecError",
+    "build",
+    "compile",
+    "export",
+    "load_weights",
+    "reparameterize",
+    "resolved",
+    "standalone",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -168,7 +168,7 @@ def assemble(
     """The module of a shaped tree (see :func:`build`, which does all in one)."""
     place = torch.device(device) if device is not None else torch.device("cpu")
     model = build_module(level, seed=seed, device=place, initialise=initialiser(spec.init, seed))
-    model.spec = spec
+    model.spec, model.level = spec, level
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
     if weights is not None:

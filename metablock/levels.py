@@ -127,7 +127,7 @@ class Levels(Combiner):
             feature = rule(first.feature, *[i.feature for i in inputs[1:]], **used) if rule else first.feature
         assert feature is not None
         self.budget(feature)
-        leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, _shown(entry, complete))
+        leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, shown(entry, complete))
         path = self.add(name, leaf)
         output = self.wire(feature)
         self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), output))
@@ -244,7 +244,7 @@ def _inner(operator: str) -> Operator:
     return Operator(file, f"operators.{file}", attribute, leaf=True)
 
 
-def _shown(entry: Operator, args: dict[str, Any]) -> str:
+def shown(entry: Operator, args: dict[str, Any]) -> str:
     """A leaf as a person would write it: what has its default is left out."""
     parts, positional = [], True
     for place, param in enumerate(entry.schema.params):

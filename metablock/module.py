@@ -23,7 +23,8 @@ class Block(nn.Module):
         region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, or None for a part of one of these.
         texts: the expressions of the children.
         links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
-        spec, inputs, loaded: of a whole network: the resolved spec, the shapes of its inputs, what became of given weights.
+        spec, level, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
+            what became of given weights, what re-parameterisation did.
     """
 
     source: str
@@ -34,7 +35,9 @@ class Block(nn.Module):
     links: dict[str, nn.Module]
     spec: Any
     inputs: tuple[Any, ...]
+    level: Any = None
     loaded: Any = None
+    collapsed: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()

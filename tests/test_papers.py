@@ -33,6 +33,15 @@ def test_counts(name: str, variant: str) -> None:
     assert costs.macs(model, *[x.to("meta") for x in example(model)])[""] == int(facts["macs"])
 
 
+@pytest.mark.parametrize(
+    ("name", "variant"), [(name, variant) for name, variant in VARIANTS if SPECS[name].facts.of(variant).get("deployed", "-") != "-"]
+)
+def test_deployed_counts(name: str, variant: str) -> None:
+    """Parameters of the form that re-parameterisation gives, to the digit."""
+    model = metablock.reparameterize(metablock.build(SPECS[name], variant=variant, device="meta").eval())
+    assert sum(p.numel() for p in model.parameters()) == int(SPECS[name].facts.of(variant)["deployed"])
+
+
 @pytest.mark.parametrize("path", [name for name in goldens() if name.split("__")[0] in SPECS])
 def test_recorded_outputs(path) -> None:
     """The official code's answer under weights made by the recipe, through the spec's rules for official names."""
@@ -41,7 +50,13 @@ def test_recorded_outputs(path) -> None:
     dtype = getattr(torch, recorded["dtype"])
     state = recipe(recorded["keys"], recorded["gain"], dtype)
     edits = RECORDED_WITH.get(recorded["slug"], ())
-    model = metablock.build(spec, variant=variant_of(recorded["variant"]), edits=edits, weights=state, dtype=dtype).eval()
+    variant = variant_of(recorded["variant"])
+    if variant.endswith("_deploy"):  # of the form that re-parameterisation gives
+        model = metablock.build(spec, variant=variant.removesuffix("_deploy"), dtype=dtype).eval()
+        model = metablock.reparameterize(model)
+        metablock.load_weights(model, state, spec)
+    else:
+        model = metablock.build(spec, variant=variant, edits=edits, weights=state, dtype=dtype).eval()
     assert sum(p.numel() for p in model.parameters()) == recorded["params"]
     with torch.no_grad():
         outputs = model(*golden_inputs(recorded))

@@ -14,24 +14,27 @@ class GRN(nn.Module):
 
     Args:
         eps: added to the mean.
+        bias: whether a constant is added to each channel. (Re-parameterisation moves it into the layer that follows.)
 
     ConvNeXt V2, Woo et al. 2023 (arXiv 2301.00808), algorithm 1. Weight and bias start as 0: the identity.
     """
 
     takes = ("grid",)
 
-    def __init__(self, c: int, *, eps: float = 1e-6):
+    def __init__(self, c: int, *, eps: float = 1e-6, bias: bool = True):
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(c))
-        self.bias = nn.Parameter(torch.empty(c))
+        self.bias = nn.Parameter(torch.empty(c)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
-        nn.init.zeros_(self.bias)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim() - 1)), keepdim=True)
         norm = norm / (norm.mean(dim=-1, keepdim=True) + self.eps)
-        return self.weight * (x * norm) + self.bias + x
+        y = self.weight * (x * norm)
+        return (y if self.bias is None else y + self.bias) + x

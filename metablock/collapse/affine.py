@@ -1,0 +1,179 @@
+"""Affine maps of features, and when two of them are one: the algebra behind re-parameterisation.
+
+A map is a convolution with zero padding and a bias, all dilations written out as zeros of its kernel. A batch norm in
+evaluation, a scale, the identity are convolutions of extent one whose groups are the channels; a linear layer is one of extent
+one. Tensors may lie on ``meta``: then only shapes are computed, which is how costs are compared before anything is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import gcd
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Extents = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``y = kernel * x + bias``: kernel ``(out, in / groups, *extents)``; no bias is a bias of exactly zero."""
+
+    kernel: Tensor
+    bias: Tensor | None
+    stride: Extents
+    padding: Extents
+    groups: int
+
+    @property
+    def extents(self) -> Extents:
+        return tuple(self.kernel.shape[2:])
+
+    @property
+    def rank(self) -> int:
+        return self.kernel.dim() - 2
+
+    @property
+    def out(self) -> int:
+        return self.kernel.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Channels that arrive."""
+        return self.kernel.shape[1] * self.groups
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each position depends on itself alone."""
+        return all(e == 1 for e in self.extents) and not any(self.padding) and all(s == 1 for s in self.stride)
+
+    @property
+    def weights(self) -> int:
+        """Numbers to be kept."""
+        return self.kernel.numel() + (self.out if self.bias is not None else 0)
+
+    def slide(self, grid: Extents) -> Extents:
+        """The extents that leave."""
+        sizes = zip(grid, self.extents, self.stride, self.padding, strict=True)
+        return tuple((g + 2 * p - e) // s + 1 for g, e, s, p in sizes)
+
+
+def channelwise(factor: Tensor, bias: Tensor | None = None, rank: int = 0) -> Affine:
+    """A factor and a constant for each channel."""
+    c = factor.shape[0]
+    return Affine(factor.view(c, 1, *[1] * rank), bias, (1,) * rank, (0,) * rank, c)
+
+
+def identity(c: int, like: Tensor, rank: int = 0) -> Affine:
+    """What changes nothing."""
+    return channelwise(torch.ones(c, dtype=like.dtype, device=like.device), None, rank)
+
+
+def convolution(
+    weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
+) -> Affine:
+    """A convolution; where it is dilated, zeros stand between its taps."""
+    extents = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+    kernel = weight.new_zeros(*weight.shape[:2], *extents)
+    if not kernel.is_meta:
+        kernel[_at(slice(None, None, d) for d in dilation)] = weight
+    return Affine(kernel, bias, tuple(stride), tuple(padding), groups)
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> Affine:
+    """A linear layer over the channels."""
+    return Affine(weight, bias, (), (), 1)
+
+
+def then(first: Affine, second: Affine) -> Affine | None:
+    """``second`` after ``first`` as one map; None where that is not exact.
+
+    The zeros that ``second`` pads with are not what ``first`` gives beyond its map. They are, along an axis, if ``first`` has
+    an extent of one and no padding there; and if it has a bias, only where ``second`` pads nothing at all.
+    """
+    first, second = _ranked(first, second)
+    if any(p and (e > 1 or q) for p, e, q in zip(second.padding, first.extents, first.padding, strict=True)):
+        return None
+    if first.bias is not None and any(second.padding):
+        return None
+    groups = gcd(first.groups, second.groups)
+    a, b = _apart(first, groups), _apart(second, groups)
+    steps = first.stride
+    extents = [e + s * (f - 1) for e, s, f in zip(first.extents, steps, second.extents, strict=True)]
+    kernel = a.new_zeros(groups, b.shape[1], a.shape[2], *extents)
+    for taps in product(*map(range, second.extents)) if not kernel.is_meta else ():
+        place = _at(slice(s * t, s * t + e) for s, t, e in zip(steps, taps, first.extents, strict=True))
+        kernel[place] += torch.einsum("gom,gmi...->goi...", b[_at(taps)], a)
+    bias = second.bias if not kernel.is_meta or first.bias is None else first.bias.new_empty(second.out)
+    if first.bias is not None and not kernel.is_meta:
+        taps_added = b.flatten(3).sum(-1) if first.rank else b
+        moved = torch.einsum("gom,gm->go", taps_added, first.bias.view(groups, -1)).flatten()
+        bias = moved if bias is None else moved + bias
+    return Affine(
+        kernel.flatten(0, 1),
+        bias,
+        tuple(s * t for s, t in zip(steps, second.stride, strict=True)),
+        tuple(p + s * q for p, s, q in zip(first.padding, steps, second.padding, strict=True)),
+        groups,
+    )
+
+
+def plus(a: Affine, b: Affine, sign: int = 1) -> Affine | None:
+    """The sum of two maps of the same input (``sign=-1``: the difference); None where their positions do not meet."""
+    a, b = _ranked(a, b)
+    if a.stride != b.stride or a.out != b.out or a.width != b.width:
+        return None
+    groups = gcd(a.groups, b.groups)
+    padding = tuple(map(max, a.padding, b.padding))
+    offsets = [[p - q for p, q in zip(padding, part.padding, strict=True)] for part in (a, b)]
+    extents = [max(o + e for o, e in zip(axis[::2], axis[1::2], strict=True)) for axis in _axes(offsets, a, b)]
+    kernel = a.kernel.new_zeros(a.out, a.width // groups, *extents)
+    for part, starts, factor in zip((a, b), offsets, (1, sign), strict=True) if not kernel.is_meta else ():
+        place = _at(slice(o, o + e) for o, e in zip(starts, part.extents, strict=True))
+        kernel[place] += factor * _apart(part, groups).flatten(0, 1)
+    bias = a.bias
+    if b.bias is not None and kernel.is_meta:
+        bias = b.bias
+    elif b.bias is not None:
+        bias = sign * b.bias if bias is None else bias + sign * b.bias
+    return Affine(kernel, bias, a.stride, padding, groups)
+
+
+def _at(slices: Iterable[slice | int]) -> Any:
+    """An index of the last axes."""
+    return (..., *slices)
+
+
+def _axes(offsets: list[list[int]], a: Affine, b: Affine) -> list[tuple[int, int, int, int]]:
+    return list(zip(offsets[0], a.extents, offsets[1], b.extents, strict=True))
+
+
+def _ranked(a: Affine, b: Affine) -> tuple[Affine, Affine]:
+    """Both with the axes of the one that has more: a linear layer works on any map."""
+    rank = max(a.rank, b.rank)
+    return _of_rank(a, rank), _of_rank(b, rank)
+
+
+def _of_rank(a: Affine, rank: int) -> Affine:
+    if a.rank == rank:
+        return a
+    assert a.rank == 0
+    return replace(a, kernel=a.kernel.view(*a.kernel.shape, *[1] * rank), stride=(1,) * rank, padding=(0,) * rank)
+
+
+def _apart(a: Affine, groups: int) -> Tensor:
+    """The kernel by groups, ``(groups, out, in, *extents)``, where there may be fewer than its own: zeros fill it up."""
+    out, inner = a.out // a.groups, a.kernel.shape[1]
+    own = a.kernel.view(a.groups, out, inner, *a.extents)
+    if groups == a.groups:
+        return own
+    ratio = a.groups // groups
+    wide = own.new_zeros(groups, ratio, out, ratio, inner, *a.extents)
+    own = own.view(groups, ratio, out, inner, *a.extents)
+    for i in range(ratio) if not own.is_meta else ():
+        wide[:, i, :, i] = own[:, i]
+    return wide.view(groups, ratio * out, ratio * inner, *a.extents)
