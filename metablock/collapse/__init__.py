@@ -130,7 +130,8 @@ def _built(model: Block, root: Level, merges: list[Merge]) -> Block:
         merged[f"{path}.weight"] = one.shape.kernel
         if one.shape.bias is not None:
             merged[f"{path}.bias"] = one.shape.bias
-    old: dict[str, Any] = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    old: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
+    old |= dict(model.named_buffers(remove_duplicate=False))
     result = result.to(device=first.device)
     with torch.no_grad():
         for path, tensor in [*result.named_parameters(), *result.named_buffers()]:

@@ -191,7 +191,10 @@ def meaning(atom: Atom, find: Find, meta: bool = False) -> Affine | None:
             return linear(weight, bias)
         case "batch_norm":
             mean, var = number(module.running_mean), number(module.running_var)
-            assert weight is not None and bias is not None and mean is not None and var is not None
+            assert weight is not None
+            assert bias is not None
+            assert mean is not None
+            assert var is not None
             if meta:
                 return channelwise(weight, bias)
             factor = weight / (var + module.eps).sqrt()
