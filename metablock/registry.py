@@ -40,6 +40,7 @@ relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
 scale: scale.Scale
+shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
 silu: activations.Silu
 softmax: softmax.Softmax

@@ -50,6 +50,7 @@ WRITTEN: dict[str, str] = {
     "resize": "resize(5)",
     "rest": "rest(3)",
     "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
+    "shuffle": "shuffle(3)",
     "split": "split(conv(c, 3), linear(c))",
     "std_conv": "std_conv(4, 3, stride=2)",
     "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",

@@ -92,6 +92,7 @@ def _cases() -> list[Case]:
     add("global_pool.GlobalPool", [*maps, *lasts, tokens[0]])
     add("global_pool.GlobalPool", [maps[1], lasts[1], tokens[0]], kind="max")
     add("scale.Scale", every, init=0.5)
+    add("shuffle.Shuffle", every, groups=3)
     add("times.Times", every, factor=0.5)
     add("dropout.Dropout", [maps[1], tokens[1]], rate=0.25)
     add("drop_path.DropPath", every, rate=0.25)

@@ -36,6 +36,7 @@ WRONG: list[tuple[str, tuple[Feature, ...], dict[str, Any], str, str]] = [
     ("group_norm.GroupNorm", (MAP,), {"groups": 4}, "4 groups do not divide 6 channels", ""),
     ("activations.Gelu", (MAP,), {"approximate": "tahn"}, "unknown approximation 'tahn'", "did you mean 'tanh'?"),
     ("softmax.Softmax", (VECTOR,), {"temperature": 0.0}, "a temperature is above 0", ""),
+    ("shuffle.Shuffle", (VECTOR,), {"groups": 5}, "5 groups do not divide 6 channels", "choose a divisor of the width"),
     ("softmax.Softmax", (VECTOR,), {"start": -1.0}, "a temperature is above 0", ""),
     ("avg_pool.AvgPool", (MAP,), {"kernel": 3, "padding": 2}, "a padding of 2 a side, for a window of 3", "half the window"),
     ("avg_pool.AvgPool", (MAP,), {"kernel": 9, "stride": 9, "padding": 0}, "a window of 9x9 does not fit a grid of 6x8", ""),
