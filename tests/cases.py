@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from metablock.catalogue import catalogue
 
 SPECS = catalogue()
@@ -13,6 +15,8 @@ FAMILIES = {
     "dynamic_conv": ["dy_mobilenet_v2_0_35", "dy_resnet10"],
     "metaformer": ["poolformer_s12", "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
     "mobilenet_v2": ["mobilenetv2_035"],
+    "mobile_former": ["26m"],
+    "resnet": ["resnet18", "resnet50"],
     "vit": ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"],
 }
 
@@ -23,3 +27,17 @@ def _smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [_smallest(name)]]
+
+# What makes a network quick to run, where a small input does not do it or is not taken (STViT fits one size alone).
+SMALL = {
+    "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
+    "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
+    "hrnet": ["W = 8", "blocks = 1"],
+    "resnet": ["depth = [1, 2, 1, 1]"],
+    "stvit": ["depths = [1, 1, 6, 1]", "dim = [24, 48, 96, 192]"],
+}
+
+
+def shrunk(name: str) -> dict[str, Any]:
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run."""
+    return {"edits": list(SMALL.get(name, [])), "input": None if name == "stvit" else "3x64x64"}

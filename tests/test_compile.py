@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from cases import SMALLEST, SPECS
+from cases import SMALLEST, SPECS, shrunk
 from functorch.compile import make_boxed_func
 from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
@@ -39,8 +39,9 @@ def total(output: object) -> Tensor:
 
 def small(name: str, variant: str) -> nn.Module:
     """The variant with drop-path on, few classes and a small input; its depth and widths are its own."""
-    edits = ["drop = ramp(0.2)"] if "drop" in SPECS[name].columns else []
-    return metablock.build(SPECS[name], variant=variant, classes=7, edits=edits, input="3x64x64", dtype=torch.float64)
+    options = shrunk(name)
+    options["edits"] += ["drop = ramp(0.2)"] if "drop" in SPECS[name].columns else []
+    return metablock.build(SPECS[name], variant=variant, classes=7, dtype=torch.float64, **options)
 
 
 # Dynamo looks at the gradient of what enters a region.
