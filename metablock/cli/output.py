@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ..report.layout import Step
-from ..report.models import BuildReport, CatalogueRow, Figures, OperatorRow
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow
 
 _UNWRAPPED = 10_000
 
@@ -76,6 +76,8 @@ def _facts(report: BuildReport) -> Iterator[tuple[str, str]]:
     graphs, seconds = report.graphs, report.seconds
     if report.weights:
         yield "weights", report.weights
+    if report.deployed:
+        yield "deployed", _deployed(report.deployed)
     blocks = f"{graphs.distinct} distinct {'block' if graphs.distinct == 1 else 'blocks'}"
     yield "graphs", f"{blocks}, not compiled" if graphs.made is None else f"{graphs.made} made, for {blocks}"
     compiled = f", compiled in {seconds.compile:.1f} s (first pass included)" if seconds.compile is not None else ""
@@ -85,7 +87,16 @@ def _facts(report: BuildReport) -> Iterator[tuple[str, str]]:
         yield "latency", f"{_milliseconds(seconds.latency)}, {passes}, batch {report.batch}, {report.dtype}, on {report.device}"
     yield "output", ", ".join("x".join(map(str, shape)) for shape in report.outputs)
     if report.written:
-        yield "written", report.written
+        yield "written", f"{report.written} ({report.checked})" if report.checked else report.written
+
+
+def _deployed(done: Deployed) -> str:
+    if not done.merged:
+        return "nothing collapses"
+    parts = sum(len(one.parts) for one in done.merged)
+    params, macs = (" -> ".join(map(_exact, pair)) for pair in (done.params, done.macs))
+    proof = f"; outputs differ by {done.difference:.0e} of the largest" if done.difference is not None else ""
+    return f"{parts} parts are {len(done.merged)} now; parameters {params}, MACs {macs}{proof}"
 
 
 def shape_table(steps: Sequence[Step]) -> None:

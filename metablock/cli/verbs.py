@@ -108,9 +108,18 @@ def build(
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many images a pass has.")] = 1,
     large: options.Large = False,
     as_json: options.Json = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Re-parameterise: branches, norms and scales collapse into convolutions.")
+    ] = False,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the network, by the suffix: .safetensors (weights and spec)."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the network, by the suffix: .py, .safetensors, .pt2 or .onnx."
+        ),
+    ] = None,
+    dynamic: Annotated[
+        str | None,
+        typer.Option("--dynamic", metavar="SIZES", help="What stays open in a .pt2 or .onnx file: batch,height,width."),
     ] = None,
 ) -> None:
     """Build a network, compile it, run it; print its parts, their cost, and the paper's own figures.
@@ -121,6 +130,9 @@ def build(
       metablock build swin_tiny --set 'stages[2:].token = pool' --classes 10 --no-compile
       metablock build ./my.yaml --variant small --input 3x256x192 --batch 8 --device cuda
       metablock build convnext_tiny --weights convnext.pth -o convnext.safetensors
+      metablock build convnext_tiny -o convnext.py
+      metablock build repvgg_a0 --deploy -o repvgg.safetensors
+      metablock build convnext_tiny -o convnext.onnx --dynamic batch,height,width
     """
     from ..report.build import build_report
     from .output import build_tables, working
@@ -136,6 +148,8 @@ def build(
             seed=seed,
             batch=batch,
             output=output,
+            dynamic=dynamic,
+            deploy=deploy,
             progress=progress,
         )
     if as_json:

@@ -15,19 +15,21 @@ from torch import Tensor
 
 from .. import costs
 from ..api import assemble, example, resolved, shaped, sized
+from ..collapse import reparameterize
 from ..compiler import compile, distinct
 from ..errors import MetablockError, suggest
+from ..exporter import check_dynamic
 from ..format import spec_hash
-from ..graph import Level
+from ..graph import Level, wires
 from ..limits import MAX_ELEMENTS
 from ..module import Block
 from ..outputs import check_output, write
 from ..shape import Feature
 from ..spec import Spec
-from ..weights import read_state
+from ..weights import State, WeightsError, load_weights, read_state
 from .check import checked_spec
 from .layout import Part, parts
-from .models import BuildReport, Figures, Graphs, Row, Times, Totals
+from .models import BuildReport, Deployed, Figures, Graphs, Merged, Row, Times, Totals
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Enough passes for a median, but no more than so many seconds of them.
@@ -75,11 +77,14 @@ def build_report(
     seed: int = 0,
     batch: int = 1,
     output: str | None = None,
+    dynamic: str | None = None,
+    deploy: bool = False,
     progress: Progress = lambda phase: None,
 ) -> BuildReport:
     """Builds what was chosen, runs it, writes it where ``output`` says. Everything that can be refused is refused first.
 
-    On the device ``meta`` nothing runs: the report has the parts and the counts.
+    With ``deploy`` it is re-parameterised; given weights may then be those of either form. On the device ``meta`` nothing
+    runs: the report has the parts and the counts.
 
     Raises:
         MetablockError: with a text for the person who chose.
@@ -87,10 +92,12 @@ def build_report(
     place, kind = parse_device(device), parse_dtype(dtype)
     if place.type == "meta" and (output or weights):
         raise MetablockError("there are no weights on 'meta'\n  leave out --device meta, or --weights and --output")
+    names = parse_dynamic(dynamic, output)
     if output is not None:
-        check_output(output)
+        check_output(output, names)
     progress("checking")
     spec, level = chosen(choice)
+    check_dynamic(spec, [wire.feature for wire in wires(level.inputs)], names)
     state = read_state(weights) if weights is not None else None
 
     progress("counting")
@@ -98,6 +105,11 @@ def build_report(
     if not choice.large:
         _refuse_large(bare.inputs, batch)
     macs = costs.macs(bare, *example(bare))
+    trained = macs[""]
+    if deploy:
+        progress("re-parameterising")
+        bare = reparameterize(bare.eval())
+        macs = costs.macs(bare, *example(bare))
 
     progress("building")
     started = time.perf_counter()
@@ -105,13 +117,17 @@ def build_report(
         model = bare
     else:
         with _asked_of(place, dtype, "building"):
-            model = assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval()
+            if deploy:
+                model = _deployed(spec, level, state, place, kind, seed)
+            else:
+                model = assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval()
     built = time.perf_counter() - started
 
-    outputs, times, graphs = _run(model, place, dtype, compiled, seed, batch, built, progress)
-    if output is not None:
+    checked = None
+    if output is not None:  # before the model is compiled, which may take minutes
         progress("writing")
-        write(model, output)
+        checked = write(model, output, dynamic=names) or None
+    outputs, times, graphs = _run(model, place, dtype, compiled, seed, batch, built, progress)
     return BuildReport(
         name=spec.name,
         variant=spec.variant,
@@ -124,14 +140,38 @@ def build_report(
         dtype=dtype,
         batch=batch,
         seed=seed,
-        rows=tuple(_row(part, bare, macs, batch) for part in parts(level)),
+        rows=tuple(_row(part, bare, macs, batch) for part in parts(bare.level)),
         totals=_totals(bare, macs),
-        figures=_figures(spec, choice.edited),
+        figures=_figures(spec, choice.edited, deploy),
         graphs=graphs,
         seconds=times,
         weights=str(model.loaded) if model.loaded is not None else None,
         written=output,
+        checked=checked,
+        deployed=_collapsed(model, (trained, macs[""])) if deploy else None,
     )
+
+
+def _deployed(spec: Spec, level: Level, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
+    """The re-parameterised network. The weights are those of the form that is trained, or else of this one."""
+    first: WeightsError | None = None
+    try:
+        return reparameterize(assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval())
+    except WeightsError as wrong:
+        first = wrong
+    model = reparameterize(assemble(spec, level, device=place, dtype=kind, seed=seed).eval())
+    assert state is not None
+    try:
+        model.loaded = load_weights(model, state, spec)
+    except WeightsError as second:
+        raise (second if len(second.report.used) > len(first.report.used) else first) from None
+    return model
+
+
+def _collapsed(model: Block, macs: tuple[int, int]) -> Deployed:
+    report = model.collapsed
+    merged = [Merged(path=one.path, into=one.into, parts=dict(one.parts)) for one in report.collapsed]
+    return Deployed(merged=tuple(merged), params=report.params, macs=macs, difference=report.difference)
 
 
 def parse_device(text: str) -> torch.device:
@@ -156,6 +196,15 @@ def parse_dtype(text: str) -> torch.dtype:
         hint = suggest(text, DTYPES, f"there are {', '.join(DTYPES)}")
         raise MetablockError(f"unknown dtype '{text}'\n  {hint}")
     return DTYPES[text]
+
+
+def parse_dynamic(text: str | None, output: str | None) -> tuple[str, ...]:
+    """The sizes that stay open in a file. Raises MetablockError."""
+    if text is None:
+        return ()
+    if output is None:
+        raise MetablockError("--dynamic is about a file that is written\n  add -o net.pt2 or -o net.onnx")
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _totals(model: Block, macs: dict[str, int]) -> Totals:
@@ -260,13 +309,15 @@ def _row(part: Part, model: Block, macs: dict[str, int], batch: int) -> Row:
     )
 
 
-def _figures(spec: Spec, edited: bool) -> Figures | None:
+def _figures(spec: Spec, edited: bool, deploy: bool) -> Figures | None:
     facts = spec.facts.of(spec.variant or spec.name)
     if not facts:
         return None
     exact: dict[str, int | str] = {
         key: int(cell) if cell.isdigit() and key != "input" else cell for key, cell in facts.items() if "." not in key
     }
+    if deploy:
+        exact |= {"params": exact.get("deployed", "-"), "macs": "-"}
     reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
     return Figures(variant=spec.variant or spec.name, edited=edited, exact=exact, reported=reported)
 
@@ -277,4 +328,4 @@ def _edits(choice: Choice) -> tuple[str, ...]:
     return (*choice.edits, *more)
 
 
-__all__ = ["DTYPES", "Choice", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype"]
+__all__ = ["DTYPES", "Choice", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype", "parse_dynamic"]

@@ -79,8 +79,25 @@ class Times(_Model):
     passes: int
 
 
+class Merged(_Model):
+    """One convolution or linear layer of a re-parameterised network: its path and text, and those of what it was."""
+
+    path: str
+    into: str
+    parts: dict[str, str]
+
+
+class Deployed(_Model):
+    """What re-parameterisation did: before and after, and how far the outputs differ, relative to the largest."""
+
+    merged: tuple[Merged, ...]
+    params: tuple[int, int]
+    macs: tuple[int, int]
+    difference: float | None
+
+
 class BuildReport(_Model):
-    """``build``: what was built, its parts, its cost, how fast it is."""
+    """``build``: what was built, its parts, its cost, how fast it is. ``checked``: what the written file gives, loaded again."""
 
     name: str
     variant: str | None
@@ -100,6 +117,8 @@ class BuildReport(_Model):
     seconds: Times
     weights: str | None
     written: str | None
+    checked: str | None
+    deployed: Deployed | None
 
 
 class CatalogueRow(_Model):

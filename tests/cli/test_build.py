@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from functools import partial
@@ -285,7 +286,8 @@ def test_damaged_weights(run, tiny, tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("x.onnxx", "cannot write '.onnxx' files\n  known: .safetensors"),
+        ("x.onnxx", "cannot write '.onnxx' files\n  did you mean '.onnx'?"),
+        ("x.tflite", "cannot write '.tflite' files\n  known: .safetensors, .py, .pt2, .onnx"),
         ("x.safetensor", "cannot write '.safetensor' files\n  did you mean '.safetensors'?"),
         ("x", "cannot write 'x' files"),
         ("none/x.safetensors", "there is no folder '"),
@@ -326,3 +328,65 @@ def test_nothing_is_half_written(run, tiny, tmp_path, monkeypatch):
     assert result.stderr == f"{file}: cannot write: No space left on device\n  nothing was written\n"
     assert file.read_text() == "older"
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml", "x.safetensors"]
+
+
+BRANCHES = """
+name: branches
+input: image(3, 16)
+classes: 5
+let:
+  block: (conv_bn(8, 3) + conv_bn(8, 1)) >> relu
+stem: conv_bn(8, 3, stride=2)
+stages:
+  body: 2 * block
+head: global_pool >> linear(classes)
+"""
+
+
+@pytest.fixture
+def branches(tmp_path):
+    path = tmp_path / "branches.yaml"
+    path.write_text(BRANCHES)
+    return path
+
+
+def test_deploy_says_what_collapsed(run, branches):
+    result = run("build", branches, "--deploy", "--no-compile")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("deployed")]
+    assert "10 parts are 3 now; parameters 1,621 -> 1,437" in line
+    assert "outputs differ by" in line
+    report = json.loads(run("build", branches, "--deploy", "--no-compile", "--json").stdout)["deployed"]
+    assert [one["into"] for one in report["merged"]] == ["conv(8, 3)", "conv(8, 3)", "conv(8, 3, stride=2)"]
+    assert report["params"] == [1621, 1437]
+    assert report["difference"] < 1e-5
+
+
+def test_deploy_where_nothing_collapses(run, tmp_path):
+    path = tmp_path / "plain.yaml"
+    path.write_text("name: plain\ninput: image(3, 16)\nstages:\n  body: conv(4, 3) >> relu\nhead: global_pool >> linear(classes)\n")
+    assert "deployed  nothing collapses" in run("build", path, "--deploy", "--device", "meta").stdout
+
+
+@pytest.mark.parametrize("form", [[], ["--deploy"]])
+def test_weights_of_either_form_are_deployed(run, branches, tmp_path, form):
+    """What was written in the form that is trained, or in the deployed one, gives the same network."""
+    file = tmp_path / "w.safetensors"
+    assert run("build", branches, "--seed", "3", *form, "--no-compile", "-o", file).exit_code == 0
+    again = tmp_path / "again.safetensors"
+    result = run("build", branches, "--deploy", "--no-compile", "--weights", file, "-o", again)
+    assert result.exit_code == 0, result.stderr
+    from safetensors.torch import load_file
+
+    (expected,) = [metablock.reparameterize(metablock.build(branches, seed=3).eval()).state_dict()]
+    found = load_file(again)
+    assert expected.keys() == found.keys()
+    assert all((found[key] - expected[key]).abs().max() < 1e-5 for key in found)
+
+
+def test_weights_of_neither_form_are_refused(run, branches, tiny, tmp_path):
+    file = tmp_path / "w.safetensors"
+    run("build", tiny, "--no-compile", "-o", file)
+    result = run("build", branches, "--deploy", "--no-compile", "--weights", file)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("the weights do not fit 'branches'")

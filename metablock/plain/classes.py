@@ -1,0 +1,370 @@
+"""Parts to classes: those that do the same, apart from numbers, share one class, and the numbers become its arguments."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import json
+import keyword
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from .forwards import rewrite, singular
+from .leaves import REQUIRED, Node
+from .text import WIDTH
+
+# Numbers that are told by another number if their ratio is the same everywhere; a stride that happens to be is not.
+_WIDTHS = {"dim", "out", "heads", "groups", "hidden", "number", "width"}
+_REGIONS = {"stem": "Stem", "head": "Head", "block": "Block", "down": "Down", "end": "End"}
+_MANY = 3  # expressions of the spec in the docstring of a class
+
+
+def write_classes(root: Node, reserved: Iterable[str]) -> list[str]:
+    """The text of every class of a network, ``Model`` last."""
+    return _Writer(root, reserved).texts
+
+
+class _Param:
+    """A number that differs between the parts that share a class: its value in each."""
+
+    def __init__(self, name: str, values: list[Any]):
+        self.name, self.values, self.stored = name, values, False
+
+
+class _Writer:
+    def __init__(self, root: Node, reserved: Iterable[str]):
+        self.texts: list[str] = []
+        self.root = root
+        self.reserved = {*reserved, "Model", "F", "Tensor"}
+        self.names = set(self.reserved)
+        self.forwards: dict[str, ast.FunctionDef] = {}
+        self.keys: dict[str, str] = {}
+        groups: dict[str, list[Node]] = {}
+        for node in root.nodes():
+            self.keys[node.path] = self.key(node)
+            if node.block is not None:
+                groups.setdefault(self.keys[node.path], []).append(node)
+        self.classes: dict[str, _Class] = {}
+        for key, nodes in groups.items():
+            name = "Model" if nodes[0] is root else self.name(nodes[0])
+            self.classes[key] = made = _Class(name, nodes, self)
+            self.texts.append(made.text)
+
+    def key(self, node: Node) -> str:
+        """What a part does, apart from numbers: parts with the same key share a class."""
+        if node.kind == "leaf":
+            fixed = [[slot.name, slot.value if _structural(slot.value) else "number"] for slot in node.slots]
+            return json.dumps([node.call, node.frozen, fixed])
+        below = [(name, self.keys[child.path]) for name, child in node.children.items()]
+        if node.kind == "list" and self.looped(node):
+            return json.dumps(["each", below[0][1]])
+        if node.block is None:
+            return json.dumps([node.kind, below])
+        self.forwards[node.path] = function = self.forward(node)
+        template = deepcopy(function)
+        for constant in _numbers(template):
+            constant.value = 0
+        return json.dumps([ast.unparse(template), below, list(node.block.links), node is self.root])
+
+    def looped(self, node: Node) -> bool:
+        """Whether the items of a list are alike and made in a loop. The network itself lists its stages one by one."""
+        alike = len({self.keys[child.path] for child in node.children.values()}) == 1
+        return alike and (node.path.count(".") > 0 or len(node.children) > 6)
+
+    def forward(self, node: Node) -> ast.FunctionDef:
+        def at(path: str) -> Node | None:
+            found: Node | None = node
+            for name in re.findall(r"[A-Za-z_]\w*|\d+", path.removeprefix("self")):
+                found = found.children.get(name) if found is not None else None
+            return found
+
+        def length(path: str) -> int | None:
+            found = at(path)
+            return len(found.children) if found is not None and found.kind == "list" else None
+
+        def params(path: str) -> tuple[str, ...]:
+            found = at(path) if path.startswith("self.") and "links" not in path else None
+            return found.params if found is not None else ()
+
+        assert node.block is not None
+        return rewrite(node.block.source, length, params)
+
+    def name(self, node: Node) -> str:
+        """A name for the class of a part: what it is for, or the operator that it is, or its place."""
+        assert node.block is not None
+        *above, last = node.path.split(".")
+        place = last.rstrip("0123456789") or singular(next(part for part in reversed(above) if not part.isdigit()))
+        operator = re.fullmatch(r"([a-z]\w*)(\(.*\))?", node.block.text)
+        single = operator is not None and _closes_last(operator[2] or "()")
+        wanted = _REGIONS.get(node.block.region or "", "")
+        if not wanted or (wanted in self.names and not last.isdigit()):
+            wanted = _camel(operator[1] if operator is not None and single else place)
+        wanted = wanted if len(wanted) > 1 else f"Part{wanted}"
+        if wanted in self.reserved and _camel(place) not in self.names:
+            wanted = _camel(place)
+        name = next(n for n in [wanted, *(f"{wanted}{i}" for i in range(2, 1000))] if n not in self.names)
+        self.names.add(name)
+        return name
+
+
+class _Class:
+    """One class: its parts side by side are written once, and a number in which they differ becomes an argument."""
+
+    def __init__(self, name: str, nodes: list[Node], writer: _Writer):
+        self.name, self.nodes, self.writer = name, nodes, writer
+        self.params: list[_Param] = []
+        self.index = {node.path: i for i, node in enumerate(nodes)}
+        first = nodes[0]
+        made = [f"self.{child} = {self.part([node.children[child] for node in nodes])}" for child in first.children]
+        forward = self.forward()
+        stored = [f"self.{param.name} = {param.name}" for param in self.params if param.stored]
+        self.text = "\n".join(self.lines(stored + made + self.links(), forward))
+
+    def lines(self, made: list[str], forward: str) -> Iterator[str]:
+        yield f"class {self.name}(nn.Module):"
+        yield from (f"    {line}" for line in self.doc())
+        if self.doc():
+            yield ""
+        if made:
+            yield f"    def __init__({', '.join(['self', *(param.name for param in self.params)])}):"
+            yield from (f"        {line}" for line in ["super().__init__()", *made])
+            yield ""
+        yield from (f"    {line}" for line in forward.split("\n"))
+
+    def doc(self) -> list[str]:
+        """The expressions of the spec that are this class, when there are few."""
+        texts = list(dict.fromkeys(node.block.text for node in self.nodes if node.block is not None))
+        if self.name == "Model" or len(texts) > _MANY or not all(map(_docable, texts)):
+            return []
+        wrap = partial(textwrap.wrap, width=WIDTH - 12, break_on_hyphens=False, break_long_words=False)
+        lines = [line for text in texts for line in wrap(text)]
+        if len(lines) == 1 and not lines[0].endswith('"'):
+            return [f'"""{lines[0]}"""']
+        return ['"""', *lines, '"""']
+
+    def links(self) -> list[str]:
+        """The parts that are shared: they belong to the network, and others are told where they are."""
+        if self.nodes[0] is not self.writer.root:
+            return []
+        lines = []
+        for node in self.writer.root.nodes():
+            if node.block is not None and node.block.links:
+                shared = ", ".join(f'"{path}": self{_access(path)}' for path in node.block.links)
+                lines.append(f"self{_access(node.path)}.links = {{{shared}}}")
+        return lines
+
+    def part(self, nodes: Sequence[Node]) -> str:
+        """The expression that makes these parts, one in each instance."""
+        first = nodes[0]
+        if first.kind == "list":
+            if self.writer.looped(first):
+                return f"nn.ModuleList({self.each(nodes)})"
+            items = [self.part([node.children[name] for node in nodes]) for name in first.children]
+            return f"nn.ModuleList([{', '.join(items)}])"
+        if first.kind == "dict":
+            entries = [f'"{name}": {self.part([node.children[name] for node in nodes])}' for name in first.children]
+            return f"nn.ModuleDict({{{', '.join(entries)}}})"
+        values = [self.values(node) for node in nodes]
+        given = [
+            (name, self.number(column, hint), keyword)
+            for (name, hint, keyword, default), *column in zip(self.arguments(first), *values, strict=True)
+            if default is REQUIRED or any(not _same(value, default) for value in column)
+        ]
+        return _call(self.called(first), given) + (".requires_grad_(False)" if first.frozen else "")
+
+    def each(self, nodes: Sequence[Node]) -> str:
+        """The items of a list in a loop: what differs between them comes from lists."""
+        items = [list(node.children.values()) for node in nodes]
+        first = items[0][0]
+        values = [[self.values(item) for item in group] for group in items]
+        given: list[tuple[str, str, bool]] = []
+        loops: list[tuple[str, str]] = []
+        for at, (name, hint, named, default) in enumerate(self.arguments(first)):
+            columns = [[item[at] for item in group] for group in values]
+            if all(_same(value, column[0]) for column in columns for value in column):
+                column = [column[0] for column in columns]
+                if default is REQUIRED or any(not _same(value, default) for value in column):
+                    given.append((name, self.number(column, hint), named))
+                continue
+            variable = _free(hint, [taken for taken, _ in loops])
+            loops.append((variable, self.number([_List(column) for column in columns], f"{hint}s")))
+            given.append((name, variable, named))
+        call = _call(self.called(first), given) + (".requires_grad_(False)" if first.frozen else "")
+        if not loops:
+            count = self.number([len(group) for group in items], "depth")
+            return f"[{call}]" if count == "1" else f"{call} for _ in range({count})"
+        names, sources = ", ".join(name for name, _ in loops), ", ".join(source for _, source in loops)
+        return f"{call} for {names} in {sources if len(loops) == 1 else f'zip({sources}, strict=True)'}"
+
+    def arguments(self, node: Node) -> list[tuple[str, str, bool, Any]]:
+        """Of what makes a part: name, hint, whether by keyword, default."""
+        if node.block is None:
+            return [(slot.name, slot.hint, slot.keyword, slot.default) for slot in node.slots]
+        params = self.writer.classes[self.writer.keys[node.path]].params
+        return [(param.name, param.name, at > 2, REQUIRED) for at, param in enumerate(params)]
+
+    def values(self, node: Node) -> list[Any]:
+        if node.block is None:
+            return [slot.value for slot in node.slots]
+        made = self.writer.classes[self.writer.keys[node.path]]
+        return [param.values[made.index[node.path]] for param in made.params]
+
+    def called(self, node: Node) -> str:
+        return node.call if node.block is None else self.writer.classes[self.writer.keys[node.path]].name
+
+    def forward(self) -> str:
+        functions = [deepcopy(self.writer.forwards[node.path]) for node in self.nodes]
+        for constants in zip(*map(_numbers, functions), strict=True):
+            text = self.number([constant.value for constant in constants], "number", stored=True)
+            if re.search(r"[a-z]", text) and not isinstance(constants[0].value, float):
+                constants[0].value = _Expression(text)
+        return _unquoted(ast.unparse(ast.fix_missing_locations(functions[0])))
+
+    def number(self, values: list[Any], hint: str, stored: bool = False) -> str:
+        """The expression for a number that has these values in the instances."""
+        if hint == "scale" and all(_root(value) for value in values):  # of attention: one over the root of a head's width
+            text = self.number([_root(value) for value in values], "width")
+            return f"{text if text.isalnum() else f'({text})'} ** -0.5"
+        if all(_same(value, values[0]) for value in values):
+            return _shown(values[0])
+        whole = all(type(value) is int for value in values)
+        for param in self.params:
+            told = _told(values, param) if whole and (hint in _WIDTHS or stored) else None
+            if told is None and all(_same(a, b) for a, b in zip(values, param.values, strict=True)):
+                told = "{}"
+            if told is not None:
+                param.stored |= stored
+                return told.format(f"self.{param.name}" if stored else param.name)
+        children = self.nodes[0].children
+        base = {"number": "size"}.get(hint, hint.rstrip("0123456789") or hint)
+        name = next(n for n in _numbered(base) if self.usable(n, children))
+        self.params.append(_Param(name, values))
+        self.params[-1].stored = stored
+        return f"self.{name}" if stored else name
+
+    def usable(self, name: str, children: Iterable[str]) -> bool:
+        taken = name in children or hasattr(nn.Module, name) or hasattr(builtins, name) or keyword.iskeyword(name)
+        return not taken and name not in ("training", "links") and all(param.name != name for param in self.params)
+
+
+class _List(list[Any]):
+    """Values of the items of a list."""
+
+
+class _Expression(int):
+    """Stands in a tree where a number stood, and is printed as text."""
+
+    text: str
+
+    def __new__(cls, text: str) -> _Expression:
+        made = super().__new__(cls, 0)
+        made.text = text
+        return made
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _told(values: list[int], param: _Param) -> str | None:
+    """By a fixed ratio to another number."""
+    others = param.values
+    if not all(type(other) is int and other > 0 for other in others) or min(values) < 1:
+        return None
+    if values == others:
+        return "{}"
+    times = values[0] // others[0]
+    if times > 1 and all(value == times * other for value, other in zip(values, others, strict=True)):
+        return f"{times} * {{}}"
+    part = others[0] // values[0]
+    if part > 1 and all(other == part * value for value, other in zip(values, others, strict=True)):
+        return f"{{}} // {part}"
+    return None
+
+
+def _numbers(function: ast.FunctionDef) -> list[ast.Constant]:
+    """The numbers in a ``forward`` that may differ between parts of a class: not those that choose a part."""
+    found: list[ast.Constant] = []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).startswith("self."):
+            visit(node.value)
+            return
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+            found.append(node)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(function)
+    return found
+
+
+def _structural(value: Any) -> bool:
+    """What decides over parameters and control flow: parts that differ in it do not share a class."""
+    return value is None or isinstance(value, (bool, str))
+
+
+def _same(a: Any, b: Any) -> bool:
+    return type(a) is type(b) and bool(a == b)
+
+
+def _docable(text: str) -> bool:
+    return bool(text) and not text.startswith("stage ") and "\\" not in text and '"""' not in text
+
+
+def _root(value: Any) -> int:
+    """The number whose root this is one over; 0 if there is none."""
+    width = round(value**-2) if isinstance(value, float) and 0 < value < 1 else 0
+    return width if width and width**-0.5 == value else 0
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (list, _List)):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)
+
+
+def _call(name: str, given: Sequence[tuple[str, str, bool]]) -> str:
+    return f"{name}({', '.join(f'{key}={text}' if keyword else text for key, text, keyword in given)})"
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    return next(n for n in _numbered(name) if n not in taken)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}{i}" for i in range(2, 10_000))
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Part"
+
+
+def _closes_last(text: str) -> bool:
+    """Whether the bracket that opens first closes last: a single call."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return at == len(text) - 1
+    return False
+
+
+def _access(path: str) -> str:
+    return "".join(f"[{name}]" if name.isdigit() else f".{name}" for name in path.split(".")) if path else ""
+
+
+def _unquoted(text: str) -> str:
+    """Strings as this project writes them."""
+    return re.sub(r"'([^'\"\\]*)'", r'"\1"', text)
+
+
+__all__ = ["write_classes"]
