@@ -38,6 +38,13 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
     return _by_name(source)
 
 
+def source_of(source: str | Path) -> str:
+    """The text of the file that a path or a catalogue name means. Raises MetablockError as :func:`open_spec` does."""
+    spec, _ = open_spec(source)
+    shipped = not (isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")))
+    return (architectures()[spec.name] if shipped else Path(source)).read_text(encoding="utf-8")
+
+
 def parse_spec(text: str, name: str = "<spec>") -> Spec:
     """A spec from the text of a file."""
     return load_text(text, name)
