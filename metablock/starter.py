@@ -64,7 +64,7 @@ def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: 
         MetablockError: a bad name, an unknown base, a file that exists.
     """
     if not _NAME.fullmatch(name):
-        raise MetablockError(f"'{name}' is no name for an architecture\n  letters, digits and underscores, a letter first: my_net")
+        raise MetablockError(f"'{name}' is no name for an architecture\n  letters, digits, underscores, a letter first: my_net")
     path = Path(folder) / f"{name}.yaml"
     if path.exists() and not force:
         raise MetablockError(f"{path} exists\n  choose another name, or --force replaces it")
@@ -81,6 +81,7 @@ def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: 
 
 def renamed(text: str, name: str) -> str:
     """A spec's text under another name, without what speaks of the old one alone."""
+    text = re.sub(r"\A# yaml-language-server:.*\n", "", text)  # its path is that of the old place
     parts = re.split(r"(?m)^(?=[A-Za-z_]+:)", text)  # top-level sections; what stands before the first is no section
     kept: list[str] = []
     for part in parts:

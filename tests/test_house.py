@@ -31,7 +31,7 @@ HOUSE = (
     "codegen module",
     "builder exporter plain",
     "collapse compiler costs init outputs weights",
-    "ablation limits starter",
+    "ablation limits schema starter",
     "api",
     "report",
     "cli",

@@ -249,6 +249,14 @@ def new(
     typer.echo(f"  metablock build {path}{more}")
 
 
+@app.command(hidden=True)
+def schema() -> None:
+    """Print the JSON schema of spec files, which grammars/architecture.schema.json holds for editors."""
+    from ..schema import schema as made
+
+    typer.echo(json.dumps(made(), indent=2))
+
+
 def _choice(
     spec: str, variant: str | None, edits: list[str] | None, classes: int | None, input: str | None, large: bool
 ) -> Choice:

@@ -62,7 +62,7 @@ def test_nothing_is_lost(run, inside):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["../x"], "'../x' is no name for an architecture\n  letters, digits and underscores"),
+        (["../x"], "'../x' is no name for an architecture\n  letters, digits, underscores"),
         (["7up"], "'7up' is no name"),
         (["mine", "--from", "swim_tiny"], "unknown architecture 'swim_tiny'\n  did you mean 'swin'?"),
         (["mine", "--from", "./none.yaml"], "none.yaml"),
