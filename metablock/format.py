@@ -267,5 +267,6 @@ def _quoted(part: _Text, flow: bool = False) -> str | None:
     if not part.expression:
         return f'"{text.translate(_ESCAPES)}"'
     # Expressions are parsed as they stand in the file, so that nothing in them may need an escape.
-    quote = next((quote for quote in "\"'" if quote not in text and "\\" not in text and "\n" not in text), "")
+    # (A backslash is one only in double quotes.)
+    quote = next((quote for quote in "\"'" if quote not in text and "\n" not in text and (quote == "'" or "\\" not in text)), "")
     return f"{quote}{text}{quote}" if quote else None
