@@ -30,6 +30,11 @@ def load_file(path: str | Path) -> Spec:
     return _Loader().spec(read_file(path))
 
 
+def load(root: Mapping) -> Spec:
+    """A spec from its located tree. Raises SpecError with every problem of its form."""
+    return _Loader().spec(root)
+
+
 def load_text(content: str, name: str = "<spec>") -> Spec:
     """Reads a spec from a string; ``name`` is what messages call it."""
     return _Loader().spec(read(Text(name, content)))

@@ -67,7 +67,8 @@ def _text(node: e.Node) -> tuple[str, int]:
         case e.Negative():
             return f"-{_at(node.value, _UNARY)}", _UNARY
         case e.Binary(op="**"):
-            return f"{_at(node.left, _POSTFIX)} ** {_at(node.right, _UNARY)}", _POWER
+            blank = "" if _simple(node.left) and _simple(node.right) else " "
+            return f"{_at(node.left, _POSTFIX)}{blank}**{blank}{_at(node.right, _UNARY)}", _POWER
         case e.Binary(op=op):
             own = _BINARY[op]
             return f"{_at(node.left, own)} {op} {_at(node.right, own + 1)}", own
@@ -81,6 +82,11 @@ def _text(node: e.Node) -> tuple[str, int]:
         case e.Concat(items=items):
             return " || ".join(_at(item, _SUM) for item in items), _CHAIN
     raise TypeError(f"{type(node).__name__} is no expression")
+
+
+def _simple(node: e.Node) -> bool:
+    """What a `**` may stand close to: `2**i`."""
+    return isinstance(node, (e.Name, e.Number, e.Attribute)) or (isinstance(node, e.Negative) and _simple(node.value))
 
 
 def _test(node: e.Node, level: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
 from .catalogue import open_spec, source_of
 from .errors import MetablockError
+from .files import write_whole
+from .format import format_text
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Sections that speak of the base alone.
@@ -20,28 +20,28 @@ STARTER = """\
 #   metablock build {file}          parts, parameters, MACs, speed
 #   metablock build {file} --set 'token = attention(dim // 32)'
 name: {name}
-input: image(3, 224)                 # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
+input: image(3, 224)  # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
 classes: 1000
 
-let:                                 # names for expressions; each use builds anew, and each name can be swapped from outside
+let:               # names for expressions; each use builds anew, and each name can be swapped from outside
   norm: layer_norm(1e-6)
-  token: dw(7)                       # the token mixer: attention(dim // 32), pool(3), hilo(dim // 32), dynamic_conv(7) ...
-  channel: mlp(4)                    # the channel mixer
-  block: res(norm >> token, scale=1e-5) >> res(norm >> channel, scale=1e-5)     # res(a): x + a(x)
+  token: dw(7)     # the token mixer: attention(dim // 32), pool(3), hilo(dim // 32), dynamic_conv(7) ...
+  channel: mlp(4)  # the channel mixer
+  block: res(norm >> token, scale=1e-5) >> res(norm >> channel, scale=1e-5)  # res(a): x + a(x)
   shrink: norm >> conv(dim, 2, stride=2)
 
 stem: conv(dim[0], 4, stride=4) >> norm
-stages:                              # columns, one entry a stage, or one for all; inside a stage `dim` is its own
+stages:                 # columns, one entry a stage, or one for all; inside a stage `dim` is its own
   depth: [2, 2, 6, 2]
   dim:   [64, 128, 256, 512]
-  drop:  ramp(0.1)                   # stochastic depth, from 0 to this rate
+  drop:  ramp(0.1)      # stochastic depth, from 0 to this rate
   down:  [id, shrink, shrink, shrink]
-  body:  depth * block               # n * a: n copies, each with weights of its own
+  body:  depth * block  # n * a: n copies, each with weights of its own
 head: norm >> global_pool >> linear(classes)
 
 init: {{linear: trunc_normal(0.02), conv: trunc_normal(0.02)}}
 
-variants:                            # edits of the above; the first is the default
+variants:  # edits of the above; the first is the default
   small: {{}}
   large: {{depth: [3, 3, 12, 3], dim: [96, 192, 384, 768]}}
 """
@@ -75,7 +75,7 @@ def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: 
         spec, named = open_spec(base)
         variant = named if named and named != next(iter(spec.variants), None) else None
         text = renamed(source_of(base), name)
-    _write(path, text)
+    write_whole(path, text)
     return path, variant
 
 
@@ -91,18 +91,4 @@ def renamed(text: str, name: str) -> str:
                 kept[-1] = re.sub(r"\n(#.*\n)+$", "\n", kept[-1])  # the remark above it
             continue
         kept.append(re.sub(r"\Aname:.*", f"name: {name}", part))
-    return "".join(kept).rstrip() + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: there is the whole file, or none."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".yaml")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)  # can only be read by setting it
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as problem:
-        raise MetablockError(f"{path}: cannot write there: {problem.strerror}\n  name another folder") from None
+    return format_text("".join(kept))

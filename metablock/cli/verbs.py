@@ -249,6 +249,40 @@ def new(
     typer.echo(f"  metablock build {path}{more}")
 
 
+@app.command()
+def fmt(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Spec files; - is standard input.", show_default=False)],
+    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 where a file would change.")] = False,
+) -> None:
+    """Bring spec files into canonical form: order, spacing, quotes, columns. Comments are kept.
+
+    What stands on standard input comes out on standard output. A file with errors stays as it is; the status is 2.
+
+    \b
+      metablock fmt my.yaml
+      metablock fmt --check architectures/*.yaml
+      generate | metablock fmt - > my.yaml
+    """
+    from ..report.check import STDIN, shown
+    from ..report.fmt import reformat
+
+    changed = wrong = False
+    for name in dict.fromkeys(files):
+        try:
+            other, text = reformat(name, write=not only_check)
+        except MetablockError as problem:  # the others are formatted all the same
+            typer.echo(str(problem), err=True)
+            wrong = True
+            continue
+        changed |= other
+        if name == STDIN and not only_check:
+            typer.echo(text, nl=False)
+        elif other:
+            typer.echo(f"{shown(name)} {'would be' if only_check else 'is'} formatted", err=True)
+    if wrong or (changed and only_check):
+        raise typer.Exit(BAD_INPUT if wrong else 1)
+
+
 @app.command(hidden=True)
 def schema() -> None:
     """Print the JSON schema of spec files, which grammars/architecture.schema.json holds for editors."""

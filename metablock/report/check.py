@@ -46,9 +46,13 @@ def shown(source: str) -> str:
 
 def read_stdin() -> Spec:
     """The spec on standard input. Raises SpecError."""
-    data = sys.stdin.buffer.read(Limits().size + 1)
+    return parse_spec(read_text(), shown(STDIN))
+
+
+def read_text() -> str:
+    """The text on standard input, no more of it than a spec may have. Raises SpecError."""
     try:
-        return parse_spec(data.decode(), shown(STDIN))
+        return sys.stdin.buffer.read(Limits().size + 1).decode()
     except UnicodeDecodeError:
         raise SpecError([Problem("the text on standard input is not UTF-8", hint="save it as UTF-8")]) from None
 

@@ -9,7 +9,7 @@ from ..spec import Binding, Spec
 
 # Operators and standard bindings that mix positions, whatever their arguments ...
 MIXING = {
-    "agent_attention", "attention", "avg_pool", "deform_conv", "dw", "dw_bn", "dynamic_conv",
+    "agent_attention", "attention", "avg_pool", "deform_conv", "deformable", "dw", "dw_bn", "dynamic_conv",
     "hifi", "hilo", "lofi", "max_pool", "mixture_conv", "pool", "transposed",
 }  # fmt: skip
 # ... and those that do if their kernel, the second argument or `k`, is larger than one.

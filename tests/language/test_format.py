@@ -82,14 +82,7 @@ traits:
 variants:
   tiny:  {}
   large: {of: [tiny, wide], depth: [4, 4], "stages[1:].token": id, init: {linear: zeros}}
-  whole:
-    of: wide
-    let:
-      twice(a): 2 * a
-    stages:
-      depth: 3
-      dim:   64
-      body:  depth * twice(block)
+  whole: {of: wide, let: {twice(a): 2 * a}, stages: {depth: 3, dim: 64, body: depth * twice(block)}}
 
 facts:
   - [variant, params,   macs, reported.top1]
