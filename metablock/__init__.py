@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from .collapse import reparameterize
     from .compiler import compile
     from .errors import MetablockError, SpecError
+    from .exits import early_exit
     from .exporter import export
     from .outputs import write
     from .plain import standalone
+    from .plugins import load_plugin, operator
     from .weights import load_weights
 
 __version__ = "0.1.0"
@@ -27,8 +29,11 @@ _HOME = {
     "SpecError": "errors",
     "build": "api",
     "compile": "compiler",
+    "early_exit": "exits",
     "export": "exporter",
+    "load_plugin": "plugins",
     "load_weights": "weights",
+    "operator": "plugins",
     "reparameterize": "collapse",
     "resolved": "api",
     "standalone": "plain",
@@ -39,8 +44,11 @@ __all__ = [
     "SpecError",
     "build",
     "compile",
+    "early_exit",
     "export",
+    "load_plugin",
     "load_weights",
+    "operator",
     "reparameterize",
     "resolved",
     "standalone",

@@ -46,7 +46,7 @@ class _Builder:
 
     def level(self, level: Level, path: str, root: bool = False) -> Block:
         source = write(level, root)
-        block = make(source.text, source.key)
+        block = make(source.text, source.key, root)
         block.text, block.region = level.text, level.region
         block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, Leaf)}
         for name, child in level.children.items():
@@ -56,7 +56,7 @@ class _Builder:
         return block
 
     def leaf(self, leaf: Leaf, path: str) -> nn.Module:
-        cls = getattr(importlib.import_module(f"metablock.{leaf.module}"), leaf.attribute)
+        cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
             with torch.device("meta"):
                 module: nn.Module = cls(**leaf.context, **leaf.args)

@@ -90,8 +90,10 @@ class _Writer:
         """The left side of an assignment."""
         if isinstance(value, Wire):
             return self.names[value.id]
+        if value is None:
+            return "_"
         items = list(value.values()) if isinstance(value, dict) else list(value)
-        text = ", ".join(f"({self.pattern(i)})" if not isinstance(i, Wire) else self.pattern(i) for i in items)
+        text = ", ".join(self.pattern(i) if i is None or isinstance(i, Wire) else f"({self.pattern(i)})" for i in items)
         return text + "," if len(items) == 1 else text
 
     def value(self, value: Value) -> str:

@@ -103,6 +103,8 @@ class Combiner:
             return wire
         if a.rank == b.rank and (a.layout == b.layout or b.n == 1):
             return wire
+        if a.layout == b.layout == "tokens":  # (b, 1, c) and (b, n, c), whatever grid the n have
+            return wire
         return self.do("{0}.flatten(1)", [wire], a.with_(layout="vector", grid=(), prefix=0))
 
     def _meet(self, left: Wire, right: Wire) -> tuple[Wire, Wire]:

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .errors import MetablockError
+from .graph import Level, Run, Wire, free, levels
 from .module import Block
 from .operators.conv import Conv
 from .operators.std_conv import StdConv
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
-    """The parts that are compiled as units: stem, downsampling, blocks, ends, head; outermost only."""
+    """The parts that are compiled as units: stem, downsampling, blocks, ends, head, lines of `model`; outermost only."""
+    for _, region in _regions(module, ()):
+        yield region
+
+
+def _regions(module: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Block]]:
     if isinstance(module, Block) and module.region:
-        yield module
+        yield path, module
         return
-    for child in module.children():
-        yield from regions(child)
+    for name, child in module.named_children():
+        yield from _regions(child, (*path, name))
 
 
 def distinct(model: nn.Module) -> int:
-    """How many different regions a model has: the graphs that it needs for one mode."""
-    return len({type(region) for region in regions(model)})
+    """How many different regions a model has, by what they compute and at what sizes: the graphs that it needs for one mode.
+
+    What is used at several sizes (a network in two passes) is as many.
+    """
+    root = getattr(model, "level", None)
+    if not isinstance(root, Level):
+        return len({type(region) for region in regions(model)})
+    every, graphs = dict(levels(root)), set()
+    uses = _uses(every)
+    for path, region in _regions(model, ()):
+        around = [uses[path[:end]] for end in range(1, len(path)) if path[:end] in uses]
+        graphs |= {(type(region), sizes) for sizes in product(*around, uses.get(path) or {_sizes(free(every[path]))})}
+    return len(graphs)
+
+
+_Sizes = tuple[tuple[int, ...], ...]
+
+
+def _uses(every: Mapping[tuple[str, ...], Level]) -> dict[tuple[str, ...], set[_Sizes]]:
+    """The sizes at which the parts are used that are used more than once, by their paths."""
+    uses: dict[tuple[str, ...], set[_Sizes]] = {}
+    for above, level in every.items():
+        for step in [*level.steps, *level.prediction_steps]:
+            if isinstance(step, Run) and step.shared:
+                path = step.child if step.root else (*above, *step.child)
+                first = {_sizes(free(every[path]))} if path in every else set()
+                uses.setdefault(path, first).add(_sizes(step.inputs))
+    return uses
+
+
+def _sizes(given: Iterable[Wire]) -> _Sizes:
+    return tuple(wire.feature.size() for wire in given)
 
 
 def compile(

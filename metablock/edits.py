@@ -63,7 +63,9 @@ def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
     if source is None:
         owner = spec.variants.get(above[-1]) or spec.traits.get(above[-1])
         place = owner.span if owner else None
-        raise error(f"'{above[-1]}' starts from unknown '{name}'", place, suggest(name, [*spec.variants, *spec.traits]))
+        known = [other for other in (*spec.variants, *spec.traits) if other not in above]
+        hint = f"`of:` names other variants or traits: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
+        raise error(f"'{above[-1]}' starts from unknown '{name}'", place, suggest(name, known, hint))
     if name in above:
         raise error(f"variants start from each other: {' -> '.join([*above, name])}", source.span, "remove one `of:`")
     if len(above) >= MAX_SETS:

@@ -17,10 +17,11 @@ from torch.utils._pytree import tree_leaves
 
 from .errors import MetablockError, suggest
 from .format import show_spec, spec_hash
-from .graph import Child, Do, Items, Leaf, Level, leaves
+from .graph import leaves
 from .module import Block
 from .network import trace
 from .shape import Feature
+from .sizes import difference
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     only = inputs[0]
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
-        reason = _differs(trace(spec, input=only, large=True), trace(spec, input=larger, large=True), "")
+        reason = difference(trace(spec, input=only, large=True), trace(spec, input=larger, large=True))
     except MetablockError as wrong:
         reason = str(wrong).strip().split("\n")[0]
     if reason:
@@ -70,25 +71,6 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
             f"{shown} cannot be left open: the architecture is bound to its size\n"
             f"  {reason}\n  leave out --dynamic {shown.replace(' and ', ',')}, and write one file for each size (--input)"
         )
-
-
-def _differs(a: Child, b: Child, path: str) -> str | None:
-    """Where the networks for two sizes of input differ: then the size is written into the network."""
-    if isinstance(a, Leaf) and isinstance(b, Leaf):
-        same = a.operator == b.operator and dict(a.context) == dict(b.context) and dict(a.args) == dict(b.args)
-        return None if same else f"{path}: {a.text or a.operator} is made for one size"
-    if isinstance(a, (Level, Items)) and isinstance(b, (Level, Items)):
-        if list(a.children) != list(b.children):
-            return f"{path}: the parts depend on the size"
-        for name in a.children:
-            found = _differs(a.children[name], b.children[name], f"{path}.{name}" if path else name)
-            if found:
-                return found
-    if isinstance(a, Level) and isinstance(b, Level):
-        ours, theirs = ([s.template for s in level.steps if isinstance(s, Do)] for level in (a, b))
-        if ours != theirs:
-            return f"{path}: {a.text or 'the network'} is made for one size"
-    return None
 
 
 def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:

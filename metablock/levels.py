@@ -41,6 +41,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a factor on the queries knows: their neighbours, and how many other keys they all see."""
+
+    queries: Wire
+    near: Near | None
+    far: int
+
+
+@dataclass(frozen=True)
 class Mask:
     """What attention inside a shifted window knows: the map that was rolled (padded), the window, and the shift."""
 
@@ -51,29 +60,31 @@ class Mask:
 
 class Levels(Combiner):
     """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``,
-    ``near``."""
+    ``near``, ``seen``."""
 
     def __init__(self, large: bool = False):
         super().__init__()
         self.large = large
         self.root = self.level
         self.counting = False
+        self.composing = False  # the stream `model`: its lines are regions
         self.frozen = False
         self.pair: Pair | None = None
         self.mask: Mask | None = None
         self.near: dict[int, Near] | None = None  # by the wire that stands for them
+        self.seen: Seen | None = None
         self._used: dict[tuple[int, str], int] = {}
         self._steps = 0
 
     def add(self, name: str, child: Child) -> tuple[str, ...]:
         """Registers a child of the open level; ``blocks.3`` goes into a numbered list."""
-        names = name.split(".")
+        names = [part + "_" if part in TAKEN else part for part in name.split(".")]
         holder: Level | Items = self.level
         for part in names[:-1]:
             found = holder.children.setdefault(part, Items())
             assert isinstance(found, Items)
             holder = found
-        last = names[-1] + "_" if names[-1] in TAKEN else names[-1]
+        last = names[-1]
         while last in holder.children:
             last += "_"
         holder.children[last] = child
@@ -113,6 +124,12 @@ class Levels(Combiner):
 
     def leaf(self, operator: str, name: str, inputs: list[Wire], feature: Feature | None = None, **args: Any) -> Wire:
         """An operator applied to these values. The first is converted to a layout that it takes."""
+        return self.leaf_of_several(operator, name, inputs, feature, (), **args)[0]
+
+    def leaf_of_several(
+        self, operator: str, name: str, inputs: list[Wire], feature: Feature | None, further: tuple[Feature, ...], **args: Any
+    ) -> list[Wire]:
+        """An operator that gives ``further`` values beside the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
         takes = cls.takes
@@ -129,9 +146,9 @@ class Levels(Combiner):
         self.budget(feature)
         leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, shown(entry, complete))
         path = self.add(name, leaf)
-        output = self.wire(feature)
-        self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), output))
-        return output
+        outputs = [self.wire(shape) for shape in (feature, *further)]
+        self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), outputs if further else outputs[0]))
+        return outputs
 
     def budget(self, feature: Feature | None = None) -> None:
         self._steps += 1
@@ -190,6 +207,15 @@ class Levels(Combiner):
             outer.steps.append(step)
         return output
 
+    def alike(self, value: Value, make: Callable[[Wire], Wire]) -> Value:
+        """What the same modules give for a value, or for each of a list."""
+        if isinstance(value, Wire):
+            return make(value)
+        members = [self.single(member) for member in value]
+        if len(members) == 1:
+            return [make(members[0])]
+        return [self.reuse(self.level, (), lambda x: make(self.single(x)), member, members[0], None) for member in members]
+
     def _like(self, x: Value, first: Value) -> Value:
         if isinstance(x, Wire) and isinstance(first, Wire):
             wanted = first.feature.layout
@@ -241,7 +267,7 @@ def _forget(holder: Level | Items, known: _Names) -> None:
 def _inner(operator: str) -> Operator:
     """Leaves that only forms use: ``attend.Attend``."""
     file, _, attribute = operator.partition(".")
-    return Operator(file, f"operators.{file}", attribute, leaf=True)
+    return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
 
 
 def shown(entry: Operator, args: dict[str, Any]) -> str:

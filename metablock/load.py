@@ -19,7 +19,7 @@ SECTIONS = (
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
 FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
-    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.bleu",
+    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
 )  # fmt: skip
 
 T = TypeVar("T")

@@ -10,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_CLASSES: dict[tuple[str, str], type[Block]] = {}
+from .errors import MetablockError
+from .sizes import misfit
+
+_CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 
 
 class Block(nn.Module):
@@ -20,7 +23,8 @@ class Block(nn.Module):
         source: the text of ``forward``.
         key: names what is computed; one class, and one compiled graph, a key.
         text: the expression of the spec.
-        region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, or None for a part of one of these.
+        region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`), or None for
+            a part of one of these.
         texts: the expressions of the children.
         links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
         spec, level, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
@@ -45,6 +49,27 @@ class Block(nn.Module):
     def __repr__(self) -> str:
         head = f"{self.text}" if self.text else type(self).__name__
         return "\n".join([head, *describe(self, 1)])
+
+
+class Network(Block):
+    """The whole of a network: says what is wrong with what it is called with, where that makes it fail."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive_network, (self.source, self.key), self.__getstate__()
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*args, **named)
+        except Exception as wrong:
+            if torch.compiler.is_compiling() or isinstance(wrong, MetablockError):
+                raise
+            given = [*args, *named.values()]
+            if self.level is None or not all(isinstance(x, Tensor) for x in given):
+                raise
+            reason = misfit(self.spec, self.level, self.inputs, [tuple(x.shape) for x in given])
+            if reason is None:
+                raise
+            raise MetablockError(reason) from wrong
 
 
 def describe(module: nn.Module, depth: int) -> list[str]:
@@ -76,9 +101,10 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
     return isinstance(a, Block) and isinstance(b, Block) and type(a) is type(b) and bool(a.region)
 
 
-def make(source: str, key: str) -> Block:
-    """An empty block with this ``forward``."""
-    block = _class(source, key).__new__(_class(source, key))
+def make(source: str, key: str, root: bool = False) -> Block:
+    """An empty block with this ``forward``; ``root``: a whole network."""
+    cls = _class(source, key, Network if root else Block)
+    block = cls.__new__(cls)
     nn.Module.__init__(block)
     block.source, block.key = source, key
     block.text, block.region, block.texts, block.links = "", None, {}, {}
@@ -89,15 +115,19 @@ def _revive(source: str, key: str) -> Block:
     return make(source, key)
 
 
-def _class(source: str, key: str) -> type[Block]:
+def _revive_network(source: str, key: str) -> Block:
+    return make(source, key, root=True)
+
+
+def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     """One class for each text and key. Each has code objects of its own: dynamo counts recompilations by them."""
-    found = _CLASSES.get((source, key))
+    found = _CLASSES.get((source, key, base))
     if found is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
         space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        found = type("Block", (Block,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
-        _CLASSES[source, key] = found
+        found = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
+        _CLASSES[source, key, base] = found
     return found

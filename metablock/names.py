@@ -9,6 +9,7 @@ from .arguments import missing, pairs, signature
 from .edits import resolve, stage_count
 from .errors import Problem, SpecError, suggest
 from .labels import target
+from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
@@ -26,7 +27,10 @@ def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
 
     ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
     have bound what it names. So only what the network uses counts.
+
+    Raises MetablockError where an installed package brings an operator whose name is taken.
     """
+    installed()
     return _Checker(spec).run(unused)
 
 

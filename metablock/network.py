@@ -90,7 +90,10 @@ class Network(Tracer):
                     break
                 model = step
             self.relabel(model.node)
-            return self.inline(model.node, model.scope, x)
+            self.composing = True
+            x = self.inline(model.node, model.scope, x)
+            self.composing = False
+            return x
         for name in ("stem", "stages", "head"):
             if name in self.evaluate.names.sections:
                 x = self.section(name, x, None)

@@ -33,6 +33,7 @@ l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
 learned: learned.Learned source
 linear: linear.Linear
+log: activations.Log
 max_pool: max_pool.MaxPool
 position: position.Position
 quick_gelu: activations.QuickGelu
@@ -61,6 +62,8 @@ argsort: order.argsort inline
 attention: attention.attention
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
+continuous_bias: positions.continuous_bias
+deformable: deformable.deformable
 dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
@@ -68,6 +71,7 @@ first: order.first inline
 flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
+keys_seen: keys.keys_seen inline
 mean: lists.mean inline
 merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
@@ -81,6 +85,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 split: lists.split inline
+spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
 transposed: residual.transposed inline
@@ -132,13 +137,15 @@ class Operator:
     inline: bool = False
     source: bool = False
 
+    declared: Schema | None = None  # of an operator from elsewhere, whose signature is not read from our files
+
     @cached_property
     def schema(self) -> Schema:
-        return _read_schema(self)
+        return self.declared or _read_schema(self)
 
     def load(self) -> Any:
         """The class or function itself; a leaf brings torch with it."""
-        return getattr(importlib.import_module(f"metablock.{self.module}"), self.attribute)
+        return getattr(importlib.import_module(self.module), self.attribute)
 
 
 def _table() -> dict[str, Operator]:
@@ -148,7 +155,7 @@ def _table() -> dict[str, Operator]:
             name, target, *flags = line.replace(":", " ").split()
             file, attribute = target.split(".")
             table[name] = Operator(
-                name, f"{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+                name, f"metablock.{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
             )
     return table
 
@@ -158,7 +165,7 @@ OPERATORS: dict[str, Operator] = _table()
 
 @cache
 def _file(module: str) -> ast.Module:
-    return ast.parse((_HERE / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
+    return ast.parse((_HERE.parent / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
 
 
 def _read_schema(operator: Operator) -> Schema:

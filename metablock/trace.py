@@ -182,7 +182,8 @@ class Tracer(Placer):
                 continue
             if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
                 got = len(value) if isinstance(value, (list, tuple)) else 1
-                raise error(f"{got} value(s) for {len(line.targets)} names", line.span, "`chunk(3)` divides channels into three")
+                hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"
+                raise error(f"{got} value(s) for {len(line.targets)} names", line.span, hint)
             scope = scope.bind(**dict(zip(line.targets, value, strict=True)))
         outputs = [self.inline(output, scope, x) for output in node.outputs]
         if node.names:
@@ -206,6 +207,8 @@ class Tracer(Placer):
         region = None
         if self.counting:
             region = "blocks" if any(self._is_repeat(item, scope) for item in items) else "block"
+        elif self.composing and self.level is self.root:
+            region = "line"
         return self.place(rest, scope, x, str(self._labels.get(id(line.value), "wire")), region)
 
     def _is_repeat(self, node: e.Node, scope: Scope) -> bool:

@@ -156,10 +156,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
 
 
 def _blocks(model: nn.Module) -> list[int]:
-    """How many blocks each stage has."""
+    """How many blocks each stage has: its own, or those of a line of its stream (``stages.0.x.blocks.2``)."""
     count: dict[int, int] = {}
     for name, _ in model.named_modules():
-        found = re.match(r"stages\.(\d+)(?:\.blocks\.(\d+))?$", name)
+        found = re.match(r"stages\.(\d+)(?:(?:\.[a-z]\w*)?\.blocks\.(\d+))?$", name)
         if found:
             stage = int(found[1])
             count[stage] = max(count.get(stage, 0), int(found[2] or -1) + 1)

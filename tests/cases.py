@@ -11,6 +11,7 @@ VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.
 # Files that hold several families run one variant of each; every other file its smallest.
 FAMILIES = {
     "agent_attention": ["agent_deit_t", "agent_pvt_t", "agent_swin_t", "agent_cswin_t"],
+    "cf_vit": ["cf_deit_small_7_split", "cf_lvvit_small_7_split"],
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
     "dynamic_conv": ["dy_mobilenet_v2_0_35", "dy_resnet10"],
     "metaformer": ["poolformer_s12", "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
@@ -18,6 +19,7 @@ FAMILIES = {
     "mobile_former": ["26m"],
     "resnet": ["resnet18", "resnet50"],
     "vit": ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"],
+    "vit_adapter": ["det_deit_tiny", "seg_beit_large"],
 }
 
 
@@ -30,11 +32,14 @@ SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) 
 
 # What makes a network quick to run, where a small input does not do it or is not taken (STViT fits one size alone).
 SMALL = {
+    "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
     "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "resnet": ["depth = [1, 2, 1, 1]"],
     "stvit": ["depths = [1, 1, 6, 1]", "dim = [24, 48, 96, 192]"],
+    "transnext": ["depth = [1, 1, 2, 1]"],
+    "vit_adapter": ["D = 48", "heads = 3", "deform_heads = 6", "depth = [2, 1, 1, 1]", "n = [1, 1, 1, 2]"],
 }
 
 

@@ -33,8 +33,9 @@ class Counting:
 
 def total(output: object) -> Tensor:
     """Any output as one number whose gradient reaches everything."""
-    parts = output.values() if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
-    return sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in parts)
+    if isinstance(output, Tensor):
+        return (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum()
+    return sum(total(part) for part in (output.values() if isinstance(output, dict) else output))
 
 
 def small(name: str, variant: str) -> nn.Module:

@@ -21,10 +21,12 @@ WRITTEN: dict[str, str] = {
     "attention": "attention(2)",
     "avg_pool": "avg_pool(3, stride=2)",
     "cascade": "cascade(linear(c), parts=2)",
+    "continuous_bias": "attention(2, over=avg_pool(2, stride=2), pos=continuous_bias(linear(2)))",
     "chunk": "|\n    a, b = chunk(2)\n    return a * b",
     "conv": "conv(4, 3, stride=2)",
     "deconv": "deconv(4, 2, stride=2)",
     "deform_conv": "deform_conv(4, 3, stride=2)",
+    "deformable": "deformable(2)",
     "dilated": "dilated(2, conv(c, 3))",
     "drop_path": "drop_path(0.1)",
     "dropout": "dropout(0.1)",
@@ -33,9 +35,11 @@ WRITTEN: dict[str, str] = {
     "frozen": "frozen(conv(c, 3))",
     "group_norm": "group_norm(2)",
     "join": "join(learned(2), id)",
+    "keys_seen": "attention(2, over=near(3), scale=keys_seen >> log)",
     "knob": "knob(0.5)",
     "learned": "id * learned(1)",
     "linear": "linear(4)",
+    "log": "softplus >> log",
     "max_pool": "max_pool(3, stride=2)",
     "mean": "mean(conv(c), linear(c))",
     "merge": "windows(2) >> global_pool >> merge",
@@ -52,6 +56,7 @@ WRITTEN: dict[str, str] = {
     "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
     "shuffle": "shuffle(3)",
     "split": "split(conv(c, 3), linear(c))",
+    "spread": "unfold(2, stride=2) >> spread(2)",
     "std_conv": "std_conv(4, 3, stride=2)",
     "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",
     "take": "take(3)",
@@ -78,11 +83,14 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "upsample": (6, 16, 8),
 }
 # Ranks, where they are not all.
-ONLY = {"deform_conv": [2]}
+ONLY = {"deform_conv": [2], "deformable": [2]}
 CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
 WRONG = [
     ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
     ("deform_conv(4, 3)", 3, "works in 2 dimensions, not in 3"),
+    ("deformable(2)", 1, "deformable attention works in 2 dimensions, not in 1"),
+    ("deformable(2)", 3, "deformable attention works in 2 dimensions, not in 3"),
+    ("position(size=4)", 3, "'bicubic' interpolates in 2-D only"),
     ('resize(5, mode="bicubic")', 1, "'bicubic' interpolates in 2-D only"),
     ('resize(5, mode="bicubic")', 3, "'bicubic' interpolates in 2-D only"),
     ('upsample(2, mode="bicubic")', 3, "'bicubic' interpolates in 2-D only"),

@@ -32,3 +32,20 @@ Input = Annotated[
 ]
 Large = Annotated[bool, typer.Option("--allow-large", help="Lift the caps on sizes, repeats and costs.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+def _load(names: list[str] | None) -> list[str] | None:
+    if names:
+        from ..plugins import load_plugin
+
+        for name in names:
+            load_plugin(name)
+    return names
+
+
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="MODULE", callback=_load, help="A module, or its file, with operators of your own. Repeatable."
+    ),
+]

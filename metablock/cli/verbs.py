@@ -61,6 +61,7 @@ def check(
     shapes: Annotated[
         bool, typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant (brings torch).")
     ] = True,
+    plugin: options.Plugin = None,
     as_json: options.Json = False,
 ) -> None:
     """Report every error of every file: its place, the line, one hint.
@@ -107,6 +108,7 @@ def build(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the weights, part by part, and of the input.")] = 0,
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="How many images a pass has.")] = 1,
     large: options.Large = False,
+    plugin: options.Plugin = None,
     as_json: options.Json = False,
     deploy: Annotated[
         bool, typer.Option("--deploy", help="Re-parameterise: branches, norms and scales collapse into convolutions.")
@@ -177,6 +179,7 @@ def show(
     classes: options.Classes = None,
     input: options.Input = None,
     large: options.Large = False,
+    plugin: options.Plugin = None,
 ) -> None:
     """Show a network: its variant and edits resolved, nothing allocated.
 
@@ -203,6 +206,7 @@ def list_(
         str | None, typer.Argument(metavar="[PATTERN]", help="A part of a name, or a glob: 'swin', '*_s12'.", show_default=False)
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="The operators and standard bindings instead.")] = False,
+    plugin: options.Plugin = None,
     as_json: options.Json = False,
 ) -> None:
     """List the catalogue, a line a variant, by the facts in its files; or the operators.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..arguments import Arg, Expr, Module
 from ..errors import error
 from ..graph import Value, Wire
-from ..levels import Near
-from .keys import Part, attend
+from ..levels import Near, Seen
+from .keys import Part, attend, weigh
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -37,6 +36,8 @@ def attention(
     qk_norm: Expr | None = None,
     query: Expr | None = None,
     mask: Expr | None = None,
+    extra: Expr | None = None,
+    row: int | None = None,
 ) -> Value:
     """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))``, heads being consecutive groups of channels.
 
@@ -56,8 +57,12 @@ def attention(
         qk_norm: applied to q and to k, each head for itself, with weights of their own (``q_norm``, ``k_norm``).
         query: applied to q after that: ``id + learned(1)``.
         mask: of one channel, a token a key: 1 keeps a key, 0 excludes it. It sees what the keys are made of.
+        extra: weights of neighbours that are added behind the softmax. It sees the queries, normed but without ``query=`` and
+            ``scale=``, and gives a channel for each head and neighbour, head by head: ``conv(9 * heads, groups=heads)``.
+        row: the number of a query, 0 for the class token: ``y, a = attention(heads, row=0)`` also gives its weights behind the
+            softmax, the mean of the heads: one channel, a token a key.
 
-    ``pos`` and ``mask`` of a list are lists too, one entry a member; ``none`` adds nothing, keeps all.
+    ``pos``, ``mask`` and ``extra`` of a list are lists too, one entry a member; ``none`` adds nothing, keeps all.
     """
     wire = t.to(t.single(x), "grid", "tokens")
     for name, number in (("heads", heads), ("head_dim", head_dim), ("value_dim", value_dim)):
@@ -78,21 +83,22 @@ def attention(
     if qk_norm is not None:
         queries = _normed(t, replace(qk_norm, label="q_norm"), queries, heads)
         own = replace(qk_norm, label="k_norm")
-        for part, keys in zip(parts, _shared(t, [p.keys for p in parts], lambda x: _normed(t, own, x, heads)), strict=True):
+        for part, keys in zip(parts, t.alike([p.keys for p in parts], lambda x: _normed(t, own, x, heads)), strict=True):
             part.keys = keys
+    if extra is not None:
+        weigh(t, extra, parts, queries, heads)
     if query is not None:
         queries = _kept(t, query, queries, "query")
     factor = d**-0.5 if scale is None else scale
     if isinstance(factor, Arg):
-        queries, factor = _scaled(t, factor, queries, heads), 1.0
+        queries, factor = _scaled(t, factor, queries, parts, heads), 1.0
     if value is not None and len(parts) > 1:
         raise error("`value=` sees the values of one source, `over=` has more", value.span, "add them to what comes out instead")
-    out = attend(t, queries, parts, pos, mask, heads=heads, scale=factor, drop=drop)
+    out, *weights = attend(t, queries, parts, pos, mask, heads=heads, scale=factor, drop=drop, row=row)
     if value is not None:
         out = t.binary("+", out, t.single(t.apply(value, parts[0].values)))
-    if proj is None:
-        return t.leaf("linear", "proj", [out], out=wire.c)
-    return t.apply(proj, out)
+    result = t.leaf("linear", "proj", [out], out=wire.c) if proj is None else t.apply(proj, out)
+    return [result, *weights] if weights else result
 
 
 def near(t: Tracer, x: Value, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> Value:
@@ -171,23 +177,16 @@ def _separate(t: Tracer, parts: list[Part], queries: Wire, given: tuple[Arg | No
     k, v, kv = given
     sources = [part.source for part in parts]
     if k is None and v is None:
-        both = _shared(t, sources, lambda x: _project(t, kv, x, "kv", queries.c + wide))
+        both = t.alike(sources, lambda x: _project(t, kv, x, "kv", queries.c + wide))
         for part, packed in zip(parts, both, strict=True):
             part.keys, part.values = t.channels(packed, [queries.c, _rest(packed, queries.c, "kv", "keys")])
         return
     if kv is not None:
         raise error("`kv=` stands for both projections", kv.span, "remove it, or `k` and `v`")
-    for part, keys in zip(parts, _shared(t, sources, lambda x: _project(t, k, x, "k", queries.c)), strict=True):
+    for part, keys in zip(parts, t.alike(sources, lambda x: _project(t, k, x, "k", queries.c)), strict=True):
         part.keys = keys
-    for part, values in zip(parts, _shared(t, sources, lambda x: _project(t, v, x, "v", wide)), strict=True):
+    for part, values in zip(parts, t.alike(sources, lambda x: _project(t, v, x, "v", wide)), strict=True):
         part.values = values
-
-
-def _shared(t: Tracer, wires: list[Wire], make: Callable[[Wire], Wire]) -> list[Wire]:
-    """What the same modules give for each."""
-    if len(wires) == 1:
-        return [make(wires[0])]
-    return [t.reuse(t.level, (), make, wire, wires[0], None) for wire in wires]
 
 
 def _share(width: int, heads: int) -> int:
@@ -248,9 +247,14 @@ def _kept(t: Tracer, arg: Arg, wire: Wire, name: str) -> Wire:
     return result
 
 
-def _scaled(t: Tracer, scale: Arg, queries: Wire, heads: int) -> Wire:
+def _scaled(t: Tracer, scale: Arg, queries: Wire, parts: list[Part], heads: int) -> Wire:
     """The queries, times a factor for each, or for each and its heads."""
-    factor = t.single(t.apply(scale, queries))
+    far = sum(part.count for part in parts if part.near is None)
+    kept, t.seen = t.seen, Seen(queries, parts[0].near, far)
+    try:
+        factor = t.single(t.apply(scale, queries))
+    finally:
+        t.seen = kept
     if factor.c not in (1, heads):
         raise error(f"`scale=` gives {factor.feature}", scale.span, f"one channel, or {heads}: one a head")
     if factor.c > 1:

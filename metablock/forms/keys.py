@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..arguments import Arg, members
 from ..errors import error
-from ..graph import Wire
+from ..graph import Value, Wire
 from ..levels import Near, Pair
+from ..shape import Feature
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -21,7 +22,8 @@ _MEMBERS = "one a member of `over=`: `pos=[a, none]`"
 class Part:
     """Where some of the keys come from, and what they and their values are.
 
-    ``near``: each query has its own few of them. ``number``: which member of ``over=`` this is.
+    ``near``: each query has its own few of them; ``extra`` are weights of theirs outside the softmax. ``number``: which member of
+    ``over=`` this is.
     """
 
     source: Wire
@@ -29,6 +31,7 @@ class Part:
     values: Wire
     near: Near | None = None
     number: int = 0
+    extra: Wire | None = None
 
     @property
     def count(self) -> int:
@@ -37,9 +40,21 @@ class Part:
 
 
 def attend(
-    t: Tracer, queries: Wire, parts: list[Part], pos: Arg | None, mask: Arg | None, *, heads: int, scale: float, drop: float
-) -> Wire:
-    """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows."""
+    t: Tracer,
+    queries: Wire,
+    parts: list[Part],
+    pos: Arg | None,
+    mask: Arg | None,
+    *,
+    heads: int,
+    scale: float,
+    drop: float,
+    row: int | None = None,
+) -> list[Wire]:
+    """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows.
+
+    With ``row`` also the weights of that query, on the keys' grid.
+    """
     queries, *rest = t.together(queries, *[wire for part in parts for wire in (part.keys, part.values)])
     for part, keys, values in zip(parts, rest[::2], rest[1::2], strict=True):
         part.keys, part.values = keys, values
@@ -53,13 +68,59 @@ def attend(
     far = [part for part in parts if part.near is None]
     if far:
         inputs += [_union(t, [part.keys for part in far]), _union(t, [part.values for part in far])]
-    inputs += [wire for wire in (bias, shifted, keep) if wire is not None]
+    extra = None if parts[0].extra is None else t.together(parts[0].extra, queries)[0]
+    inputs += [wire for wire in (bias, shifted, keep, extra) if wire is not None]
     shape = queries.feature.with_(c=parts[0].values.c)
     given = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
     if neighbours is None:
-        return t.leaf("attend.Attend", "attend", inputs, shape, masked=keep is not None, **given)
+        further = () if row is None else (_row(queries, inputs[1], row),)
+        return t.leaf_of_several("attend.Attend", "attend", inputs, shape, further, masked=keep is not None, row=row, **given)
+    if row is not None:
+        raise error("`row=` of neighbours: each query has keys of its own", hint="leave out `near(...)`, or `row=`")
     options = {"size": list(neighbours.size), "border": neighbours.border, "dilation": neighbours.dilation}
-    return t.leaf("attend_near.AttendNear", "attend", inputs, shape, far=bool(far), **options, **given)
+    options |= {"far": bool(far), "extra": extra is not None}
+    return [t.leaf("attend_near.AttendNear", "attend", inputs, shape, **options, **given)]
+
+
+def _row(queries: Wire, keys: Wire, row: int) -> Feature:
+    """One channel, a token a key."""
+    n = queries.feature.n
+    if not -n <= row < n:
+        raise error(f"row {row} of {n} queries", hint="they are numbered from 0, prefix tokens first")
+    return keys.feature.with_(c=1)
+
+
+def weigh(t: Tracer, extra: Arg, parts: list[Part], queries: Wire, heads: int) -> None:
+    """Weights of neighbours that the queries give as they are, outside the softmax."""
+    for arg, part in zip(_each(t, extra, parts, "extra"), parts, strict=True):
+        value = None if arg is None else t.apply(arg, queries)
+        if arg is None or value is None:
+            continue
+        if part.near is None:
+            hint = "`over=near(3)`; `none` for other members of a list"
+            raise error("`extra=` are weights of neighbours, these keys are none", arg.span, hint)
+        wire = t.to(t.single(value), "grid")
+        wanted = queries.feature.with_(c=heads * part.count)
+        if wire.feature != wanted:
+            hint = f"a channel for each of {heads} heads and {part.count} neighbours"
+            raise error(f"`extra=` gives {wire.feature}, the weights are {wanted}", arg.span, hint)
+        part.extra = wire
+
+
+def keys_seen(t: Tracer, x: Value) -> Value:
+    """In ``scale=`` of attention: how many keys a query sees, those that ``mask=`` leaves out included; one channel.
+
+    ``keys_seen >> log`` keeps the entropy of the weights where there are more keys (TransNeXt, arXiv 2311.17132).
+    """
+    if t.seen is None:
+        raise error("`keys_seen` is not in the scale of an attention", hint="write `attention(heads, scale=keys_seen >> log)`")
+    near, f = t.seen.near, t.seen.queries.feature
+    if near is None or near.border != "mask":
+        far = t.seen.far + (prod(near.size) if near is not None else 0)
+        shape = f.with_(layout="tokens", c=1, grid=(1,), prefix=0)
+        return t.leaf("keys_seen.KeysSeen", "keys_seen", [t.seen.queries], shape, grid=(), far=far)
+    given = {"size": list(near.size), "dilation": near.dilation, "far": t.seen.far}
+    return t.leaf("keys_seen.KeysSeen", "keys_seen", [t.seen.queries], f.with_(c=1), grid=f.grid, **given)
 
 
 def _union(t: Tracer, wires: list[Wire]) -> Wire:

@@ -78,7 +78,8 @@ def each(t: Tracer, x: Value, *, a: Expr) -> Value:
     """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
-    return t.once(a, list(x)) if a is not None else None
+    values = t.once(a, list(x)) if a is not None else [None]
+    return None if values and all(value is None for value in values) else values
 
 
 def steps(t: Tracer, x: Value, *, a: Expr) -> Value:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from ..arguments import Module
 from ..errors import error
 from ..graph import Value
+from ..operators.extents import half_steps
 
 if TYPE_CHECKING:
     from ..levels import Pair
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
     """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid.
 
-    For ``over=near(n)`` a table of the neighbours.
+    A class token has three numbers more a head: to the others, from them, to itself (BEiT, arXiv 2106.08254). For
+    ``over=near(n)`` a table of the neighbours.
     """
     pair = _pair(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
@@ -24,11 +27,44 @@ def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
         given = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
         return t.leaf("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **given)
-    if q.grid != k.grid or q.prefix or k.prefix:
-        hint = "use it in self-attention without prefix tokens"
+    if q.grid != k.grid or q.prefix != k.prefix or q.prefix > 1:
+        hint = "use it in self-attention, with one prefix token at most"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
+    shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
+    given = {"heads": pair.heads, "std": std, "prefix": q.prefix}
+    return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **given)
+
+
+def continuous_bias(t: Tracer, x: Value, *, by: Module, extent: int | list[int] | None = None) -> Value:
+    """A bias that a module makes from distances (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132).
+
+    ``by`` sees the distances that there are as tokens, a channel an axis, and gives a channel a head:
+    ``linear(512) >> relu >> linear(heads)``. A distance ``d`` comes as ``sign(d) log2(1 + 8 |d| / (extent - 1)) / log2(8)``. A
+    key of a coarser grid stands in the middle of the queries that it was pooled from.
+
+    ``extent``: of the queries' grid for which ``by`` was trained, by default what it is. Given, another image has the same biases
+    at the same distance, and larger distances are further out.
+    """
+    pair = _pair(t, "continuous_bias")
+    q, k = pair.queries.feature, pair.keys.feature
+    if pair.near is not None:
+        raise error("`continuous_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
+    if q.rank != k.rank or q.prefix or k.prefix:
+        hint = "use it without prefix tokens, on keys that have a grid"
+        raise error(f"`continuous_bias` needs queries and keys on grids, here {q} and {k}", hint=hint)
+    extents = q.grid if extent is None else (extent,) * q.rank if isinstance(extent, int) else tuple(extent)
+    if len(extents) != q.rank or min(extents) < 1:
+        raise error(f"an extent of {extent} on {q.rank} axes", hint="one number from 1, or one an axis")
+    total = prod(len(set(half_steps(n, m))) for n, m in zip(q.grid, k.grid, strict=True))
+    given = {"grid": q.grid, "keys": list(k.grid)}
+    places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())
+    distances = t.leaf("distances.Distances", "distances", [], places, **given, extent=list(extents))
+    made = t.single(t.apply(by, distances))
+    wanted = places.with_(c=pair.heads)
+    if made.feature.layout not in ("grid", "tokens") or made.feature.with_(layout="tokens") != wanted:
+        raise error(f"`by=` gives {made.feature}, the biases are {wanted}", by.span, "end it with `linear(heads)`")
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n))
-    return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std)
+    return t.leaf("distances.AtDistances", "table", [made], shape, **given)
 
 
 def agent_bias(t: Tracer, x: Value, *, table: int = 7, side: str = "keys", std: float = 0.02) -> Value:

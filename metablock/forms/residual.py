@@ -25,38 +25,52 @@ def res(
 
     A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name
     ``drop`` counts (a column, or 0). Where ``a`` is ``none`` only the skip is left; where ``skip`` is ``none`` only the branch,
-    which is then never dropped.
+    which is then never dropped. Lists are added member by member: they share the vector, and a sample's branch is dropped in
+    all of them or in none.
     """
     name = t.given.get("scale") or t.named("scale")
     branch = t.apply(a, x) if a is not None else None
     kept = t.apply(skip, x) if skip is not None else None
     if branch is None:
         return kept
-    if not isinstance(branch, Wire):
-        raise error("`res` adds one value to one value, this is a list", hint="use `each(res(...))`")
     if isinstance(scale, float):
-        branch = t.leaf("scale", name, [branch], init=scale)
+        init = scale
+        branch = t.alike(branch, lambda wire: t.leaf("scale", name, [wire], init=init))
     elif scale is not None:
-        branch = t.single(t.apply(scale, branch))
+        by = scale
+        branch = t.alike(branch, lambda wire: t.single(t.apply(by, wire)))
     if kept is None:
         return branch
     branch = drop_path(t, branch, rate=drop)
-    if not isinstance(kept, Wire) or not isinstance(branch, Wire):
-        raise error("`res` adds one value to one value, this is a list", hint="use `each(res(...))`")
-    return t.binary("+", kept, branch)
+    if isinstance(kept, Wire) and isinstance(branch, Wire):
+        return t.binary("+", kept, branch)
+    if not isinstance(kept, (list, tuple)) or not isinstance(branch, (list, tuple)) or len(kept) != len(branch):
+        raise error(f"`res` adds {_count(branch)} to {_count(kept)}", hint="as many leave the branch as arrive: `each(a)`")
+    return [t.binary("+", t.single(one), t.single(other)) for one, other in zip(kept, branch, strict=True)]
+
+
+def _count(value: Value) -> str:
+    return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "one value"
 
 
 def drop_path(t: Tracer, x: Value, *, rate: Lazy | None = None) -> Value:
     """Stochastic depth (arXiv 1603.09382): in training a sample's branch is left out with probability ``rate``.
 
-    The rate may differ from block to block without making their code differ. A rate that is written as ``0`` is no module.
+    The rate may differ from block to block without making their code differ. A rate that is written as ``0`` is no module. Of a
+    list all members are left out, or none.
     """
     value = t.rate(rate)
     if value is None or x is None:
         return x
     if not 0 <= value < 1:
         raise error(f"a drop rate of {value}", rate.span if rate else None, "rates are between 0 and 1")
-    return t.leaf("drop_path.DropPath", t.named("drop"), [x], rate=float(value))
+    if isinstance(x, Wire):
+        return t.leaf("drop_path.DropPath", t.named("drop"), [x], rate=float(value))
+    members = [t.single(member) for member in x]
+    one = members[0].feature.with_(layout="vector", c=1, grid=(), prefix=0)
+    ones = t.do("{0}.new_ones(({0}.shape[0], 1))", members[:1], one)
+    keep = t.leaf("drop_path.DropPath", t.named("drop"), [ones], rate=float(value))
+    return [t.binary("*", member, keep) for member in members]
 
 
 def frozen(t: Tracer, x: Value, *, a: Expr) -> Value:

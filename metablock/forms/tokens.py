@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 from ..arguments import Expr
@@ -13,22 +14,31 @@ if TYPE_CHECKING:
     from ..trace import Tracer
 
 
-def join(t: Tracer, x: Value, *parts: Expr) -> Value:
-    """Tokens one after the other: ``join(class_token, patches)``. All but the last become prefix tokens."""
+def join(t: Tracer, x: Value, *parts: Expr, prefix: int | None = None) -> Value:
+    """Tokens one after the other: ``join(class_token, patches)``. All but the last become prefix tokens.
+
+    With ``prefix=n`` the first ``n`` tokens do, and the others are one row: ``join(prefix, a, b, prefix=1)``.
+    """
     values = [t.apply(part, x) for part in parts if part is not None]
     given = [t.to(t.single(value), "tokens") for value in values if value is not None]
     if not given:
         return None
     given = t.together(*given)
     last = given[-1].feature
-    if len(given) == 1:
+    if len(given) == 1 and prefix is None:
         return t.to(given[0], "grid") if not last.prefix else given[0]
     if any(wire.c != last.c for wire in given):
         shown = ", ".join(str(wire.feature) for wire in given)
         raise error(f"tokens of different widths cannot be joined: {shown}", hint="end one with `linear(c)`")
-    prefix = sum(wire.feature.n for wire in given[:-1]) + last.prefix
+    total = sum(wire.feature.n for wire in given)
+    shape = last.with_(prefix=total - prod(last.grid))
+    if prefix is not None:
+        if not 0 <= prefix < total:
+            raise error(f"{prefix} prefix token(s) of {total}", hint="at least one token is none")
+        shape = last.with_(prefix=prefix, grid=(total - prefix,))
     names = ", ".join(f"{{{i}}}" for i in range(len(given)))
-    return t.do(f"torch.cat([{names}], dim=1)", given, last.with_(prefix=prefix))
+    wire = t.do(f"torch.cat([{names}], dim=1)" if len(given) > 1 else "{0}", given, shape)
+    return t.to(wire, "grid") if not shape.prefix else wire
 
 
 def patches(t: Tracer, x: Value) -> Value:
@@ -68,6 +78,19 @@ def chunk(t: Tracer, x: Value, *, n: int, sizes: list[int] | None = None) -> Val
     if len(sizes) != n:
         raise error(f"{len(sizes)} sizes for {n} parts", hint="one size a part")
     return t.channels(wire, sizes)
+
+
+def spread(t: Tracer, x: Value, *, n: int) -> Value:
+    """Each token becomes ``n``, one after the other, of consecutive channels: ``(b, N, n * c) -> (b, N * n, c)``."""
+    wire = t.to(t.single(x), "tokens")
+    f = wire.feature
+    if f.prefix:
+        hint = "write `patches >> spread(n)`, and `join` them after"
+        raise error(f"{f.prefix} prefix token(s) among those of `spread`", hint=hint)
+    if n < 1 or f.c % n:
+        raise error(f"{n} tokens of {f.c} channels", hint="choose a number that divides the width")
+    text = f"{{0}}.unflatten(-1, ({n}, {f.c // n})).flatten(1, 2)"
+    return t.to(t.do(text, [wire], f.with_(c=f.c // n, grid=(f.n * n,))), "grid")
 
 
 def flatten(t: Tracer, x: Value, *, order: str = "c n") -> Value:

@@ -116,6 +116,15 @@ class Softplus(nn.Module):
         return F.softplus(x)
 
 
+class Log(nn.Module):
+    """The natural logarithm, in any layout; minus infinity at 0, not a number below."""
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x)
+
+
 class Elu(nn.Module):
     """``x`` where positive, ``exp(x) - 1`` elsewhere, in any layout."""
 

@@ -15,7 +15,8 @@ class Attend(nn.Module):
     ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
     between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is
     ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``, ``(b, ..., 1)``, is 0 for keys
-    that are left out. Returns ``(b, ..., h * e)`` with the extents of ``q``.
+    that are left out. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with ``row`` also ``(b, ..., 1)`` with those of
+    ``k``.
 
     Args:
         heads: number of heads h: consecutive groups of channels.
@@ -23,16 +24,28 @@ class Attend(nn.Module):
         drop: dropout on the attention weights.
         biased: whether the first further argument is a bias.
         masked: whether the last one says which keys are kept.
+        row: number of the query whose weights on all keys, the mean of its heads, are given too. They have to be written out for
+            that, so there is no fused kernel.
     """
 
     takes = ("grid", "tokens")
 
-    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, biased: bool = False, masked: bool = False):
+    def __init__(
+        self,
+        *,
+        heads: int,
+        scale: float = 1.0,
+        drop: float = 0.0,
+        biased: bool = False,
+        masked: bool = False,
+        row: int | None = None,
+    ):
         super().__init__()
         self.heads, self.scale, self.drop, self.biased, self.masked = heads, scale, drop, biased, masked
+        self.row = row
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, *tables: Tensor) -> Tensor:
-        extents = q.shape[1:-1]
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, *tables: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        extents, places = q.shape[1:-1], k.shape[1:-1]
         q, k, v = (t.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         bias = tables[0].to(q.dtype) if self.biased else None
         if len(tables) > self.biased + self.masked:  # one mask a window of the image
@@ -43,8 +56,16 @@ class Attend(nn.Module):
             keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0
             bias = keep if bias is None else torch.where(keep, bias, -math.inf)
         drop = self.drop if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
-        return x.transpose(1, 2).flatten(2).unflatten(1, extents)
+        if self.row is None:
+            x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
+            return x.transpose(1, 2).flatten(2).unflatten(1, extents)
+        logits = (q * self.scale) @ k.transpose(-2, -1)
+        if bias is not None:
+            logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
+        weights = logits.softmax(-1)
+        x = F.dropout(weights, drop) @ v if drop else weights @ v
+        row = weights[:, :, self.row].mean(1)
+        return x.transpose(1, 2).flatten(2).unflatten(1, extents), row.unsqueeze(-1).unflatten(1, places)
 
 
 def window_regions(grid: tuple[int, ...], size: list[int], shift: list[int]) -> Tensor:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 class AttendNear(nn.Module):
     """``softmax(scale * q k' + bias) v`` for each head, over the neighbours of each query, and further keys with them.
 
-    ``forward(q, k, v, [far_k, far_v], [bias])`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``, ``v (b, *grid, h * e)``;
-    ``far_k`` and ``far_v`` (``(b, ..., h * d)``, ``(b, ..., h * e)``, ``M`` tokens) are seen by all queries. ``bias`` is
-    ``(h, N, K + M)`` with the ``K = prod(size)`` neighbours first. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
+    ``forward(q, k, v, [far_k, far_v], [bias], [extra])`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``,
+    ``v (b, *grid, h * e)``; ``far_k`` and ``far_v`` (``(b, ..., h * d)``, ``(b, ..., h * e)``, ``M`` tokens) are seen by all
+    queries. ``bias`` is ``(h, N, K + M)`` with the ``K = prod(size)`` neighbours first; ``extra``, ``(b, *grid, h * K)``, is
+    added to the neighbours' weights behind the softmax. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
 
     Args:
         size: extents of a neighbourhood, one odd number an axis.
@@ -27,6 +28,7 @@ class AttendNear(nn.Module):
         drop: dropout on the attention weights.
         far: whether there are further keys.
         biased: whether there is a bias.
+        extra: whether there are weights outside the softmax.
 
     Neighbourhood attention (NAT, arXiv 2204.07143); with further keys TransNeXt's aggregated attention (arXiv 2311.17132).
     """
@@ -44,10 +46,11 @@ class AttendNear(nn.Module):
         drop: float = 0.0,
         far: bool = False,
         biased: bool = False,
+        extra: bool = False,
     ):
         super().__init__()
         self.size, self.border, self.dilation = tuple(size), border, dilation
-        self.heads, self.scale, self.drop, self.far, self.biased = heads, scale, drop, far, biased
+        self.heads, self.scale, self.drop, self.far, self.biased, self.extra = heads, scale, drop, far, biased, extra
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> Tensor:
         grid, heads = q.shape[1:-1], self.heads
@@ -62,10 +65,13 @@ class AttendNear(nn.Module):
             far_k, far_v = (t.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in rest[:2])
             logits = torch.cat([logits, q @ far_k.transpose(-1, -2) * self.scale], dim=-1)
         if self.biased:
-            logits = logits + rest[-1].to(logits.dtype)
+            logits = logits + rest[2 * self.far].to(logits.dtype)
         weights = F.dropout(logits.softmax(-1), self.drop, self.training)
         count = math.prod(self.size)
-        x = (weights[..., :count].unsqueeze(-2) @ v).squeeze(-2)
+        own = weights[..., :count]
+        if self.extra:
+            own = own + rest[-1].flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)
+        x = (own.unsqueeze(-2) @ v).squeeze(-2)
         if self.far:
             x = x + weights[..., count:] @ far_v
         return x.transpose(1, 2).flatten(2).unflatten(1, grid)

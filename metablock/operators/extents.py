@@ -62,3 +62,11 @@ def slide(
     if min(result, default=1) < 1:
         raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}", hint=SMALLER)
     return result
+
+
+def half_steps(n: int, m: int) -> list[int]:
+    """Twice the distances from ``m`` bins of adaptive pooling to the ``n`` places of an axis that they are means of: whole
+    numbers, place by place and for each bin by bin.
+    """
+    middles = [i * n // m - (-(i + 1) * n // m) - 1 for i in range(m)]  # twice the mean of the first and the last place
+    return [2 * place - middle for place in range(n) for middle in middles]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class RelativeBias(nn.Module):
-    """Relative position bias: ``() -> (heads, N, N)``, ``N = prod(grid)``, query by key.
+    """Relative position bias: ``() -> (heads, N, N)``, ``N = prefix + prod(grid)``, query by key.
 
     ``bias[h, i, j] = weight[index(i - j), h]``, where the index counts the distances ``d_a = i_a - j_a + g_a - 1`` of the
     axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``.
@@ -18,6 +18,8 @@ class RelativeBias(nn.Module):
     Args:
         heads: number of heads.
         std: spread of the table at the start (truncated normal).
+        prefix: 1 if there is a class token. The table then has three rows more: its bias to all tokens, theirs to it, its
+            own to itself (BEiT, arXiv 2106.08254).
 
     Swin, Liu et al. 2021 (arXiv 2103.14030); the table is ``(prod(2 g - 1), heads)`` as in its checkpoints, for one to three
     dimensions.
@@ -26,16 +28,20 @@ class RelativeBias(nn.Module):
     takes = ()
     index: Tensor
 
-    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02):
+    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0):
         super().__init__()
-        self.grid, self.std = tuple(grid), std
-        self.weight = nn.Parameter(torch.empty(prod(2 * g - 1 for g in grid), heads))
-        self.register_buffer("index", torch.empty(prod(grid), prod(grid), dtype=torch.long), persistent=False)
+        self.grid, self.std, self.prefix = tuple(grid), std, prefix
+        self.weight = nn.Parameter(torch.empty(prod(2 * g - 1 for g in grid) + 3 * prefix, heads))
+        n = prefix + prod(grid)
+        self.register_buffer("index", torch.empty(n, n, dtype=torch.long), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=self.std)
-        self.index.copy_(distances(self.grid, self.index.device))
+        index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
+        index.copy_(distances(self.grid, self.index.device))
+        if self.prefix:
+            self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)

@@ -45,9 +45,7 @@ class Resize(nn.Module):
 
     @staticmethod
     def shape(x: Feature, *, size: Extent, mode: str, antialias: bool, align_corners: bool) -> Feature:
-        check(mode, x.rank)
-        if antialias and (x.rank != 2 or mode == "nearest"):
-            raise error(f"no antialias for '{mode}' in {x.rank}-D", hint="it exists in 2-D, for bilinear and bicubic")
+        check(mode, x.rank, antialias)
         if align_corners and mode == "nearest":
             raise error("'nearest' has no align_corners", hint="leave it out")
         return x.with_(grid=sized(size, x.rank))
@@ -56,7 +54,7 @@ class Resize(nn.Module):
         return interpolate(x, self.size, self.mode, self.antialias, self.align_corners)
 
 
-def check(mode: str, rank: int) -> None:
+def check(mode: str, rank: int, antialias: bool = False) -> None:
     """Raises where this way to interpolate does not exist."""
     if mode not in MODES:
         raise error(f"unknown mode '{mode}'", hint=suggest(mode, MODES, f"one of {', '.join(MODES)}"))
@@ -65,6 +63,8 @@ def check(mode: str, rank: int) -> None:
         raise error(
             f"'{mode}' interpolates in {ranks} only, this map has {rank} dimension{'s' * (rank > 1)}", hint='try "bilinear"'
         )
+    if antialias and (rank != 2 or mode == "nearest"):
+        raise error(f"no antialias for '{mode}' in {rank}-D", hint="it exists in 2-D, for bilinear and bicubic")
 
 
 def interpolate(x: Tensor, size: tuple[int, ...], mode: str, antialias: bool = False, align_corners: bool = False) -> Tensor:

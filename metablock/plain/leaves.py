@@ -52,7 +52,7 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
 
     def operators(self) -> Iterator[tuple[str, str]]:
-        """The operators (file and class) that torch has no class for."""
+        """The operators (module and class) that torch has no class for."""
         if self.operator is not None:
             yield self.operator
         for child in self.children.values():
@@ -97,13 +97,13 @@ class _Reader:
         if found is not None:
             return Node("leaf", path, found[0], tuple(found[1]), frozen=frozen, params=params)
         built = self.built.get(path)
-        if not ours or built is None or built.attribute != name:
+        if built is None or (built.module, built.attribute) != (type(module).__module__, name):
             raise MetablockError(
                 f"{path or 'the network'}: a {name} put in by hand cannot be written as text\n"
                 "  build the network without it, or write .safetensors"
             )
         slots = tuple(_own(type(module), built.context, built.args))
-        operator = (type(module).__module__.rpartition(".")[2], name)
+        operator = (type(module).__module__, name)
         return Node("leaf", path, name, slots, operator, frozen, params)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent.parent / "operators"
+from ..errors import MetablockError
 
 # For the spec language only: the checks of arguments (torch's own errors are left), and what they are written with.
-_CHECKS = {"error", "suggest"}
+_CHECKS = {"error", "suggest", "MetablockError", "SpecError"}
 _TYPES = {"Layout": "str", "Feature": "object"}
 
 
@@ -26,10 +28,10 @@ class Pieces:
 
 
 def embedded(operators: Iterable[tuple[str, str]]) -> Pieces:
-    """The definitions of these operators (file and class) and of all that they use."""
+    """The definitions of these operators (module and class) and of all that they use. Raises MetablockError."""
     pieces = Pieces()
-    for file, name in sorted(set(operators)):
-        _add(file, name, pieces)
+    for module, name in sorted(set(operators)):
+        _add(module, name, pieces)
     return pieces
 
 
@@ -69,29 +71,38 @@ class _File:
     passes: tuple[str, ...]
 
 
-def _add(file: str, name: str, pieces: Pieces) -> None:
-    source = _read(file)
+def _add(module: str, name: str, pieces: Pieces) -> None:
+    source = _read(module)
     if name in source.siblings:
         _add(*source.siblings[name], pieces)
         return
     if name in pieces.names:
-        assert pieces.names[name] == file, f"two operators call something '{name}': {file}.py, {pieces.names[name]}.py"
+        if pieces.names[name] != module:
+            both = f"{module} and {pieces.names[name]}"
+            raise MetablockError(f"a file of plain PyTorch cannot hold two things called '{name}': {both}\n  rename one of them")
         return
+    if name not in source.definitions:
+        hint = "define what an operator uses at the top of a file"
+        raise MetablockError(f"a file of plain PyTorch cannot hold '{name}' of {module}\n  {hint}")
     text = source.definitions[name]
     for passed in source.passes:
         text = re.sub(rf"\b{passed}\((\w+)\)", r"\1", text)
-    pieces.names[name] = file  # first, for what uses itself
+    pieces.names[name] = module  # first, for what uses itself
     for used in sorted(_names(ast.parse(text)) - {name}):
         if used in source.definitions or used in source.siblings:
-            _add(file, used, pieces)
+            _add(module, used, pieces)
         elif used in source.imports:
             pieces.imports[used] = source.imports[used]
     pieces.texts.append(text)
 
 
 @cache
-def _read(file: str) -> _File:
-    text = (_FOLDER / f"{file}.py").read_text(encoding="utf-8")
+def _read(module: str) -> _File:
+    found = importlib.import_module(module)
+    if not getattr(found, "__file__", None):
+        raise MetablockError(f"the source of '{module}' is in no file\n  write the operator into one, or write .safetensors")
+    text = Path(str(found.__file__)).read_text(encoding="utf-8")
+    package = found.__package__ or ""
     definitions: dict[str, str] = {}
     siblings: dict[str, tuple[str, str]] = {}
     known: dict[str, str] = {}
@@ -105,17 +116,26 @@ def _read(file: str) -> _File:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name):
                 definitions[target.id] = ast.get_source_segment(text, node) or ""
-        elif isinstance(node, ast.ImportFrom) and node.level == 1:
-            siblings |= {alias.asname or alias.name: (node.module or "", alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom) and _near(node, package):
+            there = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            siblings |= {alias.asname or alias.name: (there, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] != "metablock":
             known |= {alias.name: f"from {node.module} import {alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 known[alias.asname or alias.name] = f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
-    for name, (module, there) in siblings.items():
-        if module and (_FOLDER / f"{module}.py").is_file() and there in _read(module).passes:
+    for name, (where, what) in siblings.items():
+        if what in _read(where).passes:
             checks.add(name)
     return _File(definitions, siblings, known, tuple(checks))
+
+
+def _near(node: ast.ImportFrom, package: str) -> bool:
+    """Whether an import's names are written out, too: from the operator's own package, or from our operators."""
+    if node.level:
+        there = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+        return there.startswith("metablock.operators.") or not there.startswith("metablock")
+    return (node.module or "").startswith("metablock.operators.")
 
 
 def _names(tree: ast.AST) -> set[str]:
@@ -163,7 +183,7 @@ def _is_check(statement: ast.stmt) -> bool:
         return False
     raised = statement.body[-1]
     call = raised.exc if isinstance(raised, ast.Raise) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _CHECKS
+    return isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in _CHECKS
 
 
 def _passes(text: str) -> bool:

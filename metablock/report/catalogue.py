@@ -11,6 +11,7 @@ from ..edits import resolve
 from ..errors import MetablockError, suggest
 from ..network import inputs
 from ..printer import number, show
+from ..plugins import installed
 from ..registry import OPERATORS, Operator
 from ..shape import Feature
 from ..spec import Spec
@@ -39,6 +40,7 @@ def rows(pattern: str | None = None) -> list[CatalogueRow]:
 
 def operators(pattern: str | None = None) -> list[OperatorRow]:
     """A row for each operator and each standard binding whose name fits. Raises MetablockError when none does."""
+    installed()
     found = [
         OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_summary(entry.schema.doc))
         for name, entry in OPERATORS.items()

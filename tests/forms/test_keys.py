@@ -304,6 +304,81 @@ def test_neighbours_are_counted() -> None:
     assert macs(model, torch.empty(1, 8, 5, 4, device="meta"))[""] == expected
 
 
+# Weights outside the softmax, and numbers of keys
+
+
+@grids
+@pytest.mark.parametrize("border", ["mask", "zeros", "clamp"])
+def test_weights_outside_the_softmax(grid: tuple[int, ...], border: str) -> None:
+    """They see the normed queries without offset and factor; beyond the border they weigh zeros."""
+    k = 3 ** len(grid)
+    options = f"qk_norm=l2norm, query=id + learned(1), scale=5, extra=conv({2 * k}, groups=2)"
+    model = build(f'attention(2, over=near(3, border="{border}"), {PLAIN}, {options})', grid)
+    w = {name.removeprefix("attention."): p for name, p in model.named_parameters()}
+    for parameter in w.values():
+        nn.init.normal_(parameter)
+    assert {name: p.shape[:2] for name, p in w.items()} == {
+        "extra.weight": (2 * k, 4), "extra.bias": (2 * k,), "query.learned.weight": (1, 1),
+    }  # fmt: skip
+    x = torch.randn(2, 8, *grid)
+    plain = build(f'attention(2, over=near(3, border="{border}"), {PLAIN}, qk_norm=l2norm, query=id + learned(1), scale=5)', grid)
+    plain.load_state_dict({name: p for name, p in model.state_dict().items() if "extra" not in name})
+    t = x.unflatten(1, (2, 4))
+    unit = t / t.norm(dim=2, keepdim=True)
+    added = torch.zeros(2, 2, 4, *grid)
+    for place in itertools.product(*map(range, grid)):
+        weights = torch.einsum("bhd,hkd->bhk", unit[:, :, :, *place], w["extra.weight"].view(2, k, 4)) + w["extra.bias"].view(2, k)
+        for number, at in enumerate(seen(place, grid, 3, border, 1)):
+            if at is not None:
+                added[:, :, :, *place] += weights[:, :, number, None] * t[:, :, :, *at]
+    check(model, x, plain(x).flatten(1, -2) + added.flatten(1, 2).flatten(2).mT)
+
+
+def test_weights_outside_the_softmax_in_a_union() -> None:
+    x = torch.randn(2, 8, 5, 4)
+    pool = "adaptive_avg_pool(2)"
+    for over, extra in ((f"[near(3), {pool}]", "[conv(18, groups=2), none]"), (f"[{pool}, near(3)]", "[none, conv(18, groups=2)]")):
+        both = build(f"attention(2, over={over}, {PLAIN}, extra={extra})")
+        nn.init.normal_(next(both.parameters()))
+        alone, without = (build(f"attention(2, over={o}, {PLAIN}{e})") for o, e in (("near(3)", ", extra=conv(18, groups=2)"), (over, "")))
+        alone.load_state_dict({name.replace(".0", "").replace(".1", ""): p for name, p in both.state_dict().items()})
+        torch.testing.assert_close(both(x) - without(x), alone(x) - build(f"attention(2, over=near(3), {PLAIN})")(x))
+
+
+@grids
+@pytest.mark.parametrize(("border", "dilation"), [("mask", 1), ("mask", 2), ("zeros", 1), ("clamp", 1)])
+def test_number_of_keys(grid: tuple[int, ...], border: str, dilation: int) -> None:
+    """Logits times the logarithm of the number of keys: 2 pooled ones and those neighbours that exist."""
+    options = f'over=[near(3, border="{border}", dilation={dilation}), adaptive_avg_pool(1)]'
+    model = build(f"attention(2, {options}, {PLAIN}, scale=keys_seen >> log)", grid)
+    plain = build(f"attention(2, {options}, {PLAIN}, scale=knob(1))", grid)
+    found = model.attention.scale.keys_seen(torch.empty(3, *grid, 8))
+    assert found.shape[0] == 3
+    for place in itertools.product(*map(range, grid)):
+        n = sum(at is not None or border == "zeros" for at in seen(place, grid, 3, border, dilation)) + 1
+        assert (found.expand(3, *grid, 1)[:, *place] if border == "mask" else found).unique().item() == n
+        if place == (0,) * len(grid):
+            x = torch.randn(2, 8, *grid)
+            plain.attention.scale.value.fill_(math.log(n))
+            torch.testing.assert_close(model(x)[:, *place], plain(x)[:, *place])
+
+
+def test_number_of_keys_with_a_prefix_and_in_windows() -> None:
+    x = torch.randn(2, 8, 4, 4)
+    for before, after, n in (("class_token >> ", "", 17), ("window(2, ", ")", 4), ("", "", 16)):
+        one = build(f"{before}attention(2, {PLAIN}, scale=ones(1, 2) * (keys_seen >> log)){after}", (4, 4))
+        other = build(f"{before}attention(2, {PLAIN}, scale={math.log(n)}){after}", (4, 4))
+        torch.testing.assert_close(one(x), other(x))
+
+
+def test_absent_member_beside_one_with_parts() -> None:
+    x = torch.randn(2, 8, 5, 4)
+    model = build("attention(2, over=[none, linear(c) >> gelu], pos=[relative_bias, none], extra=[conv(18, groups=2), none])")
+    other = build("attention(2, over=linear(c) >> gelu)")
+    other.load_state_dict(dict(zip(other.state_dict(), model.state_dict().values(), strict=True)))
+    torch.testing.assert_close(model(x), other(x))
+
+
 @pytest.mark.parametrize(
     ("model", "message", "hint"),
     [
@@ -336,6 +411,10 @@ def test_neighbours_are_counted() -> None:
         ("attention(2, q=avg_pool(2, stride=2), over=near(3))", "`near` needs queries, keys and values on one grid", "what arrives"),
         ("attention(2, over=near(3), mask=linear(1))", "`mask=` does not reach a neighbourhood", "near(n, border=...)"),
         ("attention(2, over=near(3), pos=agent_bias)", "`pos=` gives tokens 20x20 x 2", "position bias"),
+        ("attention(2, extra=conv(18))", "`extra=` are weights of neighbours", "over=near(3)"),
+        ("attention(2, over=near(3), extra=conv(9))", "`extra=` gives tokens 5x4 x 9", "2 heads and 9 neighbours"),
+        ("attention(2, over=[near(3), id], extra=conv(18))", "`extra=` is one for 2 members", "extra=[a, none]"),
+        ("attention(2, query=keys_seen)", "`keys_seen` is not in the scale of an attention", "scale=keys_seen >> log"),
         ('window(2, attention(2, over=near(3)), shift=1, fit="pad")', "neighbours, in a shifted window", "shift by 0"),
     ],
 )

@@ -103,14 +103,19 @@ def _cases() -> list[Case]:
     add("resize.Resize", [maps[1]], size=[4, 5], mode="bicubic", antialias=True)
     add("upsample.Upsample", maps, factor=2)
     add("position.Position", [*lasts, *tokens])
+    add("position.Position", [lasts[1], *tokens], antialias=False, size=[5, 3])
     add("learned.Learned", every, n=3)
     add("learned.Learned", [maps[1]], n=3, out=5)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
     found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
+    levels = (lasts[1], feature("grid", 4, 3, 5), feature("grid", 4, 2, 2))
+    found.append(Case("attend_deformable.AttendDeformable", levels, {"heads": 2, "points": 3, "levels": 2}))
     for grid in lasts:
         for border in ("mask", "zeros", "clamp"):
             found.append(Case("attend_near.AttendNear", (grid,) * 3, {"heads": 2, "size": [3] * grid.rank, "border": border}))
+        weights = feature("grid", 2 * 3**grid.rank, *grid.grid)
+        found.append(Case("attend_near.AttendNear", (*(grid,) * 3, weights), {"heads": 2, "size": [3] * grid.rank, "extra": True}))
     return found
 
 

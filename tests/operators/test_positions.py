@@ -10,14 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from leaves import build, feature, find, inputs
-from oracles import randomised_state
+from leaves import build, feature, find, inputs, shape
+from metablock.errors import SpecError
+from oracles import randomised_state, require
 
 pytestmark = pytest.mark.usefixtures("float64")
 grids = pytest.mark.parametrize("grid", [(7,), (3, 5), (2, 3, 4)], ids=str)
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 BIASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("relative_bias.RelativeBias", (), {"heads": 2}),
+    ("relative_bias.RelativeBias", (), {"heads": 2, "prefix": 1}),
     ("agent_bias.AgentBias", (0,), {"heads": 2, "agents": 4}),
     ("agent_bias.AgentBias", (2,), {"heads": 2, "agents": 4, "side": "queries", "table": 3}),
 ]
@@ -38,6 +40,35 @@ def test_position(grid: tuple[int, ...], prefix: int) -> None:
         torch.testing.assert_close(module(on_grid), (tensor + module.weight).view_as(on_grid))
 
 
+@pytest.mark.parametrize("prefix", [0, 2])
+@pytest.mark.parametrize(
+    ("size", "mode", "antialias"), [([5, 3], "bicubic", False), (4, "bilinear", True), ([4, 6], "bicubic", False)]
+)
+def test_position_of_another_size(prefix: int, size: int | list[int], mode: str, antialias: bool) -> None:
+    """The grid's rows are resampled, those of the prefix are not; at its own size the table is what it is."""
+    x = feature("tokens", 6, 4, 6, prefix=prefix)
+    module = build("position.Position", x, size=size, mode=mode, antialias=antialias)
+    extents = [size, size] if isinstance(size, int) else size
+    assert module.weight.shape == (1, prefix + extents[0] * extents[1], 6)
+    (tensor,) = inputs(x)
+    table = module.weight[:, prefix:].view(1, *extents, 6).movedim(-1, 1)
+    brought = F.interpolate(table, (4, 6), mode=mode, align_corners=False, antialias=antialias).movedim(1, -1).flatten(1, 2)
+    torch.testing.assert_close(module(tensor), tensor + torch.cat([module.weight[:, :prefix], brought], 1))
+    if extents == [4, 6]:
+        torch.testing.assert_close(module(tensor), tensor + module.weight)
+
+
+def test_position_of_a_size_that_cannot_be() -> None:
+    for grid, arguments, message in [
+        ((7,), {"size": 3}, "'bicubic' interpolates in 2-D only"),
+        ((7,), {"size": 3, "mode": "bilinear"}, "no antialias for 'bilinear' in 1-D"),
+        ((3, 5), {"size": [1, 2, 3]}, "3 numbers for 2 spatial dimensions"),
+        ((3, 5), {"size": 0}, "at least 1"),
+    ]:
+        with pytest.raises(SpecError, match=message):
+            shape("position.Position", feature("grid", 6, *grid), **arguments)
+
+
 def test_learned() -> None:
     module = build("learned.Learned", feature("map", 6, 3, 5), n=4)
     result = module(torch.zeros(3, 6, 3, 5))
@@ -55,6 +86,16 @@ def test_relative_bias(grid: tuple[int, ...]) -> None:
     for (i, query), (j, key) in itertools.product(enumerate(places), repeat=2):
         index = [q - k + g - 1 for q, k, g in zip(query, key, grid, strict=True)]
         assert torch.equal(result[:, i, j], table[*index])
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (4, 4)])
+def test_relative_bias_with_a_class_token_is_timm_s(grid: tuple[int, int]) -> None:
+    """BEiT's table: three rows more, the class token's to the others, theirs to it, its own."""
+    beit = require("timm.models.beit")
+    module = find("relative_bias.RelativeBias")(grid, heads=3, prefix=1, std=0.5)
+    index = beit.gen_relative_position_index(grid)
+    assert module.weight.shape == (index.max() + 1, 3)
+    torch.testing.assert_close(module(), module.weight[index].permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2])

@@ -1,0 +1,81 @@
+"""The distances between queries and keys, and a table of what was made of each."""
+
+from __future__ import annotations
+
+import math
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .extents import half_steps
+
+
+class Distances(nn.Module):
+    """Every distance ``d`` from a key to a query, once, in log-spaced coordinates: ``() -> (1, T, rank)``.
+
+    ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis. A key of a coarser grid stands where the mean of
+    the queries is that adaptive pooling puts into its bin.
+
+    Args:
+        keys: extents of the keys' grid.
+        extent: extents of the queries' grid for which the coordinates are meant; by default those of ``grid``.
+        reach: by how much they are enlarged.
+
+    Swin V2 (arXiv 2111.09883), with the normalisation of its code, which is also that of TransNeXt's (arXiv 2311.17132). The last
+    axis changes fastest.
+    """
+
+    takes = ()
+    coordinates: Tensor
+
+    def __init__(self, grid: tuple[int, ...], *, keys: list[int], extent: list[int] | None = None, reach: float = 8.0):
+        super().__init__()
+        self.grid, self.keys, self.extent, self.reach = tuple(grid), tuple(keys), tuple(extent or grid), reach
+        total = prod(len(set(half_steps(n, m))) for n, m in zip(grid, keys, strict=True))
+        self.register_buffer("coordinates", torch.empty(1, total, len(grid)), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        axes = []
+        for n, m, extent in zip(self.grid, self.keys, self.extent, strict=True):
+            steps = torch.tensor(sorted(set(half_steps(n, m))), dtype=torch.float64, device=self.coordinates.device)
+            distance = steps / 2 * self.reach / max(1, extent - 1)
+            axes.append(distance.sign() * torch.log2(1 + distance.abs()) / math.log2(self.reach))
+        self.coordinates.copy_(torch.cartesian_prod(*axes).view(self.coordinates.shape))
+
+    def forward(self) -> Tensor:
+        return self.coordinates
+
+
+class AtDistances(nn.Module):
+    """What was made of each distance, for each pair: ``(1, T, heads) -> (heads, N, M)``, query by key.
+
+    Args:
+        keys: extents of the keys' grid.
+
+    The distances are those of :class:`Distances`, in its order.
+    """
+
+    takes = ("tokens",)
+    index: Tensor
+
+    def __init__(self, grid: tuple[int, ...], *, keys: list[int]):
+        super().__init__()
+        self.grid, self.keys = tuple(grid), tuple(keys)
+        self.register_buffer("index", torch.empty(prod(grid), prod(keys), dtype=torch.long), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        index = torch.zeros(1, 1, dtype=torch.long, device=self.index.device)
+        for n, m in zip(self.grid, self.keys, strict=True):
+            steps = half_steps(n, m)
+            number = {step: i for i, step in enumerate(sorted(set(steps)))}
+            distance = torch.tensor([number[step] for step in steps], device=index.device).view(n, m)
+            # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
+            index = (index[:, None, :, None] * len(number) + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
+        self.index.copy_(index)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.embedding(self.index, x[0]).permute(2, 0, 1)

@@ -1,0 +1,48 @@
+"""How many keys a query sees."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class KeysSeen(nn.Module):
+    """Number of the keys of each query: ``(b, *grid, c) -> (b, *grid, 1)``; the values do not matter.
+
+    Without neighbours it is the same for all queries: ``(b, ..., c) -> (b, 1, 1)``. With neighbours at the border fewer.
+
+    Args:
+        size: extents of the neighbourhood, one odd number an axis.
+        dilation: distance between neighbours.
+        far: number of keys that all queries see.
+
+    TransNeXt (arXiv 2311.17132), which multiplies the logits by its logarithm.
+    """
+
+    takes = ("grid", "tokens")
+    count: Tensor
+
+    def __init__(self, grid: tuple[int, ...], *, size: list[int] | None = None, dilation: int = 1, far: int = 0):
+        super().__init__()
+        self.grid, self.size, self.dilation, self.far = tuple(grid), size, dilation, far
+        self.register_buffer("count", torch.empty(1, *(grid if size else (1,)), 1), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        count = torch.ones(self.count.shape[1:], device=self.count.device)
+        if self.size is None:
+            count.zero_()
+        for axis, s in enumerate(self.size or []):
+            extents = [1] * count.dim()
+            extents[axis] = self.grid[axis]
+            count = count * inside(self.grid[axis], s, self.dilation, count.device).view(extents)
+        self.count.copy_(count + self.far)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.count.to(x.dtype).expand(x.shape[0], *self.count.shape[1:])
+
+
+def inside(extent: int, size: int, dilation: int, device: torch.device | None = None) -> Tensor:
+    """How many neighbours of each place of an axis lie on it."""
+    place = torch.arange(extent, device=device)[:, None] + dilation * (torch.arange(size, device=device) - size // 2)
+    return ((place >= 0) & (place < extent)).sum(1)
