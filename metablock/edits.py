@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from . import expr as e
+from .choices import chosen as chosen_options
 from .errors import Problem, SpecError, error, suggest
 from .parser import parse_edit, whole
 from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Facts, Spec
@@ -35,8 +36,11 @@ def parse_edits(texts: Iterable[str | Edit], name: str = "--set") -> tuple[Edit,
     return tuple(edits)
 
 
-def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = ()) -> Spec:
-    """One network: the chosen variant's edits (the first by default), then the given ones; no variants or traits are left."""
+def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), *, choose: bool = True) -> Spec:
+    """One network: the chosen variant's edits (the first by default), then the given ones; no variants or traits are left.
+
+    Where the spec leaves a choice open, the first option is taken; without ``choose`` it stays open.
+    """
     chosen = variant
     if chosen is None and spec.variants:
         chosen = next(iter(spec.variants))
@@ -53,6 +57,7 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = ()) 
             result = apply(result, source.edits)
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
+    result = chosen_options(result) if choose else result
     facts = Facts(spec.facts.header, tuple(row for row in spec.facts.rows if row[:1] == (found,)))
     return result.with_(variant=found, variants={}, traits={}, facts=facts if facts.rows else Facts())
 

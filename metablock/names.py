@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from . import expr as e
 from .arguments import missing, pairs, signature
+from .choices import NAME as ONE_OF
 from .edits import resolve, stage_count
 from .errors import Problem, SpecError, suggest
 from .labels import target
@@ -203,7 +204,7 @@ class _Checker:
                 self.problems.append(misfits[-1])
         if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
             return
-        if node.id in BUILTIN or node.id in NUMERIC:
+        if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
             return
         options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
         self.wrong(
@@ -218,6 +219,10 @@ class _Checker:
             self.wrong("only a name can be called", func, "`f(x)` gives arguments to a recipe; data flows with `>>`")
             return
         name = func.id
+        if name == ONE_OF:
+            if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+                self.wrong("`one_of` lists at least two options", node, "one_of(pool(3), dw(7))")
+            return
         if name in names or name in NUMERIC:
             return
         if name in self.bindings:

@@ -21,6 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .choices import NAME as ONE_OF
 from .errors import MetablockError, Span, SpecError, Text, error
 from .registry import OPERATORS, Operator, Param, Schema
 from .shape import LAYOUTS
@@ -204,7 +205,7 @@ def _taken(name: str) -> str | None:
         return f"{known.module}:{known.attribute} has it"
     if name in standard():
         return "a standard binding has it"
-    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUTS} else None
+    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUTS, ONE_OF} else None
 
 
 def _check_name(made: Operator, cls: type) -> None:

@@ -22,7 +22,7 @@ HOUSE = (
     "expr files graph operators registry source",
     "combine parser printer spec",
     "load weights_rules",
-    "catalogue standard",
+    "catalogue choices standard",
     "edits labels plugins scope",
     "arguments evaluate levels",
     "placing uses",

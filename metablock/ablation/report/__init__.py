@@ -1,0 +1,81 @@
+"""The report of a study: tables, figures and a page, from its results, finished or not.
+
+``analysis`` compares and orders; ``tables``, ``forest``, ``curves`` and ``placement`` show; ``page`` puts them together. Nothing
+here trains, and nothing reads anything but :class:`~metablock.ablation.results.Results`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import MetablockError
+from ...files import write_whole
+from ...format import show_spec
+from ..results import Results
+from .analysis import Analysis, analyse
+from .curves import against_cost, learning_curves
+from .forest import forest
+from .page import page
+from .placement import heat_maps
+from .style import Picture, styled, to_png, to_svg
+from .tables import cost_table, main_table, to_csv, to_markdown, to_tex
+from .text import slug
+
+__all__ = ["analyse", "write_report"]
+
+
+def write_report(results: Results, folder: Path) -> list[Path]:
+    """Writes the report of a study; an older one in the same folder is replaced.
+
+    Args:
+        results: what is known of the study, also in its middle.
+        folder: where ``report.html``, ``table.md``, ``table.tex``, ``results.csv``, ``specs/`` and ``figures/`` go.
+
+    Returns:
+        the files, the page first.
+
+    Raises:
+        MetablockError: the folder cannot be written to.
+    """
+    analysis = analyse(results)
+    texts, pictures = {}, [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
+    specs = _specs(analysis)
+    texts["report.html"] = page(analysis, pictures, {name: file for name, (file, _) in specs.items()})
+    texts["table.md"] = to_markdown(main_table(analysis)) + "\n" + to_markdown(cost_table(analysis))
+    texts["table.tex"] = to_tex(main_table(analysis))
+    texts["results.csv"] = to_csv(analysis)
+    texts |= dict(specs.values())
+    texts |= {f"figures/{picture.name}.svg": svg for picture, svg in pictures if svg}
+    images = {f"figures/{picture.name}.png": to_png(picture) for picture, svg in pictures if svg}
+    try:
+        for name in ("specs", "figures"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for name, image in images.items():
+            (folder / name).write_bytes(image)
+    except OSError as problem:
+        raise MetablockError(f"{folder}: cannot write there: {problem.strerror}\n  name another folder") from None
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+    return [folder / name for name in (*texts, *images)]
+
+
+def figures(analysis: Analysis) -> list[Picture]:
+    """The figures of a report, also those that cannot be drawn yet."""
+    with styled():
+        return [forest(analysis), against_cost(analysis), learning_curves(analysis), *heat_maps(analysis)]
+
+
+def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:
+    """File and text of each cell's resolved spec; names that differ in what a file cannot be called get their hash."""
+    found: dict[str, tuple[str, str]] = {}
+    taken: set[str] = set()
+    for row in analysis.rows:
+        cell = row.cell
+        if cell.spec is None:
+            continue
+        name = slug(cell.name)
+        if name in taken:
+            name = f"{name}-{cell.hash[:8]}"
+        taken.add(name)
+        found[cell.name] = (f"specs/{name}.yaml", show_spec(cell.spec))
+    return found

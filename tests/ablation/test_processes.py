@@ -1,0 +1,240 @@
+"""Studies in real processes: killed at any moment, two at once on one journal, with runs that crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SPEC = """\
+name: mini
+input: image(1, 16)
+classes: 10
+let:
+  norm: group_norm(1)
+  token: pool(3)
+  block: res(norm >> token) >> res(norm >> mlp(2))
+stem: conv(dim[0], 4, stride=4)
+stages:
+  depth: 2
+  dim:   16
+  drop:  0.1
+  body:  depth * block
+head: norm >> global_pool >> linear(classes)
+"""
+SWAP = ["--swap", "token = dw(3)", "--seeds", "2", "--epochs", "3", "--input", "1x16x16", "--with", "mixup=0.2"]
+
+PLUGIN = '''
+import os, signal, torch
+from torch import Tensor, nn
+import metablock
+
+@metablock.operator
+class Dies(nn.Module):
+    """Ends its process in the first step: ``(b, c, *grid) -> (b, c, *grid)``."""
+    takes = ("map",)
+    def __init__(self, c: int, *, how: int = 9):
+        super().__init__()
+        self.how = how
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type != "meta":
+            os.kill(os.getpid(), self.how) if self.how else os._exit(3)
+        return x
+
+@metablock.operator
+class Raises(nn.Module):
+    """Fails: ``(b, c, *grid) -> (b, c, *grid)``."""
+    takes = ("map",)
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.device.type != "meta":
+            raise ValueError("no such thing\\nas this")
+        return x
+'''
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "metablock", "ablate", "mini.yaml", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out + err
+
+
+def rows(folder: Path, query: str) -> list[tuple]:
+    with sqlite3.connect(folder / "journal.sqlite", timeout=30) as connection:
+        return connection.execute(query).fetchall()
+
+
+def numbers(folder: Path) -> list[tuple]:
+    """Every number of every epoch but the time it took."""
+    return rows(
+        folder, "SELECT cell, seed, epoch, train_loss, val_loss, val_top1, lr FROM epochs JOIN wanted USING (id) ORDER BY 1, 2, 3"
+    )
+
+
+def until(folder: Path, query: str, process: subprocess.Popen[str]) -> None:
+    """Waits until a query of the journal finds something."""
+    for _ in range(1200):
+        if (folder / "journal.sqlite").exists():
+            try:
+                if rows(folder, query):
+                    return
+            except sqlite3.OperationalError:
+                pass
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{query}: nothing")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "mini.yaml").write_text(SPEC)
+    said = finish(start(folder, *SWAP, "-o", "study"))
+    assert "4 of 4 runs are done" in said
+    return folder / "study"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mini.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def test_what_a_study_leaves(whole: Path):
+    assert len(numbers(whole)) == 12
+    assert {path.name for path in whole.iterdir()} >= {
+        "journal.sqlite",
+        "report.html",
+        "table.md",
+        "table.tex",
+        "results.csv",
+        "specs",
+    }
+    assert not list((whole / "checkpoints").iterdir())
+    assert {status for (status,) in rows(whole, "SELECT status FROM runs")} == {"done"}
+
+
+def test_killed_and_started_again(whole: Path, folder: Path):
+    """Twice, in the middle of runs: not one number differs from the study that was left alone."""
+    study = folder / "study"
+    for epochs in (1, 5):
+        process = start(folder, *SWAP, "-o", "study")
+        until(study, f"SELECT 1 FROM epochs GROUP BY 1 HAVING COUNT(*) >= {epochs}", process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(start(folder, *SWAP, "-o", "study"))
+    assert numbers(study) == numbers(whole)
+    assert rows(study, "SELECT DISTINCT status FROM runs") == [("done",)]
+    assert max(attempts for (attempts,) in rows(study, "SELECT attempts FROM runs")) > 1
+    before = rows(study, "SELECT id, finished FROM runs")
+    finish(start(folder, *SWAP, "-o", "study"))  # nothing is left to do
+    assert rows(study, "SELECT id, finished FROM runs") == before
+
+
+def test_two_at_once(whole: Path, folder: Path):
+    study = folder / "study"
+    first = start(folder, *SWAP, "-o", "study")
+    until(study, "SELECT 1 FROM wanted", first)
+    second = start(folder, *SWAP, "-o", "study")
+    finish(first)
+    finish(second)
+    assert numbers(study) == numbers(whole)
+    assert rows(study, "SELECT attempts FROM runs") == [(1,)] * 4
+    assert len({owner for (owner,) in rows(study, "SELECT owner FROM runs")}) > 1
+
+
+def test_an_edited_study_keeps_what_still_applies(whole: Path, folder: Path):
+    study = folder / "study"
+    short = ["--seeds", "1", "--epochs", "3", "--input", "1x16x16", "--with", "mixup=0.2", "-o", "study"]
+    finish(start(folder, "--swap", "token = dw(3)", *short))
+    before = dict(rows(study, "SELECT id, finished FROM runs"))
+    finish(start(folder, "--swap", "token = dw(3), id", *short))
+    after = dict(rows(study, "SELECT id, finished FROM runs"))
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 3
+    assert [row for row in numbers(study) if row[0] != "token = id"] == [row for row in numbers(whole) if row[1] == 0]
+    finish(start(folder, "--swap", "token = id", *short))  # a cell less: its run stays known
+    assert rows(study, "SELECT cell FROM wanted ORDER BY place") == [("base",), ("token = id",)]
+    assert dict(rows(study, "SELECT id, finished FROM runs")) == after
+
+
+def test_another_base_is_refused(whole: Path, folder: Path):
+    (folder / "mini.yaml").write_text(SPEC.replace("dim:   16", "dim:   24"))
+    before = numbers(whole)
+    process = start(folder, *SWAP, "-o", str(whole))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "this journal is of another base ('mini.yaml')" in err
+    assert "name another folder with -o" in err
+    assert numbers(whole) == before
+
+
+def test_runs_that_crash(folder: Path):
+    (folder / "dying.py").write_text(PLUGIN)
+    words = ["--swap", "token = dies(9), dies(0), raises", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study"]
+    said = finish(start(folder, *words, "--plugin", "dying"))
+    study = folder / "study"
+    reasons = dict(rows(study, "SELECT cell, reason FROM wanted JOIN runs USING (id)"))
+    assert reasons["base"] == ""
+    assert reasons["token = dies(9)"] == "its process was ended by SIGKILL, most likely for want of memory"
+    assert reasons["token = dies(0)"].startswith("its process ended with status 3")
+    assert reasons["token = raises"] == "ValueError: no such thing (dying.py:28)"
+    assert "1 of 4 runs are done, 3 failed" in said
+    text = (study / "table.md").read_text()
+    assert "SIGKILL" in text
+    (folder / "dying.py").write_text(PLUGIN.replace("if self.training and", "if False and"))
+    finish(start(folder, *words, "--plugin", "dying"))
+    assert len(rows(study, "SELECT 1 FROM runs WHERE status = 'failed'")) == 3  # not without being asked
+    said = finish(start(folder, *words, "--plugin", "dying", "--retry", "failed"))
+    assert "4 of 4 runs are done" in said
+
+
+def test_a_loss_that_is_no_number(folder: Path):
+    words = ["--swap", "token = dw(3)", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study", "--with", "lr=90"]
+    finish(start(folder, *words, "--with", "optimizer=sgd", "--with", "clip=0", "--with", "warmup=0"))
+    reasons = [reason for (reason,) in rows(folder / "study", "SELECT reason FROM runs WHERE status = 'failed'")]
+    assert reasons
+    assert all("the loss is no number any more (epoch 1" in reason for reason in reasons)
+
+
+# Ray
+
+
+def workers() -> list[int]:
+    """Processes of Ray that train just now."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes().startswith(b"ray::_train"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_ray_with_a_killed_worker(whole: Path, folder: Path):
+    """A worker of a real local cluster dies in the middle of its run: the run goes on elsewhere, and the numbers are the same."""
+    pytest.importorskip("ray")
+    process = start(folder, *SWAP, "-o", "study", "--executor", "ray", "--jobs", "2")
+    until(folder / "study", "SELECT 1 FROM epochs", process)
+    victims = workers()
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    said = finish(process)
+    assert "4 of 4 runs are done" in said
+    assert numbers(folder / "study") == numbers(whole)
