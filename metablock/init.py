@@ -31,10 +31,22 @@ def _fan(weight: Tensor, mode: str) -> int:
 
 
 def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups: int = 1) -> None:
-    """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), of one group of a convolution."""
-    if isinstance(std, str):
+    """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), of one group of a convolution.
+
+    ``normal("inputs")``: standard deviation 1 / inputs, whatever the taps (ShuffleNet).
+    """
+    if std == "inputs":
+        std = 1 / weight.shape[1]
+    elif isinstance(std, str):
         std = math.sqrt(2.0 / _fan(weight[: len(weight) // groups], std))
     nn.init.normal_(weight, mean, std)
+
+
+def _uniform(weight: Tensor, bound: float | str = 1.0) -> None:
+    """``uniform(0.1)``, or ``uniform("fan_out")``: within 1 / sqrt(outputs * taps)."""
+    if isinstance(bound, str):
+        bound = 1 / math.sqrt(_fan(weight, bound))
+    nn.init.uniform_(weight, -bound, bound)
 
 
 def _lecun_normal(weight: Tensor) -> None:
@@ -58,7 +70,7 @@ RULES: Mapping[str, Rule] = {
     "ones": nn.init.ones_,
     "softmax_rand": _softmax_rand,
     "trunc_normal": lambda w, std=1.0: nn.init.trunc_normal_(w, std=std, a=-2, b=2),
-    "uniform": lambda w, bound=1.0: nn.init.uniform_(w, -bound, bound),
+    "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": nn.init.xavier_uniform_,
     "zeros": nn.init.zeros_,

@@ -82,6 +82,7 @@ def search(
         every = min(_LARGE, every * len(levels))
     journal = enter(prepared, folder, command)
     cells: dict[str, Cell] = {cell.name: cell for cell in prepared.cells}
+    owners: dict[str, str] = {}
     done: dict[str, Trial] = {}
     known: list[dict[str, int]] = journal.about().get("picks", [])
     try:
@@ -109,14 +110,16 @@ def search(
             for picks in open_:
                 tell(_name(picks, factors), len(done), trials)
                 cell = _cell(study, prepared, factors, picks)
-                cells.setdefault(cell.name, cell)
+                same = next((other for other in cells.values() if other.hash and other.hash == cell.hash), cell)
+                owners[cell.name] = same.name  # one choice may come to what another is, or the base
+                cells.setdefault(same.name, same)
             enter(replace(prepared, cells=list(cells.values())), folder, command).close()
             run(journal)
             found = results(folder)
             for picks in open_:
                 name = _name(picks, factors)
-                cell = cells[name]
-                metrics = [one.metric for one in found.of(name) if one.metric is not None]
+                cell = cells[owners[name]]
+                metrics = [one.metric for one in found.of(cell.name) if one.metric is not None]
                 if cell.spec is None or not metrics:
                     done[name] = Trial(name, cell, {})
                     continue

@@ -4,6 +4,7 @@ Bad input ends with status 2 and its text on standard error, Ctrl-C with 130, a 
 What a verb needs is imported when it runs: ``metablock check`` on a spec whose names are wrong brings neither torch nor pydantic.
 """
 
+from . import looking as looking
 from . import studies as studies
 from .verbs import app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Bars:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.live = self.console.is_terminal
+        self.first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+        self.live = self.console.is_terminal and self.first
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[curve]}"), console=self.console, transient=True,
@@ -53,7 +55,7 @@ class Bars:
             self.bars.stop()
 
     def say(self, line: str) -> None:
-        if not self.live:
+        if not self.live and self.first:
             print(line, file=sys.stderr, flush=True)
 
     def set(self, key: str, text: str, done: float, total: float, curve: str = "") -> None:

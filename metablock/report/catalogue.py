@@ -10,8 +10,8 @@ from ..catalogue import catalogue
 from ..edits import resolve
 from ..errors import MetablockError, suggest
 from ..network import inputs
-from ..printer import number, show
 from ..plugins import installed
+from ..printer import number, show
 from ..registry import OPERATORS, Operator
 from ..shape import Feature
 from ..spec import Spec

@@ -7,7 +7,7 @@ left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; `
                        rules translate in its turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
 right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
                        ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
-                       the number of all blocks
+                       the number of all blocks, ``stages`` for that of the stages
 ``a ++ b``             several tensors, concatenated along the first axis
 ``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
 ``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second

@@ -18,6 +18,8 @@ _NUMBER_HINT = "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`, `{layers}`"
 _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__,
 }  # fmt: skip
+# What a network has: all its blocks, its stages.
+_COUNTS: Mapping[str, Callable[[Sequence[int]], int]] = {"layers": sum, "stages": len}
 _PIECE = re.compile(r"\{([^{}]*)\}|\*+|[{}]|[^{}*]+")
 _REST = "_rest_"
 
@@ -118,7 +120,7 @@ class Reader:
                 self.rest = self.rest or text
             elif text.startswith("{") and text != "{":
                 name = found[1].strip()
-                if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", "layers"):
+                if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", *_COUNTS):
                     self.wrong(f"'{text}' names no number", at, "on the left `{i}` gives a number a name")
                     self.names += re.findall(r"[A-Za-z]\w*", name)  # meant: not to be told again on the right
                     continue
@@ -225,7 +227,7 @@ class Reader:
             case e.Number(value=int()):
                 return
             case e.Name(id=name):
-                if name not in self.names and name != "layers":
+                if name not in self.names and name not in _COUNTS:
                     known = (
                         f"the left side names {', '.join(dict.fromkeys(self.names))}"
                         if self.names
@@ -267,8 +269,8 @@ def _number(node: e.Node, fit: Fit) -> int:
     match node:
         case e.Number(value=int(value)):
             return value
-        case e.Name(id="layers"):
-            return sum(fit.blocks)
+        case e.Name(id=name) if name in _COUNTS:
+            return _COUNTS[name](fit.blocks)
         case e.Name(id=name) if name in fit.numbers:
             return fit.numbers[name]
         case e.Negative(value=value):

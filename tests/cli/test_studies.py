@@ -1,0 +1,113 @@
+"""``ablate``, ``train``, ``report``, ``search``, ``probe``: what they print, and what they say of bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SPEC = """\
+name: mini
+input: image(1, 16)
+classes: 10
+let:
+  token: pool(3)
+stem: conv(dim[0], 4, stride=4)
+stages:
+  depth: [1]
+  dim:   [16]
+  body:  depth * (res(token) >> res(mlp(2)))
+head: global_pool >> linear(classes)
+"""
+SMALL = ["--input", "1x16x16", "--epochs", "1"]
+
+
+@pytest.fixture
+def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def test_a_dry_run(run, mini):
+    result = run("ablate", "mini.yaml", "--swap", "token = dw(3), attention(3), id", "--match", "macs", *SMALL, "--dry-run")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["cell", "parameters", "MACs", "to", "the", "base", "widths"]
+    assert lines[1].split()[:2] == ["base", "1,498"]
+    assert "cannot be built: 3 heads do not divide 16" in " ".join(" ".join(line.split()[-9:]) for line in lines)
+    assert "9 runs of 1 epochs on digits: 1,433 examples, 364 for validation, 10 classes" in result.stdout
+    assert "3 seeds show (power 0.8, alpha 0.05 over 2 comparisons) differences" in result.stdout
+    assert not (mini / "mini.study").exists()
+    one = run("ablate", "mini.yaml", "--swap", "token = id", *SMALL, "--seeds", "1", "--dry-run")
+    assert "one seed shows no difference: --seeds 3 or more" in one.stdout
+
+
+def test_a_study_file(run, mini):
+    (mini / "s.yaml").write_text("study: s\nbase: mini.yaml\nfactors: {token: [id]}\ninput: 1x16x16\nrecipe: {epochs: 7}\nseeds: 2\n")
+    result = run("ablate", "s.yaml", "--dry-run")
+    assert "4 runs of 7 epochs" in result.stdout
+    assert "4 runs of 2 epochs" in run("ablate", "s.yaml", "--dry-run", "--epochs", "2").stdout
+    (mini / "s.yaml").write_text("study: s\nbase: mini.yaml\nfactors: {tokn: [id]}\ninput: 1x16x16\n")
+    result = run("ablate", "s.yaml", "--dry-run")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("s.yaml:3:11: 'tokn' names no slot or column of 'mini'")
+    assert "did you mean 'token'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ablate", "mini.yaml"], "nothing varies in this study\n  --swap"),
+        (["ablate", "mini.yaml", "--swap", "tokn = id", "--dry-run"], "--swap:1:1: 'tokn' names no slot or column of 'mini'"),
+        (["ablate", "mini.yaml", "--swap", "token", "--dry-run"], "--swap:1:1: a swap is `slot = value, value, ...`"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--match", "flops"], "unknown --match 'flops'\n  known: macs, params, none"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--design", "al"], "unknown --design 'al'"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--data", "digit"], "unknown data set 'digit'\n  did you mean 'digits'"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--recipe", "smal"], "unknown recipe 'smal'\n  did you mean 'small'"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--with", "lr"], "--with 'lr' has no '='\n  for instance --with lr=3e-4"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--with", "lrate=1"], "a recipe has no 'lrate'"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--retry", "all"], "unknown --retry 'all'\n  --retry failed"),
+        (["ablate", "mini.yaml", "--swap", "token = id", "--executor", "slurm"], "unknown executor 'slurm'\n  known: local, ray"),
+        (["ablate", "nothing.yaml", "--swap", "token = id"], "there is no file 'nothing.yaml'"),
+        (["report", "nowhere"], "there is no study in 'nowhere'\n  name the folder that `metablock ablate` wrote"),
+        (["train", "mini.yaml", "--recipe", "deit", "--with", "distill=soft", "--with", "precision=float32", *SMALL], "the recipe distils"),
+        (["train", "mini.yaml", "-o", "x.bin"], "cannot write '.bin' files"),
+        (["search", "mini.yaml", *SMALL], "nothing varies in this study"),
+        (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--objectives", "macs", *SMALL], "a front needs accuracy and a cost"),
+        (["probe", "mini.yaml", "--input", "1x64"], "takes no single picture"),
+    ],
+    ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
+)
+def test_bad_input(words: list[str], said: str, run, mini):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not list(mini.glob("*.study"))
+
+
+def test_train(run, mini):
+    result = run("train", "mini.yaml", *SMALL, "-o", "mini.safetensors", "--checkpoint", "mini.pt")
+    assert result.exit_code == 0
+    assert "epoch 1/1  loss " in result.stderr
+    assert result.stdout == "mini.safetensors is written\n"
+    assert (mini / "mini.pt").exists()
+    again = run("build", "mini.yaml", "--weights", "mini.safetensors", "--no-compile")
+    assert again.exit_code == 0
+
+
+def test_probe(run, mini):
+    result = run("probe", "mini.yaml", "--swap", "token = dw(3)", "--images", "2", "--data", "digits", "--input", "1x16x16", "-o", "p")
+    assert result.exit_code == 0
+    assert "| mini | 0 | 4 × 4 |" in result.stdout
+    assert "| dw(3) | 0 | 4 × 4 |" in result.stdout
+    assert len(list((mini / "p").glob("*.png"))) == 5
+
+
+def test_what_is_missing_is_told(run, mini, monkeypatch: pytest.MonkeyPatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "accelerate" else real(name, *rest))
+    result = run("train", "mini.yaml", *SMALL)
+    assert (result.exit_code, result.stderr) == (2, "training needs accelerate\n  pip install 'metablock[ablate]'\n")
