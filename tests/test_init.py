@@ -60,6 +60,8 @@ def test_torch_keeps_what_the_operator_does() -> None:
         ("xavier_normal", math.sqrt(2 / (4096 + 9))),
         ("uniform(1)", 1 / math.sqrt(3)),
         ("normal(fan_out)", math.sqrt(2 / 9)),
+        ("normal(inputs)", 1 / 4096),
+        ("uniform(fan_out)", 1 / 3 / math.sqrt(3)),
     ],
 )
 def test_spread(rule: str, std: float) -> None:

@@ -115,6 +115,7 @@ def blocks(*depths: int, **more: tuple[int, ...]) -> nn.Module:
         ("net.{layer(i, j)}", lambda i, j: f"net.{[0, 2, 5][i] + j}"),
         ("net.{2 * layer(i, j) + i}", lambda i, j: f"net.{2 * ([0, 2, 5][i] + j) + i}"),
         ("net.{layer(i, 0)}.{j}", lambda i, j: f"net.{[0, 2, 5][i]}.{j}"),
+        ("net.{stages}.{i}.{j}", lambda i, j: f"net.3.{i}.{j}"),
         ("net.{layers - layer(i, j)}", lambda i, j: f"net.{6 - [0, 2, 5][i] - j}"),
     ],
 )

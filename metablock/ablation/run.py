@@ -79,10 +79,7 @@ def prepare(study: Study, folder: Path | None = None, progress: Progress = _quie
     Raises MetablockError.
     """
     study = study.varied()
-    if not any(factor.levels for factor in study.factors):
-        raise MetablockError(
-            "nothing varies in this study\n  --swap 'token = pool(3), attention(dim // 32)', or `one_of` in the spec"
-        )
+    _check_varies(study)
     data = load_data(study.data, parse_input(study.input), progress)
     chosen = recipe(study.recipe, **study.overrides)
     check_augmentation(chosen, data.input)
@@ -98,8 +95,16 @@ def prepare(study: Study, folder: Path | None = None, progress: Progress = _quie
 
 def prepare_search(study: Study, progress: Progress = _quiet) -> Prepared:
     """The same with the base alone: a search plans what it looks at. Raises MetablockError."""
-    bare = prepare(replace(study.varied(), factors=(Factor("none", (Level("as it is", ()),)),)), None, progress)
-    return replace(bare, study=study.varied(), cells=bare.cells[:1])
+    study = study.varied()
+    _check_varies(study)
+    bare = prepare(replace(study, factors=(Factor("none", (Level("as it is", ()),)),)), None, progress)
+    return replace(bare, study=study, cells=bare.cells[:1])
+
+
+def _check_varies(study: Study) -> None:
+    if not any(factor.levels for factor in study.factors):
+        hint = "--swap 'token = pool(3), attention(dim // 32)', or `one_of` in the spec"
+        raise MetablockError(f"nothing varies in this study\n  {hint}")
 
 
 def enter(prepared: Prepared, folder: Path, command: str = "") -> Journal:

@@ -34,7 +34,7 @@ def test_a_dry_run(run, mini):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["cell", "parameters", "MACs", "to", "the", "base", "widths"]
-    assert lines[1].split()[:2] == ["base", "1,498"]
+    assert lines[1].split()[:2] == ["base", "1,514"]
     assert "cannot be built: 3 heads do not divide 16" in " ".join(" ".join(line.split()[-9:]) for line in lines)
     assert "9 runs of 1 epochs on digits: 1,433 examples, 364 for validation, 10 classes" in result.stdout
     assert "3 seeds show (power 0.8, alpha 0.05 over 2 comparisons) differences" in result.stdout
