@@ -12,12 +12,18 @@ VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.
 FAMILIES = {
     "agent_attention": ["agent_deit_t", "agent_pvt_t", "agent_swin_t", "agent_cswin_t"],
     "cf_vit": ["cf_deit_small_7_split", "cf_lvvit_small_7_split"],
+    "cpvt": ["ti", "pcpvt_small_v0"],
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
     "dynamic_conv": ["dy_mobilenet_v2_0_35", "dy_resnet10"],
+    "efficientnet": ["efficientnet_b0", "tf_efficientnet_b0"],
     "metaformer": ["poolformer_s12", "poolformerv2_s12", "identityformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
     "mobilenet_v2": ["mobilenetv2_035"],
     "mobile_former": ["26m"],
+    "shufflenet_v1": ["g3_0_5x"],
+    "shufflenet_v2": ["x0_5", "megvii_0_5x"],
     "resnet": ["resnet18", "resnet50"],
+    "tnt": ["tnt_s_patch16_224"],
+    "twins": ["pcpvt_small", "svt_small"],
     "vit": ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"],
     "vit_adapter": ["det_deit_tiny", "seg_beit_large"],
 }
@@ -34,12 +40,22 @@ SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) 
 SMALL = {
     "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
+    "conv2former": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
+    "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
     "hrnet": ["W = 8", "blocks = 1"],
+    "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
+    "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
+    "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "resnet": ["depth = [1, 2, 1, 1]"],
+    "shufflenet_v1": ["depth = [2, 3, 2]"],
+    "shufflenet_v2": ["depth = [2, 3, 2]"],
+    "smt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "stvit": ["depths = [1, 1, 6, 1]", "dim = [24, 48, 96, 192]"],
     "transnext": ["depth = [1, 1, 2, 1]"],
+    "twins": ["depth = [2, 1, 2, 2]", "dim = [16, 32, 80, 128]"],
     "vit_adapter": ["D = 48", "heads = 3", "deform_heads = 6", "depth = [2, 1, 1, 1]", "n = [1, 1, 1, 2]"],
+    "xception": ["depth = [1, 1, 1, 2, 1]", "dim = [16, 32, 48, 48, 64]"],
 }
 
 

@@ -51,6 +51,10 @@ def test_recorded_outputs(path) -> None:
     state = recipe(recorded["keys"], recorded["gain"], dtype)
     edits = RECORDED_WITH.get(recorded["slug"], ())
     variant = variant_of(recorded["variant"])
+    if recorded["kept"]:  # frozen tables, in the order of the network
+        fresh = metablock.build(spec, variant=variant, edits=edits, dtype=dtype)
+        frozen = [parameter.detach() for parameter in fresh.parameters() if not parameter.requires_grad]
+        state |= dict(zip(recorded["kept"], frozen, strict=True))
     if variant.endswith("_deploy"):  # of the form that re-parameterisation gives
         model = metablock.build(spec, variant=variant.removesuffix("_deploy"), dtype=dtype).eval()
         model = metablock.reparameterize(model)
