@@ -34,6 +34,7 @@ class WeightReport:
         source: whose names it used.
         used: where each of our tensors came from.
         reshaped: ours, of another shape there that differs by extents of 1.
+        resized: ours, tables of another size there: positions that were interpolated.
         missing: ours, not there.
         left: theirs, without a use here.
         wrong: ours, of another shape there.
@@ -43,6 +44,7 @@ class WeightReport:
     source: str
     used: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class WeightReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.used)} tensors by the names of '{self.source}'"]
-        listed = {"reshaped": self.reshaped, "missing": self.missing, "left over": self.left}
+        listed = {"reshaped": self.reshaped, "resized": self.resized, "missing": self.missing, "left over": self.left}
         for label, names in {**listed, "of another shape": self.wrong, "no tensors": self.skipped}.items():
             if names:
                 more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -145,7 +147,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
     if not tensors:
         raise MetablockError(f"the weights for '{spec.name}' hold no tensors\n  a mapping from names to tensors is expected")
     own, blocks = model.state_dict(), _blocks(model)
-    attempts = [_match(own, blocks, tensors, name, spec) for name in ([source] if source is not None else known)]
+    tables = {f"{path}.weight": module for path, module in model.named_modules() if hasattr(module, "resized")}
+    attempts = [_match(own, blocks, tensors, name, spec, tables) for name in ([source] if source is not None else known)]
     values, report = min(attempts, key=lambda attempt: attempt[1].misfits)
     report.skipped = [key for key in state if key not in tensors]
     if not report.complete:
@@ -166,7 +169,9 @@ def _blocks(model: nn.Module) -> list[int]:
     return [count.get(stage, 0) for stage in range(max(count, default=-1) + 1)]
 
 
-def _match(own: State, blocks: Sequence[int], state: State, source: str, spec: Spec) -> tuple[dict[str, Tensor], WeightReport]:
+def _match(
+    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, tables: Mapping[str, Any]
+) -> tuple[dict[str, Tensor], WeightReport]:
     report, values = WeightReport(source), dict[str, Tensor]()
     rules = Rules((), ()) if source == OURS else read_rules(spec, source)
     taken: set[str] = set()
@@ -181,6 +186,9 @@ def _match(own: State, blocks: Sequence[int], state: State, source: str, spec: S
         shapes = " ++ ".join(f"{key} {tuple(state[key].shape)}" for key in keys)
         try:
             value = _value(found, [state[key] for key in keys], parameter.shape)
+            if value.shape.numel() != parameter.shape.numel() and (table := _resized(tables.get(name), value)) is not None:
+                report.resized.append(name)
+                value = table
             if value.shape != parameter.shape:
                 if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
                     raise _MisfitError(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
@@ -193,6 +201,14 @@ def _match(own: State, blocks: Sequence[int], state: State, source: str, spec: S
         report.used[name] = " ++ ".join(keys)
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not rules.ignored(key)]
     return values, report
+
+
+def _resized(owner: Any, value: Tensor) -> Tensor | None:
+    """What a table of another size is at ours; None where its module has no way."""
+    if owner is None or value.is_meta:
+        return None
+    made: Tensor | None = owner.resized(value)
+    return made
 
 
 def _missing(name: str, keys: list[str], state: State) -> str:

@@ -22,6 +22,7 @@ from metablock.names import check_names
 from metablock.spec import Rule, Spec, WeightTable
 from metablock.weights import WeightsError, load_weights, read_state
 from metablock.weights_rules import check_rules, read_rules
+from oracles import require
 
 State = dict[str, Tensor]
 
@@ -613,3 +614,39 @@ def test_edits_that_change_the_names_are_told() -> None:
     state = metablock.build(net).state_dict()
     with pytest.raises(WeightsError, match=r"left over: stages\.0\.blocks\.0\.token\.weight"):
         metablock.build(net, edits=["token = pool(3)"], weights=state)
+
+
+# Tables of another size
+
+
+def test_position_tables_of_another_size():
+    """As timm resamples them; the class token's row stays."""
+    timm = require("timm")
+    small = metablock.build("vit_tiny_patch16_224", input="3x96x160", edits=["depth = 1"])
+    large = metablock.build("vit_tiny_patch16_224", edits=["depth = 1"], seed=3)
+    report = metablock.load_weights(small, large.state_dict(), small.spec)
+    assert report.resized == ["stem.position.weight"]
+    assert "1 resized: stem.position.weight" in str(report)
+    wanted = timm.layers.resample_abs_pos_embed(large.stem.position.weight, (6, 10), num_prefix_tokens=1)
+    assert torch.allclose(small.stem.position.weight, wanted, atol=1e-5)
+    assert torch.equal(small.stages[0].blocks[0].token.qkv.weight, large.stages[0].blocks[0].token.qkv.weight)
+
+
+def test_bias_tables_of_another_size():
+    timm = require("timm")
+    edits = ["depth = [1, 1, 1, 1]"]
+    large = metablock.build("swin_base_patch4_window12_384", edits=edits)
+    small = metablock.build("swin_base_patch4_window7_224", edits=edits, seed=2)
+    report = metablock.load_weights(large, small.state_dict(), large.spec)
+    assert len(report.resized) == 4
+    ours = large.state_dict()[report.resized[0]]
+    wanted = timm.layers.resize_rel_pos_bias_table_simple(small.state_dict()[report.resized[0]], (12, 12), tuple(ours.shape))
+    assert torch.allclose(ours, wanted, atol=1e-5)
+    large(torch.randn(1, 3, 384, 384))
+
+
+def test_tables_that_have_no_size():
+    model = metablock.build("vit_tiny_patch16_224", edits=["depth = 1"])
+    state = model.state_dict() | {"stem.position.weight": torch.zeros(1, 180, 192)}  # 179 is no square
+    with pytest.raises(metablock.MetablockError, match=r"1 of another shape: stem.position.weight \(1, 197, 192\) from"):
+        metablock.load_weights(model, state, model.spec)

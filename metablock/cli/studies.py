@@ -52,6 +52,9 @@ def ablate(
         str | None,
         typer.Option("--address", metavar="HOST", help="Of a Ray cluster: auto, ray://host:10001; else one starts here."),
     ] = None,
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Measure latency and write the report at the end.")
+    ] = True,
     retry: Annotated[str | None, typer.Option("--retry", metavar="WHICH", help="failed: do failed runs again.")] = None,
     plugin: options.Plugin = None,
 ) -> None:
@@ -80,8 +83,6 @@ def ablate(
     if dry_run:
         plan_table(prepared, jobs, device)
         return
-    from ..ablation.report import write_report
-
     journal = running.enter(prepared, folder, shlex.join(["metablock", *sys.argv[1:]]))
     if retry:
         journal.retry_failed()
@@ -101,10 +102,15 @@ def ablate(
             )
         else:
             running.run(journal, engine, bars.watch(prepared))
-        running.measure(journal, prepared.cells, device, bars.phase)
+        if with_report:
+            running.measure(journal, prepared.cells, device, bars.phase)
     journal.close()
     found = running.results(folder)
-    written = write_report(found, folder)
+    written: list[Path] = []
+    if with_report:
+        from ..ablation.report import write_report
+
+        written = write_report(found, folder)
     summary(found, written)
 
 

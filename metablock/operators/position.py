@@ -55,6 +55,18 @@ class Position(nn.Module):
             sized(size, x.rank)
         return x
 
+    def resized(self, table: Tensor) -> Tensor | None:
+        """Another table (``(prefix + m, c)``, of a square or cube) as one of this size; None if it is none."""
+        size = self.size or self.grid
+        table = table.reshape(-1, table.shape[-1])
+        side = round((len(table) - self.prefix) ** (1 / len(size)))
+        if side < 1 or side ** len(size) != len(table) - self.prefix or table.shape[-1] != self.weight.shape[-1]:
+            return None
+        prefix, rest = table[: self.prefix], table[self.prefix :]
+        places = rest.T.reshape(1, -1, *[side] * len(size)).float()
+        made = interpolate(places, tuple(size), self.mode, self.antialias and len(size) == 2)
+        return torch.cat([prefix, made.flatten(2)[0].T.to(table.dtype)])[None]
+
     def forward(self, x: Tensor) -> Tensor:
         if self.size is None:
             return x + self.weight.view(1, *x.shape[1:])

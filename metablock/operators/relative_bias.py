@@ -43,6 +43,21 @@ class RelativeBias(nn.Module):
         if self.prefix:
             self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
+    def resized(self, table: Tensor) -> Tensor | None:
+        """Another table (``(m, heads)``, of a square or cube) as one for this grid; None if it is none.
+
+        Distances are interpolated as timm does it for Swin: bicubic in 2-D, linear otherwise.
+        """
+        rank, extra = len(self.grid), 3 * self.prefix
+        side = round((len(table) - extra) ** (1 / rank)) if len(table) > extra else 0
+        if side % 2 == 0 or side**rank != len(table) - extra or table.shape[-1] != self.weight.shape[-1]:
+            return None
+        places = table[: len(table) - extra].T.reshape(1, -1, *[side] * rank).float()
+        wanted = tuple(2 * g - 1 for g in self.grid)
+        mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[rank]
+        made = F.interpolate(places, wanted, mode=mode, align_corners=False)
+        return torch.cat([made.flatten(2)[0].T.to(table.dtype), table[len(table) - extra :]])
+
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)
 

@@ -58,8 +58,8 @@ class Raises(nn.Module):
 '''
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "metablock", "ablate", "mini.yaml", *words]
+def start(folder: Path, *words: str, report: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "metablock", "ablate", "mini.yaml", *words, *([] if report else ["--no-report"])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -104,7 +104,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "mini.yaml").write_text(SPEC)
-    said = finish(start(folder, *SWAP, "-o", "study"))
+    said = finish(start(folder, *SWAP, "-o", "study", report=True))
     assert "4 of 4 runs are done" in said
     return folder / "study"
 
@@ -187,7 +187,7 @@ def test_another_base_is_refused(whole: Path, folder: Path):
 def test_runs_that_crash(folder: Path):
     (folder / "dying.py").write_text(PLUGIN)
     words = ["--swap", "token = dies(9), dies(0), raises", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study"]
-    said = finish(start(folder, *words, "--plugin", "dying"))
+    said = finish(start(folder, *words, "--plugin", "dying", report=True))
     study = folder / "study"
     reasons = dict(rows(study, "SELECT cell, reason FROM wanted JOIN runs USING (id)"))
     assert reasons["base"] == ""
