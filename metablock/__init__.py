@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from .outputs import write
     from .plain import standalone
     from .plugins import load_plugin, operator
+    from .taps import FeatureInfo, features
     from .weights import load_weights
 
 __version__ = "0.1.0"
 _HOME = {
+    "FeatureInfo": "taps",
     "MetablockError": "errors",
     "SpecError": "errors",
     "build": "api",
     "compile": "compiler",
     "early_exit": "exits",
     "export": "exporter",
+    "features": "taps",
     "load_plugin": "plugins",
     "load_weights": "weights",
     "operator": "plugins",
@@ -40,12 +43,14 @@ _HOME = {
     "write": "outputs",
 }
 __all__ = [
+    "FeatureInfo",
     "MetablockError",
     "SpecError",
     "build",
     "compile",
     "early_exit",
     "export",
+    "features",
     "load_plugin",
     "load_weights",
     "operator",

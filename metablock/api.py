@@ -13,6 +13,7 @@ from .catalogue import open_spec
 from .edits import apply, parse_edits, resolve
 from .errors import MetablockError, Problem, Span, SpecError
 from .graph import Level, wires
+from .hub import bring, is_place
 from .init import initialiser
 from .limits import check_size
 from .module import Block
@@ -21,9 +22,11 @@ from .network import trace
 from .resources import architectures
 from .shape import Feature
 from .spec import Edit, Spec
+from .taps import features as feature_maps
 from .weights import load_weights, read_state
 
 Source = str | Path | Spec
+Weights = str | Path | bool | Mapping[str, Tensor]
 
 
 def resolved(source: Source, *, variant: str | None = None, edits: Iterable[str | Edit] = ()) -> Spec:
@@ -122,10 +125,11 @@ def build(
     classes: int | None = None,
     input: str | Sequence[int] | Feature | None = None,
     edits: Iterable[str | Edit] = (),
-    weights: str | Path | Mapping[str, Tensor] | None = None,
+    weights: Weights | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     seed: int = 0,
+    features: bool | Sequence[int] = False,
     large: bool = False,
 ) -> Block:
     """Builds an architecture as an ordinary ``nn.Module`` in eager mode.
@@ -136,10 +140,16 @@ def build(
         classes: number of classes, instead of the spec's.
         input: size of what enters, ``"3x256x192"`` or ``(3, 256, 192)``, instead of the spec's.
         edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
-        weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's.
+        weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
+            ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
+            address.
+            For another size tables of positions and biases are interpolated; for other channels the first layer is adapted;
+            for other classes the last one stays as initialised.
         device: where the weights lie; ``"meta"`` allocates nothing.
         dtype: of the weights; float32 by default.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
+        features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
+            what they are (see :func:`metablock.features`).
         large: lifts the caps on sizes and repeats.
 
     Returns:
@@ -150,17 +160,17 @@ def build(
     Raises:
         MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit.
     """
-    spec = resolved(source, variant=variant, edits=edits)
-    return assemble(
-        spec, shaped(spec, classes=classes, input=input, large=large), weights=weights, device=device, dtype=dtype, seed=seed
-    )
+    spec = sized(resolved(source, variant=variant, edits=edits), classes=classes, input=input)
+    level = shaped(spec, large=large)
+    model = assemble(spec, level, weights=weights, device=device, dtype=dtype, seed=seed)
+    return model if features is False else feature_maps(model, features)
 
 
 def assemble(
     spec: Spec,
     level: Level,
     *,
-    weights: str | Path | Mapping[str, Tensor] | None = None,
+    weights: Weights | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     seed: int = 0,
@@ -172,8 +182,19 @@ def assemble(
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
     if weights is not None:
-        model.loaded = load_weights(model, weights if isinstance(weights, Mapping) else read_state(weights), spec)
+        model.loaded = load_weights(model, state_of(weights, spec), spec)
     return model
+
+
+def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
+    """A state dict from any of the places that :func:`build` takes. Raises MetablockError."""
+    if isinstance(weights, Mapping):
+        return weights
+    if is_place(weights):
+        assert not isinstance(weights, Path)
+        return read_state(bring(weights, spec))
+    assert not isinstance(weights, bool)
+    return read_state(weights)
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

@@ -67,7 +67,8 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
         fits += [(spec, variant) for variant in spec.variants if variant.startswith(f"{name}_")]
     if len(fits) == 1:
         return fits[0]
-    known = [variant for spec in catalogue().values() for variant in spec.variants] + list(files)
+    variants = [variant for spec in catalogue().values() for variant in spec.variants]
+    known = [*files, *variants, *(variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))]
     if fits:
         hint = f"several begin so: {', '.join(variant for _, variant in fits[:8])}"
     elif Path(name).exists():

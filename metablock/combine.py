@@ -17,8 +17,8 @@ _PREFIX = "write `join(prefix, patches >> ...)` to lead the prefix tokens around
 class Combiner:
     """Emits steps that need no module into the level being traced."""
 
-    def __init__(self) -> None:
-        self._ids = count()
+    def __init__(self, first: int = 0) -> None:
+        self._ids = count(first)
         self._levels: list[Level] = []
         self.level = self.fresh()
         self._converted: dict[tuple[int, int, str], Wire] = {}

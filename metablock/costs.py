@@ -48,8 +48,10 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     pooling and other elementwise work are not counted. A module that is used twice counts twice.
     """
     counter = _Counter()
-    hooks = []
+    hooks, once = [], _Once(counter)
     for name, module in model.named_modules():
+        if getattr(module, "key", "") and not getattr(module, "links", None):
+            hooks.append(once.wrap(name, module))
         hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
         hooks.append(module.register_forward_hook(lambda _m, _a, _o: _leave(counter)))
     training = model.training
@@ -62,6 +64,47 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return dict(counter.macs)
+
+
+class _Once:
+    """Blocks that compute the same on the same shapes (one ``key``) are run once, and counted as often as they come."""
+
+    def __init__(self, counter: _Counter) -> None:
+        self.counter = counter
+        self.known: dict[Any, tuple[Any, dict[str, int]]] = {}
+
+    def wrap(self, name: str, module: nn.Module) -> _Wrapped:
+        forward, key = module.forward, getattr(module, "key", "")
+
+        def counted(*inputs: torch.Tensor) -> Any:
+            if not all(isinstance(x, torch.Tensor) and x.is_meta for x in inputs):
+                return forward(*inputs)
+            known = (key, *((x.shape, x.stride(), x.dtype) for x in inputs))
+            macs, below = self.counter.macs, f"{name}."
+            if known not in self.known:
+                before = macs.copy()
+                result = forward(*inputs)
+                added = {path: n - before[path] for path, n in macs.items() if path == name or path.startswith(below)}
+                self.known[known] = result, {path[len(name) :]: n for path, n in added.items() if n}
+                return result
+            result, added = self.known[known]
+            for path, n in added.items():
+                for name_ in {"", *self.counter.running} if not path else {name + path}:
+                    macs[name_] += n
+            return result
+
+        return _Wrapped(module, counted)
+
+
+class _Wrapped:
+    """A module whose ``forward`` is another for a time."""
+
+    def __init__(self, module: nn.Module, forward: Any) -> None:
+        self.module = module
+        module.__dict__["forward"] = forward
+
+    def remove(self) -> None:
+        del self.module.__dict__["forward"]
 
 
 def _leave(counter: _Counter) -> None:

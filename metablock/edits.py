@@ -9,7 +9,7 @@ from . import expr as e
 from .choices import chosen as chosen_options
 from .errors import Problem, SpecError, error, suggest
 from .parser import parse_edit, whole
-from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Facts, Spec
+from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Spec
 from .standard import standard
 
 # Columns that have a default and may be set where a file does not mention them.
@@ -58,8 +58,9 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
     result = chosen_options(result) if choose else result
-    facts = Facts(spec.facts.header, tuple(row for row in spec.facts.rows if row[:1] == (found,)))
-    return result.with_(variant=found, variants={}, traits={}, facts=facts if facts.rows else Facts())
+    return result.with_(
+        variant=found, variants={}, traits={}, facts=spec.facts.only(found), checkpoints=spec.checkpoints.only(found)
+    )
 
 
 def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
@@ -101,6 +102,10 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
     if not isinstance(value, e.Node):
         if name == "stages":
             return spec.with_(columns=dict(value))
+        if name == "input":
+            return spec.with_(inputs={key: binding.body for key, binding in value.items()})
+        if name == "shared":
+            return spec.with_(shared={**spec.shared, **value})
         return spec.with_(let={**spec.let, **value})
     if isinstance(edit.target, e.StageTarget):
         return _apply_to_stages(spec, edit.target, value)

@@ -3,11 +3,13 @@
 A selector is a dotted path of slot names, ending in a slot, an operator or a parameter; what stands between may be left out.
 Of the rules that
 fit a parameter the one with the most parts wins, of equals the last. A rule for a module sets its weights; its bias becomes 0.
+Numbers may be computed from ``layer``, the block's number in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) ** 0.5)``.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +24,7 @@ from .graph import Leaf
 from .printer import show
 
 Rule = Callable[..., object]
-Ready = Callable[[Tensor, int], object]  # of a weight, and of the groups of its convolution
+Ready = Callable[[Tensor, int, int], object]  # of a weight, of the groups of its convolution, of the number of its block
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -55,6 +57,15 @@ def _lecun_normal(weight: Tensor) -> None:
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
+def _sinusoid(weight: Tensor) -> None:
+    """A table of positions: sines (even channels) and cosines (odd ones) of ``i / 10000 ** (2 * (j // 2) / c)``."""
+    n, c = weight.shape[-2:]
+    rates = 10000 ** (torch.arange(c, dtype=torch.float64) // 2 * 2 / c)
+    angles = torch.arange(n, dtype=torch.float64)[:, None] / rates
+    with torch.no_grad():
+        weight.copy_(torch.where(torch.arange(c) % 2 == 0, angles.sin(), angles.cos()).expand_as(weight))
+
+
 def _softmax_rand(weight: Tensor) -> None:
     """Rows that are the softmax of uniform numbers (RandFormer)."""
     with torch.no_grad():
@@ -68,8 +79,9 @@ RULES: Mapping[str, Rule] = {
     "lecun_normal": _lecun_normal,
     "normal": _normal,
     "ones": nn.init.ones_,
+    "sinusoid": _sinusoid,
     "softmax_rand": _softmax_rand,
-    "trunc_normal": lambda w, std=1.0: nn.init.trunc_normal_(w, std=std, a=-2, b=2),
+    "trunc_normal": lambda w, std=1.0, cut=2.0: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": nn.init.xavier_uniform_,
@@ -80,8 +92,10 @@ RULES: Mapping[str, Rule] = {
 def initialiser(rules: Mapping[str, e.Node], seed: int) -> Initialise:
     """What the builder calls for each leaf. Raises SpecError for a rule that does not exist."""
     chosen = [(selector.split("."), _rule(node)) for selector, node in rules.items()]
+    depths: dict[int, int] = {}  # of the stages so far: they are built one after the other
 
     def initialise(path: str, leaf: Leaf, module: nn.Module) -> None:
+        layer = _layer(path, depths)
         for name, parameter in module.named_parameters():
             best: tuple[int, Ready | None, bool] | None = None
             for selector, rule in chosen:
@@ -95,9 +109,19 @@ def initialiser(rules: Mapping[str, e.Node], seed: int) -> Initialise:
                 if name.rpartition(".")[2] == "bias" and not best[2]:
                     parameter.zero_()
                 elif parameter.dim() > 1 or best[2]:
-                    best[1](parameter, leaf.args.get("groups", 1))
+                    best[1](parameter, leaf.args.get("groups", 1), layer)
 
     return initialise
+
+
+def _layer(path: str, depths: dict[int, int]) -> int:
+    """The number of the block that this is in, counted from the network's first; 0 outside of the stages."""
+    found = re.match(r"stages\.(\d+)(?:\.[a-z]\w*)?\.blocks\.(\d+)(?=\.|$)", path)
+    if found is None:
+        return 0
+    stage, block = int(found[1]), int(found[2])
+    depths[stage] = max(depths.get(stage, 0), block + 1)
+    return sum(depths.get(before, 0) for before in range(stage)) + block
 
 
 def used(selector: str, path: str, operator: str, names: list[str]) -> bool:
@@ -143,17 +167,52 @@ def _rule(node: e.Node) -> Ready | None:
             f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*RULES, "torch"], f"known: {', '.join(RULES)}")
         )
     rule = RULES[name.id]
-    given: list[Any] = []
-    for argument in node.args if isinstance(node, e.Call) else ():
-        value = argument.value
-        if isinstance(value, e.Name):  # fan_in, fan_out
-            given.append(value.id)
-        elif isinstance(value, (e.Number, e.String)):
-            given.append(value.value)
-        elif isinstance(value, e.Negative) and isinstance(value.value, e.Number):
-            given.append(-value.value.value)
-        else:
-            raise error("an initialisation takes numbers", argument.span, "write the number itself")
-    if rule is _normal:
-        return lambda weight, groups: _normal(weight, *given, groups=groups)
-    return lambda weight, groups: rule(weight, *given)
+    given = [_argument(argument.value) for argument in (node.args if isinstance(node, e.Call) else ())]
+
+    def ready(weight: Tensor, groups: int, layer: int) -> None:
+        values = [value(layer) if callable(value) else value for value in given]
+        rule(weight, *values, **({"groups": groups} if rule is _normal else {}))
+
+    return ready
+
+
+_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow,
+}  # fmt: skip
+
+
+def _argument(node: e.Node) -> Any:
+    """A number, a word, or what makes a number of ``layer``."""
+    if isinstance(node, e.Name) and node.id != "layer":  # fan_in, fan_out
+        return node.id
+    if isinstance(node, e.String):
+        return node.value
+    _check(node)
+    return (lambda layer: _number(node, layer)) if any(isinstance(part, e.Name) for part in e.walk(node)) else _number(node, 0)
+
+
+def _check(node: e.Node) -> None:
+    match node:
+        case e.Number() | e.Name(id="layer"):
+            return
+        case e.Negative(value=value):
+            _check(value)
+        case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
+            _check(left)
+            _check(right)
+        case _:
+            raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
+
+
+def _number(node: e.Node, layer: int) -> float:
+    match node:
+        case e.Number(value=value):
+            return value
+        case e.Negative(value=value):
+            return -_number(value, layer)
+        case e.Binary(op=op, left=left, right=right):
+            try:
+                return float(_ARITHMETIC[op](_number(left, layer), _number(right, layer)))
+            except (ArithmeticError, TypeError):  # of a root of a negative number Python makes a complex one
+                raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
+    return layer

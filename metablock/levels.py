@@ -31,6 +31,15 @@ class Near:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """Keys of the regions that suit a query's region best: how many regions an axis, how many of them, their extents."""
+
+    regions: tuple[int, ...]
+    top: int
+    size: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Pair:
     """What a position bias knows: the heads and both token sets of the attention it belongs to."""
 
@@ -71,7 +80,7 @@ class Levels(Combiner):
         self.frozen = False
         self.pair: Pair | None = None
         self.mask: Mask | None = None
-        self.near: dict[int, Near] | None = None  # by the wire that stands for them
+        self.near: dict[int, Near | Routed] | None = None  # by the wire that stands for them
         self.seen: Seen | None = None
         self._used: dict[tuple[int, str], int] = {}
         self._steps = 0

@@ -14,13 +14,15 @@ from .spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, Weight
 
 SECTIONS = (
     "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
-    "freeze", "init", "weights", "traits", "variants", "facts",
+    "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
 )  # fmt: skip
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
 FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
     "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
 )  # fmt: skip
+
+CHECKPOINTS = ("variant", "official", "timm", "torchvision")
 
 T = TypeVar("T")
 
@@ -93,7 +95,8 @@ class _Loader:
             weights=self.weights(found.get("weights")),
             traits=self.sets(found.get("traits")),
             variants=self.sets(found.get("variants")),
-            facts=self.facts(found.get("facts")),
+            checkpoints=self.table_of("checkpoints", CHECKPOINTS, found.get("checkpoints")),
+            facts=self.table_of("facts", FACTS, found.get("facts")),
             places={key.value: key.span for key, _ in root.entries},
         )
         for section in ("name", "input"):
@@ -245,7 +248,7 @@ class _Loader:
                 of = tuple(self.word(item) or "" for item in items)
             elif target.value == "init":
                 init = self.init(value)
-            elif target.value in ("stages", "let") and not isinstance(value, Scalar):
+            elif target.value in ("stages", "let", "shared", "input") and not isinstance(value, Scalar):
                 table, shared = self.stages(value) if target.value == "stages" else (self.table(value), {})
                 for binding in shared.values():
                     hint = "stand it in the file's own `stages`, and edit the module by its name"
@@ -257,18 +260,19 @@ class _Loader:
                     edits.append(Edit(parsed, expr, target.span))
         return EditSet(key.value, of, tuple(edits), key.span, init)
 
-    def facts(self, node: Node | None) -> Facts:
+    def table_of(self, section: str, columns: tuple[str, ...], node: Node | None) -> Facts:
         if node is None:
             return Facts()
         if not isinstance(node, Sequence) or not node.items or not all(isinstance(row, Sequence) for row in node.items):
-            hint = "a list of rows `- [variant, params, ...]`, the first of them the header"
-            self.wrong("`facts` is a table", node.span.part(0, 1), hint)
+            hint = f"a list of rows `- [variant, {columns[2]}, ...]`, the first of them the header"
+            self.wrong(f"`{section}` is a table", node.span.part(0, 1), hint)
             return Facts()
         rows = [tuple(self.word(cell) or "" for cell in row.items) for row in node.items if isinstance(row, Sequence)]
         header = rows[0]
         for name, cell in zip(header, node.items[0].items if isinstance(node.items[0], Sequence) else (), strict=True):
-            if name not in FACTS:
-                self.wrong(f"unknown column '{name}' in `facts`", cell.span, suggest(name, FACTS, f"known: {', '.join(FACTS)}"))
+            if name not in columns:
+                hint = suggest(name, columns, f"known: {', '.join(columns)}") or ""
+                self.wrong(f"unknown column '{name}' in `{section}`", cell.span, hint)
         for row, item in zip(rows, node.items, strict=True):
             if len(row) != len(header):
                 self.wrong(f"{len(row)} cells under a header of {len(header)}", item.span, "write `-` for what is not known")

@@ -29,6 +29,7 @@ class Block(nn.Module):
         links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
         spec, level, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
             what became of given weights, what re-parameterisation did.
+        feature_info, whole: of a network that gives feature maps: what they are, and the shaped tree with what was left out.
     """
 
     source: str
@@ -42,6 +43,8 @@ class Block(nn.Module):
     level: Any = None
     loaded: Any = None
     collapsed: Any = None
+    feature_info: Any = None
+    whole: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()
@@ -66,7 +69,7 @@ class Network(Block):
             given = [*args, *named.values()]
             if self.level is None or not all(isinstance(x, Tensor) for x in given):
                 raise
-            reason = misfit(self.spec, self.level, self.inputs, [tuple(x.shape) for x in given])
+            reason = misfit(self.spec, self.whole or self.level, self.inputs, [tuple(x.shape) for x in given])
             if reason is None:
                 raise
             raise MetablockError(reason) from wrong

@@ -118,7 +118,7 @@ class _Checker:
                     params = edit.target.params if isinstance(edit.target, e.Header) else ()
                     known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
                     yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
-            else:
+            elif edit.name != "input":
                 for binding in edit.value.values():
                     yield from of_binding(binding)
 
@@ -361,7 +361,8 @@ class _Checker:
                 stage_count(resolve(self.spec, name))
             except SpecError as problem:
                 self.problems.extend(problem.problems)
-        for row in self.spec.facts.rows:
-            if row and self.spec.variants and row[0] not in self.spec.variants:
-                hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
-                self.problems.append(Problem(f"facts of an unknown variant '{row[0]}'", self.spec.place("facts"), hint))
+        for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
+            for row in table.rows:
+                if row and self.spec.variants and row[0] not in self.spec.variants:
+                    hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
+                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))

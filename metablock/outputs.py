@@ -9,10 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .conversion import LAYOUT, layout
 from .errors import MetablockError, suggest
 from .exporter import check_onnx, write_onnx, write_pt2
 from .module import Block
 from .plain import standalone
+from .weights_rules import OURS
 
 
 def check_output(path: str | Path, dynamic: Sequence[str] = ()) -> Path:
@@ -98,6 +100,8 @@ def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> 
     about = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
     if model.collapsed is not None:
         about["form"] = "deployed"
+    if model.loaded is not None and model.loaded.source != OURS:
+        about[LAYOUT] = layout(model.loaded)
     save_file(tensors, path, about)
     return ""
 

@@ -37,6 +37,7 @@ log: activations.Log
 max_pool: max_pool.MaxPool
 position: position.Position
 quick_gelu: activations.QuickGelu
+random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
@@ -77,6 +78,7 @@ merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
 near: attention.near inline
 ones: tokens.ones inline
+pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
 relative_bias: positions.relative_bias
@@ -84,6 +86,7 @@ reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
+routed: routed.routed inline
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline

@@ -29,6 +29,7 @@ _ABOUT = {
     "weights": "Names of other checkpoints, as rules: our name: their name.",
     "traits": "Named sets of edits that variants start from.",
     "variants": "Edits of the above, by name; the first is the default. `of:` starts from others.",
+    "checkpoints": "A table with a header row: where trained weights are, a hub's name or an address, by whose names they have.",
     "facts": "A table with a header row: exact figures of the official code, and those that are reported.",
 }
 
@@ -69,6 +70,7 @@ def schema() -> dict[str, Any]:
         "weights": {"type": "object", "additionalProperties": {"type": "object"}},
         "traits": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
         "variants": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
+        "checkpoints": {"type": "array", "items": {"type": "array"}},
         "facts": {"type": "array", "items": {"type": "array"}},
     }
     return {

@@ -36,7 +36,7 @@ Table = Mapping[str, Binding]
 
 @dataclass(frozen=True)
 class Edit:
-    """``target = value``. A value that is a table replaces `stages`, or adds to `let`."""
+    """``target = value``. A value that is a table replaces `stages` or `input`, or adds to `let` or `shared`."""
 
     target: Header | StageTarget
     value: Node | Table
@@ -82,8 +82,11 @@ class WeightTable:
 
 @dataclass(frozen=True)
 class Facts:
-    """A table with a header row. ``params``, ``trainable``, ``macs``, ``input`` are exact; ``reported.*`` is what the paper
-    prints."""
+    """A table with a header row, and a row a variant.
+
+    Of `facts`: ``params``, ``trainable``, ``macs``, ``input`` are exact; ``reported.*`` is what the paper prints. Of
+    `checkpoints`: where whose trained weights are.
+    """
 
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -94,6 +97,11 @@ class Facts:
             if row and row[0] == variant:
                 return {key: cell for key, cell in zip(self.header[1:], row[1:], strict=True) if cell != "-"}
         return {}
+
+    def only(self, variant: str | None) -> Facts:
+        """The table with the row of one variant; an empty one where it has none."""
+        rows = tuple(row for row in self.rows if row[:1] == (variant,))
+        return Facts(self.header, rows) if rows else Facts()
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,7 @@ class Spec:
     weights: Mapping[str, WeightTable] = field(default_factory=dict)
     traits: Mapping[str, EditSet] = field(default_factory=dict)
     variants: Mapping[str, EditSet] = field(default_factory=dict)
+    checkpoints: Facts = field(default_factory=Facts)
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)

@@ -12,7 +12,7 @@ from .format import format_text
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 # Sections that speak of the base alone.
-_OWN = ("paper", "facts")
+_OWN = ("paper", "checkpoints", "facts")
 
 STARTER = """\
 # {name}: a small MetaFormer to begin with. The language: docs/language.md.

@@ -12,7 +12,7 @@ from .spec import Binding, Edit
 def bound_by(edit: Edit) -> list[Binding]:
     """The bindings that an edit makes."""
     if isinstance(edit.value, Mapping):
-        return list(edit.value.values())
+        return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
         return [Binding(edit.target, edit.value)] if edit.target.params else []
     return []

@@ -24,6 +24,8 @@ _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 # What wrappers of modules put before every name.
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 20
+# The parts of a network that the number of classes takes no part in.
+_BODY = ("stem", "stages", "shared")
 
 
 @dataclass
@@ -35,20 +37,24 @@ class WeightReport:
         used: where each of our tensors came from.
         reshaped: ours, of another shape there that differs by extents of 1.
         resized: ours, tables of another size there: positions that were interpolated.
+        adapted: ours, first and last layers for other channels and classes, and what was done.
         missing: ours, not there.
         left: theirs, without a use here.
         wrong: ours, of another shape there.
         skipped: theirs, no tensors (an epoch, a version).
+        shapes: of theirs that were used: with these the same weights can be given back under their names.
     """
 
     source: str
     used: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def misfits(self) -> int:
@@ -60,7 +66,8 @@ class WeightReport:
 
     def __str__(self) -> str:
         lines = [f"{len(self.used)} tensors by the names of '{self.source}'"]
-        listed = {"reshaped": self.reshaped, "resized": self.resized, "missing": self.missing, "left over": self.left}
+        listed = {"reshaped": self.reshaped, "resized": self.resized, "adapted": self.adapted, "missing": self.missing}
+        listed["left over"] = self.left
         for label, names in {**listed, "of another shape": self.wrong, "no tensors": self.skipped}.items():
             if names:
                 more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -146,9 +153,10 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise MetablockError(f"the weights for '{spec.name}' hold no tensors\n  a mapping from names to tensors is expected")
-    own, blocks = model.state_dict(), _blocks(model)
+    own, blocks = model.state_dict(), blocks_of(model)
     tables = {f"{path}.weight": module for path, module in model.named_modules() if hasattr(module, "resized")}
-    attempts = [_match(own, blocks, tensors, name, spec, tables) for name in ([source] if source is not None else known)]
+    sizes = _Sizes(spec, model)
+    attempts = [_match(own, blocks, tensors, name, spec, tables, sizes) for name in ([source] if source is not None else known)]
     values, report = min(attempts, key=lambda attempt: attempt[1].misfits)
     report.skipped = [key for key in state if key not in tensors]
     if not report.complete:
@@ -158,7 +166,36 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
     return report
 
 
-def _blocks(model: nn.Module) -> list[int]:
+class _Sizes:
+    """The numbers of classes and of input channels: what first and last layers are adapted to, as timm does."""
+
+    def __init__(self, spec: Spec, model: nn.Module):
+        self.classes = getattr(spec.sections["classes"], "value", None) if "classes" in spec.sections else 1000
+        self.channels = {feature.c for feature in getattr(model, "inputs", ())}
+
+    def adapted(self, name: str, value: Tensor, ours: Tensor) -> tuple[Tensor, str] | None:
+        """A layer's weights for our number of classes or channels, and what was done; None if that is not what differs."""
+        theirs = value.shape
+        if len(theirs) != len(ours.shape) or not theirs:
+            return None
+        differs = [axis for axis, (a, b) in enumerate(zip(theirs, ours.shape, strict=True)) if a != b]
+        if differs == [0] and ours.shape[0] == self.classes and name.split(".")[0] not in _BODY:
+            return ours, f"{theirs[0]} classes there, {self.classes} here: as initialised"
+        if differs == [1] and len(theirs) > 2 and ours.shape[1] in self.channels:
+            return _channels(value, ours.shape[1]), f"{theirs[1]} channels there, {ours.shape[1]} here"
+        return None
+
+
+def _channels(kernel: Tensor, channels: int) -> Tensor:
+    """A first kernel for another number of channels: summed for a single one, else repeated, and scaled to the same sum."""
+    if channels == 1:
+        return kernel.sum(1, keepdim=True)
+    have = kernel.shape[1]
+    index = torch.arange(channels, device=kernel.device) % have
+    return kernel[:, index] * (have / channels)
+
+
+def blocks_of(model: nn.Module) -> list[int]:
     """How many blocks each stage has: its own, or those of a line of its stream (``stages.0.x.blocks.2``)."""
     count: dict[int, int] = {}
     for name, _ in model.named_modules():
@@ -170,7 +207,7 @@ def _blocks(model: nn.Module) -> list[int]:
 
 
 def _match(
-    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, tables: Mapping[str, Any]
+    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, tables: Mapping[str, Any], sizes: _Sizes
 ) -> tuple[dict[str, Tensor], WeightReport]:
     report, values = WeightReport(source), dict[str, Tensor]()
     rules = Rules((), ()) if source == OURS else read_rules(spec, source)
@@ -189,6 +226,9 @@ def _match(
             if value.shape.numel() != parameter.shape.numel() and (table := _resized(tables.get(name), value)) is not None:
                 report.resized.append(name)
                 value = table
+            if value.shape != parameter.shape and (made := sizes.adapted(name, value, parameter)) is not None:
+                value, what = made
+                report.adapted.append(f"{name} ({what})")
             if value.shape != parameter.shape:
                 if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
                     raise _MisfitError(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
@@ -199,6 +239,7 @@ def _match(
             continue
         values[name] = value
         report.used[name] = " ++ ".join(keys)
+    report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not rules.ignored(key)]
     return values, report
 
@@ -219,6 +260,14 @@ def _missing(name: str, keys: list[str], state: State) -> str:
 
 class _MisfitError(Exception):
     """A tensor that a rule's steps cannot be applied to."""
+
+
+def made_of(found: tuple[ReadyRule, Fit], tensors: list[Tensor], shape: torch.Size) -> Tensor | None:
+    """What a rule makes of these tensors of a checkpoint; None where it cannot be applied to them."""
+    try:
+        return _value(found, tensors, shape)
+    except _MisfitError:
+        return None
 
 
 def _value(found: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
@@ -246,4 +295,14 @@ def _apply(step: str, numbers: list[int], value: Tensor, shape: torch.Size) -> T
         return value[:, numbers[0] : numbers[1]]
     if step == "transpose":
         return value.transpose(-1, -2)
-    return value.reshape(numbers or shape) if step == "reshape" else value.permute(numbers)
+    if step == "ungroup":
+        groups, *sizes = numbers
+        return torch.cat([part.flatten(0, 1) for part in value.unflatten(0, (groups, sum(sizes))).split(sizes, 1)])
+    if step == "pointwise":
+        return value.flatten(1) if value.dim() > 2 and value.shape[2:].numel() == 1 else value
+    if step == "flip":
+        return value.flip(0)
+    if step == "permute":
+        return value.permute(numbers)
+    # Alone: in our shape; of a table of another size, which will be interpolated, the last axis.
+    return value.reshape(numbers or (shape if value.numel() == shape.numel() else (-1, shape[-1])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf, isnan, prod, sqrt
@@ -45,6 +46,11 @@ def golden(path: str | Path) -> dict[str, Any]:
 def goldens(slug: str = "*") -> list[str]:
     """The names of all recorded answers, or of one paper's."""
     return sorted(path.name for path in GOLDEN.glob(f"{slug}__*.json"))
+
+
+def variant_of(recorded: str) -> str:
+    """Our name for a recorded variant: lower case, other characters as underscores."""
+    return re.sub(r"[^a-z0-9]", "_", recorded.removeprefix("official/").lower())
 
 
 def recipe(keys: Mapping[str, Sequence[int]], gain: float = 1.0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:

@@ -75,7 +75,7 @@ def test_spread(rule: str, std: float) -> None:
     [
         ("trunc_norml(0.02)", "unknown initialisation 'trunc_norml'", "did you mean 'trunc_normal'?"),
         ("3", "'3' is no initialisation", "write `trunc_normal(0.02)`, `zeros`, `torch` ..."),
-        ("normal(1 + 1)", "an initialisation takes numbers", "write the number itself"),
+        ("normal(gelu(1))", "an initialisation takes numbers", "write the number itself, or what it is by `layer`"),
     ],
 )
 def test_mistakes(rule: str, message: str, hint: str) -> None:
@@ -91,3 +91,33 @@ def test_random_matrices_are_softmaxes() -> None:
     matrix = model.stages[2].blocks[0].token.matrix.weight
     assert not matrix.requires_grad
     torch.testing.assert_close(matrix.sum(-1), torch.ones(len(matrix)))
+
+
+def test_sinusoid_counts_the_class_token() -> None:
+    """A table that is not trained: sines and cosines of the place, place 0 being the class token's."""
+    model = metablock.build("t2t_vit", variant="t2t_vit_7", edits=["depth = 0"], input="3x64x64")
+    table = model.stem.position.weight
+    assert table.shape == (1, 17, 256) and not table.requires_grad
+    torch.testing.assert_close(table[0, 0], torch.tensor([0.0, 1.0]).repeat(128))
+    torch.testing.assert_close(table[0, 3, 10:12], torch.tensor([math.sin(3 / 10000 ** (10 / 256)), math.cos(3 / 10000 ** (10 / 256))]))
+
+
+def test_numbers_by_the_block() -> None:
+    """The number of the block in the network, over the stages."""
+    stages = "{depth: [2, 1], body: depth * res(linear(c))}"
+    rule = "normal(0.02 / (layer + 1) ** 0.5)"
+    spec = parse_spec(f"name: i\ninput: image(256, 2)\nstages: {stages}\ninit: {{linear: {rule}}}\n")
+    weights = [p for name, p in metablock.build(spec).state_dict().items() if name.endswith("weight")]
+    assert [round(float(w.std() / weights[0].std()), 2) for w in weights] == [1.0, 0.71, 0.58]
+
+
+def test_a_normal_cut_at_one_deviation() -> None:
+    spec = parse_spec("name: i\ninput: image(256, 2)\nstages: {body: linear(c)}\ninit:\n  linear: trunc_normal(0.02, 0.02)\n")
+    (weight,) = [p for p in metablock.build(spec).state_dict().values() if p.dim() == 2]
+    assert 0.0199 < float(weight.abs().max()) <= 0.02
+
+
+def test_a_number_that_is_none() -> None:
+    spec = parse_spec("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
+    with pytest.raises(SpecError, match="'1 / layer' is no number in block 0"):
+        metablock.build(spec)

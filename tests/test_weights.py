@@ -81,6 +81,10 @@ A, B = numbered(4, 6), numbered(2, 6, start=100)
         ("w: a | reshape(-1)", {"a": A}, A.flatten()),
         ("w: a | rows(0, 2) | reshape", {"a": A}, A[:2].reshape(3, 4)),  # our shape
         ("w: a | permute(2, 0, 1)", {"a": A.view(2, 2, 6)}, A.view(2, 2, 6).permute(2, 0, 1)),
+        ("w: a | ungroup(2, 1, 1)", {"a": A}, A[[0, 2, 1, 3]]),
+        ("w: a | ungroup(-1, 1, 1)", {"a": A}, A[[0, 2, 1, 3]]),
+        ("w: a | flip", {"a": A}, A[[3, 2, 1, 0]]),
+        ("w: a | ungroup(1, 1, 3)", {"a": A[:, 0]}, A[:, 0]),
         ("w: a ++ b | rows(3, 5) | transpose | reshape(3, 4)", {"a": A, "b": B}, torch.cat([A, B])[3:5].T.reshape(3, 4)),
         ("w: a|chunk(1,2)|transpose", {"a": A}, A[2:].T),
         ('"w": "a ++ b"', {"a": A, "b": B}, torch.cat([A, B])),
@@ -252,6 +256,7 @@ def test_long_lists_are_cut_in_the_text_not_in_the_report() -> None:
         ("transpose", (4,)),
         ("permute(0, 2, 1)", (4, 6)),
         ("columns(0, 2)", (4,)),
+        ("ungroup(3, 1, 1)", (4, 6)),
         ("rows(2, 3)", ()),
     ],
 )
@@ -371,7 +376,7 @@ MALFORMED = [
     ("a.{i}: b.{i // 0}", "division by zero", "i // 0", "`{i}`"),
     ("a.{i}: b.{i +}", "", "", ""),
     ("a.{i}: b.{}", "", "", ""),
-    ("a: b | flip", "unknown step 'flip'", "flip", "there are chunk(k, n)"),
+    ("a: b | turn", "unknown step 'turn'", "turn", "there are chunk(k, n)"),
     ("a: b | chunks(0, 2)", "unknown step 'chunks'", "chunks", "did you mean 'chunk'?"),
     ("a: b | chunk(0)", "'chunk' takes 2 numbers", "chunk(0)", "chunk(k, n)"),
     ("a: b | chunk(k=0, n=2)", "'chunk' takes 2 numbers", "chunk(k=0, n=2)", "chunk(k, n)"),
@@ -380,6 +385,8 @@ MALFORMED = [
     ("a: b | permute", "this is no order of axes", "permute", "every axis once"),
     ("a: b | chunk(2, 2)", "there is no part 2 of 2", "chunk(2, 2)", "from 0"),
     ("a: b | rows(3, 3)", "an empty range from 3 to 3", "rows(3, 3)", "left out"),
+    ("a: b | ungroup(0, 32, 64)", "these are no groups", "ungroup(0, 32, 64)", "how many, then the rows of each part"),
+    ("a: b | ungroup(8, 192)", "these are no groups", "ungroup(8, 192)", "how many, then the rows of each part"),
     ("a: b | reshape(-1, -1)", "this is no shape", "reshape(-1, -1)", "once"),
     ("a: b | permute(1, 2)", "this is no order of axes", "permute(1, 2)", "0, 1"),
     ("a: b | rows(0, i)", "'i' is not named on the left side", "i", "names no number"),
@@ -411,9 +418,9 @@ def test_malformed_rules_are_found_at_check_time(rule: str, message: str, marked
 
 
 def test_every_problem_of_a_rule_is_told() -> None:
-    problems = check_rules(spec("a.{i}: b.{j} ++ c d | flip | chunk(3, 2)"))
+    problems = check_rules(spec("a.{i}: b.{j} ++ c d | turn | chunk(3, 2)"))
     assert [p.message.split(" in ")[0] for p in problems] == [
-        "'j' is not named on the left side", "' '", "unknown step 'flip'", "there is no part 3 of 2",
+        "'j' is not named on the left side", "' '", "unknown step 'turn'", "there is no part 3 of 2",
     ]  # fmt: skip
 
 

@@ -139,7 +139,7 @@ def build(
     from ..report.build import build_report
     from .output import build_tables, working
 
-    choice = _choice(spec, variant, edits, classes, input, large)
+    choice = choice_of(spec, variant, edits, classes, input, large)
     with working() as progress:
         report = build_report(
             choice,
@@ -192,7 +192,7 @@ def show(
     from ..report import show as views
     from .output import shape_table
 
-    choice = _choice(spec, variant, edits, classes, input, large)
+    choice = choice_of(spec, variant, edits, classes, input, large)
     if view is View.shapes:
         shape_table(views.shapes(choice))
     else:
@@ -295,7 +295,7 @@ def schema() -> None:
     typer.echo(json.dumps(made(), indent=2))
 
 
-def _choice(
+def choice_of(
     spec: str, variant: str | None, edits: list[str] | None, classes: int | None, input: str | None, large: bool
 ) -> Choice:
     from ..report.build import Choice

@@ -122,6 +122,7 @@ def _built(model: Block, root: Level, merges: list[Merge]) -> Block:
     first = next(iter(model.parameters()), torch.empty(0))
     result = build(root, device=first.device if first.is_meta else None)
     result.spec, result.inputs, result.level, result.loaded = model.spec, model.inputs, root, model.loaded
+    result.feature_info, result.whole = model.feature_info, model.whole or model.level
     if first.is_meta:
         return result.to(dtype=first.dtype).eval()
     merged: dict[str, Tensor] = {}

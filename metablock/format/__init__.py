@@ -33,7 +33,7 @@ def show_spec(spec: Spec) -> str:
 
 def spec_hash(spec: Spec) -> str:
     """What identifies the network: the SHA-256 of its text without name, paper, facts and weight tables."""
-    return sha256(show_spec(spec.with_(name="", paper={}, facts=Facts(), weights={})).encode()).hexdigest()
+    return sha256(show_spec(spec.with_(name="", paper={}, facts=Facts(), checkpoints=Facts(), weights={})).encode()).hexdigest()
 
 
 def format_text(content: str, name: str = "<spec>") -> str:

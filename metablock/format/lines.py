@@ -20,6 +20,7 @@ GROUPS = (
     ("freeze", "init"),
     ("weights",),
     ("traits", "variants"),
+    ("checkpoints",),
     ("facts",),
 )
 

@@ -133,8 +133,9 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     for name, sets in (("traits", spec.traits), ("variants", spec.variants)):
         if sets:
             yield name, Map([Entry(Word(key), _edit_set(value)) for key, value in sets.items()], flow=False, aligned=True)
-    if spec.facts.header:
-        yield "facts", Rows([list(map(Word, row)) for row in (spec.facts.header, *spec.facts.rows)])
+    for name, rows in (("checkpoints", spec.checkpoints), ("facts", spec.facts)):
+        if rows.header:
+            yield name, Rows([list(map(Word, row)) for row in (rows.header, *rows.rows)])
 
 
 def _paper(value: str) -> Word:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..arguments import Arg, Expr, Module
 from ..errors import error
 from ..graph import Value, Wire
-from ..levels import Near, Seen
+from ..levels import Near, Routed, Seen
+from .kernel import given, heads_apart, linear
 from .keys import Part, attend, weigh
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def attention(
     mask: Expr | None = None,
     extra: Expr | None = None,
     row: int | None = None,
+    feature: Expr | None = None,
+    eps: float = 1e-6,
+    logits: Expr | None = None,
 ) -> Value:
     """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))``, heads being consecutive groups of channels.
 
@@ -46,7 +50,8 @@ def attention(
         q, k, v, kv, qkv: projections; by default one biased linear map for all three, or one for q and one for keys and values
             where they come from elsewhere. ``id`` means none.
         over: where keys and values come from, applied to what arrives (a reduction, a pool, a wire of another stream). A list:
-            the same projections of each member, and one softmax over the union. ``near(n)``: the neighbours of each query.
+            the same projections of each member, and one softmax over the union. ``near(n)``: the neighbours of each query;
+            ``routed(n)``: the regions that suit each region.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
         scale: factor on the logits, by default ``head_dim ** -0.5``. A module sees the queries and gives one channel, or one a
             head.
@@ -61,6 +66,12 @@ def attention(
             ``scale=``, and gives a channel for each head and neighbour, head by head: ``conv(9 * heads, groups=heads)``.
         row: the number of a query, 0 for the class token: ``y, a = attention(heads, row=0)`` also gives its weights behind the
             softmax, the mean of the heads: one channel, a token a key.
+        feature: instead of the softmax: applied to each head of q and of k, with one set of weights, it gives what is not
+            negative. Linear attention (Katharopoulos et al. 2020, arXiv 2006.16236): ``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``,
+            whose cost grows with the number of tokens, not with its square.
+        eps: added to its denominator.
+        logits: instead of q and k: gives the logits, head by head and key by key, as ``heads * keys`` channels of each query; or
+            ``heads * queries * keys`` channels of one token, such as the vector of a window (VOLO, arXiv 2106.13112).
 
     ``pos``, ``mask`` and ``extra`` of a list are lists too, one entry a member; ``none`` adds nothing, keeps all.
     """
@@ -69,6 +80,12 @@ def attention(
         if number is not None and number < 1:
             raise error(f"`{name}=` of attention is {number}", hint="at least 1")
     parts = _sources(t, over, wire)
+    if logits is not None:
+        others: dict[str, object] = {"q": q, "k": k, "kv": kv, "qkv": qkv, "head_dim": head_dim, "pos": pos, "mask": mask}
+        others |= {"qk_norm": qk_norm, "query": query, "extra": extra, "row": row, "feature": feature, "value": value}
+        values = _project(t, v, parts[0].source, "v", heads * value_dim if value_dim else parts[0].source.c)
+        out = given(t, wire, values, parts, logits, others, heads=heads, scale=scale, drop=drop)
+        return t.leaf("linear", "proj", [out], out=wire.c) if proj is None else t.apply(proj, out)
     if qkv is not None or (over is None and q is None and k is None and v is None and kv is None):
         if any(part is not None for part in (q, k, v, kv, over)):
             hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
@@ -94,7 +111,11 @@ def attention(
         queries, factor = _scaled(t, factor, queries, parts, heads), 1.0
     if value is not None and len(parts) > 1:
         raise error("`value=` sees the values of one source, `over=` has more", value.span, "add them to what comes out instead")
-    out, *weights = attend(t, queries, parts, pos, mask, heads=heads, scale=factor, drop=drop, row=row)
+    if feature is not None:
+        others = {"pos": pos, "mask": mask, "extra": extra, "row": row, "scale": scale, "drop": drop or None}
+        out, *weights = [linear(t, queries, parts, feature, others, heads=heads, eps=eps)]
+    else:
+        out, *weights = attend(t, queries, parts, pos, mask, heads=heads, scale=factor, drop=drop, row=row)
     if value is not None:
         out = t.binary("+", out, t.single(t.apply(value, parts[0].values)))
     result = t.leaf("linear", "proj", [out], out=wire.c) if proj is None else t.apply(proj, out)
@@ -146,13 +167,18 @@ def _sources(t: Tracer, over: Arg | None, wire: Wire) -> list[Part]:
     if not found:
         raise error("`over=` gives no keys", over.span, "leave it out for self-attention")
     if not set(marked) <= {member.id for member in found.values()}:
-        raise error("`near` is not the last of its chain", over.span, "`k` and `v` project what it sees")
+        name = "near" if any(isinstance(mark, Near) for mark in marked.values()) else "routed"
+        raise error(f"`{name}` is not the last of its chain", over.span, "`k` and `v` project what it sees")
     if len(marked) > 1:
         raise error("two neighbourhoods in one attention", over.span, "choose one, or split the heads")
     if len({member.c for member in found.values()}) > 1:
         widths = " and ".join(str(member.c) for member in found.values())
         raise error(f"the members of `over=` are {widths} wide", over.span, "bring them to one width: they are projected alike")
-    parts = [Part(member, member, member, marked.get(member.id), number) for number, member in found.items()]
+    parts = []
+    for number, member in found.items():
+        mark = marked.get(member.id)
+        near, routed = mark if isinstance(mark, Near) else None, mark if isinstance(mark, Routed) else None
+        parts.append(Part(member, member, member, near, number, routed=routed))
     return sorted(parts, key=lambda part: part.near is None)
 
 
@@ -218,9 +244,10 @@ def _check(queries: Wire, part: Part, heads: int, d: int) -> None:
         raise error(f"{heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
     if d * heads != queries.c:
         raise error(f"{heads} heads of {d} do not make {queries.c} channels", hint="`head_dim=` times heads is the width of `q=`")
-    if part.near is not None and any(w.feature.prefix or w.feature.grid != queries.feature.grid for w in (queries, keys, values)):
+    special = "near" if part.near is not None else "routed" if part.routed is not None else None
+    if special and any(w.feature.prefix or w.feature.grid != queries.feature.grid for w in (queries, keys, values)):
         raise error(
-            f"`near` needs queries, keys and values on one grid, here {queries.feature} and {keys.feature}",
+            f"`{special}` needs queries, keys and values on one grid, here {queries.feature} and {keys.feature}",
             hint="use it without prefix tokens, on what arrives",
         )
 
@@ -229,13 +256,9 @@ def _check(queries: Wire, part: Part, heads: int, d: int) -> None:
 
 
 def _normed(t: Tracer, arg: Arg, wire: Wire, heads: int) -> Wire:
-    """A module on each head for itself: the heads are one more axis of the grid."""
-    f = wire.feature
-    d = f.c // heads
-    grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)
-    apart = t.do(f"{{0}}.unflatten(-1, ({heads}, {d}))", [wire], f.with_(layout="grid", c=d, grid=grid, prefix=0))
-    result = _kept(t, arg, apart, "qk_norm")
-    return t.do("{0}.flatten(-2)", [result], f)
+    """A module on each head for itself."""
+    apart = heads_apart(t, wire, heads)
+    return t.do("{0}.flatten(-2)", [_kept(t, arg, apart, "qk_norm")], wire.feature)
 
 
 def _kept(t: Tracer, arg: Arg, wire: Wire, name: str) -> Wire:

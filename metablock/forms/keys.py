@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..arguments import Arg, members
 from ..errors import error
 from ..graph import Value, Wire
-from ..levels import Near, Pair
+from ..levels import Near, Pair, Routed
 from ..shape import Feature
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Part:
     """Where some of the keys come from, and what they and their values are.
 
     ``near``: each query has its own few of them; ``extra`` are weights of theirs outside the softmax. ``number``: which member of
-    ``over=`` this is.
+    ``over=`` this is. ``routed``: each region has its own.
     """
 
     source: Wire
@@ -32,10 +32,13 @@ class Part:
     near: Near | None = None
     number: int = 0
     extra: Wire | None = None
+    routed: Routed | None = None
 
     @property
     def count(self) -> int:
         """How many keys a query sees."""
+        if self.routed is not None:
+            return self.routed.top * prod(self.routed.size)
         return prod(self.near.size) if self.near else self.keys.feature.n
 
 
@@ -58,6 +61,8 @@ def attend(
     queries, *rest = t.together(queries, *[wire for part in parts for wire in (part.keys, part.values)])
     for part, keys, values in zip(parts, rest[::2], rest[1::2], strict=True):
         part.keys, part.values = keys, values
+    if any(part.routed for part in parts):
+        return [_routed(t, queries, parts, {"pos": pos, "mask": mask, "row": row}, heads=heads, scale=scale, drop=drop)]
     bias = _bias(t, pos, heads, queries, parts)
     keep = _keep(t, mask, parts)
     shifted = _shifted(t, queries, parts)
@@ -67,7 +72,7 @@ def attend(
         inputs += [parts[0].keys, parts[0].values]
     far = [part for part in parts if part.near is None]
     if far:
-        inputs += [_union(t, [part.keys for part in far]), _union(t, [part.values for part in far])]
+        inputs += [union(t, [part.keys for part in far]), union(t, [part.values for part in far])]
     extra = None if parts[0].extra is None else t.together(parts[0].extra, queries)[0]
     inputs += [wire for wire in (bias, shifted, keep, extra) if wire is not None]
     shape = queries.feature.with_(c=parts[0].values.c)
@@ -80,6 +85,21 @@ def attend(
     options = {"size": list(neighbours.size), "border": neighbours.border, "dilation": neighbours.dilation}
     options |= {"far": bool(far), "extra": extra is not None}
     return [t.leaf("attend_near.AttendNear", "attend", inputs, shape, **options, **given)]
+
+
+def _routed(t: Tracer, queries: Wire, parts: list[Part], given: dict[str, object], **options: float) -> Wire:
+    """Regions on the regions that they choose: the leaf ``attend``."""
+    if len(parts) > 1:
+        raise error("`routed` keys in a union", hint="they stand alone: `over=routed(4)`")
+    for name in (name for name, value in given.items() if value is not None):
+        raise error(f"`{name}=` of `routed` keys: each region has keys of its own", hint=f"leave out `{name}=`, or `routed`")
+    if _shifted(t, queries, parts) is not None:
+        raise error("`routed` keys in a shifted window have no mask", hint="shift by 0, or attend outside")
+    (part,) = parts
+    assert part.routed is not None
+    shape = queries.feature.with_(c=part.values.c)
+    regions, inputs = list(part.routed.regions), [queries, part.keys, part.values]
+    return t.leaf("attend_routed.AttendRouted", "attend", inputs, shape, regions=regions, top=part.routed.top, **options)
 
 
 def _row(queries: Wire, keys: Wire, row: int) -> Feature:
@@ -123,7 +143,7 @@ def keys_seen(t: Tracer, x: Value) -> Value:
     return t.leaf("keys_seen.KeysSeen", "keys_seen", [t.seen.queries], f.with_(c=1), grid=f.grid, **given)
 
 
-def _union(t: Tracer, wires: list[Wire]) -> Wire:
+def union(t: Tracer, wires: list[Wire]) -> Wire:
     """Tokens one after the other."""
     if len(wires) == 1:
         return wires[0]

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from ..trace import Tracer
 
 
-def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
+def relative_bias(t: Tracer, x: Value, *, std: float = 0.02, mirror: bool = False) -> Value:
     """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid.
 
+    With ``mirror`` the two directions of an axis share it: a number a head and distance (LeViT, arXiv 2104.01136).
     A class token has three numbers more a head: to the others, from them, to itself (BEiT, arXiv 2106.08254). For
     ``over=near(n)`` a table of the neighbours.
     """
     pair = _pair(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
     if pair.near is not None:
+        if mirror:
+            raise error("the table of neighbours has no mirrored form", hint="leave out `mirror=`")
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
         given = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
         return t.leaf("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **given)
@@ -31,8 +34,18 @@ def relative_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
         hint = "use it in self-attention, with one prefix token at most"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    given = {"heads": pair.heads, "std": std, "prefix": q.prefix}
+    given = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
     return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **given)
+
+
+def pair_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
+    """One learned number a head, query and key (CMT, arXiv 2107.06263): on keys of any kind, for one size of the input."""
+    pair = _pair(t, "pair_bias")
+    if pair.near is not None:
+        raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
+    q, k = pair.queries.feature, pair.keys.feature
+    shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
+    return t.leaf("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
 
 
 def continuous_bias(t: Tracer, x: Value, *, by: Module, extent: int | list[int] | None = None) -> Value:
@@ -74,7 +87,7 @@ def agent_bias(t: Tracer, x: Value, *, table: int = 7, side: str = "keys", std: 
     """
     pair = _pair(t, "agent_bias")
     if side not in ("keys", "queries"):
-        raise error(f"unknown side \"{side}\"", hint='"keys" or "queries"')
+        raise error(f'unknown side "{side}"', hint='"keys" or "queries"')
     agents, tokens = (pair.queries, pair.keys) if side == "keys" else (pair.keys, pair.queries)
     f = tokens.feature
     shape = f.with_(layout="table", c=pair.heads, grid=(pair.queries.feature.n, pair.keys.feature.n), prefix=0)

@@ -9,6 +9,7 @@ from ..arguments import Expr
 from ..errors import error
 from ..graph import Value, Wire
 from ..levels import Mask
+from ..operators.extents import sides, slide
 
 if TYPE_CHECKING:
     from ..trace import Tracer
@@ -18,7 +19,14 @@ _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def window(
-    t: Tracer, x: Value, *, size: int | list[int], a: Expr, shift: int | list[int] = 0, fit: str = "exact"
+    t: Tracer,
+    x: Value,
+    *,
+    size: int | list[int],
+    a: Expr,
+    shift: int | list[int] = 0,
+    fit: str = "exact",
+    stride: int | list[int] | None = None,
 ) -> Value:
     """``a`` within non-overlapping windows of ``size`` tokens an axis (Swin, arXiv 2103.14030).
 
@@ -30,12 +38,19 @@ def window(
     Where the window does not divide the map: an error, or with ``fit="pad"`` zeros at the end of each axis, after the
     roll, which take part and are cut off afterwards. The mask is then the padded map's, as in timm: its last regions are
     counted from the padded end, and the zeros are not masked.
+
+    With ``stride`` windows are that far apart, with ``ceil((size - stride) / 2)`` zeros around the map, and what they give is
+    added up where they overlap (VOLO's unfold and fold, arXiv 2106.13112).
     """
     if a is None:
         return None
     wire = t.to(t.single(x), "grid")
     f = wire.feature
     _check_fit(fit, ("exact", "pad"))
+    if stride is not None:
+        if shift != 0 or fit != "exact":
+            raise error("windows with a `stride=` are not shifted or fitted", hint="leave out `shift=` and `fit=`, or `stride=`")
+        return _overlapping(t, wire, a, _numbers(size, f.rank, "window"), _numbers(stride, f.rank, "stride"))
     wanted = _numbers(size, f.rank, "window")
     moved = [shift] * f.rank if isinstance(shift, int) else shift
     if len(moved) != f.rank or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
@@ -108,11 +123,7 @@ def windows(t: Tracer, x: Value, *, size: int | list[int], stride: int | list[in
         raise error(f"windows of {_by(sizes)}{apart} do not cover a map of {_by(f.grid)}", hint=hint)
     if steps == sizes:
         return _cut(t, wire, _over(f.grid, sizes), sizes)
-    counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
-    slide = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
-    order = [*range(f.rank + 1), *range(f.rank + 2, 2 * f.rank + 2), f.rank + 1]
-    text = f"{{0}}{slide}.permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+    return _slide(t, wire, sizes, steps)
 
 
 def merge(t: Tracer, x: Value) -> Value:
@@ -198,6 +209,33 @@ def _resize(t: Tracer, wire: Wire, grid: Extents) -> Wire:
     wire = t.to(wire, "map")
     text = f'F.interpolate({{0}}, {grid}, mode="{_LINEAR[len(grid)]}")'
     return t.to(t.do(text, [wire], wire.feature.with_(grid=grid)), "grid")
+
+
+def _slide(t: Tracer, wire: Wire, sizes: Extents, steps: Extents) -> Wire:
+    """Windows that may overlap, row by row."""
+    f = wire.feature
+    counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
+    views = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
+    order = [*range(f.rank + 1), *range(f.rank + 2, 2 * f.rank + 2), f.rank + 1]
+    text = f"{{0}}{views}.permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
+    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+
+
+def _overlapping(t: Tracer, wire: Wire, a: Expr, sizes: Extents, steps: Extents) -> Value:
+    """``a`` in windows ``steps`` apart, zeros around the map; added up."""
+    f = wire.feature
+    counts, pads = slide(f.grid, sizes, steps), sides(None, sizes, steps, (1,) * f.rank)
+    if any(pads):
+        around = [p for p in reversed(pads) for _ in range(2)]
+        wider = tuple(g + 2 * p for g, p in zip(f.grid, pads, strict=True))
+        wire = t.do(f"F.pad({{0}}, {[0, 0, *around]})", [wire], f.with_(grid=wider))
+    inside = _slide(t, wire, sizes, steps)
+    value = t.apply(a, inside)
+    if value is None:
+        return None
+    result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
+    given = {"counts": list(counts), "stride": list(steps), "padding": list(pads)}
+    return t.leaf("overlap.Overlap", "overlap", [result], f.with_(c=result.c), grid=f.grid, **given)
 
 
 def _cut(t: Tracer, wire: Wire, counts: Extents, sizes: Extents, phases: bool = False) -> Wire:

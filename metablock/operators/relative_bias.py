@@ -13,11 +13,12 @@ class RelativeBias(nn.Module):
     """Relative position bias: ``() -> (heads, N, N)``, ``N = prefix + prod(grid)``, query by key.
 
     ``bias[h, i, j] = weight[index(i - j), h]``, where the index counts the distances ``d_a = i_a - j_a + g_a - 1`` of the
-    axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``.
+    axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``. With ``mirror`` it is that of ``|i - j|``: ``|d_y| g_x + |d_x|``.
 
     Args:
         heads: number of heads.
-        std: spread of the table at the start (truncated normal).
+        std: spread of the table at the start (truncated normal); 0: zeros.
+        mirror: whether both directions of an axis share a number (LeViT, arXiv 2104.01136), so that there are ``prod(g)``.
         prefix: 1 if there is a class token. The table then has three rows more: its bias to all tokens, theirs to it, its
             own to itself (BEiT, arXiv 2106.08254).
 
@@ -28,18 +29,21 @@ class RelativeBias(nn.Module):
     takes = ()
     index: Tensor
 
-    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0):
+    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0, mirror: bool = False):
         super().__init__()
-        self.grid, self.std, self.prefix = tuple(grid), std, prefix
-        self.weight = nn.Parameter(torch.empty(prod(2 * g - 1 for g in grid) + 3 * prefix, heads))
+        self.grid, self.std, self.prefix, self.mirror = tuple(grid), std, prefix, mirror
+        self.weight = nn.Parameter(torch.empty(prod(g if mirror else 2 * g - 1 for g in grid) + 3 * prefix, heads))
         n = prefix + prod(grid)
         self.register_buffer("index", torch.empty(n, n, dtype=torch.long), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.trunc_normal_(self.weight, std=self.std)
+        if self.std:
+            nn.init.trunc_normal_(self.weight, std=self.std)
+        else:
+            nn.init.zeros_(self.weight)
         index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
-        index.copy_(distances(self.grid, self.index.device))
+        index.copy_(distances(self.grid, self.index.device, self.mirror))
         if self.prefix:
             self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
@@ -50,24 +54,30 @@ class RelativeBias(nn.Module):
         """
         rank, extra = len(self.grid), 3 * self.prefix
         side = round((len(table) - extra) ** (1 / rank)) if len(table) > extra else 0
-        if side % 2 == 0 or side**rank != len(table) - extra or table.shape[-1] != self.weight.shape[-1]:
+        if (side % 2 == 0 and not self.mirror) or side**rank != len(table) - extra or table.shape[-1] != self.weight.shape[-1]:
             return None
         places = table[: len(table) - extra].T.reshape(1, -1, *[side] * rank).float()
         wanted = tuple(2 * g - 1 for g in self.grid)
         mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[rank]
+        if self.mirror:  # as the whole table that it stands for, of which the distances from 0 are kept
+            for axis in range(2, rank + 2):
+                places = torch.cat([places.flip(axis).narrow(axis, 0, side - 1), places], axis)
         made = F.interpolate(places, wanted, mode=mode, align_corners=False)
+        if self.mirror:
+            made = made[:, :, *(slice(g - 1, None) for g in self.grid)]
         return torch.cat([made.flatten(2)[0].T.to(table.dtype), table[len(table) - extra :]])
 
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)
 
 
-def distances(grid: tuple[int, ...], device: torch.device | None = None) -> Tensor:
-    """Swin's index: the number of the distance from key ``j`` to query ``i``, ``(N, N)``."""
+def distances(grid: tuple[int, ...], device: torch.device | None = None, mirror: bool = False) -> Tensor:
+    """The number of the distance from key ``j`` to query ``i``, ``(N, N)``: Swin's index, or LeViT's."""
     index = torch.zeros(1, 1, dtype=torch.long, device=device)
     for g in grid:
         place = torch.arange(g, device=device)
-        distance = place[:, None] - place + g - 1
+        distance = place[:, None] - place
+        distance, many = (distance.abs(), g) if mirror else (distance + g - 1, 2 * g - 1)
         # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
-        index = (index[:, None, :, None] * (2 * g - 1) + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
+        index = (index[:, None, :, None] * many + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
     return index

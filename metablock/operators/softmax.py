@@ -1,4 +1,4 @@
-"""Softmax over the channels, with a temperature."""
+"""Softmax over the channels, or over parts of them, with a temperature."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Softmax(nn.Module):
     Args:
         temperature: ``T`` of evaluation.
         start: ``T`` when training begins; without it training has ``temperature`` too.
+        parts: with it over that many equal parts, channel by channel of a part: ``softmax(parts=2)`` of ``a || b`` weighs each
+            channel of ``a`` against the same one of ``b`` (ResNeSt's radix, arXiv 2004.08955).
 
     Dynamic convolution (Chen et al. 2020, arXiv 1912.03458) anneals ``T`` from 30 to 1 over the first ten epochs: a flat softmax
     trains all kernels. With :func:`anneal` that is, at the start of each epoch::
@@ -32,9 +34,9 @@ class Softmax(nn.Module):
     temperature: Tensor
     current: Tensor | None
 
-    def __init__(self, layout: Layout, *, temperature: float = 1.0, start: float | None = None):
+    def __init__(self, layout: Layout, *, temperature: float = 1.0, start: float | None = None, parts: int | None = None):
         super().__init__()
-        self.axis = 1 if layout == "map" else -1
+        self.axis, self.parts = 1 if layout == "map" else -1, parts
         self.initial = temperature, start
         self.register_buffer("temperature", torch.empty(1), persistent=False)
         self.register_buffer("current", None if start is None else torch.empty(1), persistent=False)
@@ -47,9 +49,11 @@ class Softmax(nn.Module):
             self.current.fill_(temperature if start is None else start)
 
     @staticmethod
-    def shape(x: Feature, *, temperature: float, start: float | None) -> Feature:
+    def shape(x: Feature, *, temperature: float, start: float | None, parts: int | None) -> Feature:
         if temperature <= 0 or (start is not None and start <= 0):
             raise error("a temperature is above 0", hint="1 is the plain softmax")
+        if parts is not None and (parts < 1 or x.c % parts):
+            raise error(f"{parts} equal parts of {x.c} channels", hint="choose a number that divides the width")
         return x
 
     def anneal(self, value: float) -> None:
@@ -62,7 +66,11 @@ class Softmax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         temperature = self.current if self.training and self.current is not None else self.temperature
-        return F.softmax(x / temperature.to(x.dtype), dim=self.axis)
+        x = x / temperature.to(x.dtype)
+        if self.parts is None:
+            return F.softmax(x, dim=self.axis)
+        apart = x.unflatten(self.axis, (self.parts, -1))
+        return F.softmax(apart, dim=1).flatten(1, 2) if self.axis == 1 else F.softmax(apart, dim=-2).flatten(-2)
 
 
 def anneal(model: nn.Module, value: float) -> int:

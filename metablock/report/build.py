@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import costs
-from ..api import assemble, example, resolved, shaped, sized
+from ..api import assemble, example, resolved, shaped, sized, state_of
 from ..collapse import reparameterize
 from ..compiler import compile, distinct
 from ..errors import MetablockError, suggest
@@ -26,7 +26,7 @@ from ..module import Block
 from ..outputs import check_output, write
 from ..shape import Feature
 from ..spec import Spec
-from ..weights import State, WeightsError, load_weights, read_state
+from ..weights import State, WeightsError, load_weights
 from .check import checked_spec
 from .layout import Part, parts
 from .models import BuildReport, Deployed, Figures, Graphs, Merged, Row, Times, Totals
@@ -98,7 +98,7 @@ def build_report(
     progress("checking")
     spec, level = chosen(choice)
     check_dynamic(spec, [wire.feature for wire in wires(level.inputs)], names)
-    state = read_state(weights) if weights is not None else None
+    state = state_of(weights, spec) if weights is not None else None
 
     progress("counting")
     bare = on_meta(spec, level)

@@ -12,8 +12,13 @@ right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+
 ``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
 ``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second
 ``| transpose``        the last two axes exchanged
-``| reshape(...)``     as many numbers in another shape, -1 for what is left over; ``reshape`` alone: in our shape
+``| reshape(...)``     as many numbers in another shape, -1 for what is left over; ``reshape`` alone: in our shape (a
+                       table of another size, which is then interpolated: with our last extent)
 ``| permute(...)``     the axes in this order
+``| pointwise``        the weight of a 1x1 convolution, for a linear layer; others (its bias) as they are
+``| flip``             the first axis backwards
+``| ungroup(n, a, b)`` of ``n`` groups with ``a + b`` rows each, -1 for as many as there are: first the ``a`` rows of every
+                       group, then the ``b`` rows (a projection that is packed head by head); any number of parts
 =====================  =============================================================================================
 
 Of a table's rules the first that fits a name counts. ``of: other`` puts the rules of another table behind the own ones;

@@ -12,8 +12,13 @@ from ..parser import parse_value, whole
 from ..spec import Rule
 
 # The steps after a `|`, and how many arguments they take (None: any number).
-STEPS: Mapping[str, int | None] = {"chunk": 2, "rows": 2, "columns": 2, "transpose": 0, "reshape": None, "permute": None}
-_STEPS_HINT = "there are chunk(k, n), rows(a, b), columns(a, b), transpose, reshape(...), permute(...)"
+STEPS: Mapping[str, int | None] = {
+    "chunk": 2, "rows": 2, "columns": 2, "flip": 0, "transpose": 0, "reshape": None, "permute": None, "ungroup": None,
+    "pointwise": 0,
+}  # fmt: skip
+_STEPS_HINT = (
+    "there are chunk(k, n), rows(a, b), columns(a, b), flip, transpose, reshape(...), permute(...), ungroup(n, a, b), pointwise"
+)
 _NUMBER_HINT = "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`, `{layers}`"
 _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__,
@@ -207,6 +212,8 @@ class Reader:
                 self.wrong(f"an empty range from {start} to {stop}", span, "the first counts from 0, the last is left out")
             case "reshape", _ if min(values, default=1) < -1 or 0 in values or values.count(-1) > 1:
                 self.wrong("this is no shape", span, "extents from 1, and -1 once for what is left over")
+            case "ungroup", _ if len(values) < 3 or min(values[1:]) < 1 or values[0] < -1 or not values[0]:
+                self.wrong("these are no groups", span, "how many, then the rows of each part: `ungroup(8, 32, 32, 128)`")
             case "permute", _ if not values or sorted(values) != list(range(len(values))):
                 self.wrong("this is no order of axes", span, f"every axis once: {', '.join(map(str, range(len(values))))}")
 

@@ -21,7 +21,8 @@ from metablock.ablation.report.tables import main_table, to_markdown, to_tex
 from metablock.ablation.report.text import html, markdown, number, probability, signed, slug, tex, unit
 from metablock.ablation.results import Epoch, Results, Run
 from metablock.ablation.statistics import compare
-from metablock.ablation.study import Match, load_study_text
+from metablock.ablation.study import Match
+from metablock.ablation.study_file import load_study_text
 from metablock.api import parse_input
 from metablock.errors import MetablockError
 from metablock.format import spec_hash

@@ -411,6 +411,7 @@ def test_absent_member_beside_one_with_parts() -> None:
         ("attention(2, q=avg_pool(2, stride=2), over=near(3))", "`near` needs queries, keys and values on one grid", "what arrives"),
         ("attention(2, over=near(3), mask=linear(1))", "`mask=` does not reach a neighbourhood", "near(n, border=...)"),
         ("attention(2, over=near(3), pos=agent_bias)", "`pos=` gives tokens 20x20 x 2", "position bias"),
+        ("attention(2, over=near(3), pos=relative_bias(mirror=true))", "neighbours has no mirrored form", "leave out `mirror=`"),
         ("attention(2, extra=conv(18))", "`extra=` are weights of neighbours", "over=near(3)"),
         ("attention(2, over=near(3), extra=conv(9))", "`extra=` gives tokens 5x4 x 9", "2 heads and 9 neighbours"),
         ("attention(2, over=[near(3), id], extra=conv(18))", "`extra=` is one for 2 members", "extra=[a, none]"),

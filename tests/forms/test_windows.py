@@ -187,7 +187,7 @@ def test_absent_inside_is_absent() -> None:
         ("window(3, id, shift=-1)", "a shift of -1 for windows of 3", "smaller than the window"),
         ("window(3, id, shift=[1])", "a shift of [1] for windows of 3", "one an axis"),
         ("window(3, id, shift=0.5)", "'shift' of 'window' must be a whole number or a list of whole numbers", "//"),
-        ("window(3)", "'window' needs the argument 'a'", "window(size, a, shift=0, fit=exact)"),
+        ("window(3)", "'window' needs the argument 'a'", "window(size, a, shift=0, fit=exact, stride=none)"),
         ("window(3, conv(c, 2, stride=2))", "windows of 3x3 come back as tokens 1x1 x 4", "keeps its extents"),
         ("global_pool >> window(3, id)", "a grid of tokens is needed here, this is a vector of 4", "global_pool"),
         ("class_token >> window(3, id)", "1 prefix token(s) have no place on a map", "join(prefix, patches >> ...)"),

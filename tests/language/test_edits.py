@@ -11,6 +11,7 @@ from metablock import edits as module
 from metablock import expr as e
 from metablock.edits import MAX_SETS, apply, parse_edits, resolve, stage_count
 from metablock.errors import SpecError
+from metablock.format import show_spec
 from metablock.load import load_text
 from metablock.parser import expression
 from metablock.printer import show
@@ -198,6 +199,15 @@ def test_a_variant_with_stages_of_its_own():
     assert show(new.let["norm"].body) == "layer_norm"
 
 
+def test_a_variant_with_inputs_and_shared_modules_of_its_own():
+    own = "\n    input:\n      x: image(3, 32)\n      mask: image(1, 32)\n    shared: {extra: linear(c)}\n"
+    base = load_text(BASE + "variants:\n  plain: {}\n  masked:" + own)
+    new = resolve(base, "masked")
+    assert {name: show(node) for name, node in new.inputs.items()} == {"x": "image(3, 32)", "mask": "image(1, 32)"}
+    assert {name: show(binding.body) for name, binding in new.shared.items()} == {"table": "learned(1)", "extra": "linear(c)"}
+    assert resolve(base).inputs == base.inputs and load_text(show_spec(base)) == base
+
+
 def test_edits_come_after_the_variant():
     new = resolve(load_text(BASE + SETS), "small_224", parse_edits(["stages[0].token = id"]))
     assert column(new, "token") == ["id", *["pool(3)"] * 3]
@@ -251,7 +261,7 @@ FILES = [
         "other",
         "other",
         "'other' starts from unknown 'othr'",
-        "did you mean 'other'?",
+        "`of:` names other variants or traits: tiny",
     ),
     (
         "variants: {a: {of: b}, b: {of: c}, c: {of: a}}",

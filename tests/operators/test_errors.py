@@ -38,6 +38,8 @@ WRONG: list[tuple[str, tuple[Feature, ...], dict[str, Any], str, str]] = [
     ("softmax.Softmax", (VECTOR,), {"temperature": 0.0}, "a temperature is above 0", ""),
     ("shuffle.Shuffle", (VECTOR,), {"groups": 5}, "5 groups do not divide 6 channels", "choose a divisor of the width"),
     ("softmax.Softmax", (VECTOR,), {"start": -1.0}, "a temperature is above 0", ""),
+    ("softmax.Softmax", (VECTOR,), {"parts": 4}, "4 equal parts of 6 channels", "choose a number that divides the width"),
+    ("random_features.RandomFeatures", (VECTOR,), {"n": 0}, "0 random features", "at least 1"),
     ("avg_pool.AvgPool", (MAP,), {"kernel": 3, "padding": 2}, "a padding of 2 a side, for a window of 3", "half the window"),
     ("avg_pool.AvgPool", (MAP,), {"kernel": 9, "stride": 9, "padding": 0}, "a window of 9x9 does not fit a grid of 6x8", ""),
     ("avg_pool.AvgPool", (MAP,), {"kernel": 9, "padding": 0, "ceil": True}, "a window of 9x9 does not fit a grid of 6x8", ""),

@@ -131,6 +131,16 @@ def test_softmax(x: Feature) -> None:
         torch.testing.assert_close(result, F.softmax(channels_last(x, tensor) / 2, -1))
 
 
+@layouts
+def test_softmax_over_parts(x: Feature) -> None:
+    """The same channel of each part."""
+    (tensor,) = inputs(x)
+    a, b, c = channels_last(x, tensor).chunk(3, -1)
+    expected = torch.stack([a, b, c]).softmax(0)
+    result = build("softmax.Softmax", x, parts=3)(tensor)
+    torch.testing.assert_close(channels_last(x, result), torch.cat(list(expected), -1))
+
+
 def test_softmax_anneals_in_training_alone() -> None:
     x = feature("vector", 6)
     module = build("softmax.Softmax", x, temperature=1.0, start=34.0)

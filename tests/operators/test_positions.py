@@ -20,6 +20,7 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 BIASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("relative_bias.RelativeBias", (), {"heads": 2}),
     ("relative_bias.RelativeBias", (), {"heads": 2, "prefix": 1}),
+    ("relative_bias.RelativeBias", (), {"heads": 2, "mirror": True}),
     ("agent_bias.AgentBias", (0,), {"heads": 2, "agents": 4}),
     ("agent_bias.AgentBias", (2,), {"heads": 2, "agents": 4, "side": "queries", "table": 3}),
 ]
@@ -86,6 +87,27 @@ def test_relative_bias(grid: tuple[int, ...]) -> None:
     for (i, query), (j, key) in itertools.product(enumerate(places), repeat=2):
         index = [q - k + g - 1 for q, k, g in zip(query, key, grid, strict=True)]
         assert torch.equal(result[:, i, j], table[*index])
+
+
+@grids
+def test_a_mirrored_bias_knows_distances_alone(grid: tuple[int, ...]) -> None:
+    module = find("relative_bias.RelativeBias")(grid, heads=3, std=0.5, mirror=True)
+    result, table = module(), module.weight.view(*grid, 3)
+    places = list(itertools.product(*map(range, grid)))
+    for (i, query), (j, key) in itertools.product(enumerate(places), repeat=2):
+        assert torch.equal(result[:, i, j], table[*[abs(q - k) for q, k in zip(query, key, strict=True)]])
+    assert not find("relative_bias.RelativeBias")(grid, heads=3, std=0.0, mirror=True).weight.any()
+
+
+def test_a_mirrored_bias_of_another_size() -> None:
+    """Resized as the table of both directions that it stands for."""
+    whole, half = (find("relative_bias.RelativeBias")((6, 5), heads=2, mirror=mirror) for mirror in (False, True))
+    table = torch.randn(4, 4, 2)
+    rows = torch.cat([table.flip(0)[:-1], table])
+    both = torch.cat([rows.flip(1)[:, :-1], rows], 1)
+    expected = whole.resized(both.flatten(0, 1)).view(11, 9, 2)[5:, 4:]
+    torch.testing.assert_close(half.resized(table.flatten(0, 1)), expected.flatten(0, 1))
+    assert half.resized(table.flatten(0, 1)[:-1]) is None
 
 
 @pytest.mark.parametrize("grid", [(3, 5), (4, 4)])

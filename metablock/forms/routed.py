@@ -1,0 +1,38 @@
+"""Keys by content: each region of a map chooses the regions that it attends to."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..graph import Value
+from ..levels import Routed
+
+if TYPE_CHECKING:
+    from ..trace import Tracer
+
+
+def routed(t: Tracer, x: Value, *, top: int, regions: int | list[int] = 7) -> Value:
+    """In ``over=`` of attention: of the map's ``regions`` an axis each sees the ``top`` that suit it best.
+
+    Regions suit each other by the product of their mean query and mean key, all heads together; the choice has no gradient
+    (bi-level routing, BiFormer, arXiv 2303.08810).
+    """
+    if t.near is None:
+        raise error("`routed` is not where attention's keys come from", hint="write `attention(heads, over=routed(4))`")
+    wire = t.to(t.single(x), "grid")
+    grid = wire.feature.grid
+    counts = (regions,) * len(grid) if isinstance(regions, int) else tuple(regions)
+    if len(counts) != len(grid) or min(counts) < 1:
+        axes = f"{len(grid)} ax{'e' if len(grid) > 1 else 'i'}s"
+        raise error(f"{regions} regions on {axes}", hint="one number from 1, or one an axis")
+    if any(g % n for g, n in zip(grid, counts, strict=True)):
+        shown = ["x".join(map(str, numbers)) for numbers in (counts, grid)]
+        raise error(f"{shown[0]} regions do not divide a map of {shown[1]}", hint="choose another number, or `resize` the map")
+    many = prod(counts)
+    if not 1 <= top <= many:
+        raise error(f"the best {top} of {many} regions", hint=f"a number from 1 to {many}")
+    result = t.do("{0}", [wire], wire.feature)
+    t.near[result.id] = Routed(counts, top, tuple(g // n for g, n in zip(grid, counts, strict=True)))
+    return result

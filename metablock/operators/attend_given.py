@@ -1,0 +1,33 @@
+"""The core of attention whose logits are given."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class AttendGiven(nn.Module):
+    """``softmax(scale * logits) v`` for each head.
+
+    ``forward(v, logits)`` with ``v (b, ..., h * e)`` of M tokens, extents between the first and the last axis being flattened
+    to tokens; ``logits (b, ..., h * M)`` of N queries, or ``(b, ..., h * N * M)`` of one token for all queries: head by head,
+    query by query. Returns ``(b, N, h * e)``.
+
+    Args:
+        heads: number of heads h: consecutive groups of channels.
+        scale: factor on the logits.
+        drop: dropout on the attention weights.
+    """
+
+    takes = ("grid", "tokens")
+
+    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0):
+        super().__init__()
+        self.heads, self.scale, self.drop = heads, scale, drop
+
+    def forward(self, v: Tensor, logits: Tensor) -> Tensor:
+        v, logits = v.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2), logits.flatten(1, -2)
+        apart = logits.unflatten(-1, (self.heads, -1, v.shape[2]))  # (b, n, h, N / n, M)
+        weights = (apart.transpose(1, 2).flatten(2, 3) * self.scale).softmax(-1)
+        weights = F.dropout(weights, self.drop, self.training)
+        return (weights @ v).transpose(1, 2).flatten(2)

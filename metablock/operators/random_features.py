@@ -1,0 +1,44 @@
+"""Random features whose products are the exponentials of scalar products."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import error
+from ..shape import Feature
+
+
+class RandomFeatures(nn.Module):
+    """``y = exp(x w' - |x|^2 / 2) / sqrt(n)`` on the last axis: ``(b, ..., c) -> (b, ..., n)``.
+
+    Args:
+        n: number of features.
+
+    For normal rows of ``w`` the mean of ``y(q) y(k)'`` is ``exp(q k')``: attention by these features comes near to a softmax.
+    FAVOR+ of the Performer, Choromanski et al. 2021 (arXiv 2009.14794), as T2T-ViT (arXiv 2101.11986) has it: orthogonal rows
+    of length ``sqrt(n)``, drawn once (``frozen(random_features(32))``); nothing is subtracted before the exponential.
+    """
+
+    takes = ("grid", "tokens", "vector")
+
+    def __init__(self, c: int, *, n: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n, c))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.weight, math.sqrt(len(self.weight)))
+
+    @staticmethod
+    def shape(x: Feature, *, n: int) -> Feature:
+        if n < 1:
+            raise error(f"{n} random features", hint="at least 1")
+        return x.with_(c=n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.square().sum(-1, keepdim=True) / 2
+        return torch.exp(F.linear(x, self.weight) - length) / math.sqrt(len(self.weight))

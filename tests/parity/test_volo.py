@@ -1,0 +1,61 @@
+"""VOLO against timm, which has the official names; in training both answers come out, one for the image and one for each token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import metablock
+from oracles import randomised_state, relative_error, require
+
+DEPTH, DIM, HEADS = [2, 1, 1, 1], [16, 32, 32, 32], [2, 4, 4, 4]
+SMALL = [f"depth = {DEPTH}", f"dim = {DIM}", f"heads = {HEADS}", "width = 8"]
+
+
+def small(size: tuple[int, int], **options: object) -> nn.Module:
+    return metablock.build("volo", edits=SMALL, input=(3, *size), classes=10, dtype=torch.float64, **options)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (120, 104)])  # the second has odd maps, which the windows' grid rounds up
+def test_timm(size: tuple[int, int]) -> None:
+    timm = require("timm").models.volo
+    options = {"embed_dims": DIM, "num_heads": HEADS, "mlp_ratio": 3, "stem_hidden_dim": 8, "num_classes": 10}
+    reference = timm.VOLO(layers=DEPTH, img_size=size, **options).double().eval()
+    model = small(size, weights=randomised_state(reference)).eval()
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative_error(model(x), reference(x)) < 1e-9
+
+
+def test_outlookers_never_drop() -> None:
+    """Elsewhere the rate counts all blocks, theirs too."""
+    model = metablock.build("volo", edits=[*SMALL, "depth = [2, 1, 1, 1]"], input=(3, 64, 64))
+    assert not hasattr(model.stages[0].blocks[0], "drop")
+    rates = [float(stage.blocks[0].drop.rate) for stage in model.stages[1:]]
+    torch.testing.assert_close(rates, [0.1 * 2 / 4, 0.1 * 3 / 4, 0.1])
+
+
+def test_two_answers() -> None:
+    """Evaluation adds half the maximum over all tokens, for each class."""
+    model = small((64, 96)).eval()
+    randomised_state(model)
+    x = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    with torch.no_grad():
+        found = model(x)
+        model.training = True  # of the whole alone: batch norm and drop path stay as they are
+        both = model(x)
+    assert both["aux"].shape == (2, 4, 6, 10)
+    torch.testing.assert_close(found, both["main"] + both["aux"].amax((1, 2)) / 2)
+
+
+def test_training_step() -> None:
+    model = small((64, 96)).train()
+    randomised_state(model)
+    both = model(torch.randn(8, 3, 64, 96, dtype=torch.float64))
+    loss = nn.functional.cross_entropy(both["main"], torch.arange(8))
+    (loss + nn.functional.cross_entropy(both["aux"].flatten(0, 2), torch.arange(8 * 24) % 10)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, name
