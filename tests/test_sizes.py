@@ -24,6 +24,8 @@ BOUND = {
     ("stvit_r_swin_t", SIZES[1]): WINDOWS,
     ("tiny_patch16", SIZES[1]): ODD,
     ("hrnet_w18_small", SIZES[1]): ODD,
+    ("gcvit_xxtiny", SIZES[1]): WINDOWS,
+    ("maxvit_tiny_tf_224", SIZES[1]): WINDOWS,
     ("tnt_s_patch16_224", SIZES[1]): WINDOWS,
     ("det_deit_tiny", SIZES[1]): ODD,
     ("seg_beit_large", SIZES[1]): ODD,

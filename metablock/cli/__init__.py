@@ -6,6 +6,7 @@ What a verb needs is imported when it runs: ``metablock check`` on a spec whose 
 
 from . import looking as looking
 from . import studies as studies
+from . import tables as tables
 from . import weights as weights
 from .verbs import app
 

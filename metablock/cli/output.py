@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ..report.layout import Step
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow
+from ..report.layout import Step, short
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OpRow, TableRow
 
 _UNWRAPPED = 10_000
 
@@ -113,8 +113,8 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
     lines = [
         (
             row.name,
-            _short(row.parameters) + (f" + {_short(row.frozen)}" if row.frozen else ""),
-            _short(row.macs),
+            short(row.parameters) + (f" + {short(row.frozen)}" if row.frozen else ""),
+            short(row.macs),
             row.input,
             ", ".join(row.mixers),
         )
@@ -138,6 +138,34 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
             if row.file == file:
                 table.add_row(*line)
         _print(table, margin=2)
+
+
+def side_by_side(rows: Sequence[TableRow]) -> None:
+    """A line a network."""
+    from ..report.table import cells
+
+    heads, lines = cells(rows)
+    kinds = {"model": 0, "note": 1}
+    table = _table(*((head, kinds.get(head, 2)) for head in heads), rows=lines)
+    for line in lines:
+        table.add_row(*line)
+    _print(table) if _terminal() else _console(wide=True).print(table)
+
+
+def op_table(rows: Sequence[OpRow], shapes: bool) -> None:
+    """A line an operator, with its first shapes; or a line a shape."""
+    lines = []
+    for row in rows:
+        if shapes:
+            counts = zip(row.counts, row.shapes, strict=True)
+            lines += [(row.operator if i == 0 else "", str(n), shape) for i, (n, shape) in enumerate(counts)]
+        else:
+            more = f"  and {len(row.shapes) - 1} more" if len(row.shapes) > 1 else ""
+            lines.append((row.operator, str(row.calls), row.shapes[0] + more))
+    table = _table(("operator", 0), ("calls", 2), ("in -> out", 1), rows=lines)
+    for line in lines:
+        table.add_row(*line)
+    _print(table) if _terminal() else _console(wide=True).print(table)
 
 
 def operator_table(rows: Sequence[OperatorRow]) -> None:
@@ -185,16 +213,6 @@ def _exact(value: int) -> str:
 
 def _cell(value: object) -> str:
     return "-" if value is None else _exact(value) if isinstance(value, int) and value > 9999 else str(value)
-
-
-def _short(value: int | None) -> str:
-    """Three figures: 11.9M, 1.81G."""
-    if value is None:
-        return "-"
-    for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g}{letter}"
-    return str(value)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -127,7 +127,7 @@ def build_report(
     if output is not None:  # before the model is compiled, which may take minutes
         progress("writing")
         checked = write(model, output, dynamic=names) or None
-    outputs, times, graphs = _run(model, place, dtype, compiled, seed, batch, built, progress)
+    outputs, times, graphs = first_pass(model, place, dtype, compiled, seed, batch, built, progress)
     return BuildReport(
         name=spec.name,
         variant=spec.variant,
@@ -234,7 +234,7 @@ def _asked_of(place: torch.device, dtype: str, doing: str) -> Iterator[None]:
         raise MetablockError(f"{doing} failed on {place} in {dtype}: {first}\n  {hint}") from None
 
 
-def _run(
+def first_pass(
     model: Block, place: torch.device, dtype: str, compiled: bool, seed: int, batch: int, built: float, progress: Progress
 ) -> tuple[tuple[tuple[int, ...], ...], Times, Graphs]:
     """A first pass, with compilation in it, and timed ones."""

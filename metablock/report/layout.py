@@ -145,3 +145,13 @@ def _repeats(level: Level, a: Run, b: Run) -> bool:
 
 def _shapes(level: Level, run: Run) -> list[Feature]:
     return [wire.feature for wire in [*arguments(level, run), *wires(run.output)]]
+
+
+def short(value: int | None) -> str:
+    """Three figures: 11.9M, 1.81G."""
+    if value is None:
+        return "-"
+    for size, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{letter}"
+    return str(value)

@@ -137,6 +137,33 @@ class CatalogueRow(_Model):
     mixers: tuple[str, ...]
 
 
+class TableRow(_Model):
+    """``table``: a network beside others. ``reported_*`` and ``top1`` are what the paper prints.
+
+    ``throughput``: images a second.
+    """
+
+    name: str
+    variant: str | None = None
+    input: str | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    reported_parameters: str | None = None
+    reported_macs: str | None = None
+    top1: str | None = None
+    throughput: float | None = None
+    note: str | None = None
+
+
+class OpRow(_Model):
+    """``ops``: an ATen operator, how often it is called, and for what shapes; ``counts``: how often for each."""
+
+    operator: str
+    calls: int
+    shapes: tuple[str, ...]
+    counts: tuple[int, ...]
+
+
 class OperatorRow(_Model):
     """``list --operators``: what can be called in a spec. ``doc``: its documentation's first paragraph, or the binding's body."""
 
