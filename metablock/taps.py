@@ -98,21 +98,7 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     combiner = Combiner(1 + max((wire.id for _, level in levels(root) for wire in _wires(level)), default=0))
     outputs = [_map(combiner, tap.wire) for tap in taps]
     steps = [_rerouted(step, taps) if inner else step for step in root.steps]
-    steps = _needed(root, [*steps, *combiner.level.steps], outputs)
-    level = replace(root, steps=steps, output=outputs, children={}, prediction=None, prediction_steps=[])
-    used = _used(root, steps)
-    for child, part in root.children.items():
-        if child == "stages" and inner:
-            stage = _cut(part.children["0"], [tap.wire for tap in taps])
-            level.children[child] = Items({"0": stage})
-        elif child == "stages" and isinstance(part, Items):
-            last = max(int(path[1]) for path in used if path[0] == child)
-            level.children[child] = Items({key: below for key, below in part.children.items() if int(key) <= last})
-        elif any(path[0] == child for path in used):
-            level.children[child] = part
-    result = _assembled(level, root, model)
-    result.spec, result.level, result.inputs = model.spec, level, model.inputs
-    result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
+    result = _shortened(model, [*steps, *combiner.level.steps], outputs, [tap.wire for tap in taps] if inner else None)
     extent = model.inputs[0].grid
     result.feature_info = FeatureInfo(
         [
@@ -125,6 +111,38 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
             for tap in taps
         ]
     )
+    return result
+
+
+def trunk(model: Block) -> tuple[Block, str] | None:
+    """The network up to what enters its head, made of its modules, and the head's name; None where it has no head."""
+    root = model.level
+    runs = [step for step in root.steps if isinstance(step, Run) and step.child[0] == "head" and not step.shared]
+    if len(runs) != 1 or root.steps[-1] is not runs[0] or root.prediction is not None:
+        return None
+    entering = list(arguments(root, runs[0]))
+    if len(entering) != 1:
+        return None
+    return _shortened(model, root.steps, entering[0]), ".".join(runs[0].child)
+
+
+def _shortened(model: Block, steps: Sequence[Step], output: Value, inside: list[Wire] | None = None) -> Block:
+    """The network up to these values; ``inside``: they lie inside its only stage."""
+    root = model.level
+    steps = _needed(root, steps, list(wires(output)))
+    level = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
+    used = _used(root, steps)
+    for child, part in root.children.items():
+        if child == "stages" and inside is not None:
+            level.children[child] = Items({"0": _cut(part.children["0"], inside)})
+        elif child == "stages" and isinstance(part, Items):
+            last = max((int(path[1]) for path in used if path[0] == child), default=-1)
+            level.children[child] = Items({key: below for key, below in part.children.items() if int(key) <= last})
+        elif any(path[0] == child for path in used):
+            level.children[child] = part
+    result = _assembled(level, root, model)
+    result.spec, result.level, result.inputs = model.spec, level, model.inputs
+    result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
     return result.train(model.training)
 
 

@@ -35,7 +35,7 @@ HOUSE = (
     "conversion limits schema starter",
     "outputs",
     "api",
-    "ablation report",
+    "ablation bridges report",
     "cli",
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms.split()}
