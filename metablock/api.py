@@ -181,7 +181,7 @@ def assemble(
     model.spec, model.level = spec, level
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
-    if weights is not None:
+    if weights is not None and weights is not False:
         model.loaded = load_weights(model, state_of(weights, spec), spec)
     return model
 

@@ -94,7 +94,7 @@ def test_blocks_of_a_plain_network():
 
 # Of each: timm's name, which of its maps, what makes it small there and here, the size of the images.
 CASES: dict[str, tuple[tuple[int, ...], dict[str, Any], list[str], int]] = {
-    "poolformer_s12": (
+    "convnext_tiny": (
         (0, 1, 2, 3),
         {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
         ["depth = [1, 1, 2, 1]", "dim = [16, 32, 48, 64]"],
@@ -117,8 +117,8 @@ def test_timm(name: str):
     timm = require("timm")
     state = randomised_state(timm.create_model(name, **theirs).double())
     oracle = timm.create_model(name, features_only=True, out_indices=indices, **theirs).double().eval()
-    state_of_maps = {re.sub(r"^(layers|stages)\.", r"\1_", key): tensor for key, tensor in state.items()}
-    keys = oracle.load_state_dict(state_of_maps if name.startswith(("swin", "pool")) else state, strict=False)
+    state_of_maps = {re.sub(r"^(layers|stages|stem)\.", r"\1_", key): tensor for key, tensor in state.items()}
+    keys = oracle.load_state_dict(state_of_maps if name.startswith(("swin", "convnext")) else state, strict=False)
     assert not keys.missing_keys
     ours = metablock.build(name, edits=edits, input=(3, size, size), weights=state, dtype=torch.float64, features=True).eval()
     assert ours.feature_info.channels() == oracle.feature_info.channels()

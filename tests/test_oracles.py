@@ -42,7 +42,7 @@ def test_one_disturbed_weight_is_seen(key: str):
 @pytest.mark.parametrize("name", goldens())
 def test_every_recording_is_whole(name: str):
     g = golden(name)
-    assert name == f"{g['slug']}__{g['variant'].replace('/', '@')}.json"
+    assert name == f"{g['slug']}__{g['variant'].replace('/', '@').replace('+', '_plus_')}.json"
     assert g["outputs"]
     for output in g["outputs"]:
         assert len(output["index"]) == len(output["value"]) > 0

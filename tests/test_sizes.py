@@ -29,6 +29,8 @@ BOUND = {
     ("tnt_s_patch16_224", SIZES[1]): WINDOWS,
     ("det_deit_tiny", SIZES[1]): ODD,
     ("seg_beit_large", SIZES[1]): ODD,
+    ("biformer_tiny", SIZES[0]): "7x7 regions do not divide a map",  # the official code asserts it
+    ("biformer_tiny", SIZES[1]): "7x7 regions do not divide a map",
 }
 
 

@@ -56,10 +56,15 @@ class Choice:
 
 def chosen(choice: Choice) -> tuple[Spec, Level]:
     """The resolved spec of a choice, and its shaped tree. Raises MetablockError: SpecError for what is wrong in the spec."""
+    spec = network(choice)
+    return spec, shaped(spec, large=choice.large)
+
+
+def network(choice: Choice) -> Spec:
+    """The resolved spec of a choice. Raises MetablockError as :func:`chosen` does, but for what is wrong with shapes."""
     source, named = checked_spec(choice.source)
     spec = resolved(source, variant=choice.variant or named, edits=choice.edits)
-    spec = sized(spec, classes=choice.classes, input=choice.input)
-    return spec, shaped(spec, large=choice.large)
+    return sized(spec, classes=choice.classes, input=choice.input)
 
 
 def on_meta(spec: Spec, level: Level) -> Block:

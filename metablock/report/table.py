@@ -12,9 +12,9 @@ import torch
 from .. import costs
 from ..api import assemble, example, shaped
 from ..errors import MetablockError
-from ..graph import wires
+from ..network import inputs
 from ..spec import Spec
-from .build import Choice, Progress, chosen, first_pass, on_meta, parse_device, parse_dtype
+from .build import Choice, Progress, first_pass, network, on_meta, parse_device, parse_dtype
 from .catalogue import size
 from .layout import short
 from .models import TableRow
@@ -66,12 +66,12 @@ def table_rows(
             rows.append(TableRow(name=label, note=ABSENT))
             continue
         progress(label)
-        spec, level = chosen(Choice(name))
+        spec = network(Choice(name))
         facts = spec.facts.of(spec.variant or spec.name)
         params, macs = _counts(spec, facts)
         throughput = None
         if measure:
-            model = assemble(spec, level, device=place, dtype=kind).eval()
+            model = assemble(spec, shaped(spec), device=place, dtype=kind).eval()
             latency = first_pass(model, place, dtype, compiled, 0, batch, 0.0, progress)[1].latency
             throughput = batch / latency if latency else None
         reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
@@ -84,7 +84,7 @@ def table_rows(
             TableRow(
                 name=label,
                 variant=spec.variant or spec.name,
-                input=", ".join(size(wire.feature) for wire in wires(level.inputs)),
+                input=", ".join(size(feature) for feature in inputs(spec)),
                 parameters=params,
                 macs=macs,
                 reported_parameters=reported.get("params"),

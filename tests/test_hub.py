@@ -1,0 +1,238 @@
+"""Checkpoints from a hub and from addresses: brought once, checked, and every way it can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from cases import SPECS
+from safetensors.torch import save
+
+import metablock
+from metablock.catalogue import parse_spec
+from metablock.hub import bring, is_place
+
+SPEC = """
+name: small
+input: image(3, 8)
+classes: 5
+stem: conv(6, 1)
+stages: {body: relu}
+head: global_pool >> linear(classes)
+variants: {a: {}, b: {}, c: {}}
+checkpoints:
+  - [variant, timm, official]
+  - [a, me/safe, https://example.org/small-DIGEST.pth]
+  - [b, "-", "https://example.org/small.pth#sha256=DIGEST"]
+"""
+COMMIT = "a" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """A hub on this machine: its files by ``repository/file``, and what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.digests: dict[str, str] = {}
+        self.asked: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.reply(body=False)
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.reply(body=True)
+
+    def reply(self, body: bool) -> None:
+        owner, name, _, _, *file = self.path.strip("/").split("/")
+        key = f"{owner}/{name}/{'/'.join(file)}"
+        if key not in self.server.files:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound" if owner == "me" else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = self.server.files[key]
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{self.server.digests.get(key) or hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    server = Hub()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{server.server_port}" + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", place)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    return metablock.build(parse_spec(SPEC), seed=7).state_dict()
+
+
+def pickled(content: object) -> bytes:
+    out = io.BytesIO()
+    torch.save(content, out)
+    return out.getvalue()
+
+
+def loaded(weights: object, spec: str = SPEC, variant: str = "a") -> dict[str, torch.Tensor]:
+    return metablock.build(parse_spec(spec), variant=variant, weights=weights).state_dict()
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_brought_once(hub: Hub, state: dict) -> None:
+    hub.files["me/safe/model.safetensors"] = save(state)
+    for weights in ("timm", True, "hf:me/safe", "hf:me/safe:model.safetensors", "hf:me/safe@main"):
+        assert same(loaded(weights), state)
+    assert hub.asked == ["/me/safe/resolve/main/model.safetensors"]
+
+
+def test_safetensors_first(hub: Hub, state: dict) -> None:
+    hub.files["me/old/pytorch_model.bin"] = pickled(state)
+    assert same(loaded("hf:me/old"), state)
+    hub.files["me/both/pytorch_model.bin"] = pickled({key: tensor + 1 for key, tensor in state.items()})
+    hub.files["me/both/model.safetensors"] = save(state)
+    assert same(loaded("hf:me/both"), state)
+
+
+def test_adapted_on_the_way(hub: Hub, state: dict) -> None:
+    hub.files["me/safe/model.safetensors"] = save(state)
+    model = metablock.build(parse_spec(SPEC), classes=2, input=(1, 8, 8), weights=True)
+    assert len(model.loaded.adapted) == 3
+
+
+def test_a_wrong_checksum(hub: Hub, state: dict) -> None:
+    hub.files["me/safe/model.safetensors"] = save(state)
+    hub.digests["me/safe/model.safetensors"] = "0" * 64
+    with pytest.raises(
+        metablock.MetablockError, match=r"the checksum is [0-9a-f]{16}\.\.\., not 0000000000000000\n  the file was removed"
+    ):
+        loaded("timm")
+    del hub.digests["me/safe/model.safetensors"]
+    assert same(loaded("timm"), state)
+
+
+class Malicious:
+    def __reduce__(self) -> tuple:
+        return print, ("code was run",)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("model.safetensors", b"", "damaged, or not a checkpoint"),
+        ("model.safetensors", save({"a": torch.ones(100)})[:-30], "damaged, or not a checkpoint"),
+        ("model.safetensors", save({"a": torch.ones(100)}), "the weights do not fit 'small'"),
+        ("pytorch_model.bin", pickled({"a": torch.ones(9)})[:-99], "damaged, or not a checkpoint"),
+        ("pytorch_model.bin", pickled({"a": Malicious()}), r"holds more than data \(code in it was not run\)"),
+        ("other.bin", b"x", r"'me/bad' has no model.safetensors or pytorch_model.bin\n  name the file: hf:me/bad:FILE"),
+    ],
+)
+def test_bad_files(hub: Hub, capsys, file: str, content: bytes, says: str) -> None:
+    hub.files[f"me/bad/{file}"] = content
+    with pytest.raises(metablock.MetablockError, match=says):
+        loaded("hf:me/bad")
+    assert "code was run" not in capsys.readouterr().out
+
+
+def test_what_is_not_there(hub: Hub) -> None:
+    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be brought"):
+        loaded("hf:nobody/none")
+    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be brought"):
+        loaded("hf:no such place")
+    with pytest.raises(metablock.MetablockError, match="'b' names no checkpoint of 'timm'\n  there is: official"):
+        loaded("timm", variant="b")
+    with pytest.raises(metablock.MetablockError, match=r"'c' names no checkpoints\n  give a file, `hf:OWNER/NAME`"):
+        loaded(True, variant="c")
+    hub.shutdown()
+    hub.server_close()
+
+
+# Addresses
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict) -> tuple[Path, list[str]]:
+    """What an address gives: a file that is copied; torch.hub's own download is not there."""
+    source, asked = tmp_path / "source.pth", []
+    source.write_bytes(pickled({"model": state}))
+
+    def download(url: str, path: str, **_: object) -> None:
+        asked.append(url)
+        if "none" in url:
+            raise OSError("HTTP Error 404: Not Found")
+        shutil.copy(source, path)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return source, asked
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, variant: str) -> None:
+    source, asked = web
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    spec = SPEC.replace("DIGEST", digest[:8] if variant == "a" else digest)
+    for _ in range(2):
+        assert same(loaded("official", spec, variant), state)
+    assert len(asked) == 1
+    wrong = SPEC.replace("DIGEST", "0" * 8)
+    with pytest.raises(metablock.MetablockError, match="the checksum is"):
+        loaded("official", wrong, variant)
+
+
+def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
+    assert same(loaded("https://example.org/any.pth"), state)
+    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be brought: HTTP Error 404"):
+        loaded("https://example.org/none.pth")
+
+
+def test_places() -> None:
+    assert all(map(is_place, (True, "timm", "official", "hf:a/b", "https://x.y/z.pth")))
+    assert not any(map(is_place, (False, None, "x.pth", "./timm", Path("timm"), {})))
+
+
+def test_the_catalogues_places() -> None:
+    """Every one is a repository of the hub or an address."""
+    for name, spec in SPECS.items():
+        for row in spec.checkpoints.rows:
+            assert row[0] in spec.variants, name
+            for cell in row[1:]:
+                assert cell == "-" or cell.startswith("https://") or cell.count("/") == 1, cell
+    assert sum(bool(spec.checkpoints.rows) for spec in SPECS.values()) >= 25
+
+
+def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(metablock.MetablockError, match=r"on the Hugging Face hub\n  pip install 'metablock\[hub\]'"):
+        bring("hf:a/b", parse_spec(SPEC))
