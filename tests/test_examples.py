@@ -53,3 +53,7 @@ def test_swap_mixers(capsys) -> None:
 
 def test_train() -> None:
     assert load("train.py")["main"](steps=20, compiled=False) < 0.7
+
+
+def test_segment() -> None:
+    assert load("segment.py")["main"](steps=60) > 0.4
