@@ -15,7 +15,7 @@ EDITS = ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "drop = 0"]
 
 
 class FPN(nn.Module):
-    """Maps of a pyramid, finest first -> one map as fine as the finest: each is brought to one width and added to the next finer."""
+    """Maps of a pyramid, finest first -> one as fine as the finest: each is brought to one width and added to the next."""
 
     def __init__(self, channels: list[int], width: int = 32):
         super().__init__()
