@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS epochs (
     id TEXT NOT NULL, epoch INTEGER NOT NULL, train_loss REAL, val_loss REAL, val_top1 REAL, lr REAL, seconds REAL,
     PRIMARY KEY (id, epoch)
 );
+CREATE TABLE IF NOT EXISTS probes (id TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -201,6 +202,16 @@ class Journal:
                 "UPDATE runs SET status = 'failed', reason = ?, finished = ? WHERE id = ? AND owner = ?",
                 (reason, time.time(), identity, who),
             )
+
+    def set_probe(self, identity: str, value: str) -> None:
+        """What was measured in a run's network once it was trained, as text."""
+        with self.change() as do:
+            do.execute("INSERT OR REPLACE INTO probes VALUES (?, ?)", (identity, value))
+
+    def probes(self) -> dict[str, str]:
+        """What was measured, by cell."""
+        rows = self.connection.execute("SELECT cell, value FROM wanted JOIN probes USING (id) ORDER BY place DESC").fetchall()
+        return dict(rows)
 
     def release(self, who: str) -> list[str]:
         """Makes an owner's runs free again; their identities."""

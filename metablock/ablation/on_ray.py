@@ -79,6 +79,7 @@ class _Driver:
         self.journal, self.who = journal, owner()
         self.said = {
             "recipe": about["recipe"], "data": about["data"]["name"], "input": about["data"]["input"],
+            "probed": about["study"]["seeds"][0],
             "device": device, "compiled": compiled, "plugins": plugins, "threads": about.get("threads") or 1,
         }  # fmt: skip
         if about.get("threads") is None:
@@ -159,6 +160,8 @@ class _Driver:
                 if checkpoint is not None:
                     _write(path, checkpoint)
                 self.journal.record(one.job.id, Epoch(**value))
+            elif kind == "probe":
+                self.journal.set_probe(one.job.id, value)
             else:
                 self.going.remove(one)
                 if kind == "done":
@@ -185,6 +188,7 @@ def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str
     from ..load import load_text
     from ..plugins import load_plugin
     from .data import load_data
+    from .probe import measured
     from .recipe import Recipe
     from .training import Options, TrainingError, train
 
@@ -205,7 +209,9 @@ def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str
 
         def go() -> None:
             try:
-                _, epochs = train(spec, data, recipe, said["seed"], checkpoint=path, options=options, report=report)
+                model, epochs = train(spec, data, recipe, said["seed"], checkpoint=path, options=options, report=report)
+                if said["seed"] == said["probed"] and (probe := measured(model, data)) is not None:
+                    queue.put(("probe", probe, None))
                 queue.put(("done", epochs[-1].val_top1, None))
             except (TrainingError, MetablockError) as wrong:
                 queue.put(("failed", str(wrong).split("\n")[0], None))
@@ -216,5 +222,5 @@ def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str
         while True:
             found = queue.get()
             yield found
-            if found[0] != "epoch":
+            if found[0] not in ("epoch", "probe"):
                 return

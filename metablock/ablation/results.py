@@ -48,6 +48,8 @@ class Results:
         hardware: the machine, in words.
         data: name, fingerprint, number of training and validation examples, number of classes.
         recipe: every value of the recipe.
+        probes: receptive fields and spectra of the trained networks of one seed, by cell, as
+            :func:`metablock.ablation.probe.told` writes them.
     """
 
     study: Study
@@ -60,6 +62,7 @@ class Results:
     hardware: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    probes: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, cell: str) -> list[Run]:
         """The runs of a cell, by seed."""

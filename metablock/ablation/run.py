@@ -273,7 +273,7 @@ def results(folder: Path) -> Results:
     if not (folder / FILE).exists():
         raise MetablockError(f"there is no study in '{folder}'\n  name the folder that `metablock ablate` wrote")
     journal = Journal(folder)
-    about, runs = journal.about(), journal.runs()
+    about, runs, probes = journal.about(), journal.runs(), journal.probes()
     journal.close()
     if "study" not in about:
         raise MetablockError(f"the study in '{folder}' was never begun\n  start `metablock ablate` again")
@@ -288,6 +288,7 @@ def results(folder: Path) -> Results:
         hardware=about.get("hardware", ""),
         data=about.get("data", {}),
         recipe=about.get("recipe", {}),
+        probes=probes,
     )
 
 

@@ -15,6 +15,7 @@ from ..errors import MetablockError
 from ..load import load_text
 from .data import Data, load_data
 from .journal import Job, Journal, owner
+from .probe import measured
 from .recipe import Recipe
 from .results import Epoch
 from .training import Options, TrainingError, train
@@ -79,9 +80,11 @@ def one(
         with beating:
             spec = load_text(job.spec, f"{job.cell}.yaml")
             path = journal.checkpoint(job.id)
-            _, epochs = train(spec, data, recipe, job.seed, checkpoint=path, options=options, report=report, step=steps)
+            model, epochs = train(spec, data, recipe, job.seed, checkpoint=path, options=options, report=report, step=steps)
         metric = epochs[-1].val_top1
         assert metric is not None
+        if job.seed == journal.about()["study"]["seeds"][0] and (found := measured(model, data)) is not None:
+            journal.set_probe(job.id, found)
         journal.finish(job.id, who, metric)
         path.unlink(missing_ok=True)
     except (TrainingError, MetablockError) as wrong:

@@ -49,7 +49,7 @@ def probe(
     """
     from ..ablation.data import load_data
     from ..ablation.probe import probe as measure
-    from ..ablation.probe import table, write_probe
+    from ..ablation.report.probes import table, write_probe
     from ..ablation.study import parse_swap
     from ..api import assemble, example, parse_input, resolved, shaped, sized
     from ..edits import apply

@@ -198,14 +198,19 @@ def _all(texts: Iterable[str | None]) -> list[str] | None:
 
 
 def _rows(table: Rows) -> list[str]:
-    """Names to the left, all else to the right: a `-` with a blank behind it would begin a list."""
+    """Names and places to the left, numbers to the right; what is padded is behind the comma: `- ` would begin a list."""
     cells = [[_quoted(cell, flow=True) or "" for cell in row] for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    left = [i == 0 or any("/" in cell for cell in column) for i, column in enumerate(columns)]
     lines = []
-    for first, *rest in cells:
-        names = f"{first}," + " " * (widths[0] - len(first))
-        numbers = ", ".join(f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
-        lines.append(f"[{names} {numbers}]" if rest else f"[{first}]")
+    for row in cells:
+        text = ""
+        for i, cell in enumerate(row):
+            more = i + 1 < len(row)
+            pad = " " * (widths[i] - len(cell))
+            text += (cell + ", " * more + pad * more) if left[i] else pad + cell + ", " * more
+        lines.append(f"[{text}]")
     return lines
 
 

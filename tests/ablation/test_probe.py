@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import metablock
-from metablock.ablation.probe import area, probe, table, write_probe
+from metablock.ablation.probe import area, probe, read, told
+from metablock.ablation.report.probes import table, write_probe
 from metablock.errors import MetablockError
 from metablock.load import load_text
 
@@ -104,3 +105,14 @@ def test_what_cannot_be_probed():
         probe(metablock.build(signal), torch.randn(1, 1, 33))
     with pytest.raises(MetablockError, match=r"has no stages that give one map"):
         probe(metablock.build("mobile_former_26m", device="meta"), torch.randn(1, 3, 224, 224))
+
+
+def test_kept_as_text_and_read_again():
+    model = metablock.build("poolformer_s12", edits=["depth = 1", "dim = [8, 8, 8, 8]"], input="3x224x224")
+    before = probe(model, torch.randn(1, 3, 224, 224))
+    after = read(told(before))
+    for a, b in zip(before, after, strict=True):
+        assert (a.stage, a.grid, a.areas) == (b.stage, b.grid, b.areas)
+        assert max(b.field.shape) <= 96
+        np.testing.assert_allclose(a.spectrum, b.spectrum, rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(a.radial, b.radial, rtol=1e-3, atol=1e-9)

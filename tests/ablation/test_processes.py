@@ -120,6 +120,7 @@ def test_what_a_study_leaves(whole: Path):
     assert {path.name for path in whole.iterdir()} >= {
         "journal.sqlite",
         "report.html",
+        "probes.html",
         "table.md",
         "table.tex",
         "results.csv",

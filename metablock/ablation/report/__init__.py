@@ -11,12 +11,14 @@ from pathlib import Path
 from ...errors import MetablockError
 from ...files import write_whole
 from ...format import show_spec
+from ..probe import read
 from ..results import Results
 from .analysis import Analysis, analyse
 from .curves import against_cost, learning_curves
 from .forest import forest
-from .page import page
+from .page import page, probe_page
 from .placement import heat_maps
+from .probes import pictures
 from .style import Picture, styled, to_png, to_svg
 from .tables import cost_table, main_table, to_csv, to_markdown, to_tex
 from .text import slug
@@ -29,7 +31,8 @@ def write_report(results: Results, folder: Path) -> list[Path]:
 
     Args:
         results: what is known of the study, also in its middle.
-        folder: where ``report.html``, ``table.md``, ``table.tex``, ``results.csv``, ``specs/`` and ``figures/`` go.
+        folder: where ``report.html``, ``probes.html`` (receptive fields and spectra), ``table.md``, ``table.tex``,
+            ``results.csv``, ``specs/`` and ``figures/`` go.
 
     Returns:
         the files, the page first.
@@ -38,15 +41,18 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         MetablockError: the folder cannot be written to.
     """
     analysis = analyse(results)
-    texts, pictures = {}, [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
+    texts, drawn = {}, [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
+    probed = [(picture, to_svg(picture)) for picture in probe_figures(analysis)]
     specs = _specs(analysis)
-    texts["report.html"] = page(analysis, pictures, {name: file for name, (file, _) in specs.items()})
+    texts["report.html"] = page(analysis, drawn, {name: file for name, (file, _) in specs.items()})
     texts["table.md"] = to_markdown(main_table(analysis)) + "\n" + to_markdown(cost_table(analysis))
     texts["table.tex"] = to_tex(main_table(analysis))
     texts["results.csv"] = to_csv(analysis)
     texts |= dict(specs.values())
-    texts |= {f"figures/{picture.name}.svg": svg for picture, svg in pictures if svg}
-    images = {f"figures/{picture.name}.png": to_png(picture) for picture, svg in pictures if svg}
+    if probed:
+        texts["probes.html"] = probe_page(analysis, probed)
+    texts |= {f"figures/{picture.name}.svg": svg for picture, svg in [*drawn, *probed] if svg}
+    images = {f"figures/{picture.name}.png": to_png(picture) for picture, svg in [*drawn, *probed] if svg}
     try:
         for name in ("specs", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,15 @@ def write_report(results: Results, folder: Path) -> list[Path]:
 def figures(analysis: Analysis) -> list[Picture]:
     """The figures of a report, also those that cannot be drawn yet."""
     with styled():
-        return [forest(analysis), against_cost(analysis), learning_curves(analysis), *heat_maps(analysis)]
+        found = [forest(analysis), against_cost(analysis), learning_curves(analysis), *heat_maps(analysis)]
+    return found
+
+
+def probe_figures(analysis: Analysis) -> list[Picture]:
+    """What each cell's trained network sees and passes on; none before a network is trained."""
+    known = analysis.results.probes
+    found = {row.cell.name: read(known[row.cell.name]) for row in analysis.rows if row.cell.name in known}
+    return pictures(found) if found else []
 
 
 def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:

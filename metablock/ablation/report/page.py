@@ -35,6 +35,9 @@ def page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]], specs: Map
         to_html(main_table(analysis)),
         "<h2>Figures</h2>",
         *(_figure(picture, svg) for picture, svg in pictures),
+        '<p>What each trained network sees and which frequencies it passes on: <a href="probes.html">probes.html</a>.</p>'
+        if analysis.results.probes
+        else "",
         "<h2>What was matched and what drifted</h2>",
         to_html(cost_table(analysis)),
         "<h2>What so many seeds can show</h2>",
@@ -46,8 +49,24 @@ def page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]], specs: Map
         "<h2>Runs</h2>",
         to_html(_runs(analysis)),
     ]
+    return _document(study.name, parts)
+
+
+def probe_page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]]) -> str:
+    """The HTML of the page on what mixers do to pictures."""
+    study = analysis.results.study
+    parts = [
+        f"<h1>{html(study.name)}: what the networks see</h1>",
+        '<p class="sub">Measured on the trained networks of the first seed, on pictures of the validation set. '
+        '<a href="report.html">The report</a></p>',
+        *(_figure(picture, svg) for picture, svg in reversed(pictures)),
+    ]
+    return _document(f"{study.name}: probes", parts)
+
+
+def _document(title: str, parts: Sequence[str]) -> str:
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    head += f"<title>{html(study.name)}</title><style>{_CSS.read_text(encoding='utf-8')}</style>"
+    head += f"<title>{html(title)}</title><style>{_CSS.read_text(encoding='utf-8')}</style>"
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(filter(None, parts)) + "\n</body></html>\n"
 
 
