@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from cases import SMALLEST, SPECS
@@ -18,6 +20,11 @@ TIMM = {
     name: sorted(spec.variants, key=lambda variant, spec=spec: int(spec.facts.of(variant)["params"]))
     for name, spec in SPECS.items()
 }
+
+
+WHOLE = os.environ.get("METABLOCK_WHOLE") == "1"
+# Larger ones are only brought back with METABLOCK_WHOLE=1: their rules are those of smaller ones, or of other recordings.
+LARGE = 16e6
 
 
 def numbered(shapes: dict) -> dict[str, Tensor]:
@@ -41,6 +48,8 @@ def equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
 def test_official_names(path: str) -> None:
     """Through our names and back, to the bit. Without the shapes there either the same, or it is said that they are needed."""
     recorded = golden(path)
+    if recorded["params"] > LARGE and not WHOLE:
+        pytest.skip("large: METABLOCK_WHOLE=1")
     if recorded["kept"]:
         pytest.skip("has frozen tables that the recording does not keep")
     spec, variant, state = SPECS[recorded["slug"]], variant_of(recorded["variant"]), numbered(recorded["keys"])
@@ -60,13 +69,13 @@ def test_official_names(path: str) -> None:
 
 @pytest.mark.parametrize("name", TIMM)
 def test_every_model_of_timm(name: str) -> None:
-    """All fit; the smallest comes back to the bit by way of a file."""
+    """All fit (here the largest; with METABLOCK_WHOLE=1 every one); the smallest comes back to the bit."""
     timm = require("timm")
     variants = [variant for variant in TIMM[name] if timm.is_model(variant)]
     if not variants:
         pytest.skip("timm has none of its names")
     classes = {variant: classes_of(name, variant) for variant in variants}
-    for variant in variants[1:]:
+    for variant in variants[1:] if WHOLE else variants[1:][-1:]:
         with torch.device("meta"):
             state = timm.create_model(variant, num_classes=classes[variant]).state_dict()
         model = metablock.build(name, variant=variant, device="meta", weights=state)
