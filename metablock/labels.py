@@ -20,13 +20,12 @@ from .standard import BUILTIN, NUMERIC
 _TAKEN = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear collapsed compile cpu cuda double dump_patches
     enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu items
-    key
-    keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters parameters
-    pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
+    parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory source spec state_dict text texts
-    to to_empty train training type update values whole xpu zero_grad
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec
+    state_dict text texts to to_empty train training type update values whole xpu zero_grad
 """
 TAKEN = frozenset([*_TAKEN.split(), *kwlist])
 
