@@ -82,7 +82,8 @@ def _curves(results: Mapping[str, Sequence[Probed]]) -> Picture:
                     radial = stages[i].radial
                     at = np.linspace(0, 1, len(radial))
                     good = np.isfinite(radial)
-                    axes.plot(at[good], radial[good], color=SERIES[number % len(SERIES)], label=name)
+                    style = ("-", "--", ":")[number // len(SERIES) % 3]  # when the colours begin again
+                    axes.plot(at[good], radial[good], style, color=SERIES[number % len(SERIES)], label=name)
             axes.axhline(0, color=GREY, linewidth=0.6)
             axes.set_title(f"stage {i}")
             axes.set_xticks([0, 0.5, 1], ["0", "π/2", "π"])
