@@ -1,32 +1,45 @@
-"""Text files that are there whole, or as they were."""
+"""Files that are there whole, or as they were."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import MetablockError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file in one step; one that exists is replaced and keeps its permissions, a link still points at it.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write into instead, that takes the path's place when the block ends without an exception.
+
+    One that exists is replaced and keeps its permissions; a link still points at it.
 
     Raises MetablockError where it cannot be written; then there is no new file, and an old one is as it was.
     """
     path = path.resolve()
-    temporary = ""
+    temporary: Path | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as problem:
-        raise MetablockError(f"{path}: cannot write there: {problem.strerror}\n  name another folder") from None
+        said = problem.strerror or problem
+        raise MetablockError(f"{path}: cannot write there: {said}\n  nothing was written: name another folder") from None
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text as :func:`replacing` does. Raises MetablockError."""
+    with replacing(path) as file:
+        file.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _umask() -> int:

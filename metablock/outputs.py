@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 from .conversion import LAYOUT, layout
 from .errors import MetablockError, suggest
 from .exporter import check_onnx, write_onnx, write_pt2
+from .files import replacing
 from .module import Block
 from .plain import standalone
 from .weights_rules import OURS
@@ -63,19 +63,8 @@ def write(model: Block, path: str | Path, *, dynamic: Sequence[str] = ()) -> str
         MetablockError: the file cannot be written; then there is none, and one that was there before is as it was.
     """
     path = check_output(path, dynamic)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        found = WRITERS[path.suffix](model, Path(name), dynamic)
-        umask = os.umask(0)  # can only be read by setting it
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except OSError as problem:
-        raise MetablockError(f"{path}: cannot write: {problem.strerror or problem}\n  nothing was written") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return found
+    with replacing(path) as file:
+        return WRITERS[path.suffix](model, file, dynamic)
 
 
 def write_source(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 
 from ..errors import MetablockError
+from ..files import replacing
 from .journal import Job, Journal, owner
 from .results import Epoch, Run
 
@@ -177,9 +178,8 @@ class _Driver:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        file.write_bytes(content)
 
 
 def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str, Any, bytes | None]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -13,6 +11,7 @@ from safetensors.torch import save_file
 from ..api import assemble, shaped, state_of
 from ..conversion import LAYOUT, export_state, read_layout
 from ..errors import MetablockError
+from ..files import replacing
 from ..load import load_text
 from ..outputs import check_output, write
 from ..weights import read_state
@@ -83,19 +82,11 @@ def export_weights(choice: Choice, to: str, output: str, *, weights: str | None 
     if like is not None:
         shapes |= {key: tuple(value.shape) for key, value in read_state(like).items() if isinstance(value, torch.Tensor)}
     state = export_state(model, spec, to, shapes)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
+    with replacing(path) as written:
         if path.suffix == ".safetensors":
-            save_file({key: value.contiguous() for key, value in state.items()}, name, {"format": "pt"})
+            save_file({key: value.contiguous() for key, value in state.items()}, written, {"format": "pt"})
         else:
-            torch.save(state, name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as problem:
-        raise MetablockError(f"{path}: cannot write: {problem.strerror or problem}\n  nothing was written") from None
-    finally:
-        Path(name).unlink(missing_ok=True)
+            torch.save(state, written)
     return len(state)
 
 

@@ -325,7 +325,7 @@ def test_nothing_is_half_written(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("safetensors.torch.save_file", fill)
     result = run("build", tiny, "--no-compile", "-o", file)
     assert result.exit_code == 2
-    assert result.stderr == f"{file}: cannot write: No space left on device\n  nothing was written\n"
+    assert result.stderr == f"{file}: cannot write there: No space left on device\n  nothing was written: name another folder\n"
     assert file.read_text() == "older"
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml", "x.safetensors"]
 
