@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,21 +86,22 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def missing(operator: Operator, args: tuple[e.Argument, ...]) -> list[str]:
+def missing(operator: Operator, paired: Iterable[tuple[e.Argument, Param | None]]) -> list[str]:
     """The required parameters that a call does not give."""
-    given = {param.name for _, param in pairs(operator, args) if param is not None}
+    given = {param.name for _, param in paired if param is not None}
     return [param.name for param in operator.schema.params if param.required and param.name not in given]
 
 
 def check_arguments(t: Placer, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> dict[str, Any]:
     """The arguments of a call by name; ``*`` holds those of any number. Defaults are filled in for forms."""
     args = node.args if isinstance(node, e.Call) else ()
-    lacking = missing(operator, args)
+    paired = list(pairs(operator, args))
+    lacking = missing(operator, paired)
     if lacking:
         raise error(f"'{operator.name}' needs the argument '{lacking[0]}'", node.span, signature(operator))
     result: dict[str, Any] = {}
     t.given = {a.name: f"{t.label(a.value, a.name)}{suffix}" for a in args if a.name is not None}
-    for argument, param in pairs(operator, args):
+    for argument, param in paired:
         if param is None:
             result.setdefault("*", []).append(_expr(t, operator, argument, None, scope, suffix))
         else:
@@ -135,7 +136,9 @@ _DEFAULTS: dict[str, e.Node] = {}
 
 
 def _default(text: str) -> e.Node:
-    return _DEFAULTS.setdefault(text, expression(text, "<default>"))
+    if text not in _DEFAULTS:
+        _DEFAULTS[text] = expression(text, "<default>")
+    return _DEFAULTS[text]
 
 
 def _expr(t: Placer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import zlib
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from .codegen import numbered, write
+from .codegen import Sources, numbered
 from .graph import Child, Leaf, Level
 from .module import Block, make
 
@@ -34,6 +35,7 @@ class _Builder:
     def __init__(self, seed: int, device: torch.device | None, initialise: Initialise | None):
         self.seed, self.initialise = seed, initialise
         self.meta = device is not None and device.type == "meta"
+        self.sources = Sources()
         self.linked: list[tuple[Block, tuple[tuple[str, ...], ...]]] = []
 
     def part(self, child: Child, path: str) -> nn.Module:
@@ -45,7 +47,7 @@ class _Builder:
         return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
 
     def level(self, level: Level, path: str, root: bool = False) -> Block:
-        source = write(level, root)
+        source = self.sources.of(level, root)
         block = make(source.text, source.key, root)
         block.text, block.region = level.text, level.region
         block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, Leaf)}
@@ -56,7 +58,7 @@ class _Builder:
         return block
 
     def leaf(self, leaf: Leaf, path: str) -> nn.Module:
-        cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
+        cls = getattr(sys.modules.get(leaf.module) or importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
             with torch.device("meta"):
                 module: nn.Module = cls(**leaf.context, **leaf.args)

@@ -23,35 +23,58 @@ class Source:
 
 def write(level: Level, root: bool = False) -> Source:
     """The ``forward`` of a level."""
-    text, links = _Writer(level, root).source()
-    return Source(text, key(level) if level.region else "", links)
+    return Sources().of(level, root)
 
 
-def key(child: Child) -> str:
-    """What a part computes, apart from its weights, as a short hash."""
-    return hashlib.sha256(_describe(child).encode()).hexdigest()[:16]
+class Sources:
+    """The code of one tree's levels, which stay as they are meanwhile: each is worked out once."""
 
+    def __init__(self) -> None:
+        self.free: dict[int, list[Wire]] = {}
+        self.texts: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
+        self.described: dict[int, str] = {}
 
-def _describe(child: Child) -> str:
-    if isinstance(child, Leaf):
-        args = {k: v for k, v in child.args.items() if (child.operator, k) not in VARYING}
-        return json.dumps(
-            [child.operator, child.module, dict(child.context), args, child.trainable], default=list, sort_keys=True
-        )
-    below = [(name, _describe(part)) for name, part in child.children.items()]
-    text = _Writer(child, False).source()[0] if isinstance(child, Level) else "items"
-    return json.dumps([text, below])
+    def of(self, level: Level, root: bool = False) -> Source:
+        """The ``forward`` of a level; ``root``: of a whole network."""
+        text, links = self.text(level, root)
+        return Source(text, self.key(level) if level.region else "", links)
+
+    def text(self, level: Level, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
+        if root:
+            return _Writer(level, True, self.free).source()
+        if id(level) not in self.texts:
+            self.texts[id(level)] = _Writer(level, False, self.free).source()
+        return self.texts[id(level)]
+
+    def key(self, child: Child) -> str:
+        """What a part computes, apart from its weights, as a short hash."""
+        return hashlib.sha256(self.describe(child).encode()).hexdigest()[:16]
+
+    def describe(self, child: Child) -> str:
+        if id(child) not in self.described:
+            self.described[id(child)] = self._describe(child)
+        return self.described[id(child)]
+
+    def _describe(self, child: Child) -> str:
+        if isinstance(child, Leaf):
+            args = {k: v for k, v in child.args.items() if (child.operator, k) not in VARYING}
+            return json.dumps(
+                [child.operator, child.module, dict(child.context), args, child.trainable], default=list, sort_keys=True
+            )
+        below = [(name, self.describe(part)) for name, part in child.children.items()]
+        text = self.text(child, False)[0] if isinstance(child, Level) else "items"
+        return json.dumps([text, below])
 
 
 class _Writer:
-    def __init__(self, level: Level, root: bool):
-        self.level, self.root = level, root
+    def __init__(self, level: Level, root: bool, known: dict[int, list[Wire]]):
+        self.level, self.root, self.known = level, root, known
         self.names: dict[int, str] = {}
         self.links: list[tuple[str, ...]] = []
         self.last: dict[int, int] = {}
 
     def source(self) -> tuple[str, tuple[tuple[str, ...], ...]]:
-        inputs = free(self.level)
+        inputs = free(self.level, self.known)
         params = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
         for wire, name in zip(inputs, params, strict=True):
             self.names[wire.id] = name
@@ -67,7 +90,7 @@ class _Writer:
         return text, tuple(self.links)
 
     def step(self, step: Step) -> str:
-        inputs = [self.names[wire.id] for wire in arguments(self.level, step)]
+        inputs = [self.names[wire.id] for wire in arguments(self.level, step, self.known)]
         right = step.template.format(*inputs) if isinstance(step, Do) else f"{self.child(step)}({', '.join(inputs)})"
         for wire in wires(step.output):
             self.names.setdefault(wire.id, f"v{len(self.names)}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .codegen import write
 from .errors import MetablockError
-from .graph import Level, Step, Wire, arguments, wires
+from .graph import Level, Step, Wire, arguments, needed, wires
 from .module import Block, make
 
 
@@ -88,13 +88,7 @@ def pieces(model: Block) -> list[Piece]:
     parts: list[list[Step]] = []
     done: set[int] = set()
     for answer in answers:
-        needed = {answer.id}
-        part: list[Step] = []
-        for step in reversed(steps):
-            outputs = {wire.id for wire in wires(step.output)}
-            if outputs & needed and not outputs <= done:
-                needed |= {wire.id for wire in arguments(root, step)}
-                part.insert(0, step)
+        part = needed(root, steps, [answer], done)
         done |= {wire.id for step in part for wire in wires(step.output)}
         parts.append(part)
     return [_piece(root, answer, part, parts[i + 1 :]) for i, (answer, part) in enumerate(zip(answers, parts, strict=True))]

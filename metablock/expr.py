@@ -189,10 +189,20 @@ class StageTarget(Node):
     name: str
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(node: Node) -> tuple[str, ...]:
+    kind = type(node)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(item.name for item in fields(node))
+    return _FIELDS[kind]
+
+
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below this one, in the order of the text."""
-    for item in fields(node):
-        value = getattr(node, item.name)
+    for name in _fields(node):
+        value = getattr(node, name)
         if isinstance(value, Node):
             yield value
         elif isinstance(value, tuple):

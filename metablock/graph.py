@@ -6,7 +6,7 @@ level may read wires of the levels around it, and they become further arguments 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,8 +122,15 @@ def wires(value: Value) -> Iterator[Wire]:
             yield from wires(item)
 
 
-def free(level: Level) -> list[Wire]:
-    """The arguments of a level's ``forward``: what arrives first, then the wires of levels around it that are read inside."""
+def free(level: Level, known: dict[int, list[Wire]] | None = None) -> list[Wire]:
+    """The arguments of a level's ``forward``: what arrives first, then the wires of levels around it that are read inside.
+
+    ``known`` keeps the answers by the levels' identities, for as long as the tree stays as it is.
+    """
+    if known is None:
+        known = {}
+    if id(level) in known:
+        return known[id(level)]
     made: set[int] = set()
     read: dict[int, Wire] = {}
 
@@ -133,20 +140,42 @@ def free(level: Level) -> list[Wire]:
                 read.setdefault(wire.id, wire)
 
     for step in [*level.steps, *level.prediction_steps]:
-        note(arguments(level, step))
+        note(arguments(level, step, known))
         made.update(wire.id for wire in wires(step.output))
     note(wires([level.output, level.prediction]))
     declared = [wire for wire in dict.fromkeys(level.inputs) if wire.id in read or level.pinned]
-    return declared + [wire for wire in read.values() if wire not in declared]
+    known[id(level)] = declared + [wire for wire in read.values() if wire not in declared]
+    return known[id(level)]
 
 
-def arguments(level: Level, step: Step) -> Sequence[Wire]:
-    """What a step of a level reads."""
+def arguments(level: Level, step: Step, known: dict[int, list[Wire]] | None = None) -> Sequence[Wire]:
+    """What a step of a level reads; ``known`` as for :func:`free`."""
     if isinstance(step, Run) and not step.shared:
         child = level.child(step.child)
         if isinstance(child, Level):
-            return free(child)
+            return free(child, known)
     return step.inputs
+
+
+def needed(level: Level, steps: Sequence[Step], outputs: Sequence[Wire], known: Collection[int] = ()) -> list[Step]:
+    """The steps of these that give the outputs or what they are made of, in order; wires whose numbers are known need none."""
+    wanted, kept = {wire.id for wire in outputs}.difference(known), list[Step]()
+    for step in reversed(steps):
+        if any(wire.id in wanted for wire in wires(step.output)):
+            wanted |= {wire.id for wire in arguments(level, step)}.difference(known)
+            kept.insert(0, step)
+    return kept
+
+
+def unused(root: Level) -> int:
+    """The first number that is larger than those of all wires below."""
+    every = (
+        wire.id
+        for _, level in levels(root)
+        for step in [*level.steps, *level.prediction_steps]
+        for wire in [*wires(step.output), *step.inputs]
+    )
+    return 1 + max(every, default=max((wire.id for wire in root.inputs), default=-1))
 
 
 def same(a: Child, b: Child) -> bool:

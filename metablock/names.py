@@ -233,8 +233,7 @@ class _Checker:
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
-                list(pairs(operator, node.args))
-                lacking = missing(operator, node.args)
+                lacking = missing(operator, pairs(operator, node.args))
                 if lacking:
                     self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
             except SpecError as problem:

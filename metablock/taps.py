@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from .codegen import numbered, write
 from .combine import Combiner
 from .errors import MetablockError
-from .graph import Items, Leaf, Level, Run, Step, Value, Wire, arguments, levels, wires
+from .graph import Items, Leaf, Level, Run, Step, Value, Wire, arguments, levels, needed, unused, wires
 from .module import Block, make
 
 # Of a plain backbone (one stage), how many maps are taken where nobody says which: after each quarter of its blocks.
@@ -95,7 +95,7 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs\n  feature maps are taken from networks that have one")
     taps, inner = _taps(name, root, stages)
-    combiner = Combiner(1 + max((wire.id for _, level in levels(root) for wire in _wires(level)), default=0))
+    combiner = Combiner(unused(root))
     outputs = [_map(combiner, tap.wire) for tap in taps]
     steps = [_rerouted(step, taps) if inner else step for step in root.steps]
     result = _shortened(model, [*steps, *combiner.level.steps], outputs, [tap.wire for tap in taps] if inner else None)
@@ -129,7 +129,7 @@ def trunk(model: Block) -> tuple[Block, str] | None:
 def _shortened(model: Block, steps: Sequence[Step], output: Value, inside: list[Wire] | None = None) -> Block:
     """The network up to these values; ``inside``: they lie inside its only stage."""
     root = model.level
-    steps = _needed(root, steps, list(wires(output)))
+    steps = needed(root, steps, list(wires(output)))
     level = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
     used = _used(root, steps)
     for child, part in root.children.items():
@@ -227,7 +227,7 @@ def _rerouted(step: Step, taps: list[Tap]) -> Step:
 def _cut(stage: Any, outputs: list[Wire]) -> Level:
     """A stage up to the last of these values."""
     level = _level(stage)
-    steps = _needed(level, level.steps, outputs)
+    steps = needed(level, level.steps, outputs)
     used = _used(level, steps)
     children = {
         name: Items({key: part for key, part in child.children.items() if any(path[:2] == (name, key) for path in used)})
@@ -239,16 +239,6 @@ def _cut(stage: Any, outputs: list[Wire]) -> Level:
     return replace(level, steps=steps, output=list(outputs), children=children)
 
 
-def _needed(level: Level, steps: Sequence[Step], outputs: Sequence[Wire]) -> list[Step]:
-    """The steps that these values need, in order."""
-    wanted, kept = {wire.id for wire in outputs}, list[Step]()
-    for step in reversed(steps):
-        if any(wire.id in wanted for wire in wires(step.output)):
-            wanted |= {wire.id for wire in arguments(level, step)}
-            kept.insert(0, step)
-    return kept
-
-
 def _used(level: Level, steps: Sequence[Step]) -> set[tuple[str, ...]]:
     """The paths of the parts that steps run, and of those that they use from the root."""
     used = {step.child for step in steps if isinstance(step, Run)}
@@ -256,12 +246,6 @@ def _used(level: Level, steps: Sequence[Step]) -> set[tuple[str, ...]]:
         for _, below in levels(level.child(path)):
             used |= {step.child for step in below.steps if isinstance(step, Run) and step.root}
     return used
-
-
-def _wires(level: Level) -> Iterator[Wire]:
-    yield from level.inputs
-    for step in [*level.steps, *level.prediction_steps]:
-        yield from wires(step.output)
 
 
 def _assembled(level: Level, before: Level, model: nn.Module, root: bool = True) -> Block:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import prod
 
-from ..graph import Do, Items, Leaf, Level, Run, Step, Value, Wire, levels, wires
+from ..graph import Do, Items, Leaf, Level, Run, Step, Value, Wire, levels, unused, wires
 from ..levels import shown
 from ..operators.extents import sides
 from ..registry import OPERATORS
@@ -66,8 +66,7 @@ class Rewriter:
 
     def __init__(self, root: Level):
         self.root = root
-        every = [wire.id for _, level in levels(root) for step in level.steps for wire in [*wires(step.output), *step.inputs]]
-        self.ids = count(max(every, default=0) + 1)
+        self.ids = count(unused(root))
 
     def apply(self, merge: Merge) -> None:
         """One convolution in place of the steps of a form."""
