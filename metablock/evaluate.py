@@ -13,7 +13,7 @@ from .errors import error
 from .graph import Wire
 from .registry import Operator
 from .scope import Bound, Closure, Names, Scope, Section, Word, given
-from .spec import Binding, Spec
+from .spec import CLASSES, Binding, Spec
 
 MAX_DEPTH = 200
 MAX_LIST = 10_000
@@ -47,7 +47,7 @@ class Place:
     layer: int = 0
     layers: int = 1
     part: int = 0
-    classes: int = 1000
+    classes: int = CLASSES
     grid: tuple[int, ...] = ()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urldefrag, urlparse
 
 from .errors import MetablockError, suggest
-from .spec import Spec
+from .spec import CHECKPOINTS, Spec
 
 # The files of a hub's repository that are looked for, in this order.
 FILES = ("model.safetensors", "pytorch_model.bin")
@@ -26,7 +26,7 @@ def is_place(weights: object) -> bool:
     """Whether these weights are to be brought from elsewhere: ``True``, a name of `checkpoints:`, ``hf:...``, an address."""
     if weights is True:
         return True
-    return isinstance(weights, str) and (weights.startswith((MARK, "https://")) or weights in ("timm", "official", "torchvision"))
+    return isinstance(weights, str) and (weights.startswith((MARK, "https://")) or weights in CHECKPOINTS)
 
 
 def bring(weights: bool | str, spec: Spec) -> Path:

@@ -10,7 +10,7 @@ from . import expr as e
 from .errors import Problem, Span, SpecError, Text, suggest
 from .parser import parse_header, parse_target, parse_value
 from .source import Mapping, Node, Scalar, Sequence, read, read_file
-from .spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from .spec import CHECKPOINTS, EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
 
 SECTIONS = (
     "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
@@ -22,7 +22,6 @@ FACTS = (
     "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
 )  # fmt: skip
 
-CHECKPOINTS = ("variant", "official", "timm", "torchvision")
 
 T = TypeVar("T")
 
@@ -95,7 +94,7 @@ class _Loader:
             weights=self.weights(found.get("weights")),
             traits=self.sets(found.get("traits")),
             variants=self.sets(found.get("variants")),
-            checkpoints=self.table_of("checkpoints", CHECKPOINTS, found.get("checkpoints")),
+            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), found.get("checkpoints")),
             facts=self.table_of("facts", FACTS, found.get("facts")),
             places={key.value: key.span for key, _ in root.entries},
         )

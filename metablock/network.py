@@ -12,7 +12,7 @@ from .graph import Items, Level, Value, wires
 from .printer import show
 from .scope import Bound, Closure, Scope
 from .shape import Feature
-from .spec import Spec
+from .spec import CLASSES, Spec
 from .trace import MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
@@ -57,7 +57,7 @@ class Network(Tracer):
     def run(self, input: Feature | None, classes: int | None, layers: int) -> Level:
         self.evaluate.place = Place(layers=layers)
         if classes is None:
-            classes = 1000
+            classes = CLASSES
             if "classes" in self.spec.sections:
                 classes = int(self.evaluate.number(self.spec.sections["classes"], Scope(), "`classes`"))
         self.evaluate.place.classes = classes

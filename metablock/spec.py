@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from .errors import Span, suggest
-from .expr import Header, Node, Parameter, StageTarget
+from .expr import Header, Node, Number, Parameter, StageTarget
 
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
+# How many where the spec does not say: ImageNet's.
+CLASSES = 1000
+# Whose checkpoints a spec may name, those of the paper's authors first.
+CHECKPOINTS = ("official", "timm", "torchvision")
 # The columns of `stages` that run; all others are only names.
 RUNNING = ("down", "body", "end")
 
@@ -132,6 +136,12 @@ class Spec:
     def with_(self, **changes: object) -> Spec:
         """A copy with some fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are: `classes` where it is a number, 1000 where the spec does not say."""
+        node = self.sections.get("classes")
+        return node.value if isinstance(node, Number) and isinstance(node.value, int) else CLASSES
 
     def place(self, section: str) -> Span | None:
         """Where a section of the file begins."""

@@ -170,7 +170,7 @@ class _Sizes:
     """The numbers of classes and of input channels: what first and last layers are adapted to, as timm does."""
 
     def __init__(self, spec: Spec, model: nn.Module):
-        self.classes = getattr(spec.sections["classes"], "value", None) if "classes" in spec.sections else 1000
+        self.classes = spec.classes
         self.channels = {feature.c for feature in getattr(model, "inputs", ())}
 
     def adapted(self, name: str, value: Tensor, ours: Tensor) -> tuple[Tensor, str] | None:

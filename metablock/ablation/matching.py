@@ -12,6 +12,7 @@ from .. import expr as e
 from ..api import assemble, example, shaped
 from ..edits import apply
 from ..errors import MetablockError, suggest
+from ..printer import show
 from ..spec import Edit, Spec
 
 # Slots that are widths where a study does not say which: the columns and bindings that papers call so.
@@ -226,6 +227,4 @@ class _Search:
 
 
 def _text(edit: Edit) -> str:
-    from ..printer import show
-
     return show(edit.value) if isinstance(edit.value, e.Node) else ""

@@ -50,7 +50,7 @@ def work(folder: Path, options: Options, *, parent: int | None = None, step: Ste
         while (job := journal.claim(who, device_name(options.device))) is not None:
             if data is None:
                 data = load_data(about["data"]["name"], parse_input(about["data"]["input"]))
-            one(journal, job, who, recipe, data, options, parent, step)
+            one(journal, job, who, recipe, data, options, parent, step, job.seed == about["study"]["seeds"][0])
             count += 1
     except _Orphaned:
         journal.release(who)
@@ -61,9 +61,9 @@ def work(folder: Path, options: Options, *, parent: int | None = None, step: Ste
 
 def one(
     journal: Journal, job: Job, who: str, recipe: Recipe, data: Data, options: Options, parent: int | None = None,
-    step: Step = lambda job, epoch, done, total: None,
+    step: Step = lambda job, epoch, done, total: None, probed: bool = False,
 ) -> None:  # fmt: skip
-    """Does one claimed run; what goes wrong in it is written down, not raised."""
+    """Does one claimed run, and looks at its trained network if it is ``probed``; what goes wrong is written down, not raised."""
     beating = _Beating(journal.folder, job.id, who)
     state = {"epoch": 0}
 
@@ -83,7 +83,7 @@ def one(
             model, epochs = train(spec, data, recipe, job.seed, checkpoint=path, options=options, report=report, step=steps)
         metric = epochs[-1].val_top1
         assert metric is not None
-        if job.seed == journal.about()["study"]["seeds"][0] and (found := measured(model, data)) is not None:
+        if probed and (found := measured(model, data)) is not None:
             journal.set_probe(job.id, found)
         journal.finish(job.id, who, metric)
         path.unlink(missing_ok=True)

@@ -200,7 +200,7 @@ def _timms(model: Block, num_classes: int | None) -> nn.Module:
     features = [
         (name, module) for name, module in model.named_modules() if name.startswith("head.") and isinstance(module, Linear)
     ]
-    classes = num_classes if num_classes is not None else getattr(model.spec.sections.get("classes"), "value", 1000)
+    classes = num_classes if num_classes is not None else model.spec.classes
     classifier = features[-1][0] if features and found is not None else None
     model.__class__ = _mixed(type(model))
     mine: Any = model

@@ -106,8 +106,7 @@ class MetablockConfig(PretrainedConfig):
     ) -> MetablockConfig:
         """The config of a network: a catalogue name, a path or a spec, with changes as :func:`metablock.build` takes them."""
         spec = sized(resolved(source, variant=variant, edits=edits), classes=classes, input=input)
-        count = getattr(spec.sections.get("classes"), "value", 1000)
-        return cls(spec=show_spec(spec), num_labels=count, **kwargs)
+        return cls(spec=show_spec(spec), num_labels=spec.classes, **kwargs)
 
     def network(self) -> Block:
         """The network, with initial weights. Raises MetablockError where the text is no spec."""
