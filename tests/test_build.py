@@ -120,16 +120,6 @@ def test_a_copy_of_a_compiled_model_is_eager() -> None:
     assert torch.equal(answer(copy.deepcopy(model)), expected)
 
 
-def test_data_parallel(tmp_path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        model = nn.parallel.DistributedDataParallel(tiny())
-        model(torch.randn(2, 3, 32, 32)).sum().backward()
-        assert all(p.grad is not None for p in model.parameters())
-    finally:
-        torch.distributed.destroy_process_group()
-
-
 def test_reads_like_the_spec() -> None:
     text = repr(tiny())
     assert "0-1: 2 * res(norm >> token, scale=1e-5) >> res(norm >> channel)" in text

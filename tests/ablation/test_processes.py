@@ -8,9 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from metablock.cli import app
+from metablock.registry import OPERATORS
 
 SPEC = """\
 name: mini
@@ -28,6 +33,7 @@ stages:
   body:  depth * block
 head: norm >> global_pool >> linear(classes)
 """
+ABLATE = ["ablate", "mini.yaml"]
 SWAP = ["--swap", "token = dw(3)", "--seeds", "2", "--epochs", "3", "--input", "1x16x16", "--with", "mixup=0.2"]
 
 PLUGIN = '''
@@ -58,8 +64,8 @@ class Raises(nn.Module):
 '''
 
 
-def start(folder: Path, *words: str, report: bool = False) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "metablock", "ablate", "mini.yaml", *words, *([] if report else ["--no-report"])]
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "metablock", *ABLATE, *words, "--no-report"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -87,7 +93,8 @@ def numbers(folder: Path) -> list[tuple]:
 
 def until(folder: Path, query: str, process: subprocess.Popen[str]) -> None:
     """Waits until a query of the journal finds something."""
-    for _ in range(1200):
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
         if (folder / "journal.sqlite").exists():
             try:
                 if rows(folder, query):
@@ -96,7 +103,23 @@ def until(folder: Path, query: str, process: subprocess.Popen[str]) -> None:
                 pass
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    raise AssertionError(f"{query}: nothing")
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f"{query}: nothing; {process.communicate()}")
+
+
+def here(folder: Path, *words: str) -> Result:
+    """A command by this process, with workers of their own: one start less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, SystemExit | None)
+    return result
+
+
+def finished(result: Result) -> str:
+    assert result.exit_code == 0, result.stderr
+    return result.output
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +127,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "mini.yaml").write_text(SPEC)
-    said = finish(start(folder, *SWAP, "-o", "study", report=True))
+    said = finished(here(folder, *ABLATE, *SWAP, "-o", "study"))
     assert "4 of 4 runs are done" in said
     return folder / "study"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """With a base in it. Operators of plugins are gone behind it."""
     (tmp_path / "mini.yaml").write_text(SPEC)
-    return tmp_path
+    known = set(OPERATORS)
+    yield tmp_path
+    for name in set(OPERATORS) - known:
+        del OPERATORS[name]
+    sys.modules.pop("dying", None)
 
 
 def test_what_a_study_leaves(whole: Path):
@@ -138,12 +166,12 @@ def test_killed_and_started_again(whole: Path, folder: Path):
         until(study, f"SELECT 1 FROM epochs GROUP BY 1 HAVING COUNT(*) >= {epochs}", process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    finish(start(folder, *SWAP, "-o", "study"))
+    finished(here(folder, *ABLATE, *SWAP, "-o", "study", "--no-report"))
     assert numbers(study) == numbers(whole)
     assert rows(study, "SELECT DISTINCT status FROM runs") == [("done",)]
     assert max(attempts for (attempts,) in rows(study, "SELECT attempts FROM runs")) > 1
     before = rows(study, "SELECT id, finished FROM runs")
-    finish(start(folder, *SWAP, "-o", "study"))  # nothing is left to do
+    finished(here(folder, *ABLATE, *SWAP, "-o", "study", "--no-report"))  # nothing is left to do
     assert rows(study, "SELECT id, finished FROM runs") == before
 
 
@@ -151,9 +179,8 @@ def test_two_at_once(whole: Path, folder: Path):
     study = folder / "study"
     first = start(folder, *SWAP, "-o", "study")
     until(study, "SELECT 1 FROM wanted", first)
-    second = start(folder, *SWAP, "-o", "study")
+    finished(here(folder, *ABLATE, *SWAP, "-o", "study", "--no-report"))
     finish(first)
-    finish(second)
     assert numbers(study) == numbers(whole)
     assert rows(study, "SELECT attempts FROM runs") == [(1,)] * 4
     assert len({owner for (owner,) in rows(study, "SELECT owner FROM runs")}) > 1
@@ -162,14 +189,14 @@ def test_two_at_once(whole: Path, folder: Path):
 def test_an_edited_study_keeps_what_still_applies(whole: Path, folder: Path):
     study = folder / "study"
     short = ["--seeds", "1", "--epochs", "3", "--input", "1x16x16", "--with", "mixup=0.2", "-o", "study"]
-    finish(start(folder, "--swap", "token = dw(3)", *short))
+    finished(here(folder, *ABLATE, "--swap", "token = dw(3)", *short, "--no-report"))
     before = dict(rows(study, "SELECT id, finished FROM runs"))
-    finish(start(folder, "--swap", "token = dw(3), id", *short))
+    finished(here(folder, *ABLATE, "--swap", "token = dw(3), id", *short, "--no-report"))
     after = dict(rows(study, "SELECT id, finished FROM runs"))
     assert {name: after[name] for name in before} == before
     assert len(after) == 3
     assert [row for row in numbers(study) if row[0] != "token = id"] == [row for row in numbers(whole) if row[1] == 0]
-    finish(start(folder, "--swap", "token = id", *short))  # a cell less: its run stays known
+    finished(here(folder, *ABLATE, "--swap", "token = id", *short, "--no-report"))  # a cell less: its run stays known
     assert rows(study, "SELECT cell FROM wanted ORDER BY place") == [("base",), ("token = id",)]
     assert dict(rows(study, "SELECT id, finished FROM runs")) == after
 
@@ -177,18 +204,17 @@ def test_an_edited_study_keeps_what_still_applies(whole: Path, folder: Path):
 def test_another_base_is_refused(whole: Path, folder: Path):
     (folder / "mini.yaml").write_text(SPEC.replace("dim:   16", "dim:   24"))
     before = numbers(whole)
-    process = start(folder, *SWAP, "-o", str(whole))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "this journal is of another base ('mini.yaml')" in err
-    assert "name another folder with -o" in err
+    result = here(folder, *ABLATE, *SWAP, "-o", str(whole))
+    assert result.exit_code == 2
+    assert "this journal is of another base ('mini.yaml')" in result.stderr
+    assert "name another folder with -o" in result.stderr
     assert numbers(whole) == before
 
 
 def test_runs_that_crash(folder: Path):
     (folder / "dying.py").write_text(PLUGIN)
     words = ["--swap", "token = dies(9), dies(0), raises", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study"]
-    said = finish(start(folder, *words, "--plugin", "dying", report=True))
+    said = finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     study = folder / "study"
     reasons = dict(rows(study, "SELECT cell, reason FROM wanted JOIN runs USING (id)"))
     assert reasons["base"] == ""
@@ -196,18 +222,16 @@ def test_runs_that_crash(folder: Path):
     assert reasons["token = dies(0)"].startswith("its process ended with status 3")
     assert reasons["token = raises"] == "ValueError: no such thing (dying.py:24)"
     assert "1 of 4 runs are done, 3 failed" in said
-    text = (study / "table.md").read_text()
-    assert "SIGKILL" in text
     (folder / "dying.py").write_text(PLUGIN.replace("if self.training and", "if False and"))
-    finish(start(folder, *words, "--plugin", "dying"))
+    finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     assert len(rows(study, "SELECT 1 FROM runs WHERE status = 'failed'")) == 3  # not without being asked
-    said = finish(start(folder, *words, "--plugin", "dying", "--retry", "failed"))
+    said = finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--retry", "failed", "--no-report"))
     assert "4 of 4 runs are done" in said
 
 
 def test_a_loss_that_is_no_number(folder: Path):
     words = ["--swap", "token = dw(3)", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study", "--with", "lr=90"]
-    finish(start(folder, *words, "--with", "optimizer=sgd", "--with", "clip=0", "--with", "warmup=0"))
+    finished(here(folder, *ABLATE, *words, "--with", "optimizer=sgd", "--with", "clip=0", "--with", "warmup=0", "--no-report"))
     reasons = [reason for (reason,) in rows(folder / "study", "SELECT reason FROM runs WHERE status = 'failed'")]
     assert reasons
     assert all("the loss is no number any more (epoch 1" in reason for reason in reasons)
@@ -217,14 +241,14 @@ def test_a_loss_that_is_no_number(folder: Path):
 
 
 def test_a_batch_shared_by_two_processes(folder: Path):
-    """Without random numbers in the network, the losses are those of one process, up to rounding."""
+    """DistributedDataParallel around a network: without random numbers in it, the losses are those of one process, up to rounding."""
     (folder / "mini.yaml").write_text(SPEC.replace("drop:  0.1", "drop:  0"))
-    words = ["-m", "metablock", "train", "mini.yaml", "--epochs", "2", "--input", "1x16x16", "--with", "shift=0", "--with", "lr=3e-4"]
-    one = [sys.executable, *words]
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words, "-o", "out.safetensors"]
-    said = [subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200) for command in (one, two)]
-    assert [result.returncode for result in said] == [0, 0], said[1].stderr
-    lines = [[line.split() for line in result.stderr.splitlines() if line.startswith("epoch")] for result in said]
+    words = ["train", "mini.yaml", "--epochs", "2", "--input", "1x16x16", "--with", "shift=0", "--with", "lr=3e-4"]
+    one = here(folder, *words)
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "metablock", *words]
+    said = subprocess.run([*two, "-o", "out.safetensors"], cwd=folder, capture_output=True, text=True, timeout=240)
+    assert (one.exit_code, said.returncode) == (0, 0), said.stderr
+    lines = [[line.split() for line in result.stderr.splitlines() if line.startswith("epoch")] for result in (one, said)]
     assert [len(found) for found in lines] == [2, 2]
     for a, b in zip(*lines, strict=True):
         assert float(a[3]) == pytest.approx(float(b[3]), abs=2e-3)
