@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import metablock
 from metablock.catalogue import catalogue
+from metablock.module import Block
 
 SPECS = catalogue()
 VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]
@@ -17,7 +19,7 @@ FAMILIES = {
     "cpvt": ["ti", "pcpvt_small_v0"],
     "fastvit": ["fastvit_t8"],
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
-    "dynamic_conv": ["dy_mobilenet_v2_0_35", "dy_resnet10"],
+    "dynamic_conv": ["dy_resnet10", "dy_mobilenet_v2_0_35"],
     "efficientnet": ["efficientnet_b0"],
     "maxvit": ["maxvit_tiny_tf_224"],
     "metaformer": ["poolformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
@@ -28,10 +30,33 @@ FAMILIES = {
     "resnet": ["resnet18", "resnet50"],
     "t2t_vit": ["t2t_vit_7"],
     "tnt": ["tnt_s_patch16_224"],
-    "twins": ["pcpvt_small", "svt_small"],
+    "twins": ["svt_small", "pcpvt_small"],
     "vit": ["vit_tiny_patch16_224", "vit_tiny_r_s16_p8_224"],
     "vit_adapter": ["det_deit_tiny"],
 }
+
+# A network whose weights have other names elsewhere.
+RULES = """
+name: small
+input: image(3, 8)
+let: {wide: linear(4)}
+stem: conv(6, 1) >> wide
+stages: {body: relu}
+head: global_pool >> linear(classes)
+classes: 5
+weights:
+  theirs:
+    stem.conv.*: first.*
+    stem.wide.weight: a.weight ++ b.weight
+    stem.wide.bias: ab
+    head.linear.*: last.* | pointwise
+  half:
+    stem.conv.*: first.*
+    stem.wide.*: x.* | chunk(1, 2)
+    head.linear.*: last.*
+  none:
+    stem.conv.*: first.*
+"""
 
 
 def _smallest(name: str) -> str:
@@ -40,29 +65,49 @@ def _smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [_smallest(name)]]
+# For what takes long: one of each file, and of those that hold two papers' networks two.
+ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
-# What makes a network quick to run, where a small input does not do it or is not taken (STViT fits one size alone).
+# What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
+# for each would be seen.
 SMALL = {
-    "biformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]", "regions = 4"],
+    "agent_cswin_t": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "agent_deit_t": ["depth = 2"],
+    "agent_pvt_t": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
+    "agent_swin_t": ["depth = [2, 2, 2, 1]", "dim = [24, 48, 96, 192]"],
     "beit": ["depth = 2", "dim = 64", "heads = 2"],
+    "biformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]", "regions = 4"],
     "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
     "cmt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "coatnet": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
     "conv2former": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "convnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "cpvt": ["depth = 3", "dim = 64"],
     "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
     "cvt": ["depth = [1, 2, 2]", "dim = [8, 16, 32]", "heads = [1, 2, 4]"],
+    "deit": ["depth = 2", "dim = 64"],
+    "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
+    "dy_resnet10": ["dim = [16, 32, 64, 128]"],
     "efficientformer": ["depth = [1, 1, 2, 1, 1]", "dim = [16, 32, 64, 96, 96]"],
     "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
-    "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "efficientvit_msra": ["depth = [1, 1, 2]", "dim = [32, 48, 64]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
-    "maxvit": ["depth = [1, 2, 1, 1]", "dim = [32, 64, 96, 128]"],
-    "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
-    "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
     "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "litv2_hilo": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
+    "maxvit": ["depth = [1, 2, 1, 1]", "dim = [32, 64, 96, 128]"],
+    "metaformer": ["depth = [1, 1, 2, 2]", "dim = [32, 64, 96, 128]"],
+    "mlp_mixer": ["depth = 2", "dim = 64"],
+    "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
+    "mobilenet_v2": ["depth = [1, 2, 2, 2, 1, 2, 1]"],
+    "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
+    "pcpvt_small_v0": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
+    "pvt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
+    "repnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "repvgg": ["depth = [1, 1, 1, 2, 1]"],
     "resnest": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "resnet": ["depth = [1, 2, 1, 1]"],
     "shufflenet_v1": ["depth = [2, 3, 2]"],
@@ -70,15 +115,26 @@ SMALL = {
     "shunted": ["depth = [1, 1, 1, 1]", "dim = [8, 16, 32, 64]", "ratio = 2"],
     "smt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "stvit": ["depths = [1, 1, 6, 1]", "dim = [24, 48, 96, 192]"],
+    "swin": ["depth = [2, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "t2t_vit": ["depth = 2", "dim = 64", "heads = 2"],
+    "tnt": ["depth = 2"],
     "transnext": ["depth = [1, 1, 2, 1]"],
     "twins": ["depth = [2, 1, 2, 2]", "dim = [16, 32, 80, 128]"],
+    "unireplknet": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "vit": ["depth = 2"],
     "vit_adapter": ["D = 48", "heads = 3", "deform_heads = 6", "depth = [2, 1, 1, 1]", "n = [1, 1, 1, 2]"],
     "volo": ["depth = [2, 1, 1, 1]", "dim = [16, 32, 32, 32]", "heads = [2, 4, 4, 4]", "width = 8"],
     "xception": ["depth = [1, 1, 1, 2, 1]", "dim = [16, 32, 48, 48, 64]"],
 }
 
 
-def shrunk(name: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run."""
-    return {"edits": list(SMALL.get(name, [])), "input": None if name == "stvit" else "3x64x64"}
+def shrunk(name: str, variant: str) -> dict[str, Any]:
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone."""
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name == "stvit" else "3x64x64"}
+
+
+def small(name: str, variant: str, **options: Any) -> Block:
+    """The variant made quick to run, with drop-path on and few classes."""
+    sizes = shrunk(name, variant)
+    sizes["edits"] += ["drop = ramp(0.2)"] if "drop" in SPECS[name].columns else []
+    return metablock.build(SPECS[name], variant=variant, classes=7, **sizes, **options)

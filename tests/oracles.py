@@ -83,6 +83,24 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return inf if isnan(error) else error
 
 
+def check_gradients(model: nn.Module, moved: bool = False) -> None:
+    """After a backward pass: every parameter has a gradient, a finite one, and, where it is ``moved``, one that is not zero."""
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert not moved or parameter.grad.any(), name
+
+
+def exact_log_distances(model: nn.Module) -> None:
+    """timm keeps the log-spaced distances of its MaxxViT in float32: here to full precision."""
+    for module in model.modules():
+        if hasattr(module, "rel_coords_log"):
+            d = torch.cartesian_prod(*[torch.arange(1 - n, n, dtype=torch.float64) for n in module.window_size])
+            exact = (d.sign() * d.abs().log1p()).view_as(module.rel_coords_log)
+            assert relative_error(module.rel_coords_log, exact) < 1e-6
+            module.rel_coords_log = exact
+
+
 # Weights for a live oracle
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from cases import SMALLEST, SPECS
+from cases import RULES, SMALLEST, SPECS
 from torch import Tensor, nn
 
 import metablock
@@ -36,7 +36,7 @@ def numbered(shapes: dict) -> dict[str, Tensor]:
 
 
 def classes_of(name: str, variant: str) -> int:
-    return getattr(metablock.resolved(SPECS[name], variant=variant).sections.get("classes"), "value", 1000)
+    return metablock.resolved(SPECS[name], variant=variant).classes
 
 
 def equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> bool:
@@ -87,29 +87,6 @@ def test_every_model_of_timm(name: str) -> None:
     found = export_state(model, model.spec, model.loaded.source, model.loaded.shapes)
     assert equal(found, {key: value for key, value in state.items() if key in found and not key.endswith("num_batches_tracked")})
     assert found.keys() >= model.loaded.shapes.keys()
-
-
-RULES = """
-name: small
-input: image(3, 8)
-let: {wide: linear(4)}
-stem: conv(6, 1) >> wide
-stages: {body: relu}
-head: global_pool >> linear(classes)
-classes: 5
-weights:
-  theirs:
-    stem.conv.*: first.*
-    stem.wide.weight: a.weight ++ b.weight
-    stem.wide.bias: ab
-    head.linear.*: last.* | pointwise
-  half:
-    stem.conv.*: first.*
-    stem.wide.*: x.* | chunk(1, 2)
-    head.linear.*: last.*
-  none:
-    stem.conv.*: first.*
-"""
 
 
 def test_what_cannot_be_given_back() -> None:

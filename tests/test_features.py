@@ -50,7 +50,7 @@ def test_every_architecture(name: str, variant: str):
 def test_numbers_are_those_of_the_network(name: str):
     """Also compiled, exported with the network's own modules, copied and pickled."""
     spec = metablock.resolved(name)
-    whole = metablock.build(name, **shrunk(spec.name)).eval()
+    whole = metablock.build(name, **shrunk(spec.name, name)).eval()
     maps = metablock.features(whole)
     x = example(whole, 2)[0]
     names = maps.feature_info.module_name()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import metablock
 from metablock.load import load_text
 from metablock.spec import Spec
+from oracles import check_gradients
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -79,9 +80,7 @@ def test_every_rank(token: str, input: tuple[int, ...]) -> None:
     assert y.shape == (2, 5)
     y.square().sum().backward()
     assert y.isfinite().all()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 @mixers

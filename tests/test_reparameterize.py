@@ -180,7 +180,7 @@ def test_what_does_not_agree_is_not_given_back() -> None:
 @pytest.mark.parametrize(("name", "variant"), SMALLEST, ids=[variant for _, variant in SMALLEST])
 def test_catalogue(name: str, variant: str) -> None:
     """Any network: the same outputs, and never more parameters."""
-    model = metablock.build(SPECS[name], variant=variant, classes=7, dtype=torch.float64, **shrunk(name)).eval()
+    model = metablock.build(SPECS[name], variant=variant, classes=7, dtype=torch.float64, **shrunk(name, variant)).eval()
     report = metablock.reparameterize(randomise(model)).collapsed
     assert report.params[1] <= report.params[0]
     assert report.difference is None or report.difference < 1e-9

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import SMALLEST, SPECS, shrunk
+from cases import SMALLEST, small
 from test_ranks import CASES, WRITTEN, network
 from torch import Tensor, nn
 
@@ -44,13 +44,6 @@ def run(text: str) -> dict[str, Any]:
     space = {"__name__": "standalone", "__builtins__": {**vars(builtins), "__import__": guarded}}
     exec(compile(text, "standalone.py", "exec"), space)
     return space
-
-
-def small(name: str, variant: str) -> Block:
-    """The variant with drop-path on and a small input; its depth and widths are its own."""
-    options = shrunk(name)
-    options["edits"] += ["drop = ramp(0.2)"] if "drop" in SPECS[name].columns else []
-    return metablock.build(SPECS[name], variant=variant, classes=7, **options)
 
 
 def compare(model: Block, gradients: bool = False) -> str:
@@ -197,8 +190,7 @@ predict: one, two -> (one + two) / 2
 
 
 def test_a_network_whose_parts_were_collapsed() -> None:
-    name = next(name for name in SPECS if "repvgg" in name)
-    model = metablock.build(SPECS[name], edits=["depth = [1, 1, 1, 1, 1]"], input="3x32x32", classes=3).eval()
+    model = metablock.build("repvgg", edits=["depth = [1, 1, 1, 1, 1]"], input="3x32x32", classes=3).eval()
     deployed = metablock.reparameterize(model)
     text = compare(deployed)
     assert "BatchNorm" not in text and "form: for inference" in text

@@ -8,6 +8,7 @@ import torch
 import metablock
 from metablock.compiler import distinct
 from metablock.errors import SpecError
+from oracles import check_gradients
 
 MIXERS = ("attention(dim // 32)", "pool(3)", "dw(7)", "dynamic_conv(7)", "hilo(dim // 32)", "agent_attention(dim // 32)")
 HOSTS = ("poolformer_s12", "convnext_tiny", "swin_tiny", "caformer_s18")
@@ -26,9 +27,7 @@ def test_swap(host: str, mixer: str) -> None:
     metablock.compile(model, backend=lambda graph, _: graphs.append(graph) or graph.forward)
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()
     assert len(graphs) <= distinct(model)
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
     known = KNOWN_BY.get(mixer.partition("(")[0])
     names = [name for name in model.state_dict() if ".blocks.0.token." in name]
     assert all(any(known in n for n in names if n.startswith(f"stages.{i}.")) for i in range(4)) if known else not names

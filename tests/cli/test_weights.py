@@ -6,33 +6,12 @@ import json
 
 import pytest
 import torch
+from cases import RULES
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import metablock
 from metablock.conversion import export_state
-
-RULES = """
-name: small
-input: image(3, 8)
-let: {wide: linear(4)}
-stem: conv(6, 1) >> wide
-stages: {body: relu}
-head: global_pool >> linear(classes)
-classes: 5
-weights:
-  theirs:
-    stem.conv.*: first.*
-    stem.wide.weight: a.weight ++ b.weight
-    stem.wide.bias: ab
-    head.linear.*: last.* | pointwise
-  half:
-    stem.conv.*: first.*
-    stem.wide.*: x.* | chunk(1, 2)
-    head.linear.*: last.*
-  none:
-    stem.conv.*: first.*
-"""
 
 
 def test_import_and_export(run, tmp_path) -> None:

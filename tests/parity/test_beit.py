@@ -8,7 +8,7 @@ from torch import nn
 
 import metablock
 from metablock.compiler import distinct
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 SMALL = ["depth = 2", "dim = 32", "heads = 2"]
 MIM = [*SMALL, "size = 64", "masked = 6"]
@@ -107,7 +107,4 @@ def test_training_step(variant: str) -> None:
         randomised_state(model)
     answers = model(*inputs).flatten(0, -2)
     nn.functional.cross_entropy(answers, torch.arange(len(answers)) % classes).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0, name
+    check_gradients(model, moved=True)

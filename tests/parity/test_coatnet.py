@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import conv2d, gelu, linear, max_pool2d
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, exact_log_distances, randomised_state, relative_error, require
 
 timm = require("timm")
 maxxvit = timm.models.maxxvit
@@ -23,17 +23,14 @@ VARIANTS = [
 
 
 def oracle(variant: str) -> nn.Module:
-    """timm's with the same edits; log-spaced distances, which it keeps in float32, to full precision."""
+    """timm's with the same edits."""
     given = maxxvit.model_cfgs[variant.removesuffix("_224")]
     hidden = 128 if given.head_hidden_size else None
     config = replace(given, embed_dim=(32, 64, 96, 128), depths=(1, 2, 2, 1), stem_width=(24, 32), head_hidden_size=hidden)
     model = maxxvit.MaxxVit(config, img_size=SIZE, num_classes=10)
     randomised_state(model)
     model.double().eval()
-    for module in model.modules():
-        if hasattr(module, "rel_coords_log"):
-            d = torch.cartesian_prod(*[torch.arange(1 - n, n, dtype=torch.float64) for n in module.window_size])
-            module.rel_coords_log = (d.sign() * d.abs().log1p()).view_as(module.rel_coords_log)
+    exact_log_distances(model)
     return model
 
 
@@ -75,7 +72,4 @@ def test_training_step(variant: str) -> None:
     model = metablock.build("coatnet", variant=variant, input=(3, *SIZE), classes=10, edits=EDITS).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(8, 3, *SIZE)), torch.arange(8)).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0, name
+    check_gradients(model, moved=True)

@@ -12,7 +12,7 @@ import metablock
 from metablock import costs
 from metablock.operators.mixture_conv import MixtureConv
 from metablock.operators.softmax import Softmax, anneal
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 SIZE = (3, 64, 96)
 # MobileNetV2's t, c, n, s; and what makes a small network of each family.
@@ -174,9 +174,7 @@ def test_annealing_makes_no_further_graphs() -> None:
 def test_a_step_of_training(variant: str) -> None:
     model = build(variant).train()
     model(torch.randn(4, *SIZE)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_init() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 DIM = (16, 24, 32, 48)
 SMALL = [f"dim = {[*DIM, DIM[-1]]}"]
@@ -36,9 +36,7 @@ def test_training_step() -> None:
     answers = model(torch.randn(4, 3, 64, 96))
     assert set(answers) == {"cls", "dist"}
     sum(nn.functional.cross_entropy(logits, torch.arange(4)) for logits in answers.values()).backward()
-    for path, parameter in model.named_parameters():
-        assert parameter.grad is not None, path
-        assert parameter.grad.isfinite().all(), path
+    check_gradients(model)
 
 
 def test_the_biases_begin_at_zero_and_know_distances_alone() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 DEPTH, DIM = [1, 1, 2, 1], [16, 32, 64, 128]
 SMALL = [f"depth = {DEPTH}", f"dim = {DIM}"]
@@ -60,9 +60,7 @@ def test_training_step(variant: str) -> None:
     model = metablock.build("fastvit", variant=variant, edits=SMALL, classes=10, input=(3, 64, 96)).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(4, 3, 64, 96)), torch.arange(4)).backward()
-    for path, parameter in model.named_parameters():
-        assert parameter.grad is not None, path
-        assert parameter.grad.isfinite().all(), path
+    check_gradients(model)
 
 
 def test_the_token_is_swapped_by_one_edit() -> None:

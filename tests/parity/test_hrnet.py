@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 SIZE = (3, 64, 96)
 
@@ -32,9 +32,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = ["W = 8", "planes = 8", "blocks = 1", "depth = [1, 1, 1, 1]", f"token = {token}"]
     model = metablock.build("hrnet_w18", edits=edits, classes=10, input=SIZE).train()
     model(torch.randn(2, *SIZE)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_a_stage_gives_a_list_of_branches() -> None:

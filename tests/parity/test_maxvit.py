@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, exact_log_distances, randomised_state, relative_error, require
 
 timm = require("timm")
 maxxvit = timm.models.maxxvit
@@ -28,16 +28,10 @@ def configuration(variant: str) -> object:
 
 
 def oracle(variant: str) -> nn.Module:
-    """timm's log-spaced distances are kept in float32: here to full precision."""
     model = maxxvit.MaxxVit(configuration(variant), img_size=SIZE, num_classes=10)
     randomised_state(model)
     model.double().eval()
-    for module in model.modules():
-        if hasattr(module, "rel_coords_log"):
-            d = torch.cartesian_prod(*[torch.arange(1 - n, n, dtype=torch.float64) for n in module.window_size])
-            exact = (d.sign() * d.abs().log1p()).view_as(module.rel_coords_log)
-            assert relative_error(module.rel_coords_log, exact) < 1e-6
-            module.rel_coords_log = exact
+    exact_log_distances(model)
     return model
 
 
@@ -81,7 +75,4 @@ def test_training_step(variant: str) -> None:
     model = metablock.build("maxvit", variant=variant, input=(3, *SIZE), classes=10, edits=EDITS).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(8, 3, *SIZE)), torch.arange(8)).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.abs().sum() > 0, name
+    check_gradients(model, moved=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 SHALLOW = "depth = [1, 1, 1, 1, 1]"
 
@@ -34,9 +34,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = [f"token = {token}", "width = 0.25", SHALLOW]
     model = metablock.build("mobilenetv1_100h", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_first_weights() -> None:

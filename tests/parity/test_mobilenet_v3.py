@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 
 def error(reference: nn.Module, variant: str, source: str) -> float:
@@ -38,9 +38,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = [f"token = {token}", "depth = [1, 2, 1, 2, 2]", "drop = ramp(0.2)"]
     model = metablock.build("mobilenetv3_small_050", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 @pytest.mark.parametrize(("gate", "blocks"), [("id", 0), ("squeeze", 5), ("se(4)", 5)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 DEPTH, DIM = [1, 2, 1, 1], [32, 64, 64, 128]
 SMALL = [f"depth = {DEPTH}", f"dim = {DIM}"]
@@ -34,9 +34,7 @@ def test_timm(variant: str, radix: int, groups: int, base: int, first: bool) -> 
 def test_training_step(variant: str) -> None:
     model = metablock.build("resnest", variant=variant, input=(3, 48, 64), classes=10, edits=SMALL).train()
     model(torch.randn(2, 3, 48, 64)).square().mean().backward()
-    for path, parameter in model.named_parameters():
-        assert parameter.grad is not None, path
-        assert parameter.grad.isfinite().all(), path
+    check_gradients(model)
 
 
 def test_the_splits_of_a_channel_share_one() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 SIZE = (3, 96, 64)
 
@@ -47,9 +47,7 @@ def test_a_step_of_training(variant: str, token: str) -> None:
     _, edits = shrunk(variant)
     model = metablock.build(variant, edits=[*edits, f"token = {token}", "drop = ramp(0.1)"], input=SIZE).train()
     model(torch.randn(4, *SIZE)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_strides_stand_on_the_three_by_three() -> None:

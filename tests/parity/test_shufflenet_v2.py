@@ -7,7 +7,7 @@ import torch
 
 import metablock
 from metablock.catalogue import parse_spec
-from oracles import randomised_state, relative_error, require
+from oracles import check_gradients, randomised_state, relative_error, require
 
 
 @pytest.mark.parametrize("variant", ["x0_5", "x1_0"])
@@ -35,9 +35,7 @@ def test_a_step_of_training(variant: str, token: str) -> None:
     edits = [f"token = {token}", "depth = [2, 2, 2]"]
     model = metablock.build(f"shufflenet_v2_{variant}", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_first_weights() -> None:

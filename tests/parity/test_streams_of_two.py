@@ -8,6 +8,7 @@ import torch
 import metablock
 from metablock.operators.drop_path import DropPath
 from metablock.printer import show
+from oracles import check_gradients
 
 
 def trained(name: str, edits: list[str], size: str) -> torch.nn.Module:
@@ -23,9 +24,7 @@ def test_conformer_learns(token: str) -> None:
     mixer = token if token.startswith("attention") else f"join(prefix, patches >> {token})"
     edits = ["dim = [16, 32, 64]", "D = 32", "heads = 4", f"token = {mixer}"]
     model = trained("tiny_patch16", edits, "3x64x64")
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_conformer_drops_in_the_tokens_blocks_alone() -> None:
@@ -45,9 +44,7 @@ def test_conformer_sizes() -> None:
 def test_mobile_former_learns(variant: str) -> None:
     """Any size: nothing depends on it."""
     model = trained(variant, [], "3x64x96")
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    check_gradients(model)
 
 
 def test_dynamic_relu_is_the_larger_of_two_lines() -> None:
