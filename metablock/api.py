@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .builder import build as build_module
+from .builder import drawn
 from .catalogue import open_spec
 from .edits import apply, parse_edits, resolve
 from .errors import MetablockError, Problem, Span, SpecError
@@ -177,12 +178,21 @@ def assemble(
 ) -> Block:
     """The module of a shaped tree (see :func:`build`, which does all in one)."""
     place = torch.device(device) if device is not None else torch.device("cpu")
-    model = build_module(level, seed=seed, device=place, initialise=initialiser(spec.init, seed))
+    # What weights bring is not drawn before: of a large network that would take longer than all else.
+    wanted: set[str] | None = None if weights is None or weights is False else set()
+    initialise = initialiser(spec.init, seed, wanted)
+    model = build_module(level, seed=seed, device=place, initialise=initialise)
     model.spec, model.level = spec, level
     model.inputs = tuple(wire.feature for wire in wires(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
-    if weights is not None and weights is not False:
+    if wanted is not None:
+        assert weights is not None
         model.loaded = load_weights(model, state_of(weights, spec), spec)
+        wanted |= set(model.loaded.initial)
+        if place.type != "meta":
+            with torch.no_grad():
+                for name, value in drawn(level, wanted, seed=seed, initialise=initialise).items():
+                    model.get_parameter(name).copy_(value)
     return model
 
 

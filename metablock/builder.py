@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .codegen import Sources, numbered
-from .graph import Child, Leaf, Level
+from .graph import Child, Leaf, Level, leaves
 from .module import Block, make
 
 # Called for each leaf with its path, itself and its module, once its default weights are drawn.
@@ -29,6 +29,18 @@ def build(root: Level, *, seed: int = 0, device: torch.device | None = None, ini
     model = maker.level(root, "", root=True)
     maker.connect(model)
     return model
+
+
+def drawn(root: Level, names: Collection[str], *, seed: int = 0, initialise: Initialise | None = None) -> dict[str, Tensor]:
+    """The initial values of these parameters alone, as :func:`build` draws them."""
+    maker, values = _Builder(seed, None, initialise), dict[str, Tensor]()
+    for steps, leaf in leaves(root):
+        path = ".".join(steps)
+        mine = [name for name in names if name.startswith(f"{path}.")]
+        if mine:
+            state = maker.leaf(leaf, path).state_dict()
+            values |= {name: state[name.removeprefix(f"{path}.")] for name in mine}
+    return values
 
 
 class _Builder:

@@ -18,7 +18,7 @@ _PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|con
 # What operators make of values on ``meta``, and what they cost: asked of torch once for each shape. Most of the time that
 # counting takes is that of its shape functions, which are written in Python.
 _KNOWN: dict[Any, tuple[Any, int]] = {}
-_MOST = 100_000
+_MOST = 20_000
 
 
 class _Shape(NamedTuple):

@@ -19,15 +19,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises MetablockError where it cannot be written; then there is no new file, and an old one is as it was.
     """
-    path = path.resolve()
+    target = path.resolve()
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        os.replace(temporary, target)
     except OSError as problem:
         said = problem.strerror or problem
         raise MetablockError(f"{path}: cannot write there: {said}\n  nothing was written: name another folder") from None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -89,14 +89,19 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int) -> Initialise:
-    """What the builder calls for each leaf. Raises SpecError for a rule that does not exist."""
+def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
+    """What the builder calls for each leaf; of a network's parameters those are drawn that are ``wanted`` then, by default all.
+
+    Raises SpecError for a rule that does not exist.
+    """
     chosen = [(selector.split("."), _rule(node)) for selector, node in rules.items()]
     depths: dict[int, int] = {}  # of the stages so far: they are built one after the other
 
     def initialise(path: str, leaf: Leaf, module: nn.Module) -> None:
         layer = _layer(path, depths)
         for name, parameter in module.named_parameters():
+            if wanted is not None and f"{path}.{name}" not in wanted:
+                continue
             best: tuple[int, Ready | None, bool] | None = None
             for selector, rule in chosen:
                 fit = _fits(selector, path, leaf.operator, name)

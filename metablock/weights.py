@@ -38,6 +38,7 @@ class WeightReport:
         reshaped: ours, of another shape there that differs by extents of 1.
         resized: ours, tables of another size there: positions that were interpolated.
         adapted: ours, first and last layers for other channels and classes, and what was done.
+        initial: ours, of these those that keep their initial values: a classifier of other classes.
         missing: ours, not there.
         left: theirs, without a use here.
         wrong: ours, of another shape there.
@@ -50,6 +51,7 @@ class WeightReport:
     reshaped: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
     adapted: list[str] = field(default_factory=list)
+    initial: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -228,6 +230,7 @@ def _match(
                 value = table
             if value.shape != parameter.shape and (made := sizes.adapted(name, value, parameter)) is not None:
                 value, what = made
+                report.initial += [name] * (value is parameter)
                 report.adapted.append(f"{name} ({what})")
             if value.shape != parameter.shape:
                 if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:

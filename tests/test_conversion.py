@@ -145,6 +145,24 @@ def test_other_classes() -> None:
         metablock.build(spec, classes=7, edits=["wide = linear(7)"], weights=state)
 
 
+def test_what_weights_bring_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what they do not is what a build without them would have drawn, for whatever device and precision."""
+    options = {"edits": ["depth = 2", "dim = 64"], "input": "3x64x64"}
+    state = metablock.build("beit", variant="official_ft_base", classes=5, **options).state_dict()
+    plain = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, **options)
+    calls: list[torch.Size] = []  # of linear layers: the operators' own small tables are drawn when they are made
+    drawn = nn.init.trunc_normal_
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda w, **how: calls.extend([w.shape] * (min(w.shape) > 1)) or drawn(w, **how))
+    model = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, weights=state, **options)
+    assert sorted(model.loaded.initial) == ["head.linear.bias", "head.linear.weight"]
+    assert calls == [(7, 64)]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, plain.state_dict()[name] if name in model.loaded.initial else state[name].double()), name
+    calls.clear()
+    metablock.build("beit", variant="official_ft_base", classes=5, weights=state, **options)
+    assert not calls
+
+
 @pytest.mark.parametrize(("name", "variant"), [pair for pair in SMALLEST if pair[0] in ("swin", "vit", "resnet", "mlp_mixer")])
 def test_a_fine_tuned_network(name: str, variant: str) -> None:
     """What people do first: other classes, other channels, another size."""

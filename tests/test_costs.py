@@ -46,6 +46,40 @@ def test_an_unknown_product_is_an_error_not_a_zero() -> None:
             macs(Strange(), torch.empty(2, 2, device="meta"))
 
 
+def test_what_is_known_of_a_shape_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts, shapes, dtypes and strides of results do not depend on what was counted before."""
+
+    class Mixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            n = torch.arange(6, device="meta")
+            whole, real, flag = (n * by for by in (2, 2.0, True))  # equal in Python, of other types as operands
+            parts = x.transpose(1, 2).split([2, 4], 1)
+            y = x.clone().unsqueeze_(0).mul_(2)
+            return [whole, real, flag, *parts, y, parts[0] @ parts[0].mT, torch.ones(2, device="meta")]
+
+    def told(known: dict) -> tuple[dict[str, int], list]:
+        results: list[torch.Tensor] = []
+        monkeypatch.setattr("metablock.costs._KNOWN", known)
+        model, x = Mixed(), torch.empty(3, 5, 6, device="meta")
+        model.register_forward_hook(lambda _m, _a, output: results.extend(output))
+        return macs(model, x), [(y.shape, y.stride(), y.dtype) for y in results]
+
+    class Forgetful(dict):
+        def __setitem__(self, key: object, value: object) -> None:
+            pass
+
+    known: dict = {}
+    first, second, fresh = told(known), told(known), told(Forgetful())
+    assert known
+    assert first == second == fresh
+    assert [dtype for _, _, dtype in first[1][:3]] == [torch.int64, torch.float32, torch.int64]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert told(known)[1][-1][2] == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_nothing_is_left_behind() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.Dropout()).train()
     macs(module, torch.empty(1, 2))

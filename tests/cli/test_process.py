@@ -16,9 +16,9 @@ def python(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *map(str, args)], capture_output=True, text=True, timeout=120, **more)  # type: ignore[call-overload, no-any-return]
 
 
-# Runs a command and prints what it brought, and the processor's time since the start of the interpreter.
+# Runs a command and prints what the command line brings along, how the command ended, and whether torch came with it.
 WATCH = """
-import json, sys, time
+import json, sys
 from metablock.cli import main
 before = [name for name in ("torch", "pydantic", "rich") if name in sys.modules]
 sys.argv = ["metablock", *sys.argv[1:]]
@@ -26,21 +26,19 @@ try:
     main()
 except SystemExit as end:
     status = end.code
-print(json.dumps([before, status, "torch" in sys.modules, time.process_time()]))
+print(json.dumps([before, status, "torch" in sys.modules]))
 """
 
 
-def watched(*args: object) -> tuple[list[str], int, bool, float]:
+def watched(*args: object) -> tuple[list[str], int, bool]:
     done = python("-c", WATCH, *args)
     return tuple(json.loads(done.stdout.splitlines()[-1]))  # type: ignore[return-value]
 
 
 def test_names_need_no_torch(tiny, broken):
-    brought, status, torch, seconds = watched("check", "--no-shapes", tiny)
-    assert (brought, status, torch) == ([], 0, False)
-    assert seconds < 1.5  # a third of that on an idle machine; torch alone takes longer
-    assert watched("check", "--no-shapes", broken)[1:3] == (2, False)
-    assert watched("list")[1:3] == (0, False)
+    assert watched("check", "--no-shapes", tiny) == ([], 0, False)
+    assert watched("check", "--no-shapes", broken)[1:] == (2, False)
+    assert watched("list")[1:] == (0, False)
 
 
 def test_as_a_module():

@@ -5,6 +5,7 @@ Not promised: that every such file is wrong. Without a pair of brackets, or a `r
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,10 @@ def test_mutants_are_read(path: Path):
 def test_mutants_are_shaped(path: Path):
     """Only those that read well: the others are above."""
     content = path.read_text(encoding="utf-8")
-    sample = [(mutant, spec) for mutant in mutants(content, path.name, 50, seed=1) if (spec := read(mutant)[0]) is not None]
+    read_well = ((mutant, spec) for mutant in mutants(content, path.name, 50, seed=1) if (spec := read(mutant)[0]) is not None)
+    sample = list(islice(read_well, 3))
     assert sample
-    for mutant, spec in sample[:2]:
+    for mutant, spec in sample:
         try:
             shaped(resolve(spec))
         except SpecError as wrong:
