@@ -81,7 +81,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert "Traceback" not in err
     return out + err
@@ -247,7 +247,7 @@ def test_a_batch_shared_by_two_processes(folder: Path):
     words = ["train", "mini.yaml", "--epochs", "2", "--input", "1x16x16", "--with", "shift=0", "--with", "lr=3e-4"]
     one = here(folder, *words)
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "metablock", *words]
-    said = subprocess.run([*two, "-o", "out.safetensors"], cwd=folder, capture_output=True, text=True, timeout=240)
+    said = subprocess.run([*two, "-o", "out.safetensors"], cwd=folder, capture_output=True, text=True, timeout=600)
     assert (one.exit_code, said.returncode) == (0, 0), said.stderr
     lines = [[line.split() for line in result.stderr.splitlines() if line.startswith("epoch")] for result in (one, said)]
     assert [len(found) for found in lines] == [2, 2]
