@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import zlib
 from collections.abc import Callable, Collection
 
@@ -70,7 +69,7 @@ class _Builder:
         return block
 
     def leaf(self, leaf: Leaf, path: str) -> nn.Module:
-        cls = getattr(sys.modules.get(leaf.module) or importlib.import_module(leaf.module), leaf.attribute)
+        cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
             with torch.device("meta"):
                 module: nn.Module = cls(**leaf.context, **leaf.args)

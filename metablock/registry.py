@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -149,7 +148,7 @@ class Operator:
 
     def load(self) -> Any:
         """The class or function itself; a leaf brings torch with it."""
-        return getattr(sys.modules.get(self.module) or importlib.import_module(self.module), self.attribute)
+        return getattr(importlib.import_module(self.module), self.attribute)
 
 
 def _table() -> dict[str, Operator]:
