@@ -7,7 +7,7 @@ import sys
 
 import metablock
 from metablock.api import example
-from metablock.costs import macs, parameters
+from metablock.backend.costs import macs, parameters
 
 MIXERS = ("attention(dim // 32)", "pool(3)", "dw(7)", "dynamic_conv(7)", "hilo(dim // 32)", "agent_attention(dim // 32)")
 

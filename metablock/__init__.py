@@ -13,34 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import build, resolved
-    from .collapse import reparameterize
-    from .compiler import compile
+    from .backend.compiler import compile
     from .errors import MetablockError, SpecError
-    from .exits import early_exit
-    from .exporter import export
-    from .outputs import write
-    from .plain import standalone
-    from .plugins import load_plugin, operator
-    from .taps import FeatureInfo, features
-    from .weights import load_weights
+    from .language.plugins import load_plugin, operator
+    from .passes.early_exit import early_exit
+    from .passes.features import FeatureInfo, features
+    from .passes.reparameterize import reparameterize
+    from .weights.loading import load_weights
+    from .writers.outputs import write
+    from .writers.standalone import standalone
+    from .writers.torch_export import export
 
 __version__ = "0.1.0"
 _HOME = {
-    "FeatureInfo": "taps",
+    "FeatureInfo": "passes.features",
     "MetablockError": "errors",
     "SpecError": "errors",
     "build": "api",
-    "compile": "compiler",
-    "early_exit": "exits",
-    "export": "exporter",
-    "features": "taps",
-    "load_plugin": "plugins",
-    "load_weights": "weights",
-    "operator": "plugins",
-    "reparameterize": "collapse",
+    "compile": "backend.compiler",
+    "early_exit": "passes.early_exit",
+    "export": "writers.torch_export",
+    "features": "passes.features",
+    "load_plugin": "language.plugins",
+    "load_weights": "weights.loading",
+    "operator": "language.plugins",
+    "reparameterize": "passes.reparameterize",
     "resolved": "api",
-    "standalone": "plain",
-    "write": "outputs",
+    "standalone": "writers.standalone",
+    "write": "writers.outputs",
 }
 __all__ = [
     "FeatureInfo",

@@ -8,23 +8,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .builder import build as build_module
-from .builder import drawn
-from .catalogue import open_spec
-from .edits import apply, parse_edits, resolve
+from .backend.block import Block
+from .backend.builder import build as build_module
+from .backend.builder import drawn
+from .backend.init import initialiser
+from .backend.limits import check_size
+from .catalogue.lookup import open_spec
 from .errors import MetablockError, Problem, Span, SpecError
-from .graph import Level, wires
-from .hub import bring, is_place
-from .init import initialiser
-from .limits import check_size
-from .module import Block
-from .names import CIRCLE, check_edits, check_names
-from .network import trace
-from .resources import architectures
+from .language.check import CIRCLE, check_edits, check_names
+from .language.edits import apply, parse_edits, resolve
+from .language.resources import architectures
+from .language.spec import Edit, Spec
+from .lowering.ir import Level, wires
+from .lowering.network import trace
+from .passes.features import features as feature_maps
 from .shape import Feature
-from .spec import Edit, Spec
-from .taps import features as feature_maps
-from .weights import load_weights, read_state
+from .weights.hub import bring, is_place
+from .weights.loading import load_weights, read_state
 
 Source = str | Path | Spec
 Weights = str | Path | bool | Mapping[str, Tensor]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import metablock
-from metablock.catalogue import catalogue
-from metablock.module import Block
+from metablock.backend.block import Block
+from metablock.catalogue.lookup import catalogue
 
 SPECS = catalogue()
 VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]

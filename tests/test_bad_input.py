@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metablock.api import check
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import Problem, SpecError
 
 

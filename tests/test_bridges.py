@@ -11,7 +11,7 @@ import torch
 
 import metablock
 from metablock.api import example
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from oracles import require
 
 timm = require("timm")

@@ -12,9 +12,9 @@ from torch import nn
 
 import metablock
 from metablock.api import example, parse_input
-from metablock.catalogue import parse_spec
-from metablock.labels import TAKEN
-from metablock.module import Block
+from metablock.backend.block import Block
+from metablock.catalogue.lookup import parse_spec
+from metablock.language.param_names import TAKEN
 
 TINY = """
 name: tiny

@@ -14,8 +14,8 @@ from torch._dynamo.backends.common import aot_autograd
 
 import metablock
 from metablock.api import example
-from metablock.catalogue import parse_spec
-from metablock.compiler import distinct
+from metablock.backend.compiler import distinct
+from metablock.catalogue.lookup import parse_spec
 from metablock.operators.drop_path import DropPath
 from metablock.operators.dropout import Dropout
 

@@ -10,9 +10,9 @@ from cases import RULES, SMALLEST, SPECS
 from torch import Tensor, nn
 
 import metablock
-from metablock.catalogue import parse_spec
-from metablock.conversion import export_state, layout, read_layout
-from metablock.weights import load_weights
+from metablock.catalogue.lookup import parse_spec
+from metablock.weights.export_names import export_state, layout, read_layout
+from metablock.weights.loading import load_weights
 from oracles import golden, goldens, require, variant_of
 
 # Of timm's models those that have our names, the smallest of each file first.
@@ -152,7 +152,9 @@ def test_what_weights_bring_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> Non
     plain = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, **options)
     calls: list[torch.Size] = []  # of linear layers: the operators' own small tables are drawn when they are made
     drawn = nn.init.trunc_normal_
-    monkeypatch.setattr(nn.init, "trunc_normal_", lambda w, **how: calls.extend([w.shape] * (min(w.shape) > 1)) or drawn(w, **how))
+    monkeypatch.setattr(
+        nn.init, "trunc_normal_", lambda w, **how: calls.extend([w.shape] * (min(w.shape) > 1)) or drawn(w, **how)
+    )
     model = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, weights=state, **options)
     assert sorted(model.loaded.initial) == ["head.linear.bias", "head.linear.weight"]
     assert calls == [(7, 64)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from metablock.costs import macs, parameters
+from metablock.backend.costs import macs, parameters
 
 
 class Twice(nn.Module):
@@ -59,7 +59,7 @@ def test_what_is_known_of_a_shape_is_what_torch_says(monkeypatch: pytest.MonkeyP
 
     def told(known: dict) -> tuple[dict[str, int], list]:
         results: list[torch.Tensor] = []
-        monkeypatch.setattr("metablock.costs._KNOWN", known)
+        monkeypatch.setattr("metablock.backend.costs._KNOWN", known)
         model, x = Mixed(), torch.empty(3, 5, 6, device="meta")
         model.register_forward_hook(lambda _m, _a, output: results.extend(output))
         return macs(model, x), [(y.shape, y.stride(), y.dtype) for y in results]

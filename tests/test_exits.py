@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import metablock
-from metablock.compiler import distinct, regions
+from metablock.backend.block import Block
+from metablock.backend.compiler import distinct, regions
 from metablock.errors import MetablockError
-from metablock.load import load_text
-from metablock.module import Block
+from metablock.language.load import load_text
 from oracles import randomised_state
 
 THREE = """

@@ -17,8 +17,8 @@ from cases import SPECS
 from safetensors.torch import save
 
 import metablock
-from metablock.catalogue import parse_spec
-from metablock.hub import bring, is_place
+from metablock.catalogue.lookup import parse_spec
+from metablock.weights.hub import bring, is_place
 
 SPEC = """
 name: small

@@ -9,7 +9,7 @@ import torch
 
 import metablock
 from metablock.api import resolved, shaped
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 
 TEXT = """
@@ -65,7 +65,9 @@ def test_torch_keeps_what_the_operator_does() -> None:
     ],
 )
 def test_spread(rule: str, std: float) -> None:
-    spec = parse_spec(f"name: i\ninput: image(4096, 2)\nstages: {{body: id}}\nhead: global_pool >> linear(9)\ninit: {{linear: {rule}}}\n")
+    spec = parse_spec(
+        f"name: i\ninput: image(4096, 2)\nstages: {{body: id}}\nhead: global_pool >> linear(9)\ninit: {{linear: {rule}}}\n"
+    )
     weight = metablock.build(spec).state_dict()["head.linear.weight"]
     assert abs(weight.std().item() / std - 1) < 0.03
 
@@ -99,7 +101,9 @@ def test_sinusoid_counts_the_class_token() -> None:
     table = model.stem.position.weight
     assert table.shape == (1, 17, 256) and not table.requires_grad
     torch.testing.assert_close(table[0, 0], torch.tensor([0.0, 1.0]).repeat(128))
-    torch.testing.assert_close(table[0, 3, 10:12], torch.tensor([math.sin(3 / 10000 ** (10 / 256)), math.cos(3 / 10000 ** (10 / 256))]))
+    torch.testing.assert_close(
+        table[0, 3, 10:12], torch.tensor([math.sin(3 / 10000 ** (10 / 256)), math.cos(3 / 10000 ** (10 / 256))])
+    )
 
 
 def test_numbers_by_the_block() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import metablock
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import MetablockError
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.load import load_text
-from metablock.spec import Spec
+from metablock.language.load import load_text
+from metablock.language.spec import Spec
 from oracles import check_gradients
 
 pytestmark = pytest.mark.usefixtures("float64")

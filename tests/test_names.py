@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from metablock.api import check, resolved
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
-from metablock.names import check_names
+from metablock.language.check import check_names
 
 GOOD = """
 name: good

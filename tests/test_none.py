@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 MADE = """
 name: made

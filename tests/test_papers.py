@@ -7,11 +7,11 @@ import torch
 from cases import SPECS, VARIANTS
 
 import metablock
-from metablock import costs
 from metablock.api import example
+from metablock.backend import costs
+from metablock.language.spec import Spec
+from metablock.language.weight_rules import read_rules
 from metablock.shape import Feature
-from metablock.spec import Spec
-from metablock.weights_rules import read_rules
 from oracles import BAR, compare, golden, golden_inputs, goldens, recipe, variant_of
 
 # Papers whose page and recordings are named otherwise than their file.
@@ -37,7 +37,8 @@ def test_counts(name: str, variant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "variant"), [(name, variant) for name, variant in VARIANTS if SPECS[name].facts.of(variant).get("deployed", "-") != "-"]
+    ("name", "variant"),
+    [(name, variant) for name, variant in VARIANTS if SPECS[name].facts.of(variant).get("deployed", "-") != "-"],
 )
 def test_deployed_counts(name: str, variant: str) -> None:
     """Parameters of the form that re-parameterisation gives, to the digit."""

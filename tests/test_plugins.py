@@ -16,8 +16,8 @@ import torch
 
 import metablock
 from metablock.errors import MetablockError
-from metablock.plugins import installed, load_plugin
-from metablock.registry import OPERATORS
+from metablock.language.plugins import installed, load_plugin
+from metablock.language.registry import OPERATORS
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 

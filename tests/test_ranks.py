@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 import metablock
-from metablock.load import load_text
-from metablock.registry import OPERATORS
+from metablock.language.load import load_text
+from metablock.language.registry import OPERATORS
 
 INPUTS = {1: "signal(6, 8)", 2: "image(6, 8, 4)", 3: "volume(6, 8, 4, 4)"}
 

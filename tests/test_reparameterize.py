@@ -11,9 +11,9 @@ from torch import nn
 
 import metablock
 from metablock.api import example
-from metablock.catalogue import parse_spec
-from metablock.collapse import Report
+from metablock.catalogue.lookup import parse_spec
 from metablock.operators.conv import Conv
+from metablock.passes.reparameterize import Report
 from oracles import relative_error
 
 
@@ -124,7 +124,13 @@ def test_what_it_says() -> None:
     _, report = compare(randomised(network("(conv_bn(8, 3) + conv_bn(8, 1) + bn) >> relu")))
     (one,) = report.collapsed
     assert one.into == "conv(8, 3)"
-    assert [text for _, text in one.parts] == ["conv(8, 3, bias=false)", "batch_norm", "conv(8, bias=false)", "batch_norm", "batch_norm"]
+    assert [text for _, text in one.parts] == [
+        "conv(8, 3, bias=false)",
+        "batch_norm",
+        "conv(8, bias=false)",
+        "batch_norm",
+        "batch_norm",
+    ]
     assert report.params == (8 * 72 + 64 + 3 * 16, 8 * 72 + 8)
     assert report.difference is not None and report.difference < 1e-12
 

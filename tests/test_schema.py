@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from metablock.resources import architectures, folder
-from metablock.schema import MARK, schema
+from metablock.catalogue.editor_schema import MARK, schema
+from metablock.language.resources import architectures, folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [*architectures().values(), *sorted((ROOT / "examples").glob("*.yaml"))]

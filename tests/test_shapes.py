@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from metablock.api import parse_input, shaped
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
-from metablock.graph import wires
+from metablock.lowering.ir import wires
 from metablock.shape import Feature
 
 
@@ -127,7 +127,10 @@ def test_blocks_after_a_bad_one_are_still_checked() -> None:
     text = "name: s\ninput: image(4, 8)\nlet:\n  a: attention(3)\n  b: conv(9, groups=2)\nstages:\n  depth: 2\n  body: depth * res(a) >> res(b)\n"
     with pytest.raises(SpecError) as caught:
         shaped(parse_spec(text))
-    assert [p.message for p in caught.value.problems] == ["3 heads do not divide 4 channels", "2 groups do not divide 4 channels in and 9 out"]
+    assert [p.message for p in caught.value.problems] == [
+        "3 heads do not divide 4 channels",
+        "2 groups do not divide 4 channels in and 9 out",
+    ]
 
 
 def test_a_binding_may_wrap_the_operator_of_its_name() -> None:

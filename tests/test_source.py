@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metablock.errors import SpecError, Text
-from metablock.source import Limits, Mapping, Node, Scalar, Sequence, read, read_file, reader, syntax
+from metablock.language.yaml import Limits, Mapping, Node, Scalar, Sequence, read, read_file, reader, syntax
 
 SMALL = """\
 name: metaformer  # the first
@@ -170,7 +170,7 @@ def test_aliases_are_shared() -> None:
 
 
 def test_no_torch() -> None:
-    code = "import sys, metablock.source; sys.exit('torch' in sys.modules)"
+    code = "import sys, metablock.language.yaml; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 

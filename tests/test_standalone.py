@@ -21,11 +21,11 @@ from torch import Tensor, nn
 import metablock
 from metablock import operators
 from metablock.api import example
+from metablock.backend.block import Block
 from metablock.errors import MetablockError
-from metablock.load import load_text
-from metablock.module import Block
-from metablock.plain import standalone
-from metablock.plain.text import WIDTH, wrapped
+from metablock.language.load import load_text
+from metablock.writers.standalone import standalone
+from metablock.writers.standalone.text import WIDTH, wrapped
 
 
 def flat(output: Any) -> list[Tensor]:

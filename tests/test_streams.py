@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 
 
@@ -23,7 +23,9 @@ def x(batch: int = 2) -> torch.Tensor:
 
 def test_lines_and_targets_name_parameters() -> None:
     model = build(body="    q, k = conv(2 * c) >> chunk(2)\n    y = q * k >> conv(c)\n    return y + id")
-    assert list(model.state_dict()) == [f"stages.0.{name}" for name in ("qk.conv.weight", "qk.conv.bias", "y.conv.weight", "y.conv.bias")]
+    assert list(model.state_dict()) == [
+        f"stages.0.{name}" for name in ("qk.conv.weight", "qk.conv.bias", "y.conv.weight", "y.conv.bias")
+    ]
     q, k = model.stages[0].qk(v := x())
     torch.testing.assert_close(model.stages[0](v), model.stages[0].y(q, k) + v)
 
@@ -52,7 +54,9 @@ def test_streams_travel_as_lists() -> None:
 
 
 def test_each_shares_and_comprehensions_do_not() -> None:
-    each = build(body="    a ->\n    y = [a, a >> avg_pool(2, stride=2)] >> each(conv(6))\n    return y[0] + (y[1] >> upsample(2))")
+    each = build(
+        body="    a ->\n    y = [a, a >> avg_pool(2, stride=2)] >> each(conv(6))\n    return y[0] + (y[1] >> upsample(2))"
+    )
     own = build(body="    a ->\n    y = [a >> conv(6 + i) for i in range(2)]\n    return y[0] || y[1]")
     assert [p.shape[0] for p in each.parameters()] == [6, 6]
     assert sorted({p.shape[0] for p in own.parameters()}) == [6, 7]
@@ -80,7 +84,9 @@ def test_shared_is_built_once() -> None:
 def test_shared_inside_blocks_is_linked_not_registered_twice() -> None:
     let = "  block: res(norm >> f)"
     model = metablock.build(
-        parse_spec(f"name: s\ninput: image(4, 8)\nlet:\n{let}\n  norm: group_norm(1)\nstages:\n  depth: 3\n  shared: {{f: conv(c)}}\n  body: depth * block\n")
+        parse_spec(
+            f"name: s\ninput: image(4, 8)\nlet:\n{let}\n  norm: group_norm(1)\nstages:\n  depth: 3\n  shared: {{f: conv(c)}}\n  body: depth * block\n"
+        )
     )
     names = list(model.state_dict())
     assert sum("f.weight" in name for name in names) == 1
@@ -121,7 +127,9 @@ def test_blocks_of_a_stream_are_its_repeats() -> None:
 def test_blocks_stand_in_the_lines_of_a_stream_too() -> None:
     """A line without a repeat is compiled as one block, one with a repeat has as many as it repeats."""
     lines = "a ->\n    b = a >> conv(c) >> relu\n    a = a >> depth * f\n    return (b >> f) + a"
-    text = f"name: s\ninput: image(4, 8)\nlet:\n  f: linear(4 + layer) >> linear(4)\nstages:\n  depth: 3\n  body: |\n    {lines}\n"
+    text = (
+        f"name: s\ninput: image(4, 8)\nlet:\n  f: linear(4 + layer) >> linear(4)\nstages:\n  depth: 3\n  body: |\n    {lines}\n"
+    )
     model = metablock.build(parse_spec(text))
     regions = [name for name, module in model.named_modules() if getattr(module, "region", None) == "block"]
     assert regions == ["stages.0.b", "stages.0.a.fs.0", "stages.0.a.fs.1", "stages.0.a.fs.2", "stages.0.f"]

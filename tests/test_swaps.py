@@ -6,14 +6,20 @@ import pytest
 import torch
 
 import metablock
-from metablock.compiler import distinct
+from metablock.backend.compiler import distinct
 from metablock.errors import SpecError
 from oracles import check_gradients
 
 MIXERS = ("attention(dim // 32)", "pool(3)", "dw(7)", "dynamic_conv(7)", "hilo(dim // 32)", "agent_attention(dim // 32)")
 HOSTS = ("poolformer_s12", "convnext_tiny", "swin_tiny", "caformer_s18")
 # What each mixer is known by in the names of its parameters; pooling has none.
-KNOWN_BY = {"attention": "token.qkv", "dw": "token.weight", "dynamic_conv": "token.kernels", "hilo": "token.hifi", "agent_attention": "token.qkv.linear"}
+KNOWN_BY = {
+    "attention": "token.qkv",
+    "dw": "token.weight",
+    "dynamic_conv": "token.kernels",
+    "hilo": "token.hifi",
+    "agent_attention": "token.qkv.linear",
+}
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -48,5 +54,9 @@ def test_swap_one_stage_only(mixer: str) -> None:
     whole = metablock.build("caformer_s18", device="meta")
     swapped = metablock.build("caformer_s18", edits=[f"stages[-1].token = {mixer}"], device="meta")
     before, after = dict(whole.named_parameters()), dict(swapped.named_parameters())
-    changed = {name for name in before.keys() | after.keys() if name not in before or name not in after or before[name].shape != after[name].shape}
+    changed = {
+        name
+        for name in before.keys() | after.keys()
+        if name not in before or name not in after or before[name].shape != after[name].shape
+    }
     assert all(name.startswith("stages.3.blocks.") and ".token." in name for name in changed)

@@ -12,12 +12,12 @@ from cases import SPECS
 from typer.testing import CliRunner
 
 import metablock
+from metablock.backend.block import Block
 from metablock.cli import app
 from metablock.errors import MetablockError
-from metablock.exporter import AXES, check_dynamic, export
-from metablock.load import load_text
-from metablock.module import Block
-from metablock.network import inputs
+from metablock.language.load import load_text
+from metablock.lowering.network import inputs
+from metablock.writers.torch_export import AXES, check_dynamic, export
 
 onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="the extra `onnx` is not installed")
 

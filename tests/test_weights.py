@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 import metablock
 from metablock.errors import MetablockError, SpecError
-from metablock.load import load_text
-from metablock.names import check_names
-from metablock.spec import Rule, Spec, WeightTable
-from metablock.weights import WeightsError, load_weights, read_state
-from metablock.weights_rules import check_rules, read_rules
+from metablock.language.check import check_names
+from metablock.language.load import load_text
+from metablock.language.spec import Rule, Spec, WeightTable
+from metablock.language.weight_rules import check_rules, read_rules
+from metablock.weights.loading import WeightsError, load_weights, read_state
 from oracles import require
 
 State = dict[str, Tensor]

@@ -8,7 +8,7 @@ import time
 import torch
 
 from ..api import assemble, shaped
-from ..spec import Spec
+from ..language.spec import Spec
 from .data import Data
 from .losses import loss, soft_targets
 from .recipe import Recipe

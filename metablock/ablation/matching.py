@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import reduce
 from math import gcd, log
 
-from .. import costs
-from .. import expr as e
 from ..api import assemble, example, shaped
-from ..edits import apply
+from ..backend import costs
 from ..errors import MetablockError, suggest
-from ..printer import show
-from ..spec import Edit, Spec
+from ..language import ast as e
+from ..language.edits import apply
+from ..language.printer import show
+from ..language.spec import Edit, Spec
 
 # Slots that are widths where a study does not say which: the columns and bindings that papers call so.
 USUAL = ("dim", "width", "D", "d", "W", "C")

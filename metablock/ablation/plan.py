@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ..api import sized
-from ..edits import apply
 from ..errors import MetablockError
-from ..format import spec_hash
-from ..names import check_edits, check_names
+from ..language.check import check_edits, check_names
+from ..language.edits import apply
+from ..language.format import spec_hash
+from ..language.spec import Edit, Spec
 from ..shape import Feature
-from ..spec import Edit, Spec
 from .matching import Cost, cost_of, match
 from .study import Level, Study
 

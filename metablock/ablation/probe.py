@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..backend.block import Block
 from ..errors import MetablockError
-from ..graph import Items, Level, Wire, wires
-from ..module import Block
+from ..lowering.ir import Items, Level, Wire, wires
 from ..shape import Feature
 from .data import Data
 

@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 
-from .. import expr as e
 from ..api import assemble, example, parse_input, shaped
+from ..backend.block import Block
 from ..errors import MetablockError
-from ..format import show_spec
-from ..load import load_text
-from ..module import Block
-from ..printer import show
-from ..spec import Edit
+from ..language import ast as e
+from ..language.format import show_spec
+from ..language.load import load_text
+from ..language.printer import show
+from ..language.spec import Edit
 from .augment import check_augmentation
 from .data import Data, load_data
 from .journal import FILE, Journal, gone, run_id

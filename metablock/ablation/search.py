@@ -12,7 +12,7 @@ from typing import Any
 from ..api import sized
 from ..errors import MetablockError, suggest
 from ..files import write_whole
-from ..format import show_spec
+from ..language.format import show_spec
 from .journal import Journal
 from .matching import cost_of
 from .plan import Cell, cell_of

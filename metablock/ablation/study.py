@@ -24,14 +24,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .. import expr as e
-from ..catalogue import open_spec
-from ..choices import Choice, choices, chosen
-from ..edits import parse_edits, resolve, stage_count
+from ..catalogue.lookup import open_spec
 from ..errors import Span, error
-from ..parser import parse_target, parse_value, whole
-from ..printer import show
-from ..spec import Edit, Spec
+from ..language import ast as e
+from ..language.choices import Choice, choices, chosen
+from ..language.edits import parse_edits, resolve, stage_count
+from ..language.parser import parse_target, parse_value, whole
+from ..language.printer import show
+from ..language.spec import Edit, Spec
 
 DESIGNS = ("grid", "one_at_a_time")
 MATCHES = ("macs", "params", "none")

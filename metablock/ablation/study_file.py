@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import expr as e
 from ..errors import MetablockError, Problem, Span, SpecError, Text, error, suggest
-from ..parser import parse_target, parse_value
-from ..source import Mapping as MappingNode
-from ..source import Node, Scalar, read, read_file
-from ..source import Sequence as SequenceNode
-from ..spec import Edit, Spec
+from ..language import ast as e
+from ..language.parser import parse_target, parse_value
+from ..language.spec import Edit, Spec
+from ..language.yaml import Mapping as MappingNode
+from ..language.yaml import Node, Scalar, read, read_file
+from ..language.yaml import Sequence as SequenceNode
 from .recipe import parse_override
 from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor
 

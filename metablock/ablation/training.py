@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..api import assemble, shaped
-from ..compiler import compile
+from ..backend.block import Block
+from ..backend.compiler import compile
 from ..errors import MetablockError
-from ..module import Block
-from ..spec import Spec
+from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
 from .data import Data, Split
 from .losses import distillation, loss, soft_targets

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..api import parse_input
 from ..errors import MetablockError
-from ..load import load_text
+from ..language.load import load_text
 from .data import Data, load_data
 from .journal import Job, Journal, owner
 from .probe import measured

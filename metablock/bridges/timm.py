@@ -23,12 +23,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..api import build, resolved
-from ..catalogue import catalogue
+from ..backend.block import Block, make
+from ..catalogue.lookup import catalogue
 from ..errors import MetablockError
-from ..module import Block, make
-from ..network import inputs
+from ..lowering.network import inputs
 from ..operators.linear import Linear
-from ..taps import trunk
+from ..passes.features import trunk
 
 # What stands before our names in timm's registry, where none of timm's own names has a slash.
 PREFIX = "metablock/"

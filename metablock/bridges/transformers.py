@@ -23,12 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from ..api import assemble, resolved, shaped, sized
-from ..catalogue import parse_spec
+from ..backend.block import Block
+from ..catalogue.lookup import parse_spec
 from ..errors import MetablockError
-from ..format import show_spec
-from ..module import Block
-from ..spec import Edit, Spec
-from ..taps import features
+from ..language.format import show_spec
+from ..language.spec import Edit, Spec
+from ..passes.features import features
 
 try:
     from transformers import (

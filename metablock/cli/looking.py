@@ -52,7 +52,7 @@ def probe(
     from ..ablation.report.probes import table, write_probe
     from ..ablation.study import parse_swap
     from ..api import assemble, example, parse_input, resolved, shaped, sized
-    from ..edits import apply
+    from ..language.edits import apply
     from .progress import Bars
 
     need()

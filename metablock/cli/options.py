@@ -36,7 +36,7 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 def _load(names: list[str] | None) -> list[str] | None:
     if names:
-        from ..plugins import load_plugin
+        from ..language.plugins import load_plugin
 
         for name in names:
             load_plugin(name)

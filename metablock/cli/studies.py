@@ -152,7 +152,7 @@ def train(
     from ..ablation.training import Options, TrainingError
     from ..ablation.training import train as train_network
     from ..api import build, parse_input, resolved, sized
-    from ..outputs import check_output, write
+    from ..writers.outputs import check_output, write
     from .progress import Bars
 
     need()

@@ -244,7 +244,7 @@ def new(
       metablock new my_net
       metablock new my_swin --from swin_tiny
     """
-    from ..starter import new as write_new
+    from ..catalogue.starter import new as write_new
 
     path, variant = write_new(name, base=base, force=force)
     more = f" --variant {variant}" if variant else ""
@@ -290,7 +290,7 @@ def fmt(
 @app.command(hidden=True)
 def schema() -> None:
     """Print the JSON schema of spec files, which grammars/architecture.schema.json holds for editors."""
-    from ..schema import schema as made
+    from ..catalogue.editor_schema import schema as made
 
     typer.echo(json.dumps(made(), indent=2))
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg, Expr, Module
 from ..errors import error
-from ..graph import Value, Wire
-from ..levels import Near, Routed, Seen
+from ..lowering.arguments import Arg, Expr, Module
+from ..lowering.emitter import Near, Routed, Seen
+from ..lowering.ir import Value, Wire
 from .kernel import given, heads_apart, linear
 from .keys import Part, attend, weigh
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def attention(

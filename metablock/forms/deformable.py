@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Expr, Module
 from ..errors import error
-from ..graph import Value, Wire
+from ..lowering.arguments import Expr, Module
+from ..lowering.ir import Value, Wire
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def deformable(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import Expr
 from ..errors import error
-from ..graph import Value
+from ..lowering.arguments import Expr
+from ..lowering.ir import Value
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def mixture_conv(

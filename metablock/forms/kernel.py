@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg
 from ..errors import error
-from ..graph import Wire
+from ..lowering.arguments import Arg
+from ..lowering.ir import Wire
 from .keys import Part, union
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def linear(

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Arg, members
 from ..errors import error
-from ..graph import Value, Wire
-from ..levels import Near, Pair, Routed
+from ..lowering.arguments import Arg, members
+from ..lowering.emitter import Near, Pair, Routed
+from ..lowering.ir import Value, Wire
 from ..shape import Feature
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 _MEMBERS = "one a member of `over=`: `pos=[a, none]`"
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..arguments import Expr, Module
 from ..errors import error
-from ..graph import Value, Wire
+from ..lowering.arguments import Expr, Module
+from ..lowering.ir import Value, Wire
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 _SCORES = "`argsort` makes an order of scores: `order = scores >> argsort`"
 

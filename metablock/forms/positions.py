@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Module
 from ..errors import error
-from ..graph import Value
+from ..lowering.arguments import Module
+from ..lowering.ir import Value
 from ..operators.extents import half_steps
 
 if TYPE_CHECKING:
-    from ..levels import Pair
-    from ..trace import Tracer
+    from ..lowering.emitter import Pair
+    from ..lowering.tracer import Tracer
 
 
 def relative_bias(t: Tracer, x: Value, *, std: float = 0.02, mirror: bool = False) -> Value:

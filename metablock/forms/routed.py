@@ -6,11 +6,11 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..errors import error
-from ..graph import Value
-from ..levels import Routed
+from ..lowering.emitter import Routed
+from ..lowering.ir import Value
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def routed(t: Tracer, x: Value, *, top: int, regions: int | list[int] = 7) -> Value:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Expr
 from ..errors import error
-from ..graph import Value, wires
+from ..lowering.arguments import Expr
+from ..lowering.ir import Value, wires
 from ..shape import Layout
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 
 def join(t: Tracer, x: Value, *parts: Expr, prefix: int | None = None) -> Value:

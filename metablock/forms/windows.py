@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ..arguments import Expr
 from ..errors import error
-from ..graph import Value, Wire
-from ..levels import Mask
+from ..lowering.arguments import Expr
+from ..lowering.emitter import Mask
+from ..lowering.ir import Value, Wire
 from ..operators.extents import sides, slide
 
 if TYPE_CHECKING:
-    from ..trace import Tracer
+    from ..lowering.tracer import Tracer
 
 Extents = tuple[int, ...]
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}

@@ -1,4 +1,4 @@
-"""Operators: the leaves of a network. One file, one class, one line in :mod:`metablock.registry`.
+"""Operators: the leaves of a network. One file, one class, one line in :mod:`metablock.language.registry`.
 
 An operator is a plain ``nn.Module`` that is usable without the rest of metablock. What the compiler reads of it:
 

@@ -50,9 +50,7 @@ class Unfold(nn.Module):
         self.first = 2 if layout == "map" else 1  # the first axis of the grid
 
     @staticmethod
-    def shape(
-        x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None, ceil: bool
-    ) -> Feature:
+    def shape(x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None, ceil: bool) -> Feature:
         ordered(order, x.rank)
         kernels, strides = expand(kernel, x.rank), expand(stride, x.rank)
         grid = x.grid

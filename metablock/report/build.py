@@ -13,20 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import costs
 from ..api import assemble, example, resolved, shaped, sized, state_of
-from ..collapse import reparameterize
-from ..compiler import compile, distinct
+from ..backend import costs
+from ..backend.block import Block
+from ..backend.compiler import compile, distinct
+from ..backend.limits import MAX_ELEMENTS
 from ..errors import MetablockError, suggest
-from ..exporter import check_dynamic
-from ..format import spec_hash
-from ..graph import Level, wires
-from ..limits import MAX_ELEMENTS
-from ..module import Block
-from ..outputs import check_output, write
+from ..language.format import spec_hash
+from ..language.spec import Spec
+from ..lowering.ir import Level, wires
+from ..passes.reparameterize import reparameterize
 from ..shape import Feature
-from ..spec import Spec
-from ..weights import State, WeightsError, load_weights
+from ..weights.loading import State, WeightsError, load_weights
+from ..writers.outputs import check_output, write
+from ..writers.torch_export import check_dynamic
 from .check import checked_spec
 from .layout import Part, parts
 from .models import BuildReport, Deployed, Figures, Graphs, Merged, Row, Times, Totals

@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ..catalogue import catalogue
-from ..edits import resolve
+from ..catalogue.lookup import catalogue
 from ..errors import MetablockError, suggest
-from ..network import inputs
-from ..plugins import installed
-from ..printer import number, show
-from ..registry import OPERATORS, Operator
+from ..language.edits import resolve
+from ..language.plugins import installed
+from ..language.printer import number, show
+from ..language.registry import OPERATORS, Operator
+from ..language.spec import Spec
+from ..language.standard import standard
+from ..lowering.network import inputs
 from ..shape import Feature
-from ..spec import Spec
-from ..standard import standard
 from .layout import one_line
 from .mixers import mixers
 from .models import CatalogueRow, OperatorRow

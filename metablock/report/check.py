@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..catalogue import open_spec, parse_spec
+from ..catalogue.lookup import open_spec, parse_spec
 from ..errors import Problem, SpecError
-from ..load import load_file
-from ..names import check_names
-from ..source import Limits
-from ..spec import Spec
+from ..language.check import check_names
+from ..language.load import load_file
+from ..language.spec import Spec
+from ..language.yaml import Limits
 
 if TYPE_CHECKING:
     from .models import FileReport

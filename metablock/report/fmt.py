@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..errors import Text
 from ..files import write_whole
-from ..format import formatted
-from ..source import read, read_file
+from ..language.format import formatted
+from ..language.yaml import read, read_file
 from .check import STDIN, read_text, shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..graph import Child, Items, Leaf, Level, Run, Value, arguments, levels, same, wires
+from ..lowering.ir import Child, Items, Leaf, Level, Run, Value, arguments, levels, same, wires
 from ..shape import Feature
 
 Path = tuple[str, ...]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .. import expr as e
-from ..spec import Binding, Spec
+from ..language import ast as e
+from ..language.spec import Binding, Spec
 
 # Operators and standard bindings that mix positions, whatever their arguments ...
 MIXING = {

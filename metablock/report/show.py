@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..format import show_spec
+from ..language.format import show_spec
 from .build import Choice, chosen, on_meta
 from .layout import Step, steps
 

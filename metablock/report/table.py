@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from .. import costs
 from ..api import assemble, example, shaped
+from ..backend import costs
 from ..errors import MetablockError
-from ..network import inputs
-from ..spec import Spec
+from ..language.spec import Spec
+from ..lowering.network import inputs
 from .build import Choice, Progress, first_pass, network, on_meta, parse_device, parse_dtype
 from .catalogue import size
 from .layout import short

@@ -9,12 +9,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ..api import assemble, shaped, state_of
-from ..conversion import LAYOUT, export_state, read_layout
 from ..errors import MetablockError
 from ..files import replacing
-from ..load import load_text
-from ..outputs import check_output, write
-from ..weights import read_state
+from ..language.load import load_text
+from ..weights.export_names import LAYOUT, export_state, read_layout
+from ..weights.loading import read_state
+from ..writers.outputs import check_output, write
 from .build import Choice, chosen
 
 TO = (".safetensors", ".pth")

@@ -12,7 +12,7 @@ import metablock
 from metablock.ablation.probe import area, probe, read, told
 from metablock.ablation.report.probes import table, write_probe
 from metablock.errors import MetablockError
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 SPEC = """\
 name: seen
@@ -31,7 +31,7 @@ head: global_pool >> linear(classes)
 """
 
 
-def built(*edits: str) -> metablock.module.Block:
+def built(*edits: str) -> metablock.backend.block.Block:
     torch.manual_seed(0)
     return metablock.build(load_text(SPEC), edits=edits)
 
@@ -75,14 +75,22 @@ def test_layouts_agree():
     """Maps, tokens and grids of the same values have the same figures."""
     x = torch.randn(1, 1, 33, 33)
     maps, grids = built("token = pw(4)", "other = id"), built("token = linear(4)", "other = id")
-    grids.load_state_dict({name: value.reshape(grids.state_dict()[name].shape) for name, value in zip(grids.state_dict(), maps.state_dict().values(), strict=True)})
+    grids.load_state_dict(
+        {
+            name: value.reshape(grids.state_dict()[name].shape)
+            for name, value in zip(grids.state_dict(), maps.state_dict().values(), strict=True)
+        }
+    )
     one, two = probe(maps, x)[0], probe(grids, x)[0]
     assert np.allclose(one.spectrum, two.spectrum, atol=1e-6)
     assert np.allclose(one.field, two.field)
 
 
 def test_what_is_written(tmp_path: Path):
-    found = {"conv $3": probe(built(), torch.randn(1, 1, 33, 33)), "attention": probe(built("token = attention(2)"), torch.randn(1, 1, 33, 33))}
+    found = {
+        "conv $3": probe(built(), torch.randn(1, 1, 33, 33)),
+        "attention": probe(built("token = attention(2)"), torch.randn(1, 1, 33, 33)),
+    }
     written = write_probe(found, tmp_path)
     assert {path.suffix for path in written} == {".md", ".svg", ".png"}
     assert all(path.stat().st_size > 500 for path in written)

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from metablock.cli import app
-from metablock.registry import OPERATORS
+from metablock.language.registry import OPERATORS
 
 SPEC = """\
 name: mini
@@ -221,7 +221,18 @@ def test_another_base_is_refused(whole: Path, folder: Path):
 
 def test_runs_that_crash(folder: Path):
     (folder / "dying.py").write_text(PLUGIN)
-    words = ["--swap", "token = dies(9), dies(0), raises, vanishes", "--seeds", "1", "--epochs", "2", "--input", "1x16x16", "-o", "study"]
+    words = [
+        "--swap",
+        "token = dies(9), dies(0), raises, vanishes",
+        "--seeds",
+        "1",
+        "--epochs",
+        "2",
+        "--input",
+        "1x16x16",
+        "-o",
+        "study",
+    ]
     said = finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     study = folder / "study"
     reasons = dict(rows(study, "SELECT cell, reason FROM wanted JOIN runs USING (id)"))

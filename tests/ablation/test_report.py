@@ -25,8 +25,8 @@ from metablock.ablation.study import Match
 from metablock.ablation.study_file import load_study_text
 from metablock.api import parse_input
 from metablock.errors import MetablockError
-from metablock.format import spec_hash
-from metablock.load import load_text
+from metablock.language.format import spec_hash
+from metablock.language.load import load_text
 
 BASE = """
 name: tiny

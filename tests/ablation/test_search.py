@@ -55,7 +55,9 @@ def test_the_front(prepared, tmp_path: Path):
     best = [trial for trial in every if trial.values]
     for trial in front:
         assert not any(
-            other.values["top1"] >= trial.values["top1"] and other.values["macs"] <= trial.values["macs"] and other.values != trial.values
+            other.values["top1"] >= trial.values["top1"]
+            and other.values["macs"] <= trial.values["macs"]
+            and other.values != trial.values
             for other in best
         )
     assert front[0].name == "token = dw(3), channel = mlp(4)"

@@ -12,9 +12,9 @@ from metablock.ablation.plan import plan
 from metablock.ablation.study import Match, Study, edits_of, open_factors, parse_swap
 from metablock.ablation.study_file import is_study, load_study, load_study_text
 from metablock.api import resolved, sized
-from metablock.choices import choices, chosen
 from metablock.errors import MetablockError, SpecError
-from metablock.load import load_text
+from metablock.language.choices import choices, chosen
+from metablock.language.load import load_text
 from metablock.shape import Feature
 
 MIXERS = "pool(3), attention(dim // 32), dw(7), dynamic_conv(7), hilo(dim // 32), agent_attention(dim // 32)"

@@ -15,9 +15,9 @@ from metablock.ablation.losses import bce, cross_entropy, distillation, focal, s
 from metablock.ablation.recipe import Recipe, parse_override, recipe, recipes
 from metablock.ablation.training import Options, TrainingError, train
 from metablock.api import build, parse_input, sized
-from metablock.edits import apply, parse_edits
 from metablock.errors import MetablockError
-from metablock.load import load_text
+from metablock.language.edits import apply, parse_edits
+from metablock.language.load import load_text
 from metablock.shape import Feature
 
 SPEC = """\
@@ -149,7 +149,10 @@ def test_arrays(tmp_path: Path):
         ({"x": np.full((5, 1, 4), np.nan), "y": np.zeros(5, int)}, r"no finite numbers"),
         ({"x": np.zeros((5, 1, 4)), "y": np.arange(5) - 1}, r"not whole numbers from 0"),
         ({"x": np.zeros((5, 1, 4)), "y": np.zeros(5)}, r"not whole numbers from 0"),
-        ({"x": np.zeros((12, 1, 4)), "y": np.array([0, 2] * 6)}, r"no training example has the label 1\n  labels are 0 to classes - 1"),
+        (
+            {"x": np.zeros((12, 1, 4)), "y": np.array([0, 2] * 6)},
+            r"no training example has the label 1\n  labels are 0 to classes - 1",
+        ),
     ],
 )
 def test_bad_arrays(arrays: dict, said: str, tmp_path: Path):
@@ -277,7 +280,9 @@ def test_what_only_pictures_bear():
 
 
 def test_streams_of_random_numbers():
-    seeds = {step_seed(seed, epoch, step, what) for seed in range(3) for epoch in range(5) for step in range(20) for what in range(3)}
+    seeds = {
+        step_seed(seed, epoch, step, what) for seed in range(3) for epoch in range(5) for step in range(20) for what in range(3)
+    }
     assert len(seeds) == 900
 
 
@@ -288,7 +293,9 @@ def numbers(epochs: list) -> list[tuple]:
     return [(e.train_loss, e.val_loss, e.val_top1, e.lr) for e in epochs]
 
 
-@pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "mixup": 0.2, "optimizer": "sgd", "loss": "bce", "layer_decay": 0.7}], ids=["plain", "all"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema": 0.9, "mixup": 0.2, "optimizer": "sgd", "loss": "bce", "layer_decay": 0.7}], ids=["plain", "all"]
+)
 def test_an_interrupted_training_is_the_same(settings: dict, digits: Data, tmp_path: Path):
     data, chosen = few(digits), recipe("small", epochs=3, batch=32, **settings)
     model, whole = train(MINI, data, chosen, 5)
@@ -354,7 +361,23 @@ def test_a_teacher(digits: Data):
 def test_what_goes_wrong(digits: Data, tmp_path: Path):
     data = few(digits)
     with pytest.raises(TrainingError, match=r"the loss is no number any more \(epoch 1, by step 5 of 5\)"):
-        train(MINI, data, recipe("small", epochs=2, batch=32, optimizer="sgd", lr=1e2, clip=0, warmup=0, momentum=0.99, loss="cross_entropy", weight_decay=1), 0)
+        train(
+            MINI,
+            data,
+            recipe(
+                "small",
+                epochs=2,
+                batch=32,
+                optimizer="sgd",
+                lr=1e2,
+                clip=0,
+                warmup=0,
+                momentum=0.99,
+                loss="cross_entropy",
+                weight_decay=1,
+            ),
+            0,
+        )
     with pytest.raises(MetablockError, match=r"the network gives \(7,\), the data has 10 classes"):
         train(sized(MINI, classes=7), data, recipe("small", epochs=1), 0)
     path = tmp_path / "bad.pt"

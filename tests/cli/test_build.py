@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import metablock
-from metablock import api, compiler, costs
+from metablock import api
+from metablock.backend import compiler, costs
 from metablock.report.models import BuildReport
 
 TWO = """\
@@ -256,8 +257,8 @@ def test_compilation_fails(run, tiny, monkeypatch, raised, says):
 def test_written_and_read_again(run, report, tiny, tmp_path):
     from safetensors import safe_open
 
-    from metablock.catalogue import parse_spec
-    from metablock.format import spec_hash
+    from metablock.catalogue.lookup import parse_spec
+    from metablock.language.format import spec_hash
 
     file = tmp_path / "tiny.safetensors"
     made = report(tiny, "--no-compile", "--set", "token = attention(2)", "--classes", 10, "--seed", 3, "-o", file)
@@ -306,7 +307,7 @@ def test_a_folder_that_cannot_be_written_to(run, tiny, tmp_path, monkeypatch):
     def refuse(dir):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("metablock.outputs.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("metablock.writers.outputs.tempfile.TemporaryFile", refuse)
     monkeypatch.setattr("metablock.report.build.chosen", lambda choice: pytest.fail("work was done"))
     result = run("build", tiny, "-o", tmp_path / "x.safetensors")
     assert result.exit_code == 2
@@ -364,7 +365,9 @@ def test_deploy_says_what_collapsed(run, branches):
 
 def test_deploy_where_nothing_collapses(run, tmp_path):
     path = tmp_path / "plain.yaml"
-    path.write_text("name: plain\ninput: image(3, 16)\nstages:\n  body: conv(4, 3) >> relu\nhead: global_pool >> linear(classes)\n")
+    path.write_text(
+        "name: plain\ninput: image(3, 16)\nstages:\n  body: conv(4, 3) >> relu\nhead: global_pool >> linear(classes)\n"
+    )
     assert "deployed  nothing collapses" in run("build", path, "--deploy", "--device", "meta").stdout
 
 

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from metablock.catalogue import catalogue, parse_spec
-from metablock.edits import resolve
-from metablock.registry import OPERATORS
+from metablock.catalogue.lookup import catalogue, parse_spec
+from metablock.language.edits import resolve
+from metablock.language.registry import OPERATORS
+from metablock.language.standard import standard
 from metablock.report.mixers import AROUND, CONVOLUTIONS, MIXING, mixers
 from metablock.report.models import CatalogueRow, OperatorRow
-from metablock.standard import standard
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import re
 import pytest
 
 import metablock
-from metablock import costs
 from metablock.api import check, open_spec
-from metablock.resources import architectures
+from metablock.backend import costs
+from metablock.language.resources import architectures
 
 
 @pytest.fixture
@@ -27,7 +27,10 @@ def test_a_starter_builds(run, inside):
     assert all("#" in line for line in text.splitlines() if line.startswith(("let:", "stages:", "variants:")))
     for edit in ("attention(dim // 32)", "pool(3)", "hilo(dim // 32)"):
         metablock.build("./my_net.yaml", edits=[f"token = {edit}"], device="meta")
-    sizes = [sum(p.numel() for p in metablock.build("./my_net.yaml", variant=v, device="meta").parameters()) for v in ("small", "large")]
+    sizes = [
+        sum(p.numel() for p in metablock.build("./my_net.yaml", variant=v, device="meta").parameters())
+        for v in ("small", "large")
+    ]
     assert sizes[0] < sizes[1] < 40e6
 
 

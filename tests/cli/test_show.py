@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from metablock.api import resolved
-from metablock.catalogue import parse_spec
-from metablock.format import show_spec, spec_hash
+from metablock.catalogue.lookup import parse_spec
+from metablock.language.format import show_spec, spec_hash
 from tests.cli.test_build import TWO
 
 

@@ -44,7 +44,9 @@ def test_a_dry_run(run, mini):
 
 
 def test_a_study_file(run, mini):
-    (mini / "s.yaml").write_text("study: s\nbase: mini.yaml\nfactors: {token: [id]}\ninput: 1x16x16\nrecipe: {epochs: 7}\nseeds: 2\n")
+    (mini / "s.yaml").write_text(
+        "study: s\nbase: mini.yaml\nfactors: {token: [id]}\ninput: 1x16x16\nrecipe: {epochs: 7}\nseeds: 2\n"
+    )
     result = run("ablate", "s.yaml", "--dry-run")
     assert "4 runs of 7 epochs" in result.stdout
     assert "4 runs of 2 epochs" in run("ablate", "s.yaml", "--dry-run", "--epochs", "2").stdout
@@ -61,20 +63,32 @@ def test_a_study_file(run, mini):
         (["ablate", "mini.yaml"], "nothing varies in this study\n  --swap"),
         (["ablate", "mini.yaml", "--swap", "tokn = id", "--dry-run"], "--swap:1:1: 'tokn' names no slot or column of 'mini'"),
         (["ablate", "mini.yaml", "--swap", "token", "--dry-run"], "--swap:1:1: a swap is `slot = value, value, ...`"),
-        (["ablate", "mini.yaml", "--swap", "token = id", "--match", "flops"], "unknown --match 'flops'\n  known: macs, params, none"),
+        (
+            ["ablate", "mini.yaml", "--swap", "token = id", "--match", "flops"],
+            "unknown --match 'flops'\n  known: macs, params, none",
+        ),
         (["ablate", "mini.yaml", "--swap", "token = id", "--design", "al"], "unknown --design 'al'"),
         (["ablate", "mini.yaml", "--swap", "token = id", "--data", "digit"], "unknown data set 'digit'\n  did you mean 'digits'"),
         (["ablate", "mini.yaml", "--swap", "token = id", "--recipe", "smal"], "unknown recipe 'smal'\n  did you mean 'small'"),
-        (["ablate", "mini.yaml", "--swap", "token = id", "--with", "lr"], "--with 'lr' has no '='\n  for instance --with lr=3e-4"),
+        (
+            ["ablate", "mini.yaml", "--swap", "token = id", "--with", "lr"],
+            "--with 'lr' has no '='\n  for instance --with lr=3e-4",
+        ),
         (["ablate", "mini.yaml", "--swap", "token = id", "--with", "lrate=1"], "a recipe has no 'lrate'"),
         (["ablate", "mini.yaml", "--swap", "token = id", "--retry", "all"], "unknown --retry 'all'\n  --retry failed"),
         (["ablate", "mini.yaml", "--swap", "token = id", "--executor", "slurm"], "unknown executor 'slurm'\n  known: local, ray"),
         (["ablate", "nothing.yaml", "--swap", "token = id"], "there is no file 'nothing.yaml'"),
         (["report", "nowhere"], "there is no study in 'nowhere'\n  name the folder that `metablock ablate` wrote"),
-        (["train", "mini.yaml", "--recipe", "deit", "--with", "distill=soft", "--with", "precision=float32", *SMALL], "the recipe distils"),
+        (
+            ["train", "mini.yaml", "--recipe", "deit", "--with", "distill=soft", "--with", "precision=float32", *SMALL],
+            "the recipe distils",
+        ),
         (["train", "mini.yaml", "-o", "x.bin"], "cannot write '.bin' files"),
         (["search", "mini.yaml", *SMALL], "nothing varies in this study"),
-        (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--objectives", "macs", *SMALL], "a front needs accuracy and a cost"),
+        (
+            ["search", "mini.yaml", "--swap", "token = id, dw(3)", "--objectives", "macs", *SMALL],
+            "a front needs accuracy and a cost",
+        ),
         (["probe", "mini.yaml", "--input", "1x64"], "takes no single picture"),
     ],
     ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
@@ -97,7 +111,9 @@ def test_train(run, mini):
 
 
 def test_probe(run, mini):
-    result = run("probe", "mini.yaml", "--swap", "token = dw(3)", "--images", "2", "--data", "digits", "--input", "1x16x16", "-o", "p")
+    result = run(
+        "probe", "mini.yaml", "--swap", "token = dw(3)", "--images", "2", "--data", "digits", "--input", "1x16x16", "-o", "p"
+    )
     assert result.exit_code == 0
     assert "| mini | 0 | 4 × 4 |" in result.stdout
     assert "| dw(3) | 0 | 4 × 4 |" in result.stdout

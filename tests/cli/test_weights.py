@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import metablock
-from metablock.conversion import export_state
+from metablock.weights.export_names import export_state
 
 
 def test_import_and_export(run, tmp_path) -> None:

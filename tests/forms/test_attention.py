@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}
@@ -223,7 +223,11 @@ def test_dropout_is_on_the_weights_and_in_training() -> None:
         ("attention(2, kv=linear(2 * c), k=linear(c))", "`kv=` stands for both projections", "remove it"),
         ("attention(2, pos=linear(c))", "`pos=` gives tokens 5x4 x 8", "relative_bias"),
         ("attention(2, pos=relative_bias, over=avg_pool(2, stride=2))", "needs queries and keys on one grid", "self-attention"),
-        ("join(learned(2), id) >> attention(2, pos=relative_bias)", "needs queries and keys on one grid", "one prefix token at most"),
+        (
+            "join(learned(2), id) >> attention(2, pos=relative_bias)",
+            "needs queries and keys on one grid",
+            "one prefix token at most",
+        ),
         ("id + relative_bias", "`relative_bias` is not inside an attention", "attention(heads, pos=relative_bias)"),
         ("global_pool >> attention(2)", "a sequence of tokens is needed here, this is a vector of 8", "global_pool"),
         ("x -> [x, x] >> attention(2)", "one value is needed here, this is a list", "x[0]"),

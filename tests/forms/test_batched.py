@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}
@@ -91,7 +91,10 @@ def test_windows_may_shrink_before_they_merge() -> None:
 
 def test_pixels_of_a_patch_become_its_token() -> None:
     """TNT: a convolution that sees its patch alone, its tokens one after the other."""
-    model, x = build('windows(4) >> conv(3, 3, stride=2, padding=1) >> flatten(order="n c") >> merge', 8, 12), torch.randn(2, 4, 8, 12)
+    model, x = (
+        build('windows(4) >> conv(3, 3, stride=2, padding=1) >> flatten(order="n c") >> merge', 8, 12),
+        torch.randn(2, 4, 8, 12),
+    )
     weight, bias = model.parameters()
     patch = F.conv2d(x[:, :, 4:, 8:], weight, bias, stride=2, padding=1)
     torch.testing.assert_close(model(x)[:, 1, 2], patch.permute(0, 2, 3, 1).flatten(1))
@@ -139,7 +142,9 @@ def test_dilated_fits(grid: Extents) -> None:
     rank, x = len(grid), torch.randn(2, 4, *grid)
     full = [g + g % 2 for g in grid]
     ends = [n for g in reversed(grid) for n in (0, g % 2)]
-    padded, resized, even = (build(f'dilated(2, conv(3, 3), fit="{fit}")', *size) for fit, size in (("pad", grid), ("resize", grid), ("exact", full)))
+    padded, resized, even = (
+        build(f'dilated(2, conv(3, 3), fit="{fit}")', *size) for fit, size in (("pad", grid), ("resize", grid), ("exact", full))
+    )
     for model in (padded, resized):
         even.load_state_dict(model.state_dict())
         if model is padded:

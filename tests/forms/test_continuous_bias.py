@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.costs import macs
-from metablock.load import load_text
+from metablock.backend.costs import macs
+from metablock.language.load import load_text
 from oracles import randomised_state, require
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -33,7 +33,9 @@ def middles(grid: tuple[int, ...], pooled: tuple[int, ...]) -> Tensor:
 
 
 @pytest.mark.parametrize("extent", [None, 9])
-@pytest.mark.parametrize(("grid", "pooled"), [((7,), (7,)), ((7,), (3,)), ((5, 4), (5, 4)), ((6, 5), (3, 2)), ((3, 4, 2), (2, 2, 1))])
+@pytest.mark.parametrize(
+    ("grid", "pooled"), [((7,), (7,)), ((7,), (3,)), ((5, 4), (5, 4)), ((6, 5), (3, 2)), ((3, 4, 2), (2, 2, 1))]
+)
 def test_pair_by_pair(grid: tuple[int, ...], pooled: tuple[int, ...], extent: int | None) -> None:
     """Also where the bins of the pooling overlap: 7 to 3, 5 to 2."""
     given = "" if extent is None else f", {extent}"
@@ -46,7 +48,9 @@ def test_pair_by_pair(grid: tuple[int, ...], pooled: tuple[int, ...], extent: in
     for (i, q), (j, k) in itertools.product(enumerate(queries), enumerate(keys)):
         d = (q - k) * 8 / (extents - 1)
         x = d.sign() * (d.abs() + 1).log2() / 3
-        made = F.linear(F.linear(x, state["linear1.weight"], state["linear1.bias"]).relu(), state["linear2.weight"], state["linear2.bias"])
+        made = F.linear(
+            F.linear(x, state["linear1.weight"], state["linear1.bias"]).relu(), state["linear2.weight"], state["linear2.bias"]
+        )
         torch.testing.assert_close(bias[:, i, j], made)
     x = torch.randn(2, 8, *grid)
     t, p = (m.flatten(2).unflatten(1, (2, 4)).mT for m in (x, POOLS[len(grid)](x, pooled)))
@@ -55,7 +59,9 @@ def test_pair_by_pair(grid: tuple[int, ...], pooled: tuple[int, ...], extent: in
 
 
 def test_the_module_sees_each_distance_once() -> None:
-    model = build("attention(2, over=adaptive_avg_pool(4), pos=continuous_bias(linear(16) >> relu >> linear(2)))", (16, 8)).to("meta")
+    model = build("attention(2, over=adaptive_avg_pool(4), pos=continuous_bias(linear(16) >> relu >> linear(2)))", (16, 8)).to(
+        "meta"
+    )
     counted = macs(model, torch.empty(1, 8, 16, 8, device="meta"))
     steps = {q - (4 * k + 1.5) for q in range(16) for k in range(4)}, {q - (2 * k + 0.5) for q in range(8) for k in range(4)}
     assert counted["attention.pos.by"] == len(steps[0]) * len(steps[1]) * (2 * 16 + 16 * 2)
@@ -89,9 +95,17 @@ def test_an_axis_of_one_token() -> None:
 @pytest.mark.parametrize(
     ("model", "message", "hint"),
     [
-        ("attention(2, pos=continuous_bias(linear(3)))", "`by=` gives tokens 63 x 3, the biases are tokens 63 x 2", "linear(heads)"),
+        (
+            "attention(2, pos=continuous_bias(linear(3)))",
+            "`by=` gives tokens 63 x 3, the biases are tokens 63 x 2",
+            "linear(heads)",
+        ),
         ("attention(2, over=near(3), pos=continuous_bias(linear(2)))", "is not for neighbours", "relative_bias"),
-        ("class_token >> attention(2, pos=continuous_bias(linear(2)))", "needs queries and keys on grids", "without prefix tokens"),
+        (
+            "class_token >> attention(2, pos=continuous_bias(linear(2)))",
+            "needs queries and keys on grids",
+            "without prefix tokens",
+        ),
         ("attention(2, over=learned(3), pos=continuous_bias(linear(2)))", "needs queries and keys on grids", "that have a grid"),
         ("attention(2, pos=continuous_bias(linear(2), 0))", "an extent of 0 on 2 axes", "one number from 1"),
         ("attention(2, pos=continuous_bias(linear(2), [3]))", "an extent of [3] on 2 axes", "one an axis"),

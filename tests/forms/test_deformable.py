@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import metablock
-from metablock.costs import macs
+from metablock.backend.costs import macs
 from metablock.errors import SpecError
-from metablock.load import load_text
+from metablock.language.load import load_text
 from oracles import randomised_state
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}
@@ -183,7 +183,9 @@ def test_one_softmax_over_a_union(grid: tuple[int, ...]) -> None:
 def test_a_union_with_biases_masks_and_norms() -> None:
     inputs = "input:\n  x: image(8, 3, 4)\n  z: signal(8, 5)\n  valid: signal(1, 5)\n"
     options = "qk_norm=layer_norm, pos=[relative_bias, none], mask=[none, valid], k=linear(c, bias=false), v=id, q=id, proj=id"
-    model = metablock.build(load_text(f"name: t\n{inputs}model: x, z, valid -> x >> attention(2, over=[id, z], {options})\n")).eval()
+    model = metablock.build(
+        load_text(f"name: t\n{inputs}model: x, z, valid -> x >> attention(2, over=[id, z], {options})\n")
+    ).eval()
     w = dict(model.named_parameters())
     assert sorted(name.removeprefix("attention.") for name in w) == [
         "k.weight", "k_norm.bias", "k_norm.weight", "pos.0.table.weight", "q_norm.bias", "q_norm.weight",
@@ -194,22 +196,30 @@ def test_a_union_with_biases_masks_and_norms() -> None:
     v = torch.cat([heads(x), heads(z)], 2)
     k = F.linear(flat(v), w["attention.k.weight"]).unflatten(-1, (2, 4)).transpose(1, 2)
     q, k = (
-        F.layer_norm(t, (4,), w[f"attention.{n}_norm.weight"], w[f"attention.{n}_norm.bias"]) for t, n in ((heads(x), "q"), (k, "k"))
+        F.layer_norm(t, (4,), w[f"attention.{n}_norm.weight"], w[f"attention.{n}_norm.bias"])
+        for t, n in ((heads(x), "q"), (k, "k"))
     )
     position = torch.cat([model.attention.pos[0].table(), torch.zeros(2, 12, 5)], -1)
     kept = torch.cat([torch.ones(2, 1, 12), valid], -1).unsqueeze(1)
-    torch.testing.assert_close(model(x, z, valid).flatten(1, 2), attend(q, k, v, position + torch.where(kept > 0, 0.0, -math.inf)))
+    torch.testing.assert_close(
+        model(x, z, valid).flatten(1, 2), attend(q, k, v, position + torch.where(kept > 0, 0.0, -math.inf))
+    )
 
 
 def test_members_of_a_union_may_be_absent_or_a_list() -> None:
     x = torch.randn(2, 8, 5, 4)
     for over in ("[id, none]", "[none, id]"):
-        one, other = build(f"attention(2, over={over}, pos=[relative_bias, relative_bias])"), build("attention(2, over=id, pos=relative_bias)")
+        one, other = (
+            build(f"attention(2, over={over}, pos=[relative_bias, relative_bias])"),
+            build("attention(2, over=id, pos=relative_bias)"),
+        )
         other.load_state_dict({name.replace("pos.0", "pos").replace("pos.1", "pos"): p for name, p in one.state_dict().items()})
         torch.testing.assert_close(one(x), other(x))
     both = build(f"x -> x >> attention(2, over=[x, x] >> each(linear(c)), {PLAIN})")
     one = build(f"attention(2, over=linear(c), {PLAIN})")
-    one.load_state_dict({"attention.over.weight": both.attention.over.linear.weight, "attention.over.bias": both.attention.over.linear.bias})
+    one.load_state_dict(
+        {"attention.over.weight": both.attention.over.linear.weight, "attention.over.bias": both.attention.over.linear.bias}
+    )
     torch.testing.assert_close(one(x), both(x))  # each key twice is each key once
 
 
@@ -296,7 +306,7 @@ def test_a_whole_neighbourhood_is_attention() -> None:
 
 
 def test_neighbours_are_counted() -> None:
-    from metablock.costs import macs
+    from metablock.backend.costs import macs
 
     model = build("attention(2, over=[near(3), adaptive_avg_pool(2)])").to("meta")
     n, c, keys = 20, 8, 9 + 4
@@ -327,7 +337,9 @@ def test_weights_outside_the_softmax(grid: tuple[int, ...], border: str) -> None
     unit = t / t.norm(dim=2, keepdim=True)
     added = torch.zeros(2, 2, 4, *grid)
     for place in itertools.product(*map(range, grid)):
-        weights = torch.einsum("bhd,hkd->bhk", unit[:, :, :, *place], w["extra.weight"].view(2, k, 4)) + w["extra.bias"].view(2, k)
+        weights = torch.einsum("bhd,hkd->bhk", unit[:, :, :, *place], w["extra.weight"].view(2, k, 4)) + w["extra.bias"].view(
+            2, k
+        )
         for number, at in enumerate(seen(place, grid, 3, border, 1)):
             if at is not None:
                 added[:, :, :, *place] += weights[:, :, number, None] * t[:, :, :, *at]
@@ -337,10 +349,15 @@ def test_weights_outside_the_softmax(grid: tuple[int, ...], border: str) -> None
 def test_weights_outside_the_softmax_in_a_union() -> None:
     x = torch.randn(2, 8, 5, 4)
     pool = "adaptive_avg_pool(2)"
-    for over, extra in ((f"[near(3), {pool}]", "[conv(18, groups=2), none]"), (f"[{pool}, near(3)]", "[none, conv(18, groups=2)]")):
+    for over, extra in (
+        (f"[near(3), {pool}]", "[conv(18, groups=2), none]"),
+        (f"[{pool}, near(3)]", "[none, conv(18, groups=2)]"),
+    ):
         both = build(f"attention(2, over={over}, {PLAIN}, extra={extra})")
         nn.init.normal_(next(both.parameters()))
-        alone, without = (build(f"attention(2, over={o}, {PLAIN}{e})") for o, e in (("near(3)", ", extra=conv(18, groups=2)"), (over, "")))
+        alone, without = (
+            build(f"attention(2, over={o}, {PLAIN}{e})") for o, e in (("near(3)", ", extra=conv(18, groups=2)"), (over, ""))
+        )
         alone.load_state_dict({name.replace(".0", "").replace(".1", ""): p for name, p in both.state_dict().items()})
         torch.testing.assert_close(both(x) - without(x), alone(x) - build(f"attention(2, over=near(3), {PLAIN})")(x))
 
@@ -408,7 +425,11 @@ def test_absent_member_beside_one_with_parts() -> None:
         ("attention(2, over=near(3) >> linear(c))", "`near` is not the last of its chain", "project what it sees"),
         ("attention(2, over=[near(3), near(5)])", "two neighbourhoods in one attention", "choose one"),
         ("class_token >> attention(2, over=patches >> near(3))", "`near` needs queries, keys and values on one grid", "prefix"),
-        ("attention(2, q=avg_pool(2, stride=2), over=near(3))", "`near` needs queries, keys and values on one grid", "what arrives"),
+        (
+            "attention(2, q=avg_pool(2, stride=2), over=near(3))",
+            "`near` needs queries, keys and values on one grid",
+            "what arrives",
+        ),
         ("attention(2, over=near(3), mask=linear(1))", "`mask=` does not reach a neighbourhood", "near(n, border=...)"),
         ("attention(2, over=near(3), pos=agent_bias)", "`pos=` gives tokens 20x20 x 2", "position bias"),
         ("attention(2, over=near(3), pos=relative_bias(mirror=true))", "neighbours has no mirrored form", "leave out `mirror=`"),

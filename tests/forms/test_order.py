@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import metablock
 from metablock.errors import SpecError
-from metablock.load import load_text
-from metablock.names import check_names
+from metablock.language.check import check_names
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}
@@ -154,7 +154,10 @@ def test_cascade(grid: tuple[int, ...]) -> None:
 
 def test_cascade_of_heads() -> None:
     """EfficientViT's token mixer: packed projections, keys of 3 channels, a kernel for each head."""
-    lines = "q, k, v = conv_bn(6 + c) >> chunk(3, sizes=[3, 3, c])", "return attention(1, q=q >> dw_bn(kernels[part]), k=k, v=v, proj=id)"
+    lines = (
+        "q, k, v = conv_bn(6 + c) >> chunk(3, sizes=[3, 3, c])",
+        "return attention(1, q=q >> dw_bn(kernels[part]), k=k, v=v, proj=id)",
+    )
     text = "name: t\ninput: image(6, 5)\nlet:\n  kernels: [3, 5]\n  head: |\n" + "".join(f"    {line}\n" for line in lines)
     model = metablock.build(load_text(f"{text}model: cascade(head, parts=2)\n")).eval()
     names = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -277,12 +280,18 @@ def test_sources_where_a_list_arrives() -> None:
 def test_one_token_meets_a_map() -> None:
     """Added as a vector is, whatever the extents: in a batch of as many as the map has rows, too."""
     x = torch.randn(3, 4, 3, 5)
-    for grid, model in (((3, 5), "id + learned(1)"), ((3, 5), "learned(1) + id"), ((3, 5), "layer_norm(affine=false) >> learned(1) + id")):
+    for grid, model in (
+        ((3, 5), "id + learned(1)"),
+        ((3, 5), "learned(1) + id"),
+        ((3, 5), "layer_norm(affine=false) >> learned(1) + id"),
+    ):
         built = build(model, grid)
         (token,) = built.parameters()
         before = F.layer_norm(x.movedim(1, -1), (4,)).movedim(-1, 1) if "norm" in model else x
         result = built(x)
-        torch.testing.assert_close(result if result.shape == x.shape else result.movedim(-1, 1), before + token[0, 0, :, None, None])
+        torch.testing.assert_close(
+            result if result.shape == x.shape else result.movedim(-1, 1), before + token[0, 0, :, None, None]
+        )
     both = build("learned(1) + (global_pool >> ones(1))", (3, 5))(x)
     assert both.shape == (3, 1, 4)
     assert build("adaptive_avg_pool(1) + learned(1)", (3, 5))(x).shape == (3, 4, 1, 1)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 from oracles import relative_error
 
 

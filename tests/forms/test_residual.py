@@ -9,7 +9,7 @@ import torch
 
 import metablock
 from metablock.errors import SpecError
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 

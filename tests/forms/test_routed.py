@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import metablock
-from metablock.costs import macs
-from metablock.load import load_text
+from metablock.backend.costs import macs
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}

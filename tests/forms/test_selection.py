@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
-from metablock.load import load_text
+from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
 INPUTS = {1: "signal", 2: "image", 3: "volume"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from metablock.errors import Span, Text
-from metablock.source import Mapping, Node, Scalar, Sequence, read
+from metablock.language.yaml import Mapping, Node, Scalar, Sequence, read
 
 TOKEN = re.compile(r'"[^"\n]*"|[A-Za-z_]\w*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|[^\s#]')
 WORDS = ("name", "paper", "weights", "facts")  # sections without expressions

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from metablock import edits as module
-from metablock import expr as e
-from metablock.edits import MAX_SETS, apply, parse_edits, resolve, stage_count
 from metablock.errors import SpecError
-from metablock.format import show_spec
-from metablock.load import load_text
-from metablock.parser import expression
-from metablock.printer import show
-from metablock.spec import Spec
+from metablock.language import ast as e
+from metablock.language import edits as module
+from metablock.language.edits import MAX_SETS, apply, parse_edits, resolve, stage_count
+from metablock.language.format import show_spec
+from metablock.language.load import load_text
+from metablock.language.parser import expression
+from metablock.language.printer import show
+from metablock.language.spec import Spec
 
 BASE = """\
 name: net

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from metablock.errors import MetablockError, SpecError
-from metablock.format import format_text, formatted, show_spec
-from metablock.format.comments import comments_of
-from metablock.load import load_text
-from metablock.resources import architectures
-from metablock.source import read_file
+from metablock.language.format import format_text, formatted, show_spec
+from metablock.language.format.comments import comments_of
+from metablock.language.load import load_text
+from metablock.language.resources import architectures
+from metablock.language.yaml import read_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = [*architectures().values(), *sorted((ROOT / "examples").glob("*.yaml"))]
@@ -54,7 +54,9 @@ variants:
 facts: [[variant, params], [a, 1], [longer, 22]]
 let: {e: 2**(index+1), f: 2 ** index}
 """
-    assert format_text(text) == """\
+    assert (
+        format_text(text)
+        == """\
 name: n
 input: image(3, 32)
 
@@ -76,6 +78,7 @@ facts:
   - [a,            1]
   - [longer,      22]
 """
+    )
 
 
 def test_comments_stay_where_they_belong():
@@ -97,7 +100,9 @@ let:    # behind let
 stages: {depth: 1, dim: 8, body: a}
 # at the end
 """
-    assert format_text(text) == """\
+    assert (
+        format_text(text)
+        == """\
 # The file.
 
 name: n
@@ -120,6 +125,7 @@ stages:
   body:  a
 # at the end
 """
+    )
 
 
 def test_comments_in_expressions():
@@ -135,7 +141,9 @@ def test_comments_in_expressions():
     return x, y
     # below
 """
-    assert let(before) == """\
+    assert (
+        let(before)
+        == """\
   f(x): |             # of f
     # first
     x, y ->
@@ -145,7 +153,11 @@ def test_comments_in_expressions():
 
     # last
     return x, y
-    # below""".replace(">> #", ">>  #").replace("# of f", " # of f").replace("# three", " # three").replace("# seven", " # seven")
+    # below""".replace(">> #", ">>  #")
+        .replace("# of f", " # of f")
+        .replace("# three", " # three")
+        .replace("# seven", " # seven")
+    )
 
 
 def test_an_expression_that_becomes_one_line_keeps_its_comments():
@@ -180,7 +192,7 @@ def test_a_hash_in_a_string_is_no_comment():
 
 def comments_texts(text: str) -> list[str]:
     from metablock.errors import Text
-    from metablock.source import read
+    from metablock.language.yaml import read
 
     return [comment.text for comment in comments_of(read(Text("t", text))) if comment.text]
 
@@ -226,6 +238,6 @@ def test_no_spec():
 
 
 def test_a_loss_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("metablock.format.attach", lambda *_: None)
+    monkeypatch.setattr("metablock.language.format.attach", lambda *_: None)
     with pytest.raises(MetablockError, match=r"without a loss\n  it stays"):
         format_text(body("  a: dw(3)  # lost\n"))

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from language.trees import expressions, headers, targets, tuples, values, words
 
-from metablock import expr as e
-from metablock.edits import parse_edits, resolve
-from metablock.format import WIDTH, show_spec, spec_hash
-from metablock.load import FACTS, PAPER, load_file, load_text
-from metablock.printer import show
-from metablock.resources import architectures
-from metablock.spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from metablock.language import ast as e
+from metablock.language.edits import parse_edits, resolve
+from metablock.language.format import WIDTH, show_spec, spec_hash
+from metablock.language.load import FACTS, PAPER, load_file, load_text
+from metablock.language.printer import show
+from metablock.language.resources import architectures
+from metablock.language.spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
 
 SKETCHES = Path(__file__).parent / "sketches"
 FILES = {**architectures(), **{f"sketch of {path.stem}": path for path in sorted(SKETCHES.glob("*.yaml"))}}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from metablock import expr as e
-from metablock import load
 from metablock.errors import SpecError
-from metablock.load import load_bindings, load_file, load_text
-from metablock.parser import expression
-from metablock.resources import architectures
-from metablock.spec import Binding, Rule, Spec
+from metablock.language import ast as e
+from metablock.language import load
+from metablock.language.load import load_bindings, load_file, load_text
+from metablock.language.parser import expression
+from metablock.language.resources import architectures
+from metablock.language.spec import Binding, Rule, Spec
 
 START = "name: small\ninput: image(3, 64)\n"
 STAGES = "stages: {depth: 2, body: depth * conv(8)}\n"
@@ -236,7 +236,7 @@ def test_loading_is_instant():
 
 def test_the_first_file_is_quick():
     code = (
-        "import time, sys; start = time.process_time(); import metablock.load as load; imported = time.process_time();"
+        "import time, sys; start = time.process_time(); import metablock.language.load as load; imported = time.process_time();"
         "load.load_text(sys.argv[1]); print(imported - start, time.process_time() - imported,"
         " sorted({'torch', 'numpy', 'pydantic', 'rich', 'typer'} & set(sys.modules)))"
     )

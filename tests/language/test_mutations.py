@@ -12,13 +12,13 @@ import pytest
 from language.mutants import Mutant, mutants
 
 from metablock.api import shaped
-from metablock.edits import resolve
 from metablock.errors import Problem, SpecError
-from metablock.format import show_spec
-from metablock.load import load_text
-from metablock.names import check_names
-from metablock.resources import architectures
-from metablock.spec import Spec
+from metablock.language.check import check_names
+from metablock.language.edits import resolve
+from metablock.language.format import show_spec
+from metablock.language.load import load_text
+from metablock.language.resources import architectures
+from metablock.language.spec import Spec
 
 SKETCHES = Path(__file__).parent / "sketches"
 # Every shipped file, and some of the drafts.

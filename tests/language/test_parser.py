@@ -8,10 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from metablock import expr as e
 from metablock.errors import Problem, SpecError
-from metablock.parser import MAX_DEPTH, build, expression, mistakes, parse_edit, parse_header, parse_target, parse_value, whole
-from metablock.printer import show
+from metablock.language import ast as e
+from metablock.language.parser import (
+    MAX_DEPTH,
+    build,
+    expression,
+    mistakes,
+    parse_edit,
+    parse_header,
+    parse_target,
+    parse_value,
+    whole,
+)
+from metablock.language.printer import show
 
 PAIRS = {
     # atoms
@@ -250,7 +260,13 @@ MISTAKES = [
     ("header", "ffn(r=4", "(", "this '(' is never closed", "close it, after what belongs to it"),
     ("value", "y = f(x)", ")", "the stream has no `return`", "its last line says what comes out: `return x`"),
     ("value", "x -> y = x >> f", "f", "the stream has no `return`", "its last line says what comes out: `return x`"),
-    ("value", "return x return x", "return", "a stream has one `return`, its last line", "several outputs are written `return a, b`"),
+    (
+        "value",
+        "return x return x",
+        "return",
+        "a stream has one `return`, its last line",
+        "several outputs are written `return a, b`",
+    ),
     ("value", "a >>", ">>", "the expression ends after '>>'", _FOLLOWS),
     ("value", "a >>  # and?", ">>", "the expression ends after '>>'", _FOLLOWS),
     ("value", "x ->", "->", "the expression ends after '->'", _FOLLOWS),

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from language.trees import headers, targets, values
 
-from metablock import expr as e
-from metablock.load import load_bindings, load_file
-from metablock.parser import expression, parse_edit, parse_header, parse_target, whole
-from metablock.printer import number, show
-from metablock.resources import architectures, resource
-from metablock.spec import Binding, EditSet, Spec
+from metablock.language import ast as e
+from metablock.language.load import load_bindings, load_file
+from metablock.language.parser import expression, parse_edit, parse_header, parse_target, whole
+from metablock.language.printer import number, show
+from metablock.language.resources import architectures, resource
+from metablock.language.spec import Binding, EditSet, Spec
 
 SKETCHES = Path(__file__).parent / "sketches"
 FILES = {**architectures(), **{f"sketch of {path.stem}": path for path in sorted(SKETCHES.glob("*.yaml"))}}

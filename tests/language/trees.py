@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from metablock import expr as e
+from metablock.language import ast as e
 
 LANGUAGE = {"if", "else", "for", "in", "and", "or", "not", "return"}
 

@@ -121,7 +121,9 @@ def _cases() -> list[Case]:
         for border in ("mask", "zeros", "clamp"):
             found.append(Case("attend_near.AttendNear", (grid,) * 3, {"heads": 2, "size": [3] * grid.rank, "border": border}))
         weights = feature("grid", 2 * 3**grid.rank, *grid.grid)
-        found.append(Case("attend_near.AttendNear", (*(grid,) * 3, weights), {"heads": 2, "size": [3] * grid.rank, "extra": True}))
+        found.append(
+            Case("attend_near.AttendNear", (*(grid,) * 3, weights), {"heads": 2, "size": [3] * grid.rank, "extra": True})
+        )
     return found
 
 

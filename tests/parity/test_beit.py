@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from metablock.compiler import distinct
+from metablock.backend.compiler import distinct
 from oracles import check_gradients, randomised_state, relative_error, require
 
 SMALL = ["depth = 2", "dim = 32", "heads = 2"]

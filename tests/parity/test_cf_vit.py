@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import metablock
-from metablock.compiler import distinct
-from metablock.module import Block
+from metablock.backend.block import Block
+from metablock.backend.compiler import distinct
 from oracles import randomised_state, relative_error
 
 SMALL = ["d = 48", "heads = 3", "depth = 5"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import metablock
-from metablock import costs
+from metablock.backend import costs
 from metablock.operators.mixture_conv import MixtureConv
 from metablock.operators.softmax import Softmax, anneal
 from oracles import check_gradients, randomised_state, relative_error, require
@@ -161,7 +161,7 @@ def test_annealing_makes_no_further_graphs() -> None:
     x = torch.randn(2, *SIZE)
     first = model.train()(x)
     before = len(graphs)
-    assert 0 < before <= metablock.compiler.distinct(model)
+    assert 0 < before <= metablock.backend.compiler.distinct(model)
     anneal(model, 4)
     assert not torch.equal(model(x), first)
     assert len(graphs) == before

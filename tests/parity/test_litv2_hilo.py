@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from metablock import costs
+from metablock.backend import costs
 from oracles import check_gradients, randomised_state
 
 SMALL = ["depth = [1, 1, 2, 1]", "dim = [8, 16, 40, 64]", "heads = [1, 2, 10, 8]"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import metablock
-from metablock import costs
-from metablock.catalogue import catalogue
-from metablock.weights_rules import read_rules
+from metablock.backend import costs
+from metablock.catalogue.lookup import catalogue
+from metablock.language.weight_rules import read_rules
 from oracles import check_gradients, randomised_state, relative_error, require
 
 SIZE = (3, 64, 96)

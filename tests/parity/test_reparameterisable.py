@@ -44,5 +44,7 @@ def test_large_kernels_alternate_with_small_ones(name: str, period: int) -> None
 @pytest.mark.parametrize("name", ["repvgg_a0", "repnext_m0", "unireplknet_a"])
 def test_the_token_is_swapped_by_one_edit(name: str) -> None:
     slot = "dense" if name.startswith("repvgg") else "token"
-    model = metablock.build(name, edits=[*SMALL[name], f"stages[-1].{slot} = pool(3)" if slot == "token" else "gate = se(16)"], input="3x64x64")
+    model = metablock.build(
+        name, edits=[*SMALL[name], f"stages[-1].{slot} = pool(3)" if slot == "token" else "gate = se(16)"], input="3x64x64"
+    )
     assert model.eval()(torch.randn(1, 3, 64, 64)).shape == (1, 1000)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue import parse_spec
+from metablock.catalogue.lookup import parse_spec
 from oracles import check_gradients, randomised_state
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import metablock
+from metablock.language.printer import show
 from metablock.operators.drop_path import DropPath
-from metablock.printer import show
 from oracles import check_gradients
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import metablock
-from metablock import costs
+from metablock.backend import costs
 from oracles import check_gradients, randomised_state, relative_error, require
 
 SMALL = ["depth = 2", "m = 8", "d = 24", "heads = 3"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import MetablockError
 from ...files import write_whole
-from ...format import show_spec
+from ...language.format import show_spec
 from ..probe import read
 from ..results import Results
 from .analysis import Analysis, analyse

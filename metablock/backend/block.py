@@ -1,0 +1,136 @@
+"""The module a level becomes: ordinary in every way, with a ``forward`` of its own."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import MetablockError
+from .input_size import misfit
+
+_CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
+
+
+class Block(nn.Module):
+    """A part of a network. Its class is made from the text of its ``forward``; parts that compute the same share one class.
+
+    Attributes:
+        source: the text of ``forward``.
+        key: names what is computed; one class, and one compiled graph, a key.
+        text: the expression of the spec.
+        region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`), or None for
+            a part of one of these.
+        texts: the expressions of the children.
+        links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
+        spec, level, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
+            what became of given weights, what re-parameterisation did.
+        feature_info, whole: of a network that gives feature maps: what they are, and the shaped tree with what was left out.
+    """
+
+    source: str
+    key: str
+    text: str
+    region: str | None
+    texts: Mapping[str, str]
+    links: dict[str, nn.Module]
+    spec: Any
+    inputs: tuple[Any, ...]
+    level: Any = None
+    loaded: Any = None
+    collapsed: Any = None
+    feature_info: Any = None
+    whole: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive, (self.source, self.key), self.__getstate__()
+
+    def __repr__(self) -> str:
+        head = f"{self.text}" if self.text else type(self).__name__
+        return "\n".join([head, *describe(self, 1)])
+
+
+class Network(Block):
+    """The whole of a network: says what is wrong with what it is called with, where that makes it fail."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive_network, (self.source, self.key), self.__getstate__()
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*args, **named)
+        except Exception as wrong:
+            if torch.compiler.is_compiling() or isinstance(wrong, MetablockError):
+                raise
+            given = [*args, *named.values()]
+            if self.level is None or not all(isinstance(x, Tensor) for x in given):
+                raise
+            reason = misfit(self.spec, self.whole or self.level, self.inputs, [tuple(x.shape) for x in given])
+            if reason is None:
+                raise
+            raise MetablockError(reason) from wrong
+
+
+def describe(module: nn.Module, depth: int) -> list[str]:
+    """The children, a line each, in the words of the spec; runs of equal ones are a single line."""
+    lines: list[str] = []
+    texts = getattr(module, "texts", {})
+    children = list(module.named_children())
+    position = 0
+    while position < len(children):
+        name, child = children[position]
+        last = position
+        while name.isdigit() and last + 1 < len(children) and _alike(child, children[last + 1][1]):
+            last += 1
+        label = name if last == position else f"{name}-{children[last][0]}"
+        text = getattr(child, "text", None) or texts.get(name, "")
+        count = f"{last - position + 1} * " if last > position else ""
+        lines.append(
+            f"{'  ' * depth}{label}: {count}{text or ''}".rstrip(": ")
+            if not isinstance(child, (nn.ModuleList, nn.ModuleDict))
+            else f"{'  ' * depth}{label}:"
+        )
+        if isinstance(child, (Block, nn.ModuleList, nn.ModuleDict)):
+            lines += describe(child, depth + 1)
+        position = last + 1
+    return lines
+
+
+def _alike(a: nn.Module, b: nn.Module) -> bool:
+    return isinstance(a, Block) and isinstance(b, Block) and type(a) is type(b) and bool(a.region)
+
+
+def make(source: str, key: str, root: bool = False) -> Block:
+    """An empty block with this ``forward``; ``root``: a whole network."""
+    cls = _class(source, key, Network if root else Block)
+    block = cls.__new__(cls)
+    nn.Module.__init__(block)
+    block.source, block.key = source, key
+    block.text, block.region, block.texts, block.links = "", None, {}, {}
+    return block
+
+
+def _revive(source: str, key: str) -> Block:
+    return make(source, key)
+
+
+def _revive_network(source: str, key: str) -> Block:
+    return make(source, key, root=True)
+
+
+def _class(source: str, key: str, base: type[Block]) -> type[Block]:
+    """One class for each text and key. Each has code objects of its own: dynamo counts recompilations by them."""
+    found = _CLASSES.get((source, key, base))
+    if found is None:
+        name = f"<metablock {key or len(_CLASSES)}>"
+        code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
+        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl}
+        exec(compile(code, name, "exec"), space)
+        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+        found = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
+        _CLASSES[source, key, base] = found
+    return found

@@ -1,0 +1,1 @@
+"""The catalogue: shipped architectures by name, starter specs, the editors' schema."""

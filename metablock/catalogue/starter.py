@@ -1,0 +1,94 @@
+"""Starter specs: a small commented architecture, or a copy of a shipped one under another name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import MetablockError
+from ..files import write_whole
+from ..language.format import format_text
+from .lookup import open_spec, source_of
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+# Sections that speak of the base alone.
+_OWN = ("paper", "checkpoints", "facts")
+
+STARTER = """\
+# {name}: a small MetaFormer to begin with. The language: docs/language.md.
+#   metablock check {file}          every mistake, with its place
+#   metablock build {file}          parts, parameters, MACs, speed
+#   metablock build {file} --set 'token = attention(dim // 32)'
+name: {name}
+input: image(3, 224)  # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
+classes: 1000
+
+let:               # names for expressions; each use builds anew, and each name can be swapped from outside
+  norm: layer_norm(1e-6)
+  token: dw(7)     # the token mixer: attention(dim // 32), pool(3), hilo(dim // 32), dynamic_conv(7) ...
+  channel: mlp(4)  # the channel mixer
+  block: res(norm >> token, scale=1e-5) >> res(norm >> channel, scale=1e-5)  # res(a): x + a(x)
+  shrink: norm >> conv(dim, 2, stride=2)
+
+stem: conv(dim[0], 4, stride=4) >> norm
+stages:                 # columns, one entry a stage, or one for all; inside a stage `dim` is its own
+  depth: [2, 2, 6, 2]
+  dim:   [64, 128, 256, 512]
+  drop:  ramp(0.1)      # stochastic depth, from 0 to this rate
+  down:  [id, shrink, shrink, shrink]
+  body:  depth * block  # n * a: n copies, each with weights of its own
+head: norm >> global_pool >> linear(classes)
+
+init: {{linear: trunc_normal(0.02), conv: trunc_normal(0.02)}}
+
+variants:  # edits of the above; the first is the default
+  small: {{}}
+  large: {{depth: [3, 3, 12, 3], dim: [96, 192, 384, 768]}}
+"""
+
+
+def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: bool = False) -> tuple[Path, str | None]:
+    """Writes ``NAME.yaml``, which builds at once.
+
+    Args:
+        name: of the architecture and its file: letters, digits and underscores.
+        base: a catalogue name or a file to start from: its text under the new name, comments kept, without the paper and its
+            figures. By default a small MetaFormer with remarks.
+        folder: where the file is written.
+        force: whether a file that exists is replaced.
+
+    Returns:
+        The file, and the variant that ``base`` named, if it is not the file's default.
+
+    Raises:
+        MetablockError: a bad name, an unknown base, a file that exists.
+    """
+    if not _NAME.fullmatch(name):
+        raise MetablockError(f"'{name}' is no name for an architecture\n  letters, digits, underscores, a letter first: my_net")
+    path = Path(folder) / f"{name}.yaml"
+    if path.exists() and not force:
+        raise MetablockError(f"{path} exists\n  choose another name, or --force replaces it")
+    variant = None
+    if base is None:
+        text = STARTER.format(name=name, file=path.name)
+    else:
+        spec, named = open_spec(base)
+        variant = named if named and named != next(iter(spec.variants), None) else None
+        text = renamed(source_of(base), name)
+    write_whole(path, text)
+    return path, variant
+
+
+def renamed(text: str, name: str) -> str:
+    """A spec's text under another name, without what speaks of the old one alone."""
+    text = re.sub(r"\A# yaml-language-server:.*\n", "", text)  # its path is that of the old place
+    parts = re.split(r"(?m)^(?=[A-Za-z_]+:)", text)  # top-level sections; what stands before the first is no section
+    kept: list[str] = []
+    for part in parts:
+        section = part.split(":", 1)[0]
+        if section in _OWN and parts.index(part):
+            if kept:
+                kept[-1] = re.sub(r"\n(#.*\n)+$", "\n", kept[-1])  # the remark above it
+            continue
+        kept.append(re.sub(r"\Aname:.*", f"name: {name}", part))
+    return format_text("".join(kept))

@@ -1,0 +1,220 @@
+"""The nodes of expressions: frozen data, nothing else. Positions travel along and do not count in comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+from ..errors import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An expression; ``span`` is where it stands, if it was written by a person."""
+
+    span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
+
+
+Expr = Node
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number(Node):
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class String(Node):
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class List(Node):
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Splice(Node):
+    """``*x`` inside a list."""
+
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Comprehension(Node):
+    """``[item for var in source]``."""
+
+    item: Node
+    var: str
+    source: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Argument(Node):
+    """One argument of a call; ``name`` is None for a positional one."""
+
+    name: str | None
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    func: Node
+    args: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    base: Node
+    at: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Node):
+    low: Node | None
+    high: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute(Node):
+    base: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Negative(Node):
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """``+ - * / // % **``."""
+
+    op: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Node):
+    op: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Logic(Node):
+    """``and``, ``or``."""
+
+    op: str
+    left: Node
+    right: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Node):
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Node):
+    """``then if test else other``."""
+
+    then: Node
+    test: Node
+    other: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence(Node):
+    """``a >> b >> c``. A sequence inside a sequence stood in parentheses."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Node):
+    """``a || b``."""
+
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Node):
+    targets: tuple[str, ...]
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Node):
+    """Lines ``name = expr`` and a ``return``; ``names`` are those of the outputs, or empty."""
+
+    lines: tuple[Assign, ...]
+    outputs: tuple[Node, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Function(Node):
+    """``x, z -> body``: names what arrives."""
+
+    params: tuple[str, ...]
+    body: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter(Node):
+    name: str
+    default: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class Header(Node):
+    """``name`` or ``name(a, b=1)``: what a binding is called and what it takes."""
+
+    name: str
+    params: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageTarget(Node):
+    """``stages[at].name``; ``at`` is an expression, a slice, or None for all stages."""
+
+    at: Node | None
+    name: str
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(node: Node) -> tuple[str, ...]:
+    kind = type(node)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(item.name for item in fields(node))
+    return _FIELDS[kind]
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly below this one, in the order of the text."""
+    for name in _fields(node):
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif isinstance(value, tuple):
+            for element in value:
+                if isinstance(element, Node):
+                    yield element
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """This node and all below it, in the order of the text."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        yield top
+        stack.extend(reversed(list(children(top))))

@@ -1,0 +1,366 @@
+"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used, rules for weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..errors import Problem, SpecError, suggest
+from . import ast as e
+from .call_checks import bound_by, grouped_by_c, is_number, is_wire, misfit, missing, of_binding, pairs, read_later, signature
+from .choices import NAME as ONE_OF
+from .edits import resolve, stage_count
+from .param_names import target
+from .plugins import installed
+from .registry import OPERATORS
+from .scope import tables
+from .spec import RUNNING, Binding, Edit, Spec
+from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .weight_rules import check_rules
+
+MAX_CHAIN = 200
+CIRCLE = "bindings use each other in a circle"
+_SECTIONS = ("stem", "stages", "head")
+
+
+def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
+    """Every problem of names in a file, its variants and weight rules included; empty when all is well.
+
+    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
+    have bound what it names. So only what the network uses counts.
+
+    Raises MetablockError where an installed package brings an operator whose name is taken.
+    """
+    installed()
+    return _Checker(spec).run(unused)
+
+
+def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
+    """Edits that change nothing: the network uses what they name neither before all edits nor after them."""
+    reached = _Checker(before)._reached() | _Checker(after)._reached()
+    slots = [name for table in (before.columns, before.let) for name in table if name in reached]
+    bound = {name for table in tables(after).values() for name in table}
+    return [
+        Problem(
+            f"the edit of '{edit.name}' changes nothing: '{after.variant or after.name}' does not use it",
+            edit.target.span,
+            f"what it uses: {', '.join(slots)}",
+        )
+        for edit in edits
+        if edit.name in bound and edit.name not in reached
+    ]
+
+
+class _Checker:
+    def __init__(self, spec: Spec):
+        self.spec = spec
+        self.problems: list[Problem] = []
+        self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
+        # Everything a name may be bound to, in the file itself or by an edit.
+        self.bindings: dict[str, list[Binding]] = {}
+        for table in tables(spec).values():
+            for name, binding in table.items():
+                self.bindings.setdefault(name, []).append(binding)
+        for edit in self.edits:
+            for binding in bound_by(edit):
+                self.bindings.setdefault(binding.name, []).append(binding)
+
+    def run(self, unused: bool) -> list[Problem]:
+        self._bindings()
+        reached = None if unused else self._reached()
+        for node, names in self._expressions(reached):
+            self._walk(node, names)
+        self._input()
+        self._body()
+        self._cycles()
+        if unused:
+            self._unused()
+            self.problems += check_rules(self.spec)
+        self._variants()
+        return list({problem.key: problem for problem in self.problems}.values())
+
+    def wrong(self, message: str, node: e.Node | None, hint: str | None = None) -> None:
+        self.problems.append(Problem(message, node.span if node is not None else None, hint))
+
+    # Bindings themselves
+
+    def _bindings(self) -> None:
+        own = [self.spec.let, self.spec.shared, self.spec.columns, self.spec.stage_shared]
+        written = [binding for table in own for binding in table.values()]
+        for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
+            for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
+                self._reserved(name, node)
+            if binding.name in OPERATORS and is_number(binding.body):
+                self.wrong(
+                    f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
+                )
+        for name in self.spec.let:
+            if name in self.spec.columns:
+                self.wrong(f"'{name}' stands both in `let` and in `stages`", self.spec.columns[name].header, "keep one of them")
+
+    def _reserved(self, name: str, node: e.Node) -> None:
+        if name in BUILTIN or name in NUMERIC:
+            self.wrong(f"'{name}' is a word of the language and cannot be bound", node, "choose another name")
+
+    # Expressions and the names that are visible in them
+
+    def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
+        spec = self.spec
+        for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
+            for binding in table.values():
+                if reached is None or binding.name in reached:
+                    yield from of_binding(binding)
+        for name, node in spec.sections.items():
+            yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
+        for edit in self.edits:
+            if isinstance(edit.value, e.Node):
+                if edit.name != "input":
+                    params = edit.target.params if isinstance(edit.target, e.Header) else ()
+                    known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
+                    yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
+            elif edit.name != "input":
+                for binding in edit.value.values():
+                    yield from of_binding(binding)
+
+    def _walk(self, node: e.Node, names: frozenset[str]) -> None:
+        match node:
+            case e.Name(id=name):
+                self._known(node, names)
+            case e.Call(func=func, args=args):
+                self._call(node, names)
+                if not isinstance(func, e.Name):
+                    self._walk(func, names)
+                for argument in args:
+                    self._walk(argument.value, names)
+            case e.Function(params=params, body=body):
+                for name in params:
+                    self._reserved(name, node)
+                self._walk(body, names | set(params))
+            case e.Block():
+                self._block(node, names)
+            case e.Binary(op="*", left=left, right=right) if self._counts(left):
+                self._walk(left, names)
+                self._sources(right, names)
+                self._walk(right, names)
+            case e.Comprehension(item=item, var=var, source=source):
+                self._reserved(var, node)
+                self._walk(source, names)
+                self._walk(item, names | {var})
+            case e.Sequence(items=items):
+                for position, item in enumerate(items):
+                    if position and grouped_by_c(item):
+                        self.wrong(
+                            "`groups=c` in the middle of a chain: `c` is the width at its start",
+                            item,
+                            "`dw(k)` is depthwise wherever it stands",
+                        )
+                    self._walk(item, names)
+            case _:
+                for child in e.children(node):
+                    self._walk(child, names)
+
+    def _block(self, node: e.Block, names: frozenset[str]) -> None:
+        for position, line in enumerate(node.lines):
+            self._walk(line.value, names)
+            later = [*node.lines[position + 1 :], *node.outputs]
+            for name in line.targets:
+                self._reserved(name, line)
+                if not read_later(name, later):
+                    self.wrong(
+                        f"the wire '{name}' is never read",
+                        line,
+                        f"use it, or drop the line (its parts are named `{target(line.targets)}`)",
+                    )
+            names = names | set(line.targets)
+        returned: set[str] = set()
+        for output in node.outputs:
+            self._walk(output, names)
+            if isinstance(output, e.Name):
+                if output.id in returned:
+                    hint = f"return it once; `{output.id} >> id` is a second stream"
+                    self.wrong(f"'{output.id}' is returned twice", output, hint)
+                returned.add(output.id)
+
+    def _counts(self, node: e.Node) -> bool:
+        """Whether this is a number, as far as the text says."""
+        if isinstance(node, e.Name):
+            return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
+        if isinstance(node, e.Binary):
+            return self._counts(node.left) and self._counts(node.right)
+        return is_number(node)
+
+    def _sources(self, node: e.Node, names: frozenset[str]) -> None:
+        """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
+        for item in node.items if isinstance(node, e.Sequence) else (node,):
+            name = item.func if isinstance(item, e.Call) else item
+            if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
+                hint = "put it in the stem, in `down`, or in `shared`"
+                self.wrong(f"`{name.id}` inside a repeat begins anew in every copy", item, hint)
+
+    def _known(self, node: e.Name, names: frozenset[str]) -> None:
+        if node.id in self.bindings and node.id not in names:
+            misfits = [misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
+            if all(misfits) and misfits[-1] is not None:
+                self.problems.append(misfits[-1])
+        if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
+            return
+        if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
+            return
+        options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
+        self.wrong(
+            f"unknown name '{node.id}'",
+            node,
+            suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"),
+        )
+
+    def _call(self, node: e.Call, names: frozenset[str]) -> None:
+        func = node.func
+        if not isinstance(func, e.Name):
+            self.wrong("only a name can be called", func, "`f(x)` gives arguments to a recipe; data flows with `>>`")
+            return
+        name = func.id
+        if name == ONE_OF:
+            if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+                self.wrong("`one_of` lists at least two options", node, "one_of(pool(3), dw(7))")
+            return
+        if name in names or name in NUMERIC:
+            return
+        if name in self.bindings:
+            misfits = [misfit(binding, node) for binding in self.bindings[name]]
+            # In its own body a binding's name means the operator; which one is meant here the tracer knows.
+            if all(misfits) and misfits[-1] is not None and name not in OPERATORS:
+                self.problems.append(misfits[-1])
+        elif name in OPERATORS:
+            operator = OPERATORS[name]
+            try:
+                lacking = missing(operator, pairs(operator, node.args))
+                if lacking:
+                    self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
+            except SpecError as problem:
+                self.problems.extend(problem.problems)
+        elif name not in BUILTIN:
+            options = [*self.bindings, *OPERATORS, *NUMERIC]
+            self.wrong(
+                f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators")
+            )
+        else:
+            self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
+
+    def _input(self) -> None:
+        for node in self.spec.inputs.values():
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUTS:
+                for argument in node.args:
+                    self._walk(argument.value, frozenset())
+            else:
+                self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
+
+    def _body(self) -> None:
+        bodies = [self.spec.columns["body"].body] if "body" in self.spec.columns else []
+        for body in [*bodies, *(edit.value for edit in self.edits if edit.name == "body" and isinstance(edit.value, e.Node))]:
+            for entry in body.items if isinstance(body, e.List) else (body,):
+                self._sources(entry, frozenset())
+
+    # The graph of who uses whom
+
+    def _uses(self, binding: Binding) -> set[str]:
+        nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
+        params = {p.name for p in binding.params}
+        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
+
+    def _cycles(self) -> None:
+        table: dict[str, Binding] = {
+            **standard(),
+            **self.spec.let,
+            **self.spec.shared,
+            **self.spec.columns,
+            **self.spec.stage_shared,
+        }
+        state: dict[str, int] = {}
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            state[name] = 1
+            if len(path) > MAX_CHAIN:
+                self.wrong(
+                    f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between"
+                )
+                return
+            for used in sorted(self._uses(table[name])):
+                if used not in table:
+                    continue
+                if state.get(used) == 1:
+                    circle = [*path[path.index(used) :], used] if used in path else [name, used]
+                    self.wrong(
+                        f"{CIRCLE}: {' -> '.join(circle)}",
+                        table[circle[0]].header,
+                        "break it with another name",
+                    )
+                elif used not in state:
+                    visit(used, (*path, used))
+            state[name] = 2
+
+        for name in table:
+            if name not in state:
+                visit(name, (name,))
+        for name, binding in table.items():
+            own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {
+                p.name for p in binding.params
+            }
+            outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
+            if own and not outer and name not in self.spec.columns and not is_wire(name, binding.body):
+                self.wrong(
+                    f"'{name}' uses itself, and there is no outer '{name}'",
+                    binding.header,
+                    "a binding's own name means the next outer one",
+                )
+
+    def _reached(self) -> set[str]:
+        """Every name that the network may use, in any variant."""
+        spec = self.spec
+        roots = {
+            n.id
+            for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()]
+            for n in e.walk(node)
+            if isinstance(n, e.Name)
+        }
+        roots |= {*RUNNING, "drop"}
+        for edit in self.edits:
+            values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
+            roots |= {n.id for value in values for n in e.walk(value) if isinstance(n, e.Name)}
+        reached: set[str] = set()
+        todo = list(roots)
+        while todo:
+            name = todo.pop()
+            if name not in reached:
+                reached.add(name)
+                todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
+        return reached
+
+    def _unused(self) -> None:
+        spec, reached = self.spec, self._reached()
+        for table, what in (
+            (spec.let, "binding"),
+            (spec.shared, "shared module"),
+            (spec.columns, "column"),
+            (spec.stage_shared, "shared module"),
+        ):
+            for name, binding in table.items():
+                if name not in reached:
+                    self.wrong(
+                        f"the {what} '{name}' is never used",
+                        binding.header,
+                        "remove it, or use it in a block, the stem or the head",
+                    )
+
+    # Variants
+
+    def _variants(self) -> None:
+        names: list[str | None] = [*self.spec.variants] or [None]
+        for name in names:
+            try:
+                stage_count(resolve(self.spec, name))
+            except SpecError as problem:
+                self.problems.extend(problem.problems)
+        for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
+            for row in table.rows:
+                if row and self.spec.variants and row[0] not in self.spec.variants:
+                    hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
+                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))

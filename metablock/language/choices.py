@@ -1,0 +1,82 @@
+"""Choices that a spec leaves open: ``token: one_of(pool(3), dw(7))``. A network has one of them, the first unless told otherwise;
+studies and searches try them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ..errors import error
+from . import ast as e
+from .spec import Binding, Spec
+
+NAME = "one_of"
+_TABLES = ("let", "shared", "columns", "stage_shared")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An open place: what it is called (its slot, numbered from the second on), and what may stand there."""
+
+    name: str
+    options: tuple[e.Node, ...]
+
+
+def choices(spec: Spec) -> tuple[Choice, ...]:
+    """The open places of a spec, in the order of its text. Raises SpecError for one without options."""
+    found: list[Choice] = []
+    for table in _TABLES:
+        for slot, binding in getattr(spec, table).items():
+            number = 0
+            for node in e.walk(binding.body):
+                if _open(node):
+                    number += 1
+                    found.append(Choice(slot if number == 1 else f"{slot}{number}", _options(node)))
+    return tuple(found)
+
+
+def chosen(spec: Spec, picks: Mapping[str, int] | None = None) -> Spec:
+    """The spec with its open places filled: by these options (numbers by name), the others by their first."""
+    if not any(_open(node) for table in _TABLES for binding in getattr(spec, table).values() for node in e.walk(binding.body)):
+        return spec
+    changes = {}
+    for table in _TABLES:
+        filled = {}
+        for slot, binding in getattr(spec, table).items():
+            filler = _Filler(slot, picks or {})
+            filled[slot] = Binding(binding.header, filler.fill(binding.body))
+        changes[table] = filled
+    return spec.with_(**changes)
+
+
+class _Filler:
+    def __init__(self, slot: str, picks: Mapping[str, int]) -> None:
+        self.slot, self.picks, self.number = slot, picks, 0
+
+    def fill(self, node: Any) -> Any:
+        if isinstance(node, tuple):
+            return tuple(self.fill(part) for part in node)
+        if not isinstance(node, e.Node):
+            return node
+        if _open(node):
+            self.number += 1
+            name = self.slot if self.number == 1 else f"{self.slot}{self.number}"
+            options = _options(node)
+            at = self.picks.get(name, 0)
+            filled = [self.fill(option) for option in options]  # all of them: those behind are numbered in the text's order
+            return filled[at]
+        parts = {field.name: getattr(node, field.name) for field in fields(node) if field.name != "span"}
+        new = {name: self.fill(part) for name, part in parts.items()}
+        return replace(node, **new) if any(new[name] is not parts[name] for name in new) else node
+
+
+def _open(node: e.Node) -> bool:
+    return isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == NAME
+
+
+def _options(node: e.Node) -> tuple[e.Node, ...]:
+    assert isinstance(node, e.Call)
+    if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+        raise error("`one_of` lists at least two options", node.span, "one_of(pool(3), dw(7))")
+    return tuple(argument.value for argument in node.args)

@@ -1,0 +1,209 @@
+"""Edits: one way to change a spec, for variants, the command line, studies and Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from ..errors import Problem, SpecError, error, suggest
+from . import ast as e
+from .choices import chosen as chosen_options
+from .parser import parse_edit, whole
+from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Spec
+from .standard import standard
+
+# Columns that have a default and may be set where a file does not mention them.
+OPTIONAL_COLUMNS = ("drop", "down", "end")
+MAX_SETS = 100  # variants and traits that one variant may be made of
+
+
+def parse_edits(texts: Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
+    """``token = attention(8)`` and the like, as edits. Raises SpecError with every problem."""
+    edits: list[Edit] = []
+    problems: list[Problem] = []
+    for text in texts:
+        if isinstance(text, Edit):
+            edits.append(text)
+            continue
+        try:
+            span = whole(text, name)
+            target, value = parse_edit(span)
+            edits.append(Edit(target, value, span))
+        except SpecError as wrong:
+            problems.extend(wrong.problems)
+    if problems:
+        raise SpecError(problems)
+    return tuple(edits)
+
+
+def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), *, choose: bool = True) -> Spec:
+    """One network: the chosen variant's edits (the first by default), then the given ones; no variants or traits are left.
+
+    Where the spec leaves a choice open, the first option is taken; without ``choose`` it stays open.
+    """
+    chosen = variant
+    if chosen is None and spec.variants:
+        chosen = next(iter(spec.variants))
+    found = spec.variant_named(chosen) if chosen is not None else None
+    if chosen is not None and found is None:
+        if not spec.variants and chosen == spec.variant:
+            found = chosen
+        else:
+            raise error(f"'{spec.name}' has no variant '{chosen}'", spec.place("variants"), spec.suggest_variant(chosen))
+    result = spec
+    if found is not None and spec.variants:
+        for name in _order(spec, found, ()):
+            source = spec.variants.get(name) or spec.traits[name]
+            result = apply(result, source.edits)
+            result = result.with_(init={**result.init, **source.init})
+    result = apply(result, edits)
+    result = chosen_options(result) if choose else result
+    return result.with_(
+        variant=found, variants={}, traits={}, facts=spec.facts.only(found), checkpoints=spec.checkpoints.only(found)
+    )
+
+
+def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
+    """The sets whose edits apply, in order: those it is made of, then itself."""
+    source = spec.variants.get(name) or spec.traits.get(name)
+    if source is None:
+        owner = spec.variants.get(above[-1]) or spec.traits.get(above[-1])
+        place = owner.span if owner else None
+        known = [other for other in (*spec.variants, *spec.traits) if other not in above]
+        hint = f"`of:` names other variants or traits: {', '.join(known[:5])}{' ...' if len(known) > 5 else ''}"
+        raise error(f"'{above[-1]}' starts from unknown '{name}'", place, suggest(name, known, hint))
+    if name in above:
+        raise error(f"variants start from each other: {' -> '.join([*above, name])}", source.span, "remove one `of:`")
+    if len(above) >= MAX_SETS:
+        raise error(f"'{name}' stands below more than {MAX_SETS} others", source.span, "start from fewer")
+    parts: list[str] = []
+    for base in source.of:
+        parts += _order(spec, base, (*above, name))
+        if len(parts) >= MAX_SETS:
+            raise error(f"'{name}' is made of more than {MAX_SETS} variants and traits", source.span, "start from fewer")
+    return [*parts, name]
+
+
+def apply(spec: Spec, edits: Iterable[Edit]) -> Spec:
+    """The spec with the edits made, one after the other. Raises SpecError with every edit that names nothing."""
+    problems: list[Problem] = []
+    for edit in edits:
+        try:
+            spec = _apply(spec, edit)
+        except SpecError as wrong:
+            problems.extend(wrong.problems)
+    if problems:
+        raise SpecError(problems)
+    return spec
+
+
+def _apply(spec: Spec, edit: Edit) -> Spec:
+    name, value = edit.name, edit.value
+    if not isinstance(value, e.Node):
+        if name == "stages":
+            return spec.with_(columns=dict(value))
+        if name == "input":
+            return spec.with_(inputs={key: binding.body for key, binding in value.items()})
+        if name == "shared":
+            return spec.with_(shared={**spec.shared, **value})
+        return spec.with_(let={**spec.let, **value})
+    if isinstance(edit.target, e.StageTarget):
+        return _apply_to_stages(spec, edit.target, value)
+    if name == "input":
+        return spec.with_(inputs={"input": value})
+    if name in EXPRESSIONS:
+        return spec.with_(sections={**spec.sections, name: value})
+    for field, table in (
+        ("columns", spec.columns),
+        ("stage_shared", spec.stage_shared),
+        ("shared", spec.shared),
+        ("let", spec.let),
+    ):
+        if name in table:
+            header = edit.target if edit.target.params else table[name].header
+            return spec.with_(**{field: {**table, name: Binding(header, value)}})
+    if name in standard():
+        header = edit.target if edit.target.params else standard()[name].header
+        return spec.with_(let={**spec.let, name: Binding(header, value)})
+    if name in OPTIONAL_COLUMNS:
+        return spec.with_(columns={**spec.columns, name: Binding(edit.target, value)})
+    raise _names_nothing(spec, edit.target)
+
+
+def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
+    slots = [*spec.columns, *spec.let, *spec.shared, *spec.stage_shared, *OPTIONAL_COLUMNS]
+    slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
+    hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let])}")
+    return error(f"'{target.name}' names no slot or column of '{spec.name}'", target.span, hint)
+
+
+def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
+    count = stage_count(spec)
+    chosen = _chosen(target, count)
+    column = spec.columns.get(target.name)
+    let = dict(spec.let)
+    if column is None:
+        default = Binding(e.Header(target.name), e.Number(0) if target.name == "drop" else e.Name("id"))
+        column = let.pop(target.name, None) or standard().get(target.name)
+        if column is None and target.name in OPTIONAL_COLUMNS:
+            column = default
+        if column is None:
+            raise _names_nothing(spec, target)
+    entries = list(column.body.items) if isinstance(column.body, e.List) else [column.body] * count
+    for stage in chosen:
+        entries[stage] = value
+    return spec.with_(
+        let=let, columns={**spec.columns, target.name: Binding(column.header, e.List(tuple(entries), span=column.body.span))}
+    )
+
+
+def _chosen(target: e.StageTarget, count: int) -> list[int]:
+    every = range(count)
+    hint = f"stages are numbered 0 to {count - 1}" if count else "this network has no `stages`"
+    if target.at is None:
+        return list(every)
+    if isinstance(target.at, e.Slice):
+        chosen = list(every[slice(_integer(target.at.low), _integer(target.at.high))])
+        if not chosen:
+            raise error("this chooses no stage", target.at.span, hint)
+        return chosen
+    at = _integer(target.at)
+    assert at is not None
+    if not -count <= at < count:
+        raise error(f"there is no stage {at}", target.at.span, hint)
+    return [every[at]]
+
+
+def _integer(node: e.Node | None) -> int | None:
+    if node is None:
+        return None
+    if isinstance(node, e.Number) and isinstance(node.value, int):
+        return node.value
+    if isinstance(node, e.Negative) and isinstance(node.value, e.Number) and isinstance(node.value.value, int):
+        return -node.value.value
+    raise error("a stage is chosen by a whole number", node.span, "write `stages[2]`, `stages[1:]` or `stages[-1]`")
+
+
+def stage_count(spec: Spec) -> int:
+    """The number of stages: the length of the list columns, which must agree; 1 where no column is a list."""
+    lengths = {name: len(b.body.items) for name, b in spec.columns.items() if isinstance(b.body, e.List)}
+    usual = Counter(lengths.values()).most_common(1)
+    count = usual[0][0] if usual else int(bool(spec.columns))
+    first = next((name for name, length in lengths.items() if length == count), "")
+    problems = []
+    for name, length in lengths.items():
+        if length != count:
+            span = spec.columns[name].body.span or spec.columns[name].header.span
+            problems.append(
+                Problem(
+                    f"column '{name}' has {length} entries, '{first}' has {count}",
+                    span,
+                    "one entry a stage, or one value for all",
+                )
+            )
+    if problems:
+        raise SpecError(problems)
+    return count
+
+
+__all__ = ["OPTIONAL_COLUMNS", "RUNNING", "apply", "parse_edits", "resolve", "stage_count"]

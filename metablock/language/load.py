@@ -1,0 +1,284 @@
+"""From a located YAML tree to a :class:`~metablock.language.spec.Spec`: which sections exist and what each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import Problem, Span, SpecError, Text, suggest
+from . import ast as e
+from .parser import parse_header, parse_target, parse_value
+from .spec import CHECKPOINTS, EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from .yaml import Mapping, Node, Scalar, Sequence, read, read_file
+
+SECTIONS = (
+    "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
+    "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
+)  # fmt: skip
+PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
+FACTS = (
+    "variant", "input", "params", "trainable", "macs", "deployed",
+    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
+)  # fmt: skip
+
+
+T = TypeVar("T")
+
+
+def load_file(path: str | Path) -> Spec:
+    """Reads one spec file. Raises SpecError with every problem of its form."""
+    return _Loader().spec(read_file(path))
+
+
+def load(root: Mapping) -> Spec:
+    """A spec from its located tree. Raises SpecError with every problem of its form."""
+    return _Loader().spec(root)
+
+
+def load_text(content: str, name: str = "<spec>") -> Spec:
+    """Reads a spec from a string; ``name`` is what messages call it."""
+    return _Loader().spec(read(Text(name, content)))
+
+
+def load_bindings(content: str, name: str) -> dict[str, Binding]:
+    """Reads a file that is one table of bindings (the standard library)."""
+    loader = _Loader()
+    table = loader.table(read(Text(name, content)))
+    loader.done()
+    return table
+
+
+class _Loader:
+    """Collects problems instead of stopping at the first."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
+        self.problems.append(Problem(message, span, hint))
+
+    def attempt(self, do: Callable[[Span], T], span: Span) -> T | None:
+        try:
+            return do(span)
+        except SpecError as problem:
+            self.problems.extend(problem.problems)
+            return None
+
+    def done(self) -> None:
+        if self.problems:
+            raise SpecError(self.problems)
+
+    # The whole file
+
+    def spec(self, root: Mapping) -> Spec:
+        found: dict[str, Node] = {}
+        for key, node in root.entries:
+            if key.value in SECTIONS:
+                found[key.value] = node
+            else:
+                hint = suggest(key.value, SECTIONS, "names of your own stand under `let`")
+                self.wrong(f"unknown section '{key.value}'", key.span, hint)
+        stages, stage_shared = self.stages(found.get("stages"))
+        spec = Spec(
+            name=self.word(found.get("name")) or "",
+            paper=self.paper(found.get("paper")),
+            inputs=self.inputs(found.get("input")),
+            let=self.table(found.get("let")),
+            shared=self.table(found.get("shared")),
+            columns=stages,
+            stage_shared=stage_shared,
+            sections={k: v for k in EXPRESSIONS if k in found and (v := self.expr(found[k])) is not None},
+            freeze=self.list(found.get("freeze")),
+            init=self.init(found.get("init")),
+            weights=self.weights(found.get("weights")),
+            traits=self.sets(found.get("traits")),
+            variants=self.sets(found.get("variants")),
+            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), found.get("checkpoints")),
+            facts=self.table_of("facts", FACTS, found.get("facts")),
+            places={key.value: key.span for key, _ in root.entries},
+        )
+        for section in ("name", "input"):
+            if section not in found:
+                self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), _MISSING[section])
+        if not root.get("model") and not stages and (not root.get("stages") or not self.problems):
+            hint = "a network is its stages: depth, dim, body ..."
+            self.wrong("there are neither `stages` nor a `model`", root.span.part(0, 1), hint)
+        self.done()
+        return spec
+
+    def expr(self, node: Node) -> e.Node | None:
+        """Any YAML value as an expression: a scalar is parsed, a list has one expression an item."""
+        if isinstance(node, Scalar):
+            return self.attempt(parse_value, node.content)
+        if isinstance(node, Sequence):
+            items = [self.expr(item) for item in node.items]
+            return e.List(tuple(item for item in items if item is not None), span=node.span)
+        self.wrong("an expression is expected here, not a mapping", node.span, "a mapping needs a key that is made for it")
+        return None
+
+    def word(self, node: Node | None) -> str | None:
+        if node is None:
+            return None
+        if isinstance(node, Scalar):
+            return node.value
+        self.wrong("a word is expected here", node.span, "write plain text, or text in quotes")
+        return None
+
+    def mapping(self, node: Node | None, what: str) -> Mapping | None:
+        if node is None or isinstance(node, Mapping):
+            return node
+        if isinstance(node, Scalar) and not node.value:
+            self.wrong(f"{what} is empty", node.span, "leave the key out, or give it entries")
+            return None
+        self.wrong(f"{what} must be a mapping", node.span, "write `key: value` lines below it")
+        return None
+
+    def table(self, node: Node | None) -> dict[str, Binding]:
+        table: dict[str, Binding] = {}
+        mapping = self.mapping(node, "a table of bindings")
+        for key, value in mapping.entries if mapping else ():
+            header, body = self.attempt(parse_header, key.content), self.expr(value)
+            if header is None or body is None:
+                continue
+            if header.name in table:
+                self.wrong(f"'{header.name}' is bound twice", key.span, "give one of them another name")
+            table[header.name] = Binding(header, body)
+        return table
+
+    def list(self, node: Node | None) -> tuple[e.Node, ...]:
+        if node is None:
+            return ()
+        value = self.expr(node)
+        if value is None:
+            return ()
+        return value.items if isinstance(value, e.List) else (value,)
+
+    # Sections
+
+    def inputs(self, node: Node | None) -> dict[str, e.Node]:
+        if node is None:
+            return {}
+        if isinstance(node, Mapping):
+            values = {key.value: self.expr(value) for key, value in node.entries}
+        else:
+            values = {"input": self.expr(node)}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def paper(self, node: Node | None) -> dict[str, str]:
+        mapping = self.mapping(node, "`paper`")
+        result: dict[str, str] = {}
+        for key, value in mapping.entries if mapping else ():
+            if key.value not in PAPER:
+                hint = suggest(key.value, PAPER, f"known: {', '.join(PAPER)}")
+                self.wrong(f"unknown key '{key.value}' in `paper`", key.span, hint)
+            result[key.value] = self.word(value) or ""
+        return result
+
+    def stages(self, node: Node | None) -> tuple[dict[str, Binding], dict[str, Binding]]:
+        if isinstance(node, Sequence):
+            return self.rows(node), {}
+        mapping = self.mapping(node, "`stages`")
+        if mapping is None:
+            return {}, {}
+        shared = self.table(mapping.get("shared"))
+        entries = tuple((key, value) for key, value in mapping.entries if key.value != "shared")
+        return self.table(Mapping(mapping.span, entries, mapping.flow)), shared
+
+    def rows(self, node: Sequence) -> dict[str, Binding]:
+        """Stages written as rows, one mapping a stage, as columns."""
+        rows = [self.table(self.mapping(item, "a stage")) for item in node.items]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns: dict[str, Binding] = {}
+        for name in names:
+            cells: list[e.Node] = []
+            for row, item in zip(rows, node.items, strict=True):
+                if name not in row and name not in ("down", "end"):
+                    self.wrong(f"this stage has no '{name}', others have", item.span.part(0, 1), "every row has the same columns")
+                cells.append(row[name].body if name in row else e.Name("id"))
+            header = next(row[name].header for row in rows if name in row)
+            columns[name] = Binding(header, e.List(tuple(cells), span=node.span))
+        return columns
+
+    def init(self, node: Node | None) -> dict[str, e.Node]:
+        mapping = self.mapping(node, "`init`")
+        values = {key.value: self.expr(value) for key, value in (mapping.entries if mapping else ())}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def weights(self, node: Node | None) -> dict[str, WeightTable]:
+        result: dict[str, WeightTable] = {}
+        starts: list[tuple[str, Node]] = []
+        mapping = self.mapping(node, "`weights`")
+        for key, value in mapping.entries if mapping else ():
+            rules: list[Rule] = []
+            of: str | None = None
+            ignore: tuple[str, ...] = ()
+            table = self.mapping(value, "a table of weight rules")
+            for ours, theirs in table.entries if table else ():
+                if ours.value == "of":
+                    of = self.word(theirs)
+                    starts.append((key.value, theirs))
+                elif ours.value == "ignore":
+                    items = theirs.items if isinstance(theirs, Sequence) else (theirs,)
+                    ignore = tuple(self.word(item) or "" for item in items)
+                else:
+                    at = theirs.content if isinstance(theirs, Scalar) else None
+                    rules.append(Rule(ours.value, self.word(theirs) or "", ours.span.to(theirs.span), ours.content, at))
+            result[key.value] = WeightTable(key.value, of, tuple(rules), ignore, key.span)
+        for name, theirs in starts:
+            of = result[name].of
+            if of is not None and (of not in result or of == name):
+                hint = suggest(of, [other for other in result if other != name], "name another table of `weights`")
+                self.wrong(f"weights '{name}' start from unknown '{of}'", theirs.span, hint)
+        return result
+
+    def sets(self, node: Node | None) -> dict[str, EditSet]:
+        mapping = self.mapping(node, "a table of variants")
+        return {key.value: self.edit_set(key, value) for key, value in (mapping.entries if mapping else ())}
+
+    def edit_set(self, key: Scalar, node: Node) -> EditSet:
+        of: tuple[str, ...] = ()
+        edits: list[Edit] = []
+        init: dict[str, e.Node] = {}
+        mapping = self.mapping(node, f"'{key.value}'")
+        for target, value in mapping.entries if mapping else ():
+            if target.value == "of":
+                items = value.items if isinstance(value, Sequence) else (value,)
+                of = tuple(self.word(item) or "" for item in items)
+            elif target.value == "init":
+                init = self.init(value)
+            elif target.value in ("stages", "let", "shared", "input") and not isinstance(value, Scalar):
+                table, shared = self.stages(value) if target.value == "stages" else (self.table(value), {})
+                for binding in shared.values():
+                    hint = "stand it in the file's own `stages`, and edit the module by its name"
+                    self.wrong("a variant's `stages` have no `shared`", binding.header.span, hint)
+                edits.append(Edit(e.Header(target.value, span=target.span), table, target.span))
+            else:
+                parsed, expr = self.attempt(parse_target, target.content), self.expr(value)
+                if parsed is not None and expr is not None:
+                    edits.append(Edit(parsed, expr, target.span))
+        return EditSet(key.value, of, tuple(edits), key.span, init)
+
+    def table_of(self, section: str, columns: tuple[str, ...], node: Node | None) -> Facts:
+        if node is None:
+            return Facts()
+        if not isinstance(node, Sequence) or not node.items or not all(isinstance(row, Sequence) for row in node.items):
+            hint = f"a list of rows `- [variant, {columns[2]}, ...]`, the first of them the header"
+            self.wrong(f"`{section}` is a table", node.span.part(0, 1), hint)
+            return Facts()
+        rows = [tuple(self.word(cell) or "" for cell in row.items) for row in node.items if isinstance(row, Sequence)]
+        header = rows[0]
+        for name, cell in zip(header, node.items[0].items if isinstance(node.items[0], Sequence) else (), strict=True):
+            if name not in columns:
+                hint = suggest(name, columns, f"known: {', '.join(columns)}") or ""
+                self.wrong(f"unknown column '{name}' in `{section}`", cell.span, hint)
+        for row, item in zip(rows, node.items, strict=True):
+            if len(row) != len(header):
+                self.wrong(f"{len(row)} cells under a header of {len(header)}", item.span, "write `-` for what is not known")
+        return Facts(header, tuple(rows[1:]))
+
+
+_MISSING = {
+    "name": "write `name: my_network`",
+    "input": "write `input: image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`",
+}

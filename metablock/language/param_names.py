@@ -1,0 +1,102 @@
+"""The one place where parameter names are decided.
+
+Levels come from slots, argument names and wire targets; a bare operator in a chain gives its own name; an expression that is
+only a
+name or one call, and inline forms, add none. What occurs more than once in a text is numbered by the text, also where
+one of the occurrences is not built: so a choice between two modules names them alike in every block.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from keyword import kwlist
+
+from . import ast as e
+from .standard import BUILTIN, NUMERIC
+
+# Names that torch modules have already (a test compares), and Python's words: a part that would be called so gets an underscore.
+_TAKEN = """
+    T_destination add_module apply bfloat16 buffers call_super_init children clear collapsed compile cpu cuda double dump_patches
+    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu items
+    key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
+    parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec
+    state_dict text texts to to_empty train training type update values whole xpu zero_grad
+"""
+TAKEN = frozenset([*_TAKEN.split(), *kwlist])
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name and, where it occurs more than once, its number."""
+
+    name: str
+    number: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.number is None else f"{self.name}{self.number}"
+
+    def plural(self) -> str:
+        return self.name + "s" if self.number is None else f"{self.name}s{self.number}"
+
+
+def labels(root: e.Node, inline: Callable[[str], bool]) -> dict[int, Label]:
+    """The label of each occurrence in the text of one slot, by the identity of its node. ``inline`` tells inline forms by
+    name."""
+    found = list(_occurrences(root, inline))
+    total = Counter(name for _, name in found)
+    seen: Counter[str] = Counter()
+    result: dict[int, Label] = {}
+    for node, name in found:
+        seen[name] += 1
+        result[id(node)] = Label(name, seen[name] if total[name] > 1 else None)
+    return result
+
+
+def target(names: tuple[str, ...]) -> str:
+    """The label of a line: ``x``, ``qkv`` for ``q, k, v = ...``, ``query_key`` for longer words."""
+    return ("" if all(len(name) == 1 for name in names) else "_").join(names)
+
+
+def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[e.Node, str]]:
+    match node:
+        case e.Name(id=name):
+            if name not in BUILTIN and name not in NUMERIC:
+                yield node, name
+        case e.Call(func=e.Name(id=name), args=args):
+            if not inline(name):
+                yield node, name
+                return
+            for argument in args:
+                if argument.name is None:
+                    yield from _occurrences(argument.value, inline)
+                else:
+                    yield argument.value, argument.name
+        case e.Index(base=e.Name(id=name)):
+            yield node, name
+        case e.Choice(then=then, other=other):
+            yield from _occurrences(then, inline)
+            yield from _occurrences(other, inline)
+        case e.Comprehension(item=item):
+            yield from _occurrences(item, inline)
+        case e.Block(lines=lines, outputs=outputs):
+            for line in lines:
+                yield line.value, target(line.targets)
+            wires = {name for line in lines for name in line.targets}
+            for output in outputs:
+                yield from (found for found in _occurrences(output, inline) if not _is_wire(found[0], wires))
+        case e.Attribute():
+            return
+        case _:
+            for child in e.children(node):
+                yield from _occurrences(child, inline)
+
+
+def _is_wire(node: e.Node, wires: set[str]) -> bool:
+    """A wire is a value: reading it makes nothing that would need a name."""
+    name = node.base if isinstance(node, e.Index) else node
+    return isinstance(name, e.Name) and name.id in wires

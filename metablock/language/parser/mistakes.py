@@ -1,0 +1,329 @@
+"""What is wrong where the parser stops, and how to mend it.
+
+The rules are tried in order, the first that fits speaks. A test reads every message; whoever adds a rule adds a line there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from ...errors import Span, SpecError, error
+
+# As the grammar's lexer reads, but every other character is a word of its own.
+_WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S')
+_LANGUAGE = ("if", "else", "for", "in", "and", "or", "not", "return")
+_COMPARE = ("==", "!=", "<=", ">=", "<", ">")
+_AFTER = (">>", "||", "+", "-", "*", "/", "//", "%", "**", "(", "[", ".", "if")  # what may follow a value
+_OPENS = {")": "(", "]": "["}
+_KEY = "a key is a name, or a name with parameters: `ffn(r=4)`"
+_TARGET = "write `token = ...`, `stages[2].token = ...`"
+
+# The first character that no word of the language begins with.
+_CHARACTERS = {
+    "|": ("'|' is not an operator", "channels are concatenated with `||`"),
+    "&": ("'&' is not an operator", "tests are joined with `and`"),
+    "^": ("'^' is not an operator", "powers are written `**`"),
+    "!": ("'!' is not an operator", "a test is negated with `not`, unequal is `!=`"),
+    "'": ("a string stands in double quotes", 'write `"word"`'),
+    '"': ("this string is never closed", 'it ends with `"` on the same line'),
+    "{": ("'{' cannot stand here", "braces belong to YAML; a list is written `[a, b]`"),
+    "}": ("'}' cannot stand here", "braces belong to YAML; a list is written `[a, b]`"),
+}
+
+
+@dataclass(frozen=True)
+class _Word:
+    text: str
+    start: int
+    depth: int  # of brackets around it
+
+    @property
+    def ends_operand(self) -> bool:
+        """Whether a value may end with this word."""
+        begins = self.text[0]
+        return begins in ")]" or ((begins.isalnum() or begins in '_"') and self.text not in _LANGUAGE)
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """Where the parser stopped: the word it could not use (empty at the end), and what stands before it."""
+
+    text: str
+    start: int
+    word: str
+    what: str  # the grammar's start: value, header, target, edit
+
+    @cached_property
+    def words(self) -> list[_Word]:
+        """Those before the place, without comments."""
+        words: list[_Word] = []
+        depth = 0
+        for match in _WORDS.finditer(self.text, 0, self.start):
+            if match[0].startswith("#"):
+                continue
+            depth -= match[0] in _OPENS
+            words.append(_Word(match[0], match.start(), depth))
+            depth += match[0] in ("(", "[")
+        return words
+
+    @cached_property
+    def open(self) -> list[_Word]:
+        """The brackets that are open at the place."""
+        stack: list[_Word] = []
+        for word in self.words:
+            if word.text in ("(", "["):
+                stack.append(word)
+            elif word.text in _OPENS and stack:
+                stack.pop()
+        return stack
+
+    @property
+    def last(self) -> str:
+        return self.words[-1].text if self.words else ""
+
+    @property
+    def after_operand(self) -> bool:
+        return bool(self.words) and self.words[-1].ends_operand
+
+    def outside(self, *texts: str) -> _Word | None:
+        """The last of these words that stands outside all brackets."""
+        return next((word for word in reversed(self.words) if not word.depth and word.text in texts), None)
+
+    def beside(self, *texts: str) -> _Word | None:
+        """The last of these words within the same brackets, and the same argument or line."""
+        start, depth = (self.open[-1].start if self.open else -1), len(self.open)
+        for word in reversed(self.words):
+            if word.start <= start or (word.depth == depth and word.text in (",", "=", "return", "->")):
+                return None
+            if word.depth == depth and word.text in texts:
+                return word
+        return None
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    message: str
+    hint: str
+    at: _Word | None = None  # where it is not the word that the parser stopped at
+
+
+_Rule = Callable[[_Stop], _Mistake | None]
+
+
+def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
+    """lark's exception in our words."""
+    text = span.content
+    if isinstance(problem, UnexpectedCharacters):
+        start = problem.pos_in_stream or 0
+        message, hint = _character(text[start])
+        return error(message, span.part(start, start + 1), hint)
+    assert isinstance(problem, UnexpectedToken)
+    end = problem.token.type == "$END"
+    start = len(text) if end else problem.token.start_pos or 0
+    stop = _Stop(text, start, "" if end else str(problem.token), what)
+    mistake = next(found for rule in _RULES if (found := rule(stop)) is not None)
+    word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, 0))
+    return error(mistake.message, span.part(word.start, word.start + max(1, len(word.text))), mistake.hint)
+
+
+def _character(char: str) -> tuple[str, str]:
+    if char in _CHARACTERS:
+        return _CHARACTERS[char]
+    if char.isalnum():
+        return f"'{char}' cannot stand in a name", "names are made of a-z, A-Z, 0-9 and _"
+    shown = f"'{char}'" if char.isprintable() else f"U+{ord(char):04X}"
+    return f"unexpected character {shown}", "remove it"
+
+
+# The end
+
+
+def _nothing(stop: _Stop) -> _Mistake | None:
+    if stop.words or stop.word:
+        return None
+    if stop.what == "value":
+        return _Mistake("an expression is missing", "write `id` for a module that does nothing, `none` for one that is not there")
+    return _Mistake("a name is missing", _TARGET if stop.what == "edit" else _KEY)
+
+
+def _stages_alone(stop: _Stop) -> _Mistake | None:
+    if stop.what in ("target", "edit") and stop.word in ("", "=") and not stop.outside(".", "="):
+        closed = stop.last == "]" and not stop.open
+        return _Mistake("a column of the stages is missing", "write `stages[0].token`") if closed else None
+    return None
+
+
+def _edit_alone(stop: _Stop) -> _Mistake | None:
+    if stop.what == "edit" and not stop.word and not stop.open and not stop.outside("="):
+        return _Mistake("the edit has no '='", _TARGET)
+    return None
+
+
+def _list_without_brackets(stop: _Stop) -> _Mistake | None:
+    comma = stop.outside(",")
+    if stop.what != "value" or comma is None or stop.outside("=", "return", "->") or not stop.after_operand or stop.open:
+        return None
+    return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in _OPENS else None
+
+
+def _if_alone(stop: _Stop) -> _Mistake | None:
+    found = stop.beside("if")
+    if stop.word in ("", ",", ")", "]") and stop.after_operand and found and not stop.beside("else"):
+        return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", found)
+    return None
+
+
+def _never_closed(stop: _Stop) -> _Mistake | None:
+    if stop.word or not stop.open:
+        return None
+    return _Mistake(f"this '{stop.open[-1].text}' is never closed", "close it, after what belongs to it", stop.open[-1])
+
+
+def _no_return(stop: _Stop) -> _Mistake | None:
+    if stop.what == "value" and not stop.word and stop.after_operand and stop.outside("=", "->"):
+        return _Mistake("the stream has no `return`", "its last line says what comes out: `return x`")
+    return None
+
+
+def _ends_early(stop: _Stop) -> _Mistake | None:
+    return None if stop.word else _Mistake(f"the expression ends after '{stop.last}'", "write what follows, or remove it")
+
+
+# Keys and targets
+
+
+def _no_key(stop: _Stop) -> _Mistake | None:
+    if stop.what in ("header", "target") and not stop.open:
+        return _Mistake(f"unexpected '{stop.word}'", _KEY)
+    if stop.what == "edit" and not stop.open and not stop.outside("="):
+        return _Mistake(f"unexpected '{stop.word}'", _TARGET)
+    return None
+
+
+def _no_parameter(stop: _Stop) -> _Mistake | None:
+    header = stop.what == "header" or (stop.what in ("target", "edit") and not stop.outside("="))
+    if header and len(stop.open) == 1 and stop.last in ("(", ","):
+        return _Mistake(
+            f"unexpected '{stop.word}'", "a parameter is a name: `ffn(r=4)`; without parameters there are no brackets"
+        )
+    return None
+
+
+# Brackets and commas
+
+
+def _nothing_opened(stop: _Stop) -> _Mistake | None:
+    if stop.word not in _OPENS or (stop.open and stop.open[-1].text == _OPENS[stop.word]):
+        return None
+    if not stop.open:
+        return _Mistake(f"unexpected '{stop.word}'", "no bracket is open here: remove it")
+    return _Mistake(f"'{stop.word}' does not close '{stop.open[-1].text}'", "close each bracket with its own kind")
+
+
+def _comma(stop: _Stop) -> _Mistake | None:
+    if stop.word == "," and stop.after_operand:
+        return _Mistake("unexpected ','", "a list is written `[a, b]`")
+    return None
+
+
+def _colon(stop: _Stop) -> _Mistake | None:
+    return _Mistake("unexpected ':'", "part of a list is written `x[1:3]`; keys belong to YAML") if stop.word == ":" else None
+
+
+# Words and operators
+
+
+def _two_chains(stop: _Stop) -> _Mistake | None:
+    other = {">>": "||", "||": ">>"}.get(stop.word)
+    if other is None or not stop.after_operand or not stop.beside(other):
+        return None
+    return _Mistake("`>>` and `||` do not mix without parentheses", "write `(a >> b) || c` or `a >> (b || c)`")
+
+
+def _no_line(stop: _Stop) -> _Mistake | None:
+    if stop.what == "value" and stop.word in _AFTER and stop.after_operand and stop.outside("="):
+        return _Mistake(f"unexpected '{stop.word}'", "a stream has lines `name = ...`, the last one is `return ...`")
+    return None
+
+
+def _equals(stop: _Stop) -> _Mistake | None:
+    if stop.word != "=":
+        return None
+    if stop.outside("return") and not stop.open:
+        return _Mistake("'=' cannot stand here", "all outputs have names, or none has: `return logits = x, boxes = y`")
+    return _Mistake("'=' cannot stand here", "equal is `==`; a name is given a value in `f(name=x)` and on a stream's line")
+
+
+def _arrow(stop: _Stop) -> _Mistake | None:
+    if stop.word != "->":
+        return None
+    return _Mistake("a stream cannot begin here", "`x -> ...` stands alone: give it a name in `let`")
+
+
+def _test_word(stop: _Stop) -> _Mistake | None:
+    if stop.word == "not" or (stop.word in ("and", "or") and stop.after_operand):
+        return _Mistake(f"'{stop.word}' stands only in a test", "write `a if x and y else b`, or parentheses around the test")
+    if not stop.after_operand:
+        return None
+    if stop.word in ("for", "in"):
+        return _Mistake(f"'{stop.word}' stands only in a list", "write `[f(i) for i in range(n)]`")
+    if stop.word == "else":
+        return _Mistake("this `else` has no `if`", "write `a if test else b`")
+    return None
+
+
+def _language_word(stop: _Stop) -> _Mistake | None:
+    if stop.word not in _LANGUAGE:
+        return None
+    if stop.word == "return" and not stop.open and stop.outside("return"):
+        return _Mistake("a stream has one `return`, its last line", "several outputs are written `return a, b`")
+    return _Mistake(f"'{stop.word}' cannot stand here", "it is a word of the language, not a name")
+
+
+def _comparison(stop: _Stop) -> _Mistake | None:
+    if stop.word not in _COMPARE or not stop.after_operand:
+        return None
+    if stop.beside(*_COMPARE):
+        return _Mistake("two comparisons in one", "join them: `x < y and y < z`")
+    hint = "a sequence is written `a >> b`" if stop.word == ">" else "write `a if x == y else b`, or parentheses around the test"
+    return _Mistake(f"'{stop.word}' stands only in a test", hint)
+
+
+def _point(stop: _Stop) -> _Mistake | None:
+    if stop.word != "." and stop.last != ".":
+        return None
+    return _Mistake(f"unexpected '{stop.word}'", "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`")
+
+
+def _no_operator(stop: _Stop) -> _Mistake | None:
+    if stop.after_operand and (stop.word[0].isalnum() or stop.word[0] in '_"'):
+        return _Mistake(f"an operator is missing before {_quoted(stop.word)}", "`>>` applies, `,` separates arguments")
+    return None
+
+
+def _no_operand(stop: _Stop) -> _Mistake | None:
+    if not stop.words:
+        return _Mistake(f"unexpected {_quoted(stop.word)}", "an expression begins with a name, a number or a bracket")
+    if not stop.after_operand:
+        return _Mistake(f"nothing stands between '{stop.last}' and {_quoted(stop.word)}", "write what is missing, or remove one")
+    return None
+
+
+def _unexpected(stop: _Stop) -> _Mistake:
+    return _Mistake(f"unexpected {_quoted(stop.word)}", "what stands before it is not complete")
+
+
+def _quoted(word: str) -> str:
+    return word if word.startswith('"') else f"'{word}'"
+
+
+_RULES: tuple[_Rule, ...] = (
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _if_alone, _never_closed, _no_return, _ends_early,
+    _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
+    _comparison, _point, _no_operator, _no_operand, _unexpected,
+)  # fmt: skip

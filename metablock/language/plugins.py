@@ -1,0 +1,307 @@
+"""Operators of one's own, from other packages: declared in Python, never named by a spec file as code.
+
+A class becomes an operator with :func:`operator`; a package makes its classes known everywhere through entry points of the
+group ``metablock.operators`` (``gated_pool = "my_package.mixers:GatedPool"``), a single file through ``--plugin`` or
+:func:`load_plugin`. Packages that are only installed are not imported before a spec uses one of their names.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import MetablockError, Span, SpecError, Text, error
+from ..shape import LAYOUTS
+from .choices import NAME as ONE_OF
+from .registry import OPERATORS, Operator, Param, Schema
+from .standard import BUILTIN, INPUTS, NUMERIC, standard
+
+GROUP = "metablock.operators"
+CONTEXT = ("c", "grid", "rank", "prefix", "n", "layout")
+TYPES = ("int", "float", "bool", "str", "list[int]", "None")
+
+T = TypeVar("T", bound=type)
+
+
+class Installed(Operator):
+    """An operator that a package has, by its entry point: imported when its signature is asked for."""
+
+    @property
+    def schema(self) -> Schema:
+        made: Operator = declaration(self.load())
+        return made.schema
+
+    def load(self) -> Any:
+        found = _guarded(lambda: getattr(importlib.import_module(self.module), self.attribute), f"the operator '{self.name}'")
+        made = declaration(found)
+        if made is None or made.name != self.name:
+            called = f"is called '{made.name}' there" if made else "is no operator there"
+            hint = f"the entry point and `@metablock.operator` must agree: {self.module}:{self.attribute}"
+            raise MetablockError(f"the operator '{self.name}' {called}\n  {hint}")
+        return found
+
+
+def operator(cls: T | None = None, *, name: str | None = None) -> Any:
+    """Makes a class an operator of the spec language: ``@metablock.operator``, or ``@metablock.operator(name="...")``.
+
+    The class is an ``nn.Module`` that follows the protocol of :mod:`metablock.operators`: ``takes`` lists the layouts it accepts;
+    the positional parameters of ``__init__`` are supplied by the compiler (``c``, ``grid``, ``rank``, ``prefix``, ``n``,
+    ``layout``), the keyword-only ones are the arguments in a spec, annotated with unions of ``int``, ``float``, ``bool``,
+    ``str``, ``list[int]`` and ``None``; a static ``shape(x, *, ...)`` gives the output's shape where it is not the input's.
+
+    Args:
+        cls: the class, at the top of its module.
+        name: what specs call it; by default the class's name in ``snake_case``.
+
+    Returns:
+        The class, unchanged.
+
+    Raises:
+        SpecError: the name is taken, the docstring or an annotation is missing, or the protocol is not followed; with the
+            place in the class's file.
+    """
+
+    def declare(cls: T) -> T:
+        made = Operator(name or _snake(cls.__name__), cls.__module__, cls.__qualname__, True, declared=_schema(cls))
+        _check_name(made, cls)
+        OPERATORS[made.name] = made
+        cls.metablock_operator = made  # type: ignore[attr-defined]
+        return cls
+
+    return declare if cls is None else declare(cls)
+
+
+def declaration(cls: Any) -> Any:
+    """The operator that a class was declared as, or None."""
+    made = getattr(cls, "__dict__", {}).get("metablock_operator")
+    return made if isinstance(made, Operator) else None
+
+
+def load_plugin(source: str) -> list[str]:
+    """Imports a module that declares operators, by dotted name or by the path of its file.
+
+    Returns:
+        The names of the operators that it (or what it imports) declares.
+
+    Raises:
+        MetablockError: there is no such module, it fails, or it declares no operator.
+    """
+    before = set(OPERATORS)
+    module = _guarded(lambda: _import(source), f"the plugin '{source}'")
+    own = [made.name for value in vars(module).values() if (made := declaration(value))]
+    added = sorted({*own, *(set(OPERATORS) - before)})
+    if not added:
+        raise MetablockError(f"the plugin '{source}' declares no operator\n  write `@metablock.operator` above its class")
+    return added
+
+
+@cache
+def installed() -> None:
+    """Adds the operators of installed packages, without importing these. Raises MetablockError for a name that is taken."""
+    seen: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        module, _, attribute = point.value.partition(":")
+        known = OPERATORS.get(point.name)
+        if known is not None and (known.module, known.attribute) == (module.strip(), attribute.strip()):
+            continue  # its module is imported already
+        taken = _taken(point.name) or (f"{_owner(seen[point.name])} has it" if point.name in seen else None)
+        if taken is not None:
+            hint = "rename it there, or uninstall the package"
+            raise MetablockError(f"{_owner(point)} brings an operator '{point.name}', but {taken}\n  {hint}")
+        if not attribute or not _NAME.fullmatch(point.name):
+            line = f"{point.name} = {point.value}"
+            raise MetablockError(f'{_owner(point)} has a bad entry point: {line}\n  name = "module:Class"')
+        seen[point.name] = point
+    for name, point in seen.items():
+        module, _, attribute = point.value.partition(":")
+        OPERATORS[name] = Installed(name, module.strip(), attribute.strip(), leaf=True)
+
+
+def _owner(point: EntryPoint) -> str:
+    return f"the package '{point.dist.name}'" if point.dist else "a package"
+
+
+# Importing
+
+
+def _import(source: str) -> Any:
+    path = Path(source)
+    if path.suffix == ".py" or os.sep in source:
+        return _import_file(path)
+    try:
+        found = importlib.util.find_spec(source)
+    except (ImportError, ValueError):  # a parent is missing
+        found = None
+    top = Path(source.split(".")[0])
+    if found is None and (top.is_dir() or top.with_suffix(".py").is_file()) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script does not see the folder that it is called in
+        return _import(source)
+    if found is None:
+        hint = f"give its dotted name, or the path of its file: ./{source}.py"
+        raise MetablockError(f"there is no module '{source}' for a plugin\n  {hint}")
+    return importlib.import_module(source)
+
+
+def _import_file(path: Path) -> Any:
+    if not path.is_file():
+        raise MetablockError(f"there is no file '{path}' for a plugin\n  check the path, relative to where you are")
+    name, file = path.stem, str(path.resolve())
+    if not name.isidentifier():
+        raise MetablockError(f"{path}: '{name}' is no name of a module\n  letters, digits, underscores")
+    known = sys.modules.get(name)
+    other = getattr(known, "__file__", None) if known else getattr(importlib.util.find_spec(name), "origin", None)
+    if (known or other) and os.path.realpath(str(other)) != file:
+        raise MetablockError(f"{path}: there is another module '{name}' already\n  give the file another name")
+    if known is not None:
+        return known
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise MetablockError(f"{path}: this is no Python file\n  its name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # the builder finds the class by it, and so does pickle
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _guarded(do: Callable[[], Any], what: str) -> Any:
+    """Runs foreign code; what it raises becomes a message with the last place in it."""
+    try:
+        return do()
+    except MetablockError:
+        raise
+    except Exception as wrong:
+        frames = [frame for frame in traceback.extract_tb(wrong.__traceback__) if "importlib" not in frame.filename]
+        place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""
+        raise MetablockError(f"{place}{what} cannot be imported\n  {type(wrong).__name__}: {wrong}") from None
+
+
+# What a class must have
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _taken(name: str) -> str | None:
+    known = OPERATORS.get(name)
+    if known is not None:
+        return f"{known.module}:{known.attribute} has it"
+    if name in standard():
+        return "a standard binding has it"
+    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUTS, ONE_OF} else None
+
+
+def _check_name(made: Operator, cls: type) -> None:
+    known = OPERATORS.get(made.name)
+    if known is not None and known.module == made.module and (isinstance(known, Installed) or known.attribute == made.attribute):
+        return  # declared again: reloaded, or its entry point was read before
+    if not _NAME.fullmatch(made.name):
+        hint = "lower-case letters, digits, underscores: gated_pool"
+        raise error(f"'{made.name}' is no name for an operator", _place(cls), hint)
+    if taken := _taken(made.name):
+        raise error(f"the operator name '{made.name}' is taken: {taken}", _place(cls), '@metablock.operator(name="...")')
+
+
+def _schema(cls: type) -> Schema:
+    from torch import nn
+
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise error(f"'{getattr(cls, '__name__', cls)}' is no nn.Module", _place(cls), "an operator is a class with a forward")
+    if "." in cls.__qualname__:
+        raise error(f"'{cls.__name__}' stands inside a function or class", _place(cls), "define it at the top of its module")
+    doc = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    if not doc:
+        raise error(f"the operator '{cls.__name__}' has no docstring", _place(cls), "say what comes in and goes out, with shapes")
+    takes = getattr(cls, "takes", None)
+    if not isinstance(takes, tuple) or not takes or not set(takes) <= set(LAYOUTS):
+        hint = f'for instance takes = ("map",); the layouts are {", ".join(LAYOUTS)}'
+        raise error(f"the operator '{cls.__name__}' does not say what it `takes`", _place(cls), hint)
+    if cls.forward is nn.Module.forward:
+        raise error(f"the operator '{cls.__name__}' has no `forward`", _place(cls), "it takes the value that arrives")
+    params, context = [], []
+    signature = inspect.signature(cls.__init__) if "__init__" in cls.__dict__ else inspect.Signature()
+    for name, parameter in list(signature.parameters.items())[1:]:
+        at = _place(cls, name)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+            raise error(f"'{stars}{name}' cannot be given from a spec", at, "name each argument")
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            params.append(Param(name, _types(parameter, at), ... if parameter.default is parameter.empty else parameter.default))
+        elif name in CONTEXT:
+            context.append(name)
+        else:
+            hint = f"arguments of a spec stand behind `*`; before it the compiler gives {', '.join(CONTEXT)}"
+            raise error(f"the compiler has no '{name}' to give", at, hint)
+    _check_shape(cls, {param.name for param in params})
+    return Schema(tuple(params), None, tuple(context), doc)
+
+
+def _types(parameter: inspect.Parameter, at: Span | None) -> tuple[str, ...]:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        raise error(f"the parameter '{parameter.name}' has no annotation", at, f"{', '.join(TYPES)}, or some of them with `|`")
+    text = annotation if isinstance(annotation, str) else annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = str(annotation) if text == "list" and annotation is not list else text
+    kinds = tuple(part.strip().replace("NoneType", "None") for part in text.split("|"))
+    if unknown := [kind for kind in kinds if kind not in TYPES]:
+        hint = f"known: {', '.join(TYPES)}, or some of them with `|`"
+        raise error(f"a spec has no values of type '{unknown[0]}' for '{parameter.name}'", at, hint)
+    return kinds
+
+
+def _check_shape(cls: type, params: set[str]) -> None:
+    rule = cls.__dict__.get("shape")
+    if rule is None:
+        return
+    if not isinstance(rule, staticmethod):
+        raise error(f"`shape` of '{cls.__name__}' is not static", _place(cls, "shape"), "write @staticmethod above it")
+    wanted = [p for p in inspect.signature(rule.__func__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for parameter in wanted:
+        if parameter.name not in params:
+            hint = f"arguments: {', '.join(sorted(params)) or 'none'}"
+            raise error(f"`shape` wants '{parameter.name}', which `__init__` does not take", _place(cls, parameter.name), hint)
+
+
+def _place(cls: Any, name: str | None = None) -> Span | None:
+    """Where a class, or one of its parameters or methods, stands in its file; None where there is none (a notebook)."""
+    file = getattr(sys.modules.get(getattr(cls, "__module__", "")), "__file__", None)
+    try:
+        content = Path(file or "").read_text(encoding="utf-8")
+        tree = ast.parse(content)
+    except (OSError, SyntaxError, ValueError):
+        return None
+    found: ast.AST | None = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__), None)
+    if found is None:
+        return None
+    inner = next((n for n in ast.walk(found) if name and name in (getattr(n, "arg", None), getattr(n, "name", None))), None)
+    at: Any = inner or found
+    text = Text(_near(str(file)), content)
+    start = sum(len(line) + 1 for line in content.split("\n")[: at.lineno - 1]) + at.col_offset
+    first = content.split("\n")[at.lineno - 1][at.col_offset :]
+    return Span(text, start, start + len(name if inner and isinstance(inner, ast.arg) and name else first))
+
+
+def _near(path: str) -> str:
+    """A path from where we are, if it is below."""
+    here = os.path.relpath(path)
+    return path if here.startswith("..") else here
+
+
+__all__ = ["CONTEXT", "GROUP", "TYPES", "SpecError", "installed", "load_plugin", "operator"]

@@ -1,0 +1,123 @@
+"""Expressions to text: the exact inverse of the parser, ``parse(show(x)) == x``."""
+
+from __future__ import annotations
+
+import re
+
+from . import ast as e
+
+# How tightly each kind of node binds; an operand that binds less tightly gets parentheses.
+_CHOICE, _CHAIN, _SUM, _PRODUCT, _UNARY, _POWER, _POSTFIX, _ATOM = range(8)
+_OR, _AND, _NOT, _COMPARISON = range(4)  # the same among tests
+_BINARY = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT, "**": _POWER}
+
+
+def show(node: e.Node) -> str:
+    """One line of text for an expression (several, indented as they must be, for a stream)."""
+    if isinstance(node, e.Function):
+        gap = "\n" if isinstance(node.body, e.Block) else " "
+        return f"{', '.join(node.params)} ->{gap}{show(node.body)}"
+    if isinstance(node, e.Block):
+        lines = [f"{', '.join(line.targets)} = {_at(line.value, _CHOICE)}" for line in node.lines]
+        outputs = [_at(output, _CHOICE) for output in node.outputs]
+        if node.names:
+            outputs = [f"{name} = {output}" for name, output in zip(node.names, outputs, strict=True)]
+        return "\n".join([*lines, f"return {', '.join(outputs)}"])
+    if isinstance(node, e.Header):
+        return node.name + (f"({', '.join(map(_parameter, node.params))})" if node.params else "")
+    if isinstance(node, e.StageTarget):
+        return f"stages[{_subscript(node.at)}].{node.name}" if node.at is not None else f"stages.{node.name}"
+    return _at(node, _CHOICE)
+
+
+def number(value: int | float) -> str:
+    """The shortest text that reads back as this number."""
+    if isinstance(value, int):
+        return str(value)
+    text = repr(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)e([+-])0*(\d+)", text)
+    if match:
+        return f"{match[1]}e{'-' if match[2] == '-' else ''}{match[3]}"
+    return text
+
+
+def _at(node: e.Node, level: int) -> str:
+    text, own = _text(node)
+    return f"({text})" if own < level else text
+
+
+def _text(node: e.Node) -> tuple[str, int]:
+    match node:
+        case e.Name(id=text):
+            return text, _ATOM
+        case e.Number(value=value):
+            return number(value), _ATOM
+        case e.String(value=text):
+            return f'"{text}"', _ATOM
+        case e.List(items=items):
+            return f"[{', '.join(_item(item) for item in items)}]", _ATOM
+        case e.Comprehension():
+            return f"[{_at(node.item, _CHOICE)} for {node.var} in {_at(node.source, _CHOICE)}]", _ATOM
+        case e.Call():
+            return f"{_at(node.func, _POSTFIX)}({', '.join(map(_argument, node.args))})", _POSTFIX
+        case e.Index():
+            return f"{_at(node.base, _POSTFIX)}[{_subscript(node.at)}]", _POSTFIX
+        case e.Attribute():
+            return f"{_at(node.base, _POSTFIX)}.{node.name}", _POSTFIX
+        case e.Negative():
+            return f"-{_at(node.value, _UNARY)}", _UNARY
+        case e.Binary(op="**"):
+            blank = "" if _simple(node.left) and _simple(node.right) else " "
+            return f"{_at(node.left, _POSTFIX)}{blank}**{blank}{_at(node.right, _UNARY)}", _POWER
+        case e.Binary(op=op):
+            own = _BINARY[op]
+            return f"{_at(node.left, own)} {op} {_at(node.right, own + 1)}", own
+        case e.Choice():
+            test, other = _test(node.test, _OR), _at(node.other, _CHOICE)
+            return f"{_at(node.then, _CHAIN)} if {test} else {other}", _CHOICE
+        case e.Logic() | e.Not() | e.Compare():
+            return f"({_test(node, _OR)})", _ATOM
+        case e.Sequence(items=items):
+            return " >> ".join(_at(item, _SUM) for item in items), _CHAIN
+        case e.Concat(items=items):
+            return " || ".join(_at(item, _SUM) for item in items), _CHAIN
+    raise TypeError(f"{type(node).__name__} is no expression")
+
+
+def _simple(node: e.Node) -> bool:
+    """What a `**` may stand close to: `2**i`."""
+    return isinstance(node, (e.Name, e.Number, e.Attribute)) or (isinstance(node, e.Negative) and _simple(node.value))
+
+
+def _test(node: e.Node, level: int) -> str:
+    """A test where one may stand without parentheses: after `if`, inside parentheses, as an operand of another test."""
+    if not isinstance(node, (e.Logic, e.Not, e.Compare)):
+        return _at(node, _SUM)
+    if isinstance(node, e.Logic):
+        own = _OR if node.op == "or" else _AND
+        text = f"{_test(node.left, own)} {node.op} {_test(node.right, own + 1)}"
+    elif isinstance(node, e.Not):
+        own, text = _NOT, f"not {_test(node.value, _NOT)}"
+    else:
+        own, text = _COMPARISON, f"{_at(node.left, _SUM)} {node.op} {_at(node.right, _SUM)}"
+    return f"({text})" if own < level else text
+
+
+def _item(node: e.Node) -> str:
+    return f"*{_at(node.value, _CHOICE)}" if isinstance(node, e.Splice) else _at(node, _CHOICE)
+
+
+def _argument(node: e.Argument) -> str:
+    return f"{node.name}={_at(node.value, _CHOICE)}" if node.name else _at(node.value, _CHOICE)
+
+
+def _parameter(node: e.Parameter) -> str:
+    return f"{node.name}={_at(node.default, _CHOICE)}" if node.default is not None else node.name
+
+
+def _subscript(node: e.Node | None) -> str:
+    if node is None:
+        return ""
+    if isinstance(node, e.Slice):
+        return f"{'' if node.low is None else _at(node.low, _CHOICE)}:{'' if node.high is None else _at(node.high, _CHOICE)}"
+    return _at(node, _CHOICE)

@@ -1,0 +1,198 @@
+"""The operators by name, and what their signatures say, read without importing them (and so without torch)."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+
+# name: file and class of a leaf (metablock/operators); of what arrives a `source` wants the batch alone. Sorted.
+_LEAVES = """
+adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
+adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
+avg_pool: avg_pool.AvgPool
+batch_norm: batch_norm.BatchNorm
+conv: conv.Conv
+deconv: conv_transpose.ConvTranspose
+deform_conv: deform_conv.DeformConv
+dropout: dropout.Dropout
+elu: activations.Elu
+gelu: activations.Gelu
+global_pool: global_pool.GlobalPool
+grn: grn.GRN
+group_norm: group_norm.GroupNorm
+hard_sigmoid: activations.HardSigmoid
+hard_swish: activations.HardSwish
+knob: knob.Knob source
+l2norm: l2_norm.L2Norm
+layer_norm: layer_norm.LayerNorm
+learned: learned.Learned source
+linear: linear.Linear
+log: activations.Log
+max_pool: max_pool.MaxPool
+position: position.Position
+quick_gelu: activations.QuickGelu
+random_features: random_features.RandomFeatures
+relu: activations.Relu
+relu6: activations.Relu6
+resize: resize.Resize
+scale: scale.Scale
+shuffle: shuffle.Shuffle
+sigmoid: activations.Sigmoid
+silu: activations.Silu
+softmax: softmax.Softmax
+softplus: activations.Softplus
+star_relu: activations.StarRelu
+std_conv: std_conv.StdConv
+tanh: activations.Tanh
+times: times.Times
+unfold: unfold.Unfold
+unused: unused.Unused
+upsample: upsample.Upsample
+"""
+
+# name: file and function of a form (metablock/forms); `inline` ones add no level to parameter names. Sorted.
+_FORMS = """
+agent_bias: positions.agent_bias
+argsort: order.argsort inline
+attention: attention.attention
+cascade: lists.cascade inline
+chunk: tokens.chunk inline
+continuous_bias: positions.continuous_bias
+deformable: deformable.deformable
+dilated: windows.dilated inline
+drop_path: residual.drop_path inline
+each: lists.each inline
+first: order.first inline
+flatten: tokens.flatten inline
+frozen: residual.frozen inline
+join: tokens.join inline
+keys_seen: keys.keys_seen inline
+mean: lists.mean inline
+merge: windows.merge inline
+mixture_conv: dynamic.mixture_conv
+near: attention.near inline
+ones: tokens.ones inline
+pair_bias: positions.pair_bias
+patches: tokens.patches inline
+prefix: tokens.prefix inline
+relative_bias: positions.relative_bias
+reorder: order.reorder inline
+res: residual.res inline
+rest: order.rest inline
+restore: order.restore inline
+routed: routed.routed inline
+split: lists.split inline
+spread: tokens.spread inline
+steps: lists.steps inline
+take: tokens.take inline
+transposed: residual.transposed inline
+window: windows.window inline
+windows: windows.windows inline
+zeros: tokens.zeros inline
+"""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One argument of an operator: its name, the types it takes, its default (``...``: required)."""
+
+    name: str
+    types: tuple[str, ...]
+    default: Any
+
+    @property
+    def required(self) -> bool:
+        return self.default is ...
+
+    @property
+    def module(self) -> bool:
+        """Whether the argument may be an expression that becomes a module."""
+        return "Expr" in self.types or "Module" in self.types
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What an operator can be called with. ``variadic``: any number of positional modules."""
+
+    params: tuple[Param, ...]
+    variadic: str | None
+    context: tuple[str, ...]
+    doc: str
+
+    def names(self) -> list[str]:
+        return [param.name for param in self.params]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A line of the list. ``leaf``: a class that becomes a module; else a form: a function that wires its arguments."""
+
+    name: str
+    module: str
+    attribute: str
+    leaf: bool
+    inline: bool = False
+    source: bool = False
+
+    declared: Schema | None = None  # of an operator from elsewhere, whose signature is not read from our files
+
+    @cached_property
+    def schema(self) -> Schema:
+        return self.declared or _read_schema(self)
+
+    def load(self) -> Any:
+        """The class or function itself; a leaf brings torch with it."""
+        return getattr(importlib.import_module(self.module), self.attribute)
+
+
+def _table() -> dict[str, Operator]:
+    table: dict[str, Operator] = {}
+    for lines, folder in ((_LEAVES, "operators"), (_FORMS, "forms")):
+        for line in lines.strip().splitlines():
+            name, target, *flags = line.replace(":", " ").split()
+            file, attribute = target.split(".")
+            table[name] = Operator(
+                name, f"metablock.{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+            )
+    return table
+
+
+OPERATORS: dict[str, Operator] = _table()
+
+
+@cache
+def _file(module: str) -> ast.Module:
+    return ast.parse((_ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
+
+
+def _read_schema(operator: Operator) -> Schema:
+    tree = _file(operator.module)
+    found: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
+    doc = ast.get_docstring(found) or ""  # type: ignore[arg-type]
+    if isinstance(found, ast.ClassDef):
+        init = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        function, skip = init, 1
+    else:
+        assert isinstance(found, ast.FunctionDef)
+        function, skip = found, 2
+    if function is None:
+        return Schema((), None, (), doc)
+    signature = function.args
+    params = [
+        Param(arg.arg, tuple(_types(arg.annotation)), ... if default is None else ast.literal_eval(default))
+        for arg, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
+    ]
+    variadic = signature.vararg.arg if signature.vararg else None
+    return Schema(tuple(params), variadic, tuple(arg.arg for arg in signature.args[skip:]), doc)
+
+
+def _types(annotation: ast.expr | None) -> list[str]:
+    if isinstance(annotation, ast.BinOp):
+        return _types(annotation.left) + _types(annotation.right)
+    return [ast.unparse(annotation)] if annotation is not None else []

@@ -1,0 +1,124 @@
+"""What a name means where it stands: parameters and wires, then columns, shared modules, `let`, the standard bindings,
+operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import Span, error, suggest
+from .ast import Node, Parameter
+from .registry import OPERATORS, Operator
+from .spec import Binding, Spec
+from .standard import BUILTIN, NUMERIC, standard
+
+TABLES = ("stage_shared", "columns", "shared", "let", "standard")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The lexical surroundings of an expression.
+
+    ``c`` is the width that entered it. ``hide`` is the binding whose body it is: there its own name means the next outer one.
+    """
+
+    vars: Mapping[str, Any] = field(default_factory=dict)
+    c: int | None = None
+    hide: tuple[str, str] | None = None
+
+    def with_c(self, c: int | None) -> Scope:
+        return replace(self, c=c)
+
+    def bind(self, **values: Any) -> Scope:
+        return replace(self, vars={**self.vars, **values})
+
+
+@dataclass(frozen=True)
+class Closure:
+    """An expression with its surroundings, to be used later: an argument, or a module that is not applied yet."""
+
+    node: Node
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A name that was found in one of the tables."""
+
+    table: str
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class Word:
+    """A name of the language itself: ``c``, ``index``, ``round8`` ..."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """`stem`, `stages` or `head`, named inside `model`."""
+
+    name: str
+
+
+Found = Bound | Word | Operator | Any
+
+
+def tables(spec: Spec) -> dict[str, Mapping[str, Binding]]:
+    """The tables of bindings, innermost first."""
+    return {
+        "stage_shared": spec.stage_shared,
+        "columns": spec.columns,
+        "shared": spec.shared,
+        "let": spec.let,
+        "standard": standard(),
+    }
+
+
+class Names:
+    """Look-up for one spec."""
+
+    def __init__(self, spec: Spec):
+        self.tables = tables(spec)
+        self.sections = {name for name in ("stem", "head") if name in spec.sections} | ({"stages"} if spec.columns else set())
+
+    def find(self, name: str, scope: Scope, span: Span | None) -> Found:
+        """What the name means. Raises SpecError, with a suggestion, for an unknown one."""
+        if name in scope.vars:
+            return scope.vars[name]
+        if name in BUILTIN or name in NUMERIC:
+            return Word(name)
+        hidden = scope.hide is not None and scope.hide[1] == name
+        skipping = hidden
+        for table, bindings in self.tables.items():
+            if skipping:
+                skipping = scope.hide is not None and table != scope.hide[0]
+                continue
+            if name in bindings:
+                return Bound(table, bindings[name])
+        if name in OPERATORS:
+            return OPERATORS[name]
+        if name in self.sections:
+            return Section(name)
+        if name == "drop":
+            return 0
+        raise error(f"unknown {'operator or ' if not hidden else ''}name '{name}'", span, self.suggest(name, scope))
+
+    def suggest(self, name: str, scope: Scope) -> str | None:
+        """The nearest known name."""
+        known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
+        return suggest(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+
+
+def given(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+    """The values of all parameters; a default is an expression that sees the parameters before it."""
+    result: dict[str, Any] = {}
+    for param in params:
+        if param.name in values:
+            result[param.name] = values[param.name]
+        elif param.default is not None:
+            result[param.name] = Closure(param.default, replace(scope, vars=dict(result)))
+    return result

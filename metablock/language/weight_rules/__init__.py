@@ -1,0 +1,155 @@
+"""The rules of a spec's `weights:` section: which of our parameters stands where in whose checkpoint. Text only, no torch.
+
+A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``.
+
+=====================  =============================================================================================
+left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; ``**``, at the end, for a rest that the other
+                       rules translate in its turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
+right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
+                       ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
+                       the number of all blocks, ``stages`` for that of the stages
+``a ++ b``             several tensors, concatenated along the first axis
+``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
+``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second
+``| transpose``        the last two axes exchanged
+``| reshape(...)``     as many numbers in another shape, -1 for what is left over; ``reshape`` alone: in our shape (a
+                       table of another size, which is then interpolated: with our last extent)
+``| permute(...)``     the axes in this order
+``| pointwise``        the weight of a 1x1 convolution, for a linear layer; others (its bias) as they are
+``| flip``             the first axis backwards
+``| ungroup(n, a, b)`` of ``n`` groups with ``a + b`` rows each, -1 for as many as there are: first the ``a`` rows of every
+                       group, then the ``b`` rows (a projection that is packed head by head); any number of parts
+=====================  =============================================================================================
+
+Of a table's rules the first that fits a name counts. ``of: other`` puts the rules of another table behind the own ones;
+``ignore:`` lists foreign keys (``*`` as often as wanted) that have no use here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ...errors import Problem, SpecError
+from ..spec import Rule, Spec, WeightTable
+from .reading import Fit, Key, Reader, ReadyRule, Step
+
+# The source that needs no rules.
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that is said of one kind of checkpoint."""
+
+    rules: tuple[ReadyRule, ...]
+    ignore: tuple[re.Pattern[str], ...]
+
+    def find(self, name: str, blocks: Sequence[int]) -> tuple[ReadyRule, Fit] | None:
+        """The first rule that fits one of our names."""
+        for rule in self.rules:
+            fit = rule.fit(name, blocks)
+            if fit is not None and not rule.deep:
+                return rule, fit
+            inner = self.find(fit.rest, blocks) if fit is not None else None
+            if fit is not None and inner is not None:
+                below, rest = inner
+                keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
+                return replace(below, keys=keys), rest
+        return None
+
+    def ignored(self, key: str) -> bool:
+        return any(pattern.fullmatch(key) for pattern in self.ignore)
+
+
+def check_rules(spec: Spec) -> list[Problem]:
+    """Every problem of the rules' form, each at its place; empty when all is well."""
+    problems: list[Problem] = []
+    for name, table in spec.weights.items():
+        if name == OURS:
+            problems.append(
+                Problem(f"'{OURS}' are our own names, they need no rules", table.span, "name the table after whose names it has")
+            )
+        problems += _cycle(spec, name)
+        ready: list[tuple[Rule, ReadyRule]] = []
+        for rule in table.rules:
+            reader = Reader(rule)
+            read = reader.read()
+            problems += reader.problems
+            if read is not None:
+                problems += _shadowed(rule, ready)
+                ready.append((rule, read))
+        problems += [problem for pattern in table.ignore for problem in _ignore(pattern, table)[1]]
+    return problems
+
+
+def read_rules(spec: Spec, source: str) -> Rules:
+    """The rules of one table and of those it starts from. Raises SpecError with every problem."""
+    problems = _cycle(spec, source)
+    rules: list[ReadyRule] = []
+    ignore: list[re.Pattern[str]] = []
+    for table in _chain(spec, source):
+        for rule in table.rules:
+            reader = Reader(rule)
+            read = reader.read()
+            problems += reader.problems
+            rules += [read] if read is not None else []
+        for text in table.ignore:
+            pattern, wrong = _ignore(text, table)
+            problems += wrong
+            ignore.append(pattern)
+    if problems:
+        raise SpecError(problems)
+    return Rules(tuple(rules), tuple(ignore))
+
+
+def _chain(spec: Spec, source: str) -> Iterator[WeightTable]:
+    """A table, then those that it starts from."""
+    seen: set[str] = set()
+    name: str | None = source
+    while name is not None and name in spec.weights and name not in seen:
+        seen.add(name)
+        yield spec.weights[name]
+        name = spec.weights[name].of
+
+
+def _cycle(spec: Spec, source: str) -> list[Problem]:
+    names = [table.name for table in _chain(spec, source)]
+    first = spec.weights[names[-1]].of
+    if first != source:  # of those in the circle each reports it; who merely leads there does not
+        return []
+    return [
+        Problem(
+            f"weight rules start from each other: {' -> '.join([*names, source])}", spec.weights[source].span, "remove one `of:`"
+        )
+    ]
+
+
+def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
+    """A name made of numbers and a rest that only captures can fit: whatever fits it, fits all that the rule does."""
+    sample = re.sub(r"\{[^{}]*\}", lambda found: str(10**9 + found.start()), rule.ours).replace("*", "\0.\0")
+    for other, ready in above:
+        if not ready.deep and ready.pattern.fullmatch(sample):
+            return [
+                Problem(
+                    f"this rule is never reached: '{other.ours}' above fits the same names",
+                    rule.span,
+                    "put the more specific rule first",
+                )
+            ]
+    return []
+
+
+def _ignore(text: str, table: WeightTable) -> tuple[re.Pattern[str], list[Problem]]:
+    problems = []
+    if "{" in text or "}" in text or not text:
+        problems.append(
+            Problem(
+                f"'{text}' in `ignore` is no foreign name", table.span, "write a key of the checkpoint, `*` for any part of it"
+            )
+        )
+    return re.compile(".+".join(map(re.escape, text.split("*")))), problems
+
+
+__all__ = ["OURS", "Fit", "Key", "ReadyRule", "Rules", "Step", "check_rules", "read_rules"]

@@ -1,0 +1,50 @@
+"""Finds the calls that YAML cut at a comma, in `[pool(3, 4), id]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ...errors import Problem, Span
+
+_CALL_MARKS = re.compile(r'["()]')
+_COMMA = re.compile(r"(?:[ \r\n]+|#[^\n]*)*+,")
+_CUT = "YAML cuts it at the comma: name it in `let`, or write the list as `- ` lines"
+
+
+@dataclass
+class Calls:
+    """Follows the parentheses through the plain texts of one [ ] or { }, to find the calls that YAML cut at a comma."""
+
+    open: list[int] = field(default_factory=list)
+    quoted: bool = False
+    cut: Problem | None = None  # to be reported where the call turns out to be closed
+
+    def follow(self, content: Span) -> Problem | None:
+        """Reads one text; the problem, if it ends a cut call."""
+        inside = bool(self.open)
+        self.quoted = self.quoted and inside
+        for mark in _CALL_MARKS.finditer(content.text.content, content.start, content.end):
+            if mark[0] == '"':
+                self.quoted = not self.quoted
+            elif mark[0] == "(" and not self.quoted:
+                self.open.append(mark.start())
+            elif self.open and not self.quoted:
+                self.open.pop()
+        if inside:
+            return None if self.open else self.cut
+        if self.open and _COMMA.match(content.text.content, content.end):
+            self.cut = self._problem(content)
+        else:  # not cut, at most unbalanced: the expression's parser will say so
+            self.open.clear()
+        return None
+
+    def _problem(self, content: Span) -> Problem:
+        start, text = self.open[-1], content.text
+        while start > content.start and (text.content[start - 1].isalnum() or text.content[start - 1] in "_."):
+            start -= 1
+        if start == self.open[-1]:
+            words, hint = "parentheses with a comma", _CUT + ", or put text in double quotes"
+        else:
+            words, hint = "a call with several arguments", _CUT
+        return Problem(f"{words} may not stand inside [ ] or {{ }}", Span(text, start, content.end), hint)

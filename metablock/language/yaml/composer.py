@@ -1,0 +1,274 @@
+"""From YAML's events to nodes, under caps, collecting what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NoReturn
+
+import yaml
+from yaml.tokens import AnchorToken, TagToken, ValueToken
+
+from ...errors import Problem, Span, SpecError, Text, suggest
+from .calls import Calls
+from .characters import FORBIDDEN, forbidden
+from .events import Events
+from .nodes import Limits, Mapping, Node, Scalar, Sequence, Style
+from .syntax import translate
+
+TOO_LARGE = "a spec is a page of text: is this the right file?"
+_TOO_DEEP = "a spec needs three or four"
+_BEGIN = "begin with `name: ...`"
+_STYLES: dict[str | None, Style] = {None: "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
+
+
+def _short(value: str) -> str:
+    value = " ".join(value.split())
+    return value if len(value) <= 40 else f"{value[:37]}..."
+
+
+@dataclass
+class _Collection:
+    """A sequence or mapping whose end is not read yet."""
+
+    mapping: bool
+    bracket: int | None  # in flow style, where its bracket stands
+    start: int
+    anchor: str | None
+    before: int  # the number of nodes before it
+    height: int = 1
+    items: list[Node] = field(default_factory=list)  # of a mapping: the values
+    keys: list[Scalar] = field(default_factory=list)
+    names: dict[str, Scalar] = field(default_factory=dict)
+    calls: Calls = field(default_factory=Calls)
+
+    @property
+    def flow(self) -> bool:
+        return self.bracket is not None
+
+    @property
+    def key_next(self) -> bool:
+        return self.mapping and len(self.keys) == len(self.items)
+
+    def node(self, span: Span) -> Node:
+        if self.mapping:
+            return Mapping(span, tuple(zip(self.keys, self.items, strict=True)), self.flow)
+        return Sequence(span, tuple(self.items), self.flow)
+
+
+@dataclass
+class _Anchor:
+    start: int
+    node: Node | None = None  # None until its end is read
+    size: int = 1
+    height: int = 0
+
+
+class Composer:
+    """From events to nodes, with a stack of its own: nesting costs no recursion."""
+
+    def __init__(self, text: Text, limits: Limits) -> None:
+        self.text = text
+        self.limits = limits
+        self.problems: list[Problem] = []
+        self.stack: list[_Collection] = []
+        self.anchors: dict[str, _Anchor] = {}
+        self.aliases = self.nodes = self.documents = 0
+        self.end = 0  # of what was read last: a block collection ends with its last entry, not at the next token
+        self.root: Node | None = None
+
+    def run(self) -> Mapping:
+        events = Events(self.text, self.report, self.stop)
+        try:
+            for event in events:
+                self._take(event, events.last)
+        except SpecError:
+            raise  # it is a ValueError, too
+        except yaml.MarkedYAMLError as bad:
+            self._stop_at_syntax(bad)
+        except (ValueError, OverflowError):  # "\U99999999": PyYAML hands any number to chr()
+            self.stop("this escape stands for no character", events.index - 1, events.index + 1, "remove it")
+        if isinstance(self.root, Mapping) and not self.problems:
+            return self.root
+        if self.root is None or not self.root.span.content:
+            self.report("the file is empty", 0, 0, _BEGIN)
+        elif not isinstance(self.root, Mapping):
+            self.report("a spec is a mapping: lines of `key: value`", self.root.span.start, self.root.span.start + 1, _BEGIN)
+        raise SpecError(self.problems)
+
+    def report(self, message: str, start: int, end: int, hint: str) -> None:
+        self._add(Problem(message, Span(self.text, start, end), hint))
+
+    def stop(self, message: str, start: int, end: int, hint: str) -> NoReturn:
+        """Reports a problem after which reading on makes no sense, or would cost too much."""
+        raise SpecError([*self.problems, Problem(message, Span(self.text, start, end), hint)])
+
+    def _add(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        if len(self.problems) >= self.limits.problems:
+            raise SpecError(self.problems)
+
+    # Events
+
+    def _take(self, event: Any, last: Any) -> None:
+        start, end = event.start_mark.index, event.end_mark.index
+        match event:
+            case yaml.DocumentStartEvent():
+                self.documents += 1
+                if self.documents > 1:
+                    self.stop("a second document begins here", start, end, "one file holds one spec: remove the `---`")
+            case yaml.AliasEvent():
+                self._alias(str(event.anchor), Span(self.text, start, end))
+            case yaml.ScalarEvent():
+                self._scalar(event, last)
+            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                self._open(event)
+            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                self._close(end)
+
+    def _scalar(self, event: Any, last: Any) -> None:
+        style = _STYLES[event.style]
+        empty = style == "plain" and not event.value
+        # With an anchor the event begins at the anchor, so that the token is what counts; an empty scalar has none.
+        start, end = (event.end_mark if empty else last.start_mark).index, event.end_mark.index
+        content = self._content(start, end, style)
+        node = Scalar(Span(self.text, start, content.end if style in ("literal", "folded") else end), content, event.value, style)
+        self._count(1, start)
+        if content.end - content.start > self.limits.scalar:
+            self.stop(f"a text of more than {self.limits.scalar} characters", start, start + 1, TOO_LARGE)
+        if style == "double" and (bad := FORBIDDEN.search(event.value)):
+            self.report(f"{forbidden(bad[0])}, not as an escape either", start, end, "remove the escape")
+        if event.anchor:
+            self._anchor(event.anchor, event.start_mark.index)
+            self.anchors[event.anchor].node = node
+        top = self.stack[-1] if self.stack else None
+        if top and empty and top.mapping and not top.key_next and not isinstance(last, ValueToken | AnchorToken | TagToken):
+            self._missing_colon(top)
+        piece = bool(top and top.calls.open)
+        if top and top.flow and style == "plain" and (cut := top.calls.follow(content)):
+            self._add(cut)
+        self._deliver(node, node.span, piece=piece or bool(top and top.calls.open))
+
+    def _content(self, start: int, end: int, style: Style) -> Span:
+        if style == "plain":
+            return Span(self.text, start, end)
+        if style in ("single", "double"):
+            return Span(self.text, start + 1, end - 1)
+        header = self.text.content.find("\n", start, end) + 1 or end
+        block = self.text.content[header:end]
+        blank = len(block) - len(block.lstrip(" \t\r\n"))
+        first = block.rfind("\n", 0, blank) + 1
+        return Span(self.text, header + first, header + max(first, len(block.rstrip(" \t\r\n"))))
+
+    def _missing_colon(self, top: _Collection) -> None:
+        key = top.keys[-1]
+        if key.value in top.names:  # otherwise it is no key but a piece of a cut call
+            hint = "write `key: value`, with a space after the colon; put text that contains a comma in double quotes"
+            self.report("a ':' is missing after this key", key.span.start, key.span.end, hint)
+
+    def _open(self, event: Any) -> None:
+        # An event ends behind the bracket, or before the first entry. It begins there, too, unless there is an anchor.
+        start, end = event.start_mark.index, event.end_mark.index
+        mapping, bracket = isinstance(event, yaml.MappingStartEvent), end - 1 if event.flow_style else None
+        if bracket is not None and mapping and (start == end or self.text.content[bracket] == "?"):
+            # YAML takes `a: b` inside [ ] for a mapping without braces: its event ends before the key, or behind a '?'.
+            bracket = self.stack[-1].bracket
+            if not self.stack[-1].calls.open:
+                self.report("a key inside [ ] needs its own { }", start, start + 1, "write `{key: value}`")
+        else:
+            start = end if bracket is None else bracket
+            if not mapping and bracket is None and not self.text.content.startswith("-", end):
+                start -= 1  # a list no further indented than its key: the event ends behind the first dash
+        if len(self.stack) >= self.limits.depth:
+            self.stop(f"more than {self.limits.depth} lists and mappings within each other", start, start + 1, _TOO_DEEP)
+        self._count(1, start)
+        if event.anchor:
+            self._anchor(event.anchor, event.start_mark.index)
+        self.stack.append(_Collection(mapping, bracket, start, event.anchor, self.nodes - 1))
+
+    def _close(self, end: int) -> None:
+        done = self.stack.pop()
+        span = Span(self.text, done.start, end if done.flow else self.end)
+        node = done.node(span)
+        if done.calls.open:
+            place = done.calls.open[-1]
+            self.report("this '(' is not closed before the end of the [ ] or { }", place, place + 1, "add the ')'")
+        if done.anchor:
+            anchor = self.anchors[done.anchor]
+            anchor.node, anchor.size, anchor.height = node, self.nodes - done.before, done.height
+        self._deliver(node, span, done.height)
+
+    def _alias(self, name: str, span: Span) -> None:
+        self.aliases += 1
+        if self.aliases > self.limits.aliases:
+            self.stop(f"more than {self.limits.aliases} aliases", span.start, span.end, "name what repeats in `let`")
+        anchor = self.anchors.get(name) or _Anchor(0)
+        if name not in self.anchors:
+            known = [anchor for anchor in islice(self.anchors, 100) if len(anchor) <= 40]  # comparing words is slow
+            hint = suggest(name[:40], known, "YAML reads '*' as an alias: write an expression that begins with it below `|`")
+            self.report(f"unknown alias '*{_short(name)}'", span.start, span.end, hint or "")
+        elif anchor.node is None:
+            self.report(f"the alias '*{_short(name)}' stands inside what it names", span.start, span.end, "remove it")
+        elif len(self.stack) + anchor.height > self.limits.depth:
+            self.stop(
+                f"with this alias, more than {self.limits.depth} lists and mappings within each other",
+                span.start,
+                span.end,
+                _TOO_DEEP,
+            )
+        self._count(anchor.size, span.start)
+        self._deliver(anchor.node or Scalar(span, span, "", "plain"), span, anchor.height, alias=True)
+
+    def _anchor(self, name: str, start: int) -> None:
+        if first := self.anchors.get(name):
+            line = self.text.place(first.start)[0]
+            message = f"the anchor '&{_short(name)}' is already in line {line}"
+            self.report(message, start, start + 1 + len(name), "give them different names")
+        self.anchors[name] = _Anchor(start)
+
+    def _count(self, nodes: int, start: int) -> None:
+        self.nodes += nodes
+        if self.nodes > self.limits.nodes:
+            message = f"more than {self.limits.nodes} keys, values and lists, each alias counted in full"
+            self.stop(message, start, start + 1, TOO_LARGE)
+
+    # Collections
+
+    def _deliver(self, node: Node, span: Span, height: int = 0, alias: bool = False, piece: bool = False) -> None:
+        """Hands a finished node to the collection it stands in. ``span``: where it stands, which for an alias is not its own."""
+        self.end = span.end
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        top.height = max(top.height, height + 1)
+        if not top.key_next:
+            top.items.append(node)
+        elif isinstance(node, Scalar) and node.style not in ("literal", "folded") and not alias:
+            top.keys.append(node)
+            if not piece:
+                self._check_key(top, node)
+        else:
+            self.report("a key must be a word", span.start, span.start + 1, "write `key: value`")
+            top.keys.append(Scalar(span, span, "", "plain"))
+
+    def _check_key(self, top: _Collection, key: Scalar) -> None:
+        start, end = key.span.start, key.span.end
+        if not key.value:
+            self.report("a key is missing before this ':'", start, max(end, start + 1), "write `key: value`")
+        elif key.value == "<<" and key.style == "plain":
+            self.report("YAML merges ('<<') are not allowed", start, end, "write the keys out, or name what repeats in `let`")
+        elif first := top.names.get(key.value):
+            line = self.text.place(first.span.start)[0]
+            self.report(f"the key '{_short(key.value)}' is already in line {line}", start, end, "keep one of the two")
+        top.names.setdefault(key.value, key)
+
+    def _stop_at_syntax(self, bad: yaml.MarkedYAMLError) -> NoReturn:
+        for collection in self.stack:
+            if collection.calls.open and collection.calls.cut:  # `[f(x, [1, 2])]`: what follows is due to the cut
+                raise SpecError([*self.problems, collection.calls.cut])
+        bracket = self.stack[-1].bracket if self.stack else None
+        problem, unclosed = translate(bad, self.text, bracket)
+        if unclosed and bracket is not None:  # what was found behind it only follows from it
+            self.problems = [problem for problem in self.problems if problem.span and problem.span.start < bracket]
+        raise SpecError([*self.problems, problem])

@@ -1,0 +1,59 @@
+"""The located nodes of a YAML text, and what it may cost to read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ...errors import Span
+
+Style = Literal["plain", "single", "double", "literal", "folded"]
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A text. ``content`` is the raw part between quotes or below a block's header, ``value`` what YAML makes of it."""
+
+    span: Span = field(compare=False, repr=False)
+    content: Span = field(compare=False, repr=False)
+    value: str
+    style: Style
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A list: ``[a, b]`` (``flow``) or ``- `` lines."""
+
+    span: Span = field(compare=False, repr=False)
+    items: tuple[Node, ...]
+    flow: bool
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Keys with values, in the file's order: ``{a: b}`` (``flow``) or ``a: b`` lines. No key occurs twice."""
+
+    span: Span = field(compare=False, repr=False)
+    entries: tuple[tuple[Scalar, Node], ...]
+    flow: bool
+
+    def get(self, key: str) -> Node | None:
+        return next((value for name, value in self.entries if name.value == key), None)
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(key.value for key, _ in self.entries)
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may cost. A paper's spec needs a hundredth of it."""
+
+    size: int = 1 << 20  # bytes of a file, characters of a text
+    depth: int = 50  # collections within each other, aliases followed
+    aliases: int = 64
+    nodes: int = 100_000  # with every alias expanded
+    scalar: int = 100_000  # characters
+    problems: int = 20  # more are not collected

@@ -1,0 +1,58 @@
+"""The room's door: from a text or a file to its mapping."""
+
+from __future__ import annotations
+
+import os
+
+from ...errors import Span, Text, error
+from .characters import FORBIDDEN, forbidden
+from .composer import TOO_LARGE, Composer
+from .nodes import Limits, Mapping
+
+_LIMITS = Limits()
+_ORDINARY = "a spec is ordinary text: delete it, or save the file as UTF-8 with ordinary line ends"
+
+
+def read(text: Text, limits: Limits = _LIMITS) -> Mapping:
+    """The mapping a text holds; otherwise a :class:`SpecError` with all that is wrong with it."""
+    if text.content.startswith("\ufeff"):
+        text = Text(text.name, text.content[1:])
+    if len(text.content) > limits.size:
+        raise error(f"the text is longer than {limits.size} characters", Span(text, 0, 1), TOO_LARGE)
+    if bad := FORBIDDEN.search(text.content):
+        raise error(forbidden(bad[0]), Span(text, bad.start(), bad.end()), _ORDINARY)
+    return Composer(text, limits).run()
+
+
+def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping:
+    """The same for a file in UTF-8."""
+    name = os.fspath(path)
+    data = _load(name, limits.size)
+    try:
+        content = data.decode()
+    except UnicodeDecodeError as bad:
+        text = Text(name, data.decode(errors="replace"))
+        start = len(data[: bad.start].decode())
+        raise error("the file is not UTF-8 text", Span(text, start, start + 1), "save it as UTF-8") from None
+    return read(Text(name, content), limits)
+
+
+def _load(name: str, size: int) -> bytes:
+    try:
+        large = os.stat(name).st_size > size
+        data = b"" if large else head(name, size + 1)
+    except FileNotFoundError:
+        raise error(f"there is no file '{name}'", hint="check the path, relative to where you are") from None
+    except IsADirectoryError:
+        raise error(f"'{name}' is a directory", hint="name a .yaml file in it") from None
+    except (OSError, ValueError) as bad:  # ValueError: no path at all (it has a NUL)
+        reason = bad.strerror if isinstance(bad, OSError) else "this is not a path"
+        raise error(f"cannot read '{name}': {reason}", hint="check the path and its permissions") from None
+    if large or len(data) > size:
+        raise error(f"'{name}' is larger than {size} bytes", hint=TOO_LARGE)
+    return data
+
+
+def head(name: str, size: int) -> bytes:
+    with open(name, "rb") as file:
+        return file.read(size)  # a device or a pipe says nothing of its size beforehand

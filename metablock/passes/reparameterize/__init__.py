@@ -1,0 +1,179 @@
+"""Re-parameterisation: what is linear in inference collapses into the fewest convolutions.
+
+One pass over the tree, for any network: parallel convolutions of any extents, dilations and groups, batch norms, identities and
+scales beside or behind each other, become one convolution with a bias (Ding et al. 2021, arXiv 2101.03697, section 3.3). A step
+is left as it is where that would not be exact (a bias, or another window, before zero padding), or would keep more weights than
+its parts.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...backend.block import Block
+from ...backend.builder import build
+from ...errors import MetablockError
+from ...lowering.ir import Level
+from .affine import Affine
+from .flow import Atom, flow
+from .forms import Form, Planner, evaluate
+from .rewrite import Merge, Rewriter, merge
+
+# Largest difference that rounding explains, relative to the largest output, by the precision of the weights.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """One convolution or linear layer and what it was: paths and texts of the parts."""
+
+    path: str
+    into: str
+    parts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a re-parameterisation did. ``difference`` is the measured one, relative to the largest output; None on meta."""
+
+    collapsed: tuple[Collapsed, ...] = ()
+    params: tuple[int, int] = (0, 0)
+    difference: float | None = field(default=None, compare=False)
+
+
+def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
+    """A network that gives the same in evaluation, with what is linear collapsed. The given one stays as it is.
+
+    Args:
+        model: from :func:`metablock.build`, in evaluation mode, on any device; on ``meta`` only the structure is made.
+        prove: whether both networks are run on random input and compared.
+
+    Returns:
+        The new network, in evaluation mode; its ``collapsed`` is a :class:`Report` of what became what. Where nothing collapses
+        it is a copy of the given one.
+
+    Raises:
+        MetablockError: the model is in train mode, was not built by metablock, or had parts replaced; or the outputs of both
+            differ by more than rounding, so that nothing is given back.
+    """
+    level = getattr(model, "level", None)
+    if not isinstance(model, Block) or level is None:
+        raise MetablockError("only what metablock built can be re-parameterised\n  build it from a spec: metablock.build(...)")
+    if any(module.training for module in model.modules()):
+        raise MetablockError(
+            "a model in train mode cannot be re-parameterised: batch norm still follows each batch\n  call .eval() first"
+        )
+    find = _finder(model)
+    forms = list(Planner(flow(level), find).chosen())
+    root = copy.deepcopy(level)
+    merges = _renewed(forms, root, find)
+    rewriter = Rewriter(root)
+    for one in merges:
+        rewriter.apply(one)
+    rewriter.tidy()
+    result = _built(model, root, merges)
+    before, after = (sum(p.numel() for p in m.parameters()) for m in (model, result))
+    difference = _difference(model, result) if prove and merges else None
+    result.collapsed = Report(tuple(map(_told, merges)), (before, after), difference)
+    return result
+
+
+def _finder(model: Block) -> Callable[[Atom], nn.Module]:
+    def find(atom: Atom) -> nn.Module:
+        path = ".".join(atom.path)
+        try:
+            module = model.get_submodule(path)
+        except AttributeError:
+            raise MetablockError(f"'{path}' is not in this model any more\n  re-parameterise before parts are replaced") from None
+        assert atom.leaf is not None
+        if type(module).__name__ != atom.leaf.attribute:
+            raise MetablockError(
+                f"'{path}' was {atom.leaf.text} and is {type(module).__name__} now\n  re-parameterise before parts are replaced"
+            )
+        return module
+
+    return find
+
+
+def _renewed(forms: list[Form], root: Level, find: Callable[[Atom], nn.Module]) -> list[Merge]:
+    """The forms, told in the steps of another copy of the tree."""
+    own = {atom.output.id: atom for atom in flow(root).atoms}
+
+    def renew(form: Form) -> Form:
+        atom = own[form.atom.output.id] if form.atom is not None else None
+        return Form(atom, form.source, form.shape, tuple(map(renew, form.parts)), form.rest)
+
+    return [merge(renewed, _numbers(renewed, find)) for renewed in map(renew, forms)]
+
+
+def _numbers(form: Form, find: Callable[[Atom], nn.Module]) -> Affine:
+    meta = any(p.is_meta for atom in form.atoms if atom.leaf is not None for p in find(atom).parameters())
+    return form.shape if meta else evaluate(form, find)
+
+
+def _built(model: Block, root: Level, merges: list[Merge]) -> Block:
+    """The module of the new tree: merged weights where something collapsed, all others as they were."""
+    first = next(iter(model.parameters()), torch.empty(0))
+    result = build(root, device=first.device if first.is_meta else None)
+    result.spec, result.inputs, result.level, result.loaded = model.spec, model.inputs, root, model.loaded
+    result.feature_info, result.whole = model.feature_info, model.whole or model.level
+    if first.is_meta:
+        return result.to(dtype=first.dtype).eval()
+    merged: dict[str, Tensor] = {}
+    for one in merges:
+        path = ".".join(one.anchor.path)
+        merged[f"{path}.weight"] = one.shape.kernel
+        if one.shape.bias is not None:
+            merged[f"{path}.bias"] = one.shape.bias
+    old: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
+    old |= dict(model.named_buffers(remove_duplicate=False))
+    result = result.to(device=first.device)
+    with torch.no_grad():
+        for path, tensor in [*result.named_parameters(), *result.named_buffers()]:
+            source = merged.get(path, old.get(path))
+            assert source is not None, path
+            reference = old.get(path, first)
+            tensor.data = source.detach().to(device=tensor.device, dtype=reference.dtype).clone().view(tensor.shape)
+            if isinstance(tensor, nn.Parameter):
+                tensor.requires_grad_(reference.requires_grad)
+    return result.eval()
+
+
+def _difference(model: Block, result: Block) -> float | None:
+    """Both on random input. Half precision is compared in float32."""
+    first = next(iter(model.parameters()))
+    if first.is_meta:
+        return None
+    tolerance, kind = TOLERANCE.get(first.dtype, 1e-3), first.dtype
+    if kind in (torch.bfloat16, torch.float16):
+        model, result, kind = copy.deepcopy(model).float(), copy.deepcopy(result).float(), torch.float32
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randn(feature.size(2), generator=generator, dtype=torch.float32).to(first.device, kind) for feature in model.inputs
+    ]
+    with torch.no_grad():
+        pairs = list(zip(_tensors(model(*inputs)), _tensors(result(*inputs)), strict=True))
+    worst = max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) for a, b in pairs)
+    if not worst <= tolerance:
+        raise MetablockError(
+            f"the outputs before and after differ by {worst:.1e} of the largest\n"
+            "  nothing was changed; weights that are not finite, or far from each other, do not merge well"
+        )
+    return worst
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in _tensors(part)]
+
+
+def _told(one: Merge) -> Collapsed:
+    parts = [(".".join(atom.path), atom.leaf.text) for atom in one.form.atoms if atom.leaf is not None]
+    return Collapsed(".".join(one.anchor.path), one.leaf.text, tuple(parts))

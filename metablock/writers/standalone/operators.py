@@ -1,0 +1,216 @@
+"""The sources of operators that torch has no class for, cut down to what runs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ...errors import MetablockError
+
+# For the spec language only: the checks of arguments (torch's own errors are left), and what they are written with.
+_CHECKS = {"error", "suggest", "MetablockError", "SpecError"}
+_TYPES = {"Layout": "str", "Feature": "object"}
+
+
+@dataclass
+class Pieces:
+    """Definitions in the order in which they need each other, their names, and the imports they may want."""
+
+    texts: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+
+
+def embedded(operators: Iterable[tuple[str, str]]) -> Pieces:
+    """The definitions of these operators (module and class) and of all that they use. Raises MetablockError."""
+    pieces = Pieces()
+    for module, name in sorted(set(operators)):
+        _add(module, name, pieces)
+    return pieces
+
+
+def imports(code: str, known: dict[str, str]) -> list[str]:
+    """The import lines that a text needs, in ruff's order."""
+    known = {
+        "torch": "import torch",
+        "F": "import torch.nn.functional as F",
+        "Tensor": "from torch import Tensor",
+        "nn": "from torch import nn",
+        **known,
+    }
+    used = [known[name] for name in sorted(_names(ast.parse(code)) & set(known))]
+    torch, other = [line for line in used if " torch" in line], [line for line in used if " torch" not in line]
+    blocks = [_merged(other), _merged(torch)]
+    return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
+
+
+def _merged(lines: list[str]) -> list[str]:
+    """`from a import b` and `from a import c` in one line, after the plain imports."""
+    plain = sorted({line for line in lines if line.startswith("import")})
+    froms: dict[str, set[str]] = {}
+    for line in lines:
+        if line.startswith("from"):
+            _, module, _, name = line.split(" ", 3)
+            froms.setdefault(module, set()).add(name)
+    return plain + [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(froms.items())]
+
+
+@dataclass(frozen=True)
+class _File:
+    """An operator's file: its definitions, where the names come from that it imports; functions that only check (``passes``)."""
+
+    definitions: dict[str, str]
+    siblings: dict[str, tuple[str, str]]
+    imports: dict[str, str]
+    passes: tuple[str, ...]
+
+
+def _add(module: str, name: str, pieces: Pieces) -> None:
+    source = _read(module)
+    if name in source.siblings:
+        _add(*source.siblings[name], pieces)
+        return
+    if name in pieces.names:
+        if pieces.names[name] != module:
+            both = f"{module} and {pieces.names[name]}"
+            raise MetablockError(f"a file of plain PyTorch cannot hold two things called '{name}': {both}\n  rename one of them")
+        return
+    if name not in source.definitions:
+        hint = "define what an operator uses at the top of a file"
+        raise MetablockError(f"a file of plain PyTorch cannot hold '{name}' of {module}\n  {hint}")
+    text = source.definitions[name]
+    for passed in source.passes:
+        text = re.sub(rf"\b{passed}\((\w+)\)", r"\1", text)
+    pieces.names[name] = module  # first, for what uses itself
+    for used in sorted(_names(ast.parse(text)) - {name}):
+        if used in source.definitions or used in source.siblings:
+            _add(module, used, pieces)
+        elif used in source.imports:
+            pieces.imports[used] = source.imports[used]
+    pieces.texts.append(text)
+
+
+@cache
+def _read(module: str) -> _File:
+    found = importlib.import_module(module)
+    if not getattr(found, "__file__", None):
+        raise MetablockError(f"the source of '{module}' is in no file\n  write the operator into one, or write .safetensors")
+    text = Path(str(found.__file__)).read_text(encoding="utf-8")
+    package = found.__package__ or ""
+    definitions: dict[str, str] = {}
+    siblings: dict[str, tuple[str, str]] = {}
+    known: dict[str, str] = {}
+    checks: set[str] = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            definitions[node.name] = _trimmed(text, node)
+            if _passes(definitions[node.name]):
+                checks.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name):
+                definitions[target.id] = ast.get_source_segment(text, node) or ""
+        elif isinstance(node, ast.ImportFrom) and _near(node, package):
+            there = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            siblings |= {alias.asname or alias.name: (there, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] != "metablock":
+            known |= {alias.name: f"from {node.module} import {alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                known[alias.asname or alias.name] = f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
+    for name, (where, what) in siblings.items():
+        if what in _read(where).passes:
+            checks.add(name)
+    return _File(definitions, siblings, known, tuple(checks))
+
+
+def _near(node: ast.ImportFrom, package: str) -> bool:
+    """Whether an import's names are written out, too: from the operator's own package, or from our operators."""
+    if node.level:
+        there = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+        return there.startswith("metablock.operators.") or not there.startswith("metablock")
+    return (node.module or "").startswith("metablock.operators.")
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
+    """A definition without what only the spec language wants, its comments and its form kept."""
+    lines = text.split("\n")
+    gone: set[int] = set()
+    for part in _unwanted(node):
+        first = min([part.lineno, *(d.lineno for d in getattr(part, "decorator_list", []))])
+        gone |= set(range(first, (part.end_lineno or part.lineno) + 1))
+    typed = [named for named in ast.walk(node) if isinstance(named, ast.Name) and named.id in _TYPES]
+    for named in sorted(typed, key=lambda named: -named.col_offset):
+        if named.lineno not in gone:
+            line = lines[named.lineno - 1]
+            lines[named.lineno - 1] = line[: named.col_offset] + _TYPES[named.id] + line[named.end_col_offset :]
+    doc = _first_sentence(node)
+    kept = []
+    for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+        if doc and number == node.body[0].lineno:
+            kept.append(doc)
+        elif number not in gone:
+            kept.append(lines[number - 1])
+    return _spaced(kept)
+
+
+def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
+    for part in ast.walk(node):
+        if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
+            continue
+        if ast.get_docstring(part) is not None and len(part.body) > 1:
+            yield part.body[0]
+        for statement in part.body:
+            static = isinstance(statement, ast.FunctionDef) and statement.name == "shape" and statement.decorator_list
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else None
+            takes = isinstance(part, ast.ClassDef) and isinstance(target, ast.Name) and target.id == "takes"
+            if static or takes or _is_check(statement):
+                yield statement
+
+
+def _is_check(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If) or statement.orelse:
+        return False
+    raised = statement.body[-1]
+    call = raised.exc if isinstance(raised, ast.Raise) else None
+    return isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in _CHECKS
+
+
+def _passes(text: str) -> bool:
+    """Whether a function gives back its only argument."""
+    node = ast.parse(text).body[0]
+    if not isinstance(node, ast.FunctionDef) or len(node.args.args) != 1:
+        return False
+    last = node.body[-1]
+    only = all(isinstance(s, ast.Expr) for s in node.body[:-1])
+    return only and isinstance(last, ast.Return) and isinstance(last.value, ast.Name) and last.value.id == node.args.args[0].arg
+
+
+def _first_sentence(node: ast.ClassDef | ast.FunctionDef) -> str:
+    doc = ast.get_docstring(node)
+    if doc is None:
+        return ""
+    line = doc.split("\n\n")[0].split("\n")[0].strip().rstrip(":")
+    return f'    """{line}"""'
+
+
+def _spaced(lines: list[str]) -> str:
+    """Blank lines where lines were taken out: never two, none at the start of a body or the end."""
+    result: list[str] = []
+    for line in lines:
+        if not line.strip() and (not result or not result[-1].strip() or result[-1].rstrip().endswith(":")):
+            continue
+        result.append(line)
+    while result and not result[-1].strip():
+        result.pop()
+    return "\n".join(result)

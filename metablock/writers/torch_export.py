@@ -1,0 +1,212 @@
+"""Networks as programs for other runtimes: torch.export's ``.pt2`` and ONNX, each reloaded and compared before it is kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ..backend.block import Block
+from ..backend.input_size import difference
+from ..errors import MetablockError, suggest
+from ..language.format import show_spec, spec_hash
+from ..language.spec import Spec
+from ..lowering.ir import leaves
+from ..lowering.network import trace
+from ..shape import Feature
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+# The axes of an input after batch and channels.
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+# Rounding apart; what differs by more is another network.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_BATCH_IS_GROUPS = ("mixture_conv",)
+_ONNX_LIMIT = 2**31 - 2**26  # of the one file, by its format
+
+
+def check_onnx() -> None:
+    """Raises MetablockError where the packages for ``.onnx`` are not installed."""
+    missing = [name for name in _ONNX if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MetablockError(f".onnx files need {' and '.join(missing)}\n  pip install 'metablock[onnx]'")
+
+
+def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str]) -> None:
+    """Raises MetablockError where a size is to be left open that the architecture is bound to. Builds nothing."""
+    if not dynamic:
+        return
+    rank = max((feature.rank for feature in inputs), default=0)
+    known = ("batch", *AXES.get(rank, ()))
+    for name in dynamic:
+        if name not in known:
+            hint = suggest(name, known, f"there are {', '.join(known)}")
+            raise MetablockError(f"unknown size '{name}'\n  {hint}")
+    axes = [AXES[rank].index(name) for name in dynamic if name != "batch"]
+    if not axes:
+        return
+    shown = " and ".join(name for name in dynamic if name != "batch")
+    if len(inputs) != 1:
+        raise MetablockError(f"{shown} cannot be left open: '{spec.name}' has {len(inputs)} inputs\n  leave open the batch alone")
+    only = inputs[0]
+    larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
+    try:
+        reason = difference(trace(spec, input=only, large=True), trace(spec, input=larger, large=True))
+    except MetablockError as wrong:
+        reason = str(wrong).strip().split("\n")[0]
+    if reason:
+        raise MetablockError(
+            f"{shown} cannot be left open: the architecture is bound to its size\n"
+            f"  {reason}\n  leave out --dynamic {shown.replace(' and ', ',')}, and write one file for each size (--input)"
+        )
+
+
+def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
+    """The network in evaluation as a program of ``torch.export``.
+
+    Args:
+        model: from :func:`metablock.build`; it stays as it is.
+        dynamic: the sizes that stay open, of ``batch``, ``height``, ``width`` (``length`` of a signal, ``depth`` of a volume);
+            the others are those that the network was built for, and a batch of one.
+
+    Raises:
+        MetablockError: an architecture that is bound to a size that should stay open; what torch.export cannot trace.
+    """
+    check_dynamic(model.spec, model.inputs, dynamic)
+    bare = deepcopy(model).eval()  # what was compiled is eager again
+    inputs = _inputs(bare, 2 if "batch" in dynamic else 1)
+    shapes = tuple(_open(feature, dynamic) for feature in model.inputs)
+    import torch.export as exporting
+
+    with _asked("torch.export", "leave open fewer sizes" if dynamic else "write .py or .safetensors"):
+        program = exporting.export(bare, tuple(inputs), dynamic_shapes=shapes if dynamic else None, strict=False)
+    return program
+
+
+def _open(feature: Feature, dynamic: Sequence[str]) -> dict[int, Any]:
+    from torch.export import Dim
+
+    shape: dict[int, Any] = {0: Dim("batch", min=1)} if "batch" in dynamic else {}
+    return shape | {2 + axis: Dim.DYNAMIC for axis, name in enumerate(AXES.get(feature.rank, ())) if name in dynamic}
+
+
+def write_pt2(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
+    """Writes a ``.pt2`` file, reloads it, compares it; says how far it is from the model."""
+    import torch.export as exporting
+
+    program = export(model, dynamic=dynamic)
+    about = {"spec.yaml": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
+    with _asked("torch.export.save", "write .py or .safetensors"):
+        exporting.save(program, path, extra_files=about)
+        loaded = exporting.load(path).module()
+    return _compared(model, lambda *inputs: loaded(*inputs), dynamic, "torch.export")
+
+
+def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
+    """Writes an ``.onnx`` file, runs it in onnxruntime, compares it; says how far it is from the model."""
+    check_onnx()
+    _check_onnx_model(model, dynamic)
+    program = export(model, dynamic=dynamic)
+    hint = "leave open fewer sizes, or write .pt2" if dynamic else "float32 is known best; .pt2 is for torch itself"
+    with _asked("torch.onnx", hint):
+        import onnxruntime
+        from torch import onnx
+
+        made = onnx.export(program, dynamo=True, external_data=False, verbose=False)
+        assert made is not None
+        made.model.metadata_props.update({"spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)})
+        made.save(path, external_data=False)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, inputs, strict=True)}
+        with _asked("onnxruntime", hint):
+            return [torch.from_numpy(array) for array in session.run(None, arrays)]
+
+    return _compared(model, run, dynamic, "onnxruntime")
+
+
+def _check_onnx_model(model: Block, dynamic: Sequence[str]) -> None:
+    for path, leaf in leaves(model.level) if "batch" in dynamic else ():
+        if leaf.operator in _BATCH_IS_GROUPS:
+            raise MetablockError(
+                f"batch cannot be left open in .onnx: {'.'.join(path)}, {leaf.text}, gives each image a kernel of its own,\n"
+                "  and ONNX wants to know how many; write .pt2, or leave the batch at one"
+            )
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
+        raise MetablockError("onnxruntime has no bfloat16 on the CPU\n  write the file in float32 or float16")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > _ONNX_LIMIT:
+        raise MetablockError(f"an .onnx file holds 2 GiB, the weights have {size / 2**30:.1f}\n  write .pt2, or --dtype float16")
+
+
+def _compared(model: Block, run: Callable[..., Any], dynamic: Sequence[str], where: str) -> str:
+    """How far a program is from the model that it was made of, at each size that it should run at."""
+    eager = deepcopy(model).eval()
+    worst, count = 0.0, 0
+    for batch, times in {(1, 1), (3 if "batch" in dynamic else 1, 2 if set(dynamic) - {"batch"} else 1)}:
+        inputs = _inputs(eager, batch, dynamic if times > 1 else ())
+        with torch.no_grad(), _asked(where, "leave open fewer sizes"):
+            ours, theirs = tree_leaves(eager(*inputs)), tree_leaves(run(*inputs))
+        for a, b in zip(ours, theirs, strict=True):
+            a, b = a.cpu().to(torch.float64), b.cpu().to(torch.float64)
+            worst = max(worst, float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)))
+        count += 1
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    if not worst <= _TOLERANCE.get(dtype, 0.1):
+        raise MetablockError(f"{where} gives other numbers than the model: {worst:.1e} of the largest\n  nothing was written")
+    near = "as eager to the bit" if worst == 0 else f"within {worst:.1e} of eager's largest output"
+    return f"{where}: {near}" + (f" at {count} sizes" if count > 1 else "")
+
+
+def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tensor]:
+    """Random inputs, twice as large along some axes. The random numbers around are left as they were."""
+    first = next(model.parameters(), torch.empty(0))
+    result = []
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(0)
+        for feature in model.inputs:
+            grid = [2 * s if name in doubled else s for s, name in zip(feature.grid, AXES[feature.rank], strict=True)]
+            result.append(torch.randn(batch, feature.c, *grid).to(first.device, first.dtype))
+    return result
+
+
+@contextmanager
+def _asked(of: str, hint: str) -> Iterator[None]:
+    """What another tool cannot do is an answer, not an accident: it raises whatever it likes, we say it in a line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except MetablockError:
+        raise
+    except Exception as problem:
+        raise MetablockError(f"{of} cannot do this network: {_said(problem)}\n  {hint}") from problem
+
+
+def _said(problem: BaseException) -> str:
+    """What went wrong at the bottom of it, in a line."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()]
+    return lines[0].removeprefix("RuntimeError: ")[:200] if lines else type(problem).__name__
+
+
+__all__ = ["AXES", "check_dynamic", "check_onnx", "export", "write_onnx", "write_pt2"]
