@@ -19,7 +19,7 @@ from .language.check import CIRCLE, check_edits, check_names
 from .language.edits import apply, parse_edits, resolve
 from .language.resources import architectures
 from .language.spec import Edit, Spec
-from .lowering.ir import Level, wires
+from .lowering.ir import Subgraph, flat_values
 from .lowering.network import trace
 from .passes.features import features as feature_maps
 from .shape import Feature
@@ -107,7 +107,7 @@ def sized(spec: Spec, *, classes: int | None = None, input: str | Sequence[int] 
 
 def shaped(
     spec: Spec, *, classes: int | None = None, input: str | Sequence[int] | Feature | None = None, large: bool = False
-) -> Level:
+) -> Subgraph:
     """The shaped tree of a resolved spec: every module with the shapes that enter and leave it. Allocates nothing."""
     problems = check_names(spec, unused=False)
     if problems:
@@ -169,7 +169,7 @@ def build(
 
 def assemble(
     spec: Spec,
-    level: Level,
+    level: Subgraph,
     *,
     weights: Weights | None = None,
     device: str | torch.device | None = None,
@@ -182,8 +182,8 @@ def assemble(
     wanted: set[str] | None = None if weights is None or weights is False else set()
     initialise = initialiser(spec.init, seed, wanted)
     model = build_module(level, seed=seed, device=place, initialise=initialise)
-    model.spec, model.level = spec, level
-    model.inputs = tuple(wire.feature for wire in wires(level.inputs))
+    model.spec, model.ir = spec, level
+    model.inputs = tuple(wire.feature for wire in flat_values(level.inputs))
     model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None

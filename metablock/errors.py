@@ -118,7 +118,21 @@ def _shorten(source: str, margin: str, column: int, width: int, limit: int = 150
 
 
 class MetablockError(ValueError):
-    """Bad input of any kind: its text is meant for the person who gave it. The command line shows it and exits with 2."""
+    """Bad input of any kind: its text is meant for the person who gave it. The command line shows it and exits with 2.
+
+    Args:
+        message: what is wrong: lower case, no full stop.
+        hint: what to do instead; it is shown on a line of its own, indented.
+
+    >>> raise MetablockError("the step size is 0", "choose a number from 1")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: the step size is 0
+      choose a number from 1
+    """
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(message if hint is None else f"{message}\n  {hint}")
 
 
 class SpecError(MetablockError):

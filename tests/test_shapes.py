@@ -7,14 +7,14 @@ import pytest
 from metablock.api import parse_input, shaped
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
-from metablock.lowering.ir import wires
+from metablock.lowering.ir import flat_values
 from metablock.shape import Feature
 
 
 def final(expression: str, input: str = "image(8, 16)", let: str = "", **options) -> Feature:
     """The shape that an expression leaves."""
     text = f"name: s\ninput: {input}\n" + (f"let:\n{let}\n" if let else "") + f"stem: |\n  {expression}\nstages: {{body: id}}\n"
-    return next(wires(shaped(parse_spec(text, "s.yaml"), **options).output)).feature
+    return next(flat_values(shaped(parse_spec(text, "s.yaml"), **options).output)).feature
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_rank_follows_the_input() -> None:
     assert str(final("dw(3, stride=2)", "volume(8, 15, 16, 8)")) == "map 8 x 8x8x4"
     assert str(final("dw(3, stride=2)", input="image(8, 16)")) == "map 8 x 8x8"
     text = "name: s\ninput: image(3, 8)\nstages: {body: conv(4)}\n"
-    assert next(wires(shaped(parse_spec(text), input=parse_input("3x5")).output)).feature.grid == (5,)
+    assert next(flat_values(shaped(parse_spec(text), input=parse_input("3x5")).output)).feature.grid == (5,)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backend.block import Block
 from ..errors import MetablockError
-from ..lowering.ir import Items, Level, Wire, wires
+from ..lowering.ir import ModuleList, Subgraph, Value, flat_values
 from ..shape import Feature
 from .data import Data
 
@@ -55,7 +55,7 @@ def probe(model: Block, images: Tensor) -> list[Probed]:
     """
     if len(model.inputs) != 1 or model.inputs[0].rank != 2:
         raise MetablockError(f"'{model.spec.name}' takes no single picture\n  receptive fields and spectra are drawn of pictures")
-    features = _stages(model.level)
+    features = _stages(model.ir)
     if not features:
         raise MetablockError(
             f"'{model.spec.name}' has no stages that give one map\n  probe a network whose stages are not streams"
@@ -95,12 +95,12 @@ def probe(model: Block, images: Tensor) -> list[Probed]:
     return result
 
 
-def _stages(level: Level) -> dict[int, Feature]:
+def _stages(level: Subgraph) -> dict[int, Feature]:
     stages = level.children.get("stages")
     found: dict[int, Feature] = {}
-    for name, stage in (stages.children if isinstance(stages, Items) else {}).items():
-        output = stage.output if isinstance(stage, Level) else None
-        if isinstance(output, Wire) and output.feature.rank == 2 and len(list(wires(output))) == 1:
+    for name, stage in (stages.children if isinstance(stages, ModuleList) else {}).items():
+        output = stage.output if isinstance(stage, Subgraph) else None
+        if isinstance(output, Value) and output.feature.rank == 2 and len(list(flat_values(output))) == 1:
             found[int(name)] = output.feature
     return found
 

@@ -27,7 +27,7 @@ from typing import Any
 from ..catalogue.lookup import open_spec
 from ..errors import Span, error
 from ..language import ast as e
-from ..language.choices import Choice, choices, chosen
+from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
 from ..language.parser import parse_target, parse_value, whole
 from ..language.printer import show
@@ -140,7 +140,7 @@ def factor(target: Span, values: Sequence[tuple[Span, e.Node]], base: Spec) -> F
 
 def open_factors(spec: Spec) -> tuple[Factor, ...]:
     """A factor for each slot with ``one_of`` in it; where it has several, their combinations are its levels."""
-    slots: dict[str, list[Choice]] = {}
+    slots: dict[str, list[OpenChoice]] = {}
     tables = {**spec.let, **spec.shared, **spec.columns, **spec.stage_shared}
     for choice in choices(spec):
         slots.setdefault(

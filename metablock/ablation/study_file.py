@@ -20,12 +20,12 @@ from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor
 
 def load_study(path: str | Path) -> Study:
     """Reads a study file. Raises SpecError with every problem of its form."""
-    return _Loader(Path(path).parent).study(read_file(path))
+    return _StudyLoader(Path(path).parent).study(read_file(path))
 
 
 def load_study_text(content: str, name: str = "<study>", folder: Path | None = None) -> Study:
     """The same from a string."""
-    return _Loader(folder or Path()).study(read(Text(name, content)))
+    return _StudyLoader(folder or Path()).study(read(Text(name, content)))
 
 
 SECTIONS = (
@@ -34,7 +34,7 @@ SECTIONS = (
 _HINTS = {"study": "`study: mixers` names it", "base": "`base: poolformer_s12`, or a file: ./my.yaml"}
 
 
-class _Loader:
+class _StudyLoader:
     """Collects problems instead of stopping at the first."""
 
     def __init__(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ class Block(nn.Module):
             a part of one of these.
         texts: the expressions of the children.
         links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
-        spec, level, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
+        spec, ir, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
             what became of given weights, what re-parameterisation did.
         feature_info, whole: of a network that gives feature maps: what they are, and the shaped tree with what was left out.
     """
@@ -40,7 +40,7 @@ class Block(nn.Module):
     links: dict[str, nn.Module]
     spec: Any
     inputs: tuple[Any, ...]
-    level: Any = None
+    ir: Any = None
     loaded: Any = None
     collapsed: Any = None
     feature_info: Any = None
@@ -67,9 +67,9 @@ class Network(Block):
             if torch.compiler.is_compiling() or isinstance(wrong, MetablockError):
                 raise
             given = [*args, *named.values()]
-            if self.level is None or not all(isinstance(x, Tensor) for x in given):
+            if self.ir is None or not all(isinstance(x, Tensor) for x in given):
                 raise
-            reason = misfit(self.spec, self.whole or self.level, self.inputs, [tuple(x.shape) for x in given])
+            reason = misfit(self.spec, self.whole or self.ir, self.inputs, [tuple(x.shape) for x in given])
             if reason is None:
                 raise
             raise MetablockError(reason) from wrong

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
-from ..lowering.ir import Child, Leaf, Level, leaves
+from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from .block import Block, make
 from .codegen import Sources, numbered
 
 # Called for each leaf with its path, itself and its module, once its default weights are drawn.
-Initialise = Callable[[str, Leaf, nn.Module], None]
+Initialise = Callable[[str, ModuleNode, nn.Module], None]
 
 
-def build(root: Level, *, seed: int = 0, device: torch.device | None = None, initialise: Initialise | None = None) -> Block:
+def build(root: Subgraph, *, seed: int = 0, device: torch.device | None = None, initialise: Initialise | None = None) -> Block:
     """The module of a shaped tree.
 
     Every leaf's weights are drawn from a generator that its path seeds: replacing one part leaves all others as they were.
@@ -30,10 +30,10 @@ def build(root: Level, *, seed: int = 0, device: torch.device | None = None, ini
     return model
 
 
-def drawn(root: Level, names: Collection[str], *, seed: int = 0, initialise: Initialise | None = None) -> dict[str, Tensor]:
+def drawn(root: Subgraph, names: Collection[str], *, seed: int = 0, initialise: Initialise | None = None) -> dict[str, Tensor]:
     """The initial values of these parameters alone, as :func:`build` draws them."""
     maker, values = _Builder(seed, None, initialise), dict[str, Tensor]()
-    for steps, leaf in leaves(root):
+    for steps, leaf in module_nodes(root):
         path = ".".join(steps)
         mine = [name for name in names if name.startswith(f"{path}.")]
         if mine:
@@ -50,25 +50,25 @@ class _Builder:
         self.linked: list[tuple[Block, tuple[tuple[str, ...], ...]]] = []
 
     def part(self, child: Child, path: str) -> nn.Module:
-        if isinstance(child, Leaf):
+        if isinstance(child, ModuleNode):
             return self.leaf(child, path)
-        if isinstance(child, Level):
+        if isinstance(child, Subgraph):
             return self.level(child, path)
         parts = {name: self.part(below, _below(path, name)) for name, below in child.children.items()}
         return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
 
-    def level(self, level: Level, path: str, root: bool = False) -> Block:
+    def level(self, level: Subgraph, path: str, root: bool = False) -> Block:
         source = self.sources.of(level, root)
         block = make(source.text, source.key, root)
         block.text, block.region = level.text, level.region
-        block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, Leaf)}
+        block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, ModuleNode)}
         for name, child in level.children.items():
             block.add_module(name, self.part(child, _below(path, name)))
         if source.links:
             self.linked.append((block, source.links))
         return block
 
-    def leaf(self, leaf: Leaf, path: str) -> nn.Module:
+    def leaf(self, leaf: ModuleNode, path: str) -> nn.Module:
         cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
             with torch.device("meta"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MetablockError
-from ..lowering.ir import Level, Run, Wire, free, levels
+from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from ..operators.conv import Conv
 from ..operators.std_conv import StdConv
 from .block import Block
@@ -36,33 +36,33 @@ def distinct(model: nn.Module) -> int:
 
     What is used at several sizes (a network in two passes) is as many.
     """
-    root = getattr(model, "level", None)
-    if not isinstance(root, Level):
+    root = getattr(model, "ir", None)
+    if not isinstance(root, Subgraph):
         return len({type(region) for region in regions(model)})
-    every, graphs = dict(levels(root)), set()
+    every, graphs = dict(subgraphs(root)), set()
     uses = _uses(every)
     for path, region in _regions(model, ()):
         around = [uses[path[:end]] for end in range(1, len(path)) if path[:end] in uses]
-        graphs |= {(type(region), sizes) for sizes in product(*around, uses.get(path) or {_sizes(free(every[path]))})}
+        graphs |= {(type(region), sizes) for sizes in product(*around, uses.get(path) or {_sizes(free_values(every[path]))})}
     return len(graphs)
 
 
 _Sizes = tuple[tuple[int, ...], ...]
 
 
-def _uses(every: Mapping[tuple[str, ...], Level]) -> dict[tuple[str, ...], set[_Sizes]]:
+def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], set[_Sizes]]:
     """The sizes at which the parts are used that are used more than once, by their paths."""
     uses: dict[tuple[str, ...], set[_Sizes]] = {}
     for above, level in every.items():
         for step in [*level.steps, *level.prediction_steps]:
-            if isinstance(step, Run) and step.shared:
+            if isinstance(step, ModuleCall) and step.shared:
                 path = step.child if step.root else (*above, *step.child)
-                first = {_sizes(free(every[path]))} if path in every else set()
+                first = {_sizes(free_values(every[path]))} if path in every else set()
                 uses.setdefault(path, first).add(_sizes(step.inputs))
     return uses
 
 
-def _sizes(given: Iterable[Wire]) -> _Sizes:
+def _sizes(given: Iterable[Value]) -> _Sizes:
     return tuple(wire.feature.size() for wire in given)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import error, suggest
 from ..language import ast as e
 from ..language.printer import show
-from ..lowering.ir import Leaf
+from ..lowering.ir import ModuleNode
 from .builder import Initialise, path_seed
 
 Rule = Callable[..., object]
@@ -97,7 +97,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     chosen = [(selector.split("."), _rule(node)) for selector, node in rules.items()]
     depths: dict[int, int] = {}  # of the stages so far: they are built one after the other
 
-    def initialise(path: str, leaf: Leaf, module: nn.Module) -> None:
+    def initialise(path: str, leaf: ModuleNode, module: nn.Module) -> None:
         layer = _layer(path, depths)
         for name, parameter in module.named_parameters():
             if wanted is not None and f"{path}.{name}" not in wanted:

@@ -6,31 +6,31 @@ from collections.abc import Sequence
 
 from ..errors import MetablockError
 from ..language.spec import Spec
-from ..lowering.ir import Child, Do, Items, Leaf, Level
+from ..lowering.ir import Child, InlineOp, ModuleList, ModuleNode, Subgraph
 from ..lowering.network import trace
 from ..shape import Feature
 
 
 def difference(a: Child, b: Child, path: str = "") -> str | None:
     """Where the networks for two sizes of input differ: then the size is written into the network."""
-    if isinstance(a, Leaf) and isinstance(b, Leaf):
+    if isinstance(a, ModuleNode) and isinstance(b, ModuleNode):
         same = a.operator == b.operator and dict(a.context) == dict(b.context) and dict(a.args) == dict(b.args)
         return None if same else f"{path}: {a.text or a.operator} is made for one size"
-    if isinstance(a, (Level, Items)) and isinstance(b, (Level, Items)):
+    if isinstance(a, (Subgraph, ModuleList)) and isinstance(b, (Subgraph, ModuleList)):
         if list(a.children) != list(b.children):
             return f"{path}: the parts depend on the size"
         for name in a.children:
             found = difference(a.children[name], b.children[name], f"{path}.{name}" if path else name)
             if found:
                 return found
-    if isinstance(a, Level) and isinstance(b, Level):
-        ours, theirs = ([s.template for s in level.steps if isinstance(s, Do)] for level in (a, b))
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph):
+        ours, theirs = ([s.template for s in level.steps if isinstance(s, InlineOp)] for level in (a, b))
         if ours != theirs:
             return f"{path}: {a.text or 'the network'} is made for one size"
     return None
 
 
-def misfit(spec: Spec, level: Level, inputs: Sequence[Feature], shapes: Sequence[tuple[int, ...]]) -> str | None:
+def misfit(spec: Spec, level: Subgraph, inputs: Sequence[Feature], shapes: Sequence[tuple[int, ...]]) -> str | None:
     """Why a network fails on inputs of these shapes; None where it is not their doing.
 
     Args:

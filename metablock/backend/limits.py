@@ -12,7 +12,7 @@ from math import prod
 import torch
 
 from ..errors import MetablockError
-from ..lowering.ir import Level, leaves, levels, wires
+from ..lowering.ir import Subgraph, flat_values, module_nodes, subgraphs
 from .builder import build
 from .costs import macs, parameters
 
@@ -22,21 +22,21 @@ MAX_ELEMENTS = 2**30
 _LIFT = "--allow-large (in Python: large=True) lifts the limit"
 
 
-def check_size(root: Level) -> None:
+def check_size(root: Subgraph) -> None:
     """Raises MetablockError where a network is larger than the caps."""
-    features = [wire.feature for _, level in levels(root) for step in level.steps for wire in wires(step.output)]
+    features = [wire.feature for _, level in subgraphs(root) for step in level.steps for wire in flat_values(step.output)]
     largest = max((prod(feature.size()) for feature in features), default=0)
     if largest > MAX_ELEMENTS:
         size = f"a value inside the network has {largest:,} elements for one input; at most {MAX_ELEMENTS:,}"
         raise MetablockError(f"{size}\n  {_LIFT}")
     wide = max((feature.c for feature in features), default=0)
-    if wide <= 8192 and largest <= 2**26 and sum(1 for _ in leaves(root)) <= 5000:
+    if wide <= 8192 and largest <= 2**26 and sum(1 for _ in module_nodes(root)) <= 5000:
         return
     model = build(root, device=torch.device("meta"))
     count = sum(parameters(model))
     if count > MAX_PARAMETERS:
         raise MetablockError(f"the network has {count:,} parameters; at most {MAX_PARAMETERS:,}\n  {_LIFT}")
-    inputs = [torch.empty(wire.feature.size(1), device="meta") for wire in wires(root.inputs)]
+    inputs = [torch.empty(wire.feature.size(1), device="meta") for wire in flat_values(root.inputs)]
     work = macs(model, *inputs).get("", 0)
     if work > MAX_MACS:
         raise MetablockError(f"the network takes {work:,} multiply-accumulates; at most {MAX_MACS:,}\n  {_LIFT}")

@@ -207,7 +207,7 @@ def _timms(model: Block, num_classes: int | None) -> nn.Module:
     mine.__dict__["trunk_held"] = (found[0],) if found is not None else ()
     mine.num_classes, mine.classifier = classes, classifier
     mine.head_hidden_size = features[-1][1].weight.shape[1] if features else 0
-    wire = getattr(found[0].level.output, "feature", None) if found is not None else None
+    wire = getattr(found[0].ir.output, "feature", None) if found is not None else None
     mine.num_features = wire.c if wire is not None else mine.head_hidden_size
     feature = model.inputs[0]
     mine.pretrained_cfg = {

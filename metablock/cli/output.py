@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ..report.layout import Step, short
+from ..report.layout import ShapeStep, short
 from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OpRow, TableRow
 
 _UNWRAPPED = 10_000
@@ -99,7 +99,7 @@ def _deployed(done: Deployed) -> str:
     return f"{parts} parts are {len(done.merged)} now; parameters {params}, MACs {macs}{proof}"
 
 
-def shape_table(steps: Sequence[Step]) -> None:
+def shape_table(steps: Sequence[ShapeStep]) -> None:
     """A line a step, indented by depth."""
     rows = [("  " * step.depth + step.name, step.text, _features(step.inputs), _features(step.outputs)) for step in steps]
     table = _table(("", 0), ("what it is", 1), ("in", 0), ("out", 0), rows=rows)

@@ -14,7 +14,7 @@ from ..errors import MetablockError
 from . import options
 
 if TYPE_CHECKING:
-    from ..report.build import Choice
+    from ..report.build import BuildOptions
 
 BAD_INPUT = 2
 
@@ -297,7 +297,7 @@ def schema() -> None:
 
 def choice_of(
     spec: str, variant: str | None, edits: list[str] | None, classes: int | None, input: str | None, large: bool
-) -> Choice:
-    from ..report.build import Choice
+) -> BuildOptions:
+    from ..report.build import BuildOptions
 
-    return Choice(spec, variant, tuple(edits or ()), classes, input, large)
+    return BuildOptions(spec, variant, tuple(edits or ()), classes, input, large)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ..errors import error
 from ..lowering.arguments import Arg, Expr, Module
 from ..lowering.emitter import Near, Routed, Seen
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 from .kernel import given, heads_apart, linear
-from .keys import Part, attend, weigh
+from .keys import KeySource, attend, weigh
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def attention(
     t: Tracer,
-    x: Value,
+    x: ValueTree,
     *,
     heads: int,
     q: Module | None = None,
@@ -42,7 +42,7 @@ def attention(
     feature: Expr | None = None,
     eps: float = 1e-6,
     logits: Expr | None = None,
-) -> Value:
+) -> ValueTree:
     """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))``, heads being consecutive groups of channels.
 
     Args:
@@ -122,7 +122,7 @@ def attention(
     return [result, *weights] if weights else result
 
 
-def near(t: Tracer, x: Value, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> Value:
+def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> ValueTree:
     """In ``over=`` of attention: each query sees the ``size`` tokens an axis around it, ``dilation`` apart.
 
     Tokens that a neighbourhood lacks at the border of the map are left out (``"mask"``, TransNeXt, arXiv 2311.17132), or are
@@ -152,10 +152,10 @@ def near(t: Tracer, x: Value, *, size: int | list[int], border: str = "mask", di
 # What the keys are made of, and the projections
 
 
-def _sources(t: Tracer, over: Arg | None, wire: Wire) -> list[Part]:
+def _sources(t: Tracer, over: Arg | None, wire: Value) -> list[KeySource]:
     """What the keys are made of. Not yet projected; neighbours come first."""
     if over is None:
-        return [Part(wire, wire, wire)]
+        return [KeySource(wire, wire, wire)]
     kept, t.near = t.near, {}
     try:
         value = t.apply(over, wire)
@@ -178,11 +178,11 @@ def _sources(t: Tracer, over: Arg | None, wire: Wire) -> list[Part]:
     for number, member in found.items():
         mark = marked.get(member.id)
         near, routed = mark if isinstance(mark, Near) else None, mark if isinstance(mark, Routed) else None
-        parts.append(Part(member, member, member, near, number, routed=routed))
+        parts.append(KeySource(member, member, member, near, number, routed=routed))
     return sorted(parts, key=lambda part: part.near is None)
 
 
-def _packed(t: Tracer, part: Part, qkv: Arg | None, heads: int, head_dim: int | None, value_dim: int | None) -> Wire:
+def _packed(t: Tracer, part: KeySource, qkv: Arg | None, heads: int, head_dim: int | None, value_dim: int | None) -> Value:
     """Queries, keys and values by one projection."""
     d = head_dim if head_dim is not None else _share(part.source.c, heads)
     inner = heads * d
@@ -191,14 +191,14 @@ def _packed(t: Tracer, part: Part, qkv: Arg | None, heads: int, head_dim: int | 
     return queries
 
 
-def _queries(t: Tracer, wire: Wire, q: Arg | None, heads: int, head_dim: int | None) -> Wire:
+def _queries(t: Tracer, wire: Value, q: Arg | None, heads: int, head_dim: int | None) -> Value:
     d = head_dim if head_dim is not None else _share(wire.c, heads) if q is None else 0
     queries = _project(t, q, wire, "q", heads * d)
     _share(queries.c, heads)
     return queries
 
 
-def _separate(t: Tracer, parts: list[Part], queries: Wire, given: tuple[Arg | None, ...], wide: int) -> None:
+def _separate(t: Tracer, parts: list[KeySource], queries: Value, given: tuple[Arg | None, ...], wide: int) -> None:
     """Keys and values by projections of their own."""
     k, v, kv = given
     sources = [part.source for part in parts]
@@ -221,20 +221,20 @@ def _share(width: int, heads: int) -> int:
     return width // heads
 
 
-def _project(t: Tracer, arg: Arg | None, x: Wire, name: str, out: int) -> Wire:
+def _project(t: Tracer, arg: Arg | None, x: Value, name: str, out: int) -> Value:
     if arg is None:
         return t.leaf("linear", name, [x], out=out)
     return t.to(t.single(t.apply(arg, x)), "grid", "tokens")
 
 
-def _rest(packed: Wire, used: int, name: str, whose: str) -> int:
+def _rest(packed: Value, used: int, name: str, whose: str) -> int:
     """What a packed projection leaves for the values."""
     if packed.c <= used:
         raise error(f"`{name}=` gives {packed.c} channels, the {whose} take {used}", hint="those that remain are the values'")
     return packed.c - used
 
 
-def _check(queries: Wire, part: Part, heads: int, d: int) -> None:
+def _check(queries: Value, part: KeySource, heads: int, d: int) -> None:
     keys, values = part.keys, part.values
     if keys.c != queries.c:
         raise error(f"queries are {queries.c} wide, keys {keys.c}", hint="`q=` and `k=` must end in the same width")
@@ -255,13 +255,13 @@ def _check(queries: Wire, part: Part, heads: int, d: int) -> None:
 # What is done to queries and keys
 
 
-def _normed(t: Tracer, arg: Arg, wire: Wire, heads: int) -> Wire:
+def _normed(t: Tracer, arg: Arg, wire: Value, heads: int) -> Value:
     """A module on each head for itself."""
     apart = heads_apart(t, wire, heads)
     return t.do("{0}.flatten(-2)", [_kept(t, arg, apart, "qk_norm")], wire.feature)
 
 
-def _kept(t: Tracer, arg: Arg, wire: Wire, name: str) -> Wire:
+def _kept(t: Tracer, arg: Arg, wire: Value, name: str) -> Value:
     """An expression on queries or keys, which leaves their shape as it was."""
     f = wire.feature
     result = t.to(t.single(t.apply(arg, wire)), f.layout)
@@ -270,7 +270,7 @@ def _kept(t: Tracer, arg: Arg, wire: Wire, name: str) -> Wire:
     return result
 
 
-def _scaled(t: Tracer, scale: Arg, queries: Wire, parts: list[Part], heads: int) -> Wire:
+def _scaled(t: Tracer, scale: Arg, queries: Value, parts: list[KeySource], heads: int) -> Value:
     """The queries, times a factor for each, or for each and its heads."""
     far = sum(part.count for part in parts if part.near is None)
     kept, t.seen = t.seen, Seen(queries, parts[0].near, far)

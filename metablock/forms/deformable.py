@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr, Module
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def deformable(
     t: Tracer,
-    x: Value,
+    x: ValueTree,
     *,
     heads: int,
     over: Expr | None = None,
@@ -22,7 +22,7 @@ def deformable(
     ratio: float = 1.0,
     v: Module | None = None,
     proj: Module | None = None,
-) -> Value:
+) -> ValueTree:
     """Multi-scale deformable attention: each query and head reads ``points`` places of every map of values, around its own.
 
     Where it reads, and how much it takes from each place, are linear maps of the query (arXiv 2010.04159). Queries may be a list
@@ -50,12 +50,12 @@ def deformable(
         raise error("`over=` gives no values", over.span if over else None, "leave it out: the queries read their own maps")
     queries[0], *maps = t.together(queries[0], *_maps(t, source, "values"))
 
-    def valued(wire: Wire) -> Wire:
+    def valued(wire: Value) -> Value:
         return t.leaf("linear", "v", [wire], out=width) if v is None else t.to(t.single(t.apply(v, wire)), "grid")
 
     values = t.alike(maps, valued)
 
-    def answered(wire: Wire) -> Wire:
+    def answered(wire: Value) -> Value:
         core = "attend_deformable.AttendDeformable"
         read = t.leaf(core, "attend", [wire, *values], heads=heads, points=points, levels=len(values))
         return t.leaf("linear", "proj", [read], out=wire.c) if proj is None else t.single(t.apply(proj, read))
@@ -64,7 +64,7 @@ def deformable(
     return answers if several else answers[0]
 
 
-def _maps(t: Tracer, value: Value, what: str) -> list[Wire]:
+def _maps(t: Tracer, value: ValueTree, what: str) -> list[Value]:
     """All of one width, channels last."""
     wires = [t.to(t.single(item), "grid") for item in (value if isinstance(value, (list, tuple)) else [value])]
     if not wires:

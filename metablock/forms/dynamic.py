@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import Value
+from ..lowering.ir import ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def mixture_conv(
     t: Tracer,
-    x: Value,
+    x: ValueTree,
     *,
     out: int,
     kernel: int | list[int] = 1,
@@ -24,7 +24,7 @@ def mixture_conv(
     groups: int = 1,
     bias: bool = False,
     by: Expr = "kernel_attention",  # type: ignore[assignment]
-) -> Value:
+) -> ValueTree:
     """One convolution an image, its kernel a weighted sum of kernels (arXiv 1912.03458).
 
     ``by`` makes a vector of what arrives: as many kernels are kept as it has entries, and the entries are their weights.

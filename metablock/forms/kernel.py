@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Arg
-from ..lowering.ir import Wire
-from .keys import Part, union
+from ..lowering.ir import Value
+from .keys import KeySource, union
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def linear(
-    t: Tracer, queries: Wire, parts: list[Part], feature: Arg, others: Mapping[str, object], *, heads: int, eps: float
-) -> Wire:
+    t: Tracer, queries: Value, parts: list[KeySource], feature: Arg, others: Mapping[str, object], *, heads: int, eps: float
+) -> Value:
     """``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``: the leaf ``attend``, behind ``feature`` of both."""
     _alone(others, "feature", "there is no softmax")
     if t.mask is not None or any(part.near or part.routed for part in parts):
@@ -26,7 +26,7 @@ def linear(
     keys, values = union(t, rest[::2]), union(t, rest[1::2])
     width = [queries.c // heads]
 
-    def made(wire: Wire) -> Wire:
+    def made(wire: Value) -> Value:
         result = t.to(t.single(t.apply(feature, wire)), "grid")
         if result.feature.with_(c=wire.c) != wire.feature:
             raise error(f"`feature=` makes {result.feature} of {wire.feature}", feature.span, "it must keep the extents")
@@ -42,16 +42,16 @@ def linear(
 
 def given(
     t: Tracer,
-    wire: Wire,
-    values: Wire,
-    parts: list[Part],
+    wire: Value,
+    values: Value,
+    parts: list[KeySource],
     logits: Arg,
     others: Mapping[str, object],
     *,
     heads: int,
     scale: object,
     drop: float,
-) -> Wire:
+) -> Value:
     """``softmax(scale * logits) v``: the leaf ``attend``."""
     _alone(others, "logits", "there are no queries and keys")
     if isinstance(scale, Arg):
@@ -80,7 +80,7 @@ def _alone(others: Mapping[str, object], name: str, why: str) -> None:
         raise error(f"`{other}=` beside `{name}=`: {why}", hint=f"leave out `{other}=`, or `{name}=`")
 
 
-def heads_apart(t: Tracer, wire: Wire, heads: int) -> Wire:
+def heads_apart(t: Tracer, wire: Value, heads: int) -> Value:
     """The heads as one more axis of the grid."""
     f = wire.feature
     grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import error
 from ..lowering.arguments import Arg, members
 from ..lowering.emitter import Near, Pair, Routed
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 from ..shape import Feature
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ _MEMBERS = "one a member of `over=`: `pos=[a, none]`"
 
 
 @dataclass
-class Part:
+class KeySource:
     """Where some of the keys come from, and what they and their values are.
 
     ``near``: each query has its own few of them; ``extra`` are weights of theirs outside the softmax. ``number``: which member of
     ``over=`` this is. ``routed``: each region has its own.
     """
 
-    source: Wire
-    keys: Wire
-    values: Wire
+    source: Value
+    keys: Value
+    values: Value
     near: Near | None = None
     number: int = 0
-    extra: Wire | None = None
+    extra: Value | None = None
     routed: Routed | None = None
 
     @property
@@ -44,8 +44,8 @@ class Part:
 
 def attend(
     t: Tracer,
-    queries: Wire,
-    parts: list[Part],
+    queries: Value,
+    parts: list[KeySource],
     pos: Arg | None,
     mask: Arg | None,
     *,
@@ -53,7 +53,7 @@ def attend(
     scale: float,
     drop: float,
     row: int | None = None,
-) -> list[Wire]:
+) -> list[Value]:
     """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows.
 
     With ``row`` also the weights of that query, on the keys' grid.
@@ -87,7 +87,7 @@ def attend(
     return [t.leaf("attend_near.AttendNear", "attend", inputs, shape, **options, **given)]
 
 
-def _routed(t: Tracer, queries: Wire, parts: list[Part], given: dict[str, object], **options: float) -> Wire:
+def _routed(t: Tracer, queries: Value, parts: list[KeySource], given: dict[str, object], **options: float) -> Value:
     """Regions on the regions that they choose: the leaf ``attend``."""
     if len(parts) > 1:
         raise error("`routed` keys in a union", hint="they stand alone: `over=routed(4)`")
@@ -102,7 +102,7 @@ def _routed(t: Tracer, queries: Wire, parts: list[Part], given: dict[str, object
     return t.leaf("attend_routed.AttendRouted", "attend", inputs, shape, regions=regions, top=part.routed.top, **options)
 
 
-def _row(queries: Wire, keys: Wire, row: int) -> Feature:
+def _row(queries: Value, keys: Value, row: int) -> Feature:
     """One channel, a token a key."""
     n = queries.feature.n
     if not -n <= row < n:
@@ -110,7 +110,7 @@ def _row(queries: Wire, keys: Wire, row: int) -> Feature:
     return keys.feature.with_(c=1)
 
 
-def weigh(t: Tracer, extra: Arg, parts: list[Part], queries: Wire, heads: int) -> None:
+def weigh(t: Tracer, extra: Arg, parts: list[KeySource], queries: Value, heads: int) -> None:
     """Weights of neighbours that the queries give as they are, outside the softmax."""
     for arg, part in zip(_each(t, extra, parts, "extra"), parts, strict=True):
         value = None if arg is None else t.apply(arg, queries)
@@ -127,7 +127,7 @@ def weigh(t: Tracer, extra: Arg, parts: list[Part], queries: Wire, heads: int) -
         part.extra = wire
 
 
-def keys_seen(t: Tracer, x: Value) -> Value:
+def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
     """In ``scale=`` of attention: how many keys a query sees, those that ``mask=`` leaves out included; one channel.
 
     ``keys_seen >> log`` keeps the entropy of the weights where there are more keys (TransNeXt, arXiv 2311.17132).
@@ -143,7 +143,7 @@ def keys_seen(t: Tracer, x: Value) -> Value:
     return t.leaf("keys_seen.KeysSeen", "keys_seen", [t.seen.queries], f.with_(c=1), grid=f.grid, **given)
 
 
-def union(t: Tracer, wires: list[Wire]) -> Wire:
+def union(t: Tracer, wires: list[Value]) -> Value:
     """Tokens one after the other."""
     if len(wires) == 1:
         return wires[0]
@@ -156,7 +156,7 @@ def union(t: Tracer, wires: list[Wire]) -> Wire:
     return t.do(f"torch.cat([{names}], dim=1)", tokens, tokens[0].feature.with_(prefix=0, grid=(total,)))
 
 
-def _each(t: Tracer, arg: Arg | None, parts: list[Part], name: str) -> list[Arg | None]:
+def _each(t: Tracer, arg: Arg | None, parts: list[KeySource], name: str) -> list[Arg | None]:
     """An argument for each part."""
     if arg is None:
         return [None] * len(parts)
@@ -170,7 +170,7 @@ def _each(t: Tracer, arg: Arg | None, parts: list[Part], name: str) -> list[Arg 
     return [given[part.number] for part in parts]
 
 
-def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Wire, parts: list[Part]) -> Wire | None:
+def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Value, parts: list[KeySource]) -> Value | None:
     given = zip(_each(t, pos, parts, "pos"), parts, strict=True)
     biases = [_one_bias(t, arg, Pair(heads, queries, part.keys, part.near), part.count) for arg, part in given]
     present = [bias for bias in biases if bias is not None]
@@ -183,7 +183,7 @@ def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Wire, parts: list[Par
     return t.do(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
 
 
-def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Wire | None:
+def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | None:
     if pos is None:
         return None
     kept, t.pair = t.pair, pair
@@ -199,13 +199,13 @@ def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Wire | None
     return wire
 
 
-def _keep(t: Tracer, mask: Arg | None, parts: list[Part]) -> Wire | None:
+def _keep(t: Tracer, mask: Arg | None, parts: list[KeySource]) -> Value | None:
     """Which keys take part: one channel, a token a key."""
     given = [_one_keep(t, arg, part) for arg, part in zip(_each(t, mask, parts, "mask"), parts, strict=True)]
     if len(parts) == 1 or not any(given):
         return given[0]
     texts: list[str] = []
-    wires: list[Wire] = []
+    wires: list[Value] = []
     for wire, part in zip(given, parts, strict=True):
         source = t.to(part.keys, "tokens") if wire is None else t.to(wire, "tokens")
         texts.append(f"{{{len(wires)}}}" if wire is not None else f"torch.ones_like({{{len(wires)}}}[..., :1])")
@@ -214,7 +214,7 @@ def _keep(t: Tracer, mask: Arg | None, parts: list[Part]) -> Wire | None:
     return t.do(f"torch.cat([{', '.join(texts)}], dim=1)", wires, shape)
 
 
-def _one_keep(t: Tracer, mask: Arg | None, part: Part) -> Wire | None:
+def _one_keep(t: Tracer, mask: Arg | None, part: KeySource) -> Value | None:
     value = None if mask is None else t.apply(mask, part.source)
     if mask is None or value is None:
         return None
@@ -228,7 +228,7 @@ def _one_keep(t: Tracer, mask: Arg | None, part: Part) -> Wire | None:
     return t.together(wire, part.keys)[0]
 
 
-def _shifted(t: Tracer, queries: Wire, parts: list[Part]) -> Wire | None:
+def _shifted(t: Tracer, queries: Value, parts: list[KeySource]) -> Value | None:
     """The mask of shifted windows, where queries and keys both are the tokens of a window."""
     q = queries.feature
     if t.mask is None or q.grid != t.mask.size or all(part.keys.feature.grid != q.grid for part in parts):

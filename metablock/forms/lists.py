@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, parts: int | None = None) -> Value:
+def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = None, parts: int | None = None) -> ValueTree:
     """Channels divided (equally, or by ``sizes``), each part through its own expression, concatenated.
 
     With ``parts=n`` and one expression: n copies of it, ``part`` being the number of the copy.
@@ -42,7 +42,7 @@ def split(t: Tracer, x: Value, *modules: Expr, sizes: list[int] | None = None, p
     return t.concat(outputs) if outputs else None
 
 
-def cascade(t: Tracer, x: Value, *, a: Expr, parts: int) -> Value:
+def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
     """Channels divided into equal ``parts``, each through a copy of ``a`` of its own, and what it gives added to the next part.
 
     ``y_0 = a_0(x_0)``, ``y_i = a_i(x_i + y_(i-1))``, concatenated; ``part`` is the number of the copy. EfficientViT (arXiv
@@ -51,7 +51,7 @@ def cascade(t: Tracer, x: Value, *, a: Expr, parts: int) -> Value:
     wire = t.single(x)
     if parts < 1 or wire.c % parts:
         raise error(f"{parts} equal parts of {wire.c} channels", hint="choose a number that divides the width")
-    outputs: list[Wire] = []
+    outputs: list[Value] = []
     before = t.evaluate.place.part
     for number, piece in enumerate(t.channels(wire, [wire.c // parts] * parts)):
         t.evaluate.place.part = number
@@ -63,7 +63,7 @@ def cascade(t: Tracer, x: Value, *, a: Expr, parts: int) -> Value:
     return t.concat(outputs) if outputs else None
 
 
-def mean(t: Tracer, x: Value, *modules: Expr) -> Value:
+def mean(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
     """The average of the outputs."""
     outputs = [t.single(value) for module in modules if module is not None and (value := t.apply(module, x)) is not None]
     if not outputs:
@@ -74,7 +74,7 @@ def mean(t: Tracer, x: Value, *modules: Expr) -> Value:
     return t.do(f"{{0}} / {len(outputs)}", [total], total.feature)
 
 
-def each(t: Tracer, x: Value, *, a: Expr) -> Value:
+def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
@@ -82,6 +82,6 @@ def each(t: Tracer, x: Value, *, a: Expr) -> Value:
     return None if values and all(value is None for value in values) else values
 
 
-def steps(t: Tracer, x: Value, *, a: Expr) -> Value:
+def steps(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """The outputs after every copy of a repeat (or every item of a chain), as a list."""
     return t.outputs(a, x) if a is not None else None

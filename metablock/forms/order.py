@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr, Module
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SCORES = "`argsort` makes an order of scores: `order = scores >> argsort`"
 
 
-def argsort(t: Tracer, x: Value, *, descending: bool = False) -> Value:
+def argsort(t: Tracer, x: ValueTree, *, descending: bool = False) -> ValueTree:
     """The order of the tokens by their scores, one channel: ``(b, N, 1)``, the number of the token that comes first, second ...
 
     Equal scores keep their order. An order remembers the grid, for ``restore``.
@@ -32,7 +32,7 @@ def argsort(t: Tracer, x: Value, *, descending: bool = False) -> Value:
     return t.do(f"{{0}}.argsort(dim=1, descending={descending}, stable=True)", [wire], wire.feature.with_(layout="order"))
 
 
-def reorder(t: Tracer, x: Value, *, order: Module) -> Value:
+def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
     """The tokens in this order; only its first, if it is cut short (``order >> first(n)``): ``(b, N, c) -> (b, n, c)``."""
     wire, places = _pair(t, x, order, "reorder")
     n, given = places.feature.n, wire.feature
@@ -41,7 +41,7 @@ def reorder(t: Tracer, x: Value, *, order: Module) -> Value:
     return t.do(f"{{0}}.gather(1, {{1}}.expand(-1, -1, {wire.c}))", [wire, places], given.with_(grid=(n,)))
 
 
-def restore(t: Tracer, x: Value, *, order: Module, fill: Expr | None = None) -> Value:
+def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None) -> ValueTree:
     """The inverse of ``reorder``: the tokens where they were before, on their grid.
 
     Where fewer arrive than the order has, they are its first, and ``fill`` (a token; or a token for each that is missing) stands
@@ -59,31 +59,31 @@ def restore(t: Tracer, x: Value, *, order: Module, fill: Expr | None = None) -> 
     return t.to(t.do(f"{text}.gather(1, {{1}}.argsort(dim=1).expand(-1, -1, {wire.c}))", inputs, shape), "grid")
 
 
-def first(t: Tracer, x: Value, *, n: int) -> Value:
+def first(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """The first ``n`` tokens (or of an order): ``(b, N, c) -> (b, n, c)``. None of them is absent."""
     wire = _plain(t, x, "first")
     return _range(t, wire, 0, _within(n, wire)) if n else None
 
 
-def rest(t: Tracer, x: Value, *, n: int) -> Value:
+def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """The tokens after the first ``n`` (or of an order): ``(b, N, c) -> (b, N - n, c)``. None of them is absent."""
     wire = _plain(t, x, "rest")
     return _range(t, wire, n, wire.feature.n) if _within(n, wire) < wire.feature.n else None
 
 
-def _within(n: int, wire: Wire) -> int:
+def _within(n: int, wire: Value) -> int:
     if not 0 <= n <= wire.feature.n:
         raise error(f"{n} of {wire.feature.n} tokens", hint="a number between 0 and that of the tokens")
     return n
 
 
-def _range(t: Tracer, wire: Wire, start: int, stop: int) -> Wire:
+def _range(t: Tracer, wire: Value, start: int, stop: int) -> Value:
     f = wire.feature
     text = f"{{0}}[:, {start or ''}:{stop if stop < f.n else ''}]"
     return t.do(text, [wire], f.with_(grid=(stop - start,))) if stop - start < f.n else wire
 
 
-def _plain(t: Tracer, x: Value, name: str) -> Wire:
+def _plain(t: Tracer, x: ValueTree, name: str) -> Value:
     """Tokens without prefix, or an order."""
     wire = t.single(x)
     if wire.feature.layout == "order" and name in ("first", "rest"):
@@ -95,7 +95,7 @@ def _plain(t: Tracer, x: Value, name: str) -> Wire:
     return wire
 
 
-def _pair(t: Tracer, x: Value, order: Expr, name: str) -> tuple[Wire, Wire]:
+def _pair(t: Tracer, x: ValueTree, order: Expr, name: str) -> tuple[Value, Value]:
     wire = _plain(t, x, name)
     places = t.single(t.apply(order, wire))
     if places.feature.layout != "order":
@@ -104,7 +104,7 @@ def _pair(t: Tracer, x: Value, order: Expr, name: str) -> tuple[Wire, Wire]:
     return wire, places
 
 
-def _fill(t: Tracer, wire: Wire, fill: Expr | None, missing: int) -> Wire:
+def _fill(t: Tracer, wire: Value, fill: Expr | None, missing: int) -> Value:
     value = None if fill is None else t.apply(fill, wire)
     if fill is None or value is None:
         raise error(f"{missing} tokens are missing", hint="say what stands for them: `restore(order, fill=learned(1))`")

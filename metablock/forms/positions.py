@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Module
-from ..lowering.ir import Value
+from ..lowering.ir import ValueTree
 from ..operators.extents import half_steps
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def relative_bias(t: Tracer, x: Value, *, std: float = 0.02, mirror: bool = False) -> Value:
+def relative_bias(t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False) -> ValueTree:
     """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid.
 
     With ``mirror`` the two directions of an axis share it: a number a head and distance (LeViT, arXiv 2104.01136).
@@ -38,7 +38,7 @@ def relative_bias(t: Tracer, x: Value, *, std: float = 0.02, mirror: bool = Fals
     return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **given)
 
 
-def pair_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
+def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
     """One learned number a head, query and key (CMT, arXiv 2107.06263): on keys of any kind, for one size of the input."""
     pair = _pair(t, "pair_bias")
     if pair.near is not None:
@@ -48,7 +48,7 @@ def pair_bias(t: Tracer, x: Value, *, std: float = 0.02) -> Value:
     return t.leaf("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
 
 
-def continuous_bias(t: Tracer, x: Value, *, by: Module, extent: int | list[int] | None = None) -> Value:
+def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:
     """A bias that a module makes from distances (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132).
 
     ``by`` sees the distances that there are as tokens, a channel an axis, and gives a channel a head:
@@ -80,7 +80,7 @@ def continuous_bias(t: Tracer, x: Value, *, by: Module, extent: int | list[int] 
     return t.leaf("distances.AtDistances", "table", [made], shape, **given)
 
 
-def agent_bias(t: Tracer, x: Value, *, table: int = 7, side: str = "keys", std: float = 0.02) -> Value:
+def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", std: float = 0.02) -> ValueTree:
     """Agent attention's bias (arXiv 2312.08874): a small table, interpolated, and one table an axis.
 
     ``side="keys"``: the agents are the queries, the grid is the keys'; ``side="queries"``: the reverse.

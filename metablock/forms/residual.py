@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr, Lazy
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def res(
     t: Tracer,
-    x: Value,
+    x: ValueTree,
     *,
     a: Expr,
     skip: Expr = "id",  # type: ignore[assignment]
     scale: Expr | float | None = None,
     drop: Lazy | None = None,
-) -> Value:
+) -> ValueTree:
     """``skip(x) + drop_path(scale * a(x))``.
 
     A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name
@@ -42,18 +42,18 @@ def res(
     if kept is None:
         return branch
     branch = drop_path(t, branch, rate=drop)
-    if isinstance(kept, Wire) and isinstance(branch, Wire):
+    if isinstance(kept, Value) and isinstance(branch, Value):
         return t.binary("+", kept, branch)
     if not isinstance(kept, (list, tuple)) or not isinstance(branch, (list, tuple)) or len(kept) != len(branch):
         raise error(f"`res` adds {_count(branch)} to {_count(kept)}", hint="as many leave the branch as arrive: `each(a)`")
     return [t.binary("+", t.single(one), t.single(other)) for one, other in zip(kept, branch, strict=True)]
 
 
-def _count(value: Value) -> str:
+def _count(value: ValueTree) -> str:
     return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "one value"
 
 
-def drop_path(t: Tracer, x: Value, *, rate: Lazy | None = None) -> Value:
+def drop_path(t: Tracer, x: ValueTree, *, rate: Lazy | None = None) -> ValueTree:
     """Stochastic depth (arXiv 1603.09382): in training a sample's branch is left out with probability ``rate``.
 
     The rate may differ from block to block without making their code differ. A rate that is written as ``0`` is no module. Of a
@@ -64,7 +64,7 @@ def drop_path(t: Tracer, x: Value, *, rate: Lazy | None = None) -> Value:
         return x
     if not 0 <= value < 1:
         raise error(f"a drop rate of {value}", rate.span if rate else None, "rates are between 0 and 1")
-    if isinstance(x, Wire):
+    if isinstance(x, Value):
         return t.leaf("drop_path.DropPath", t.named("drop"), [x], rate=float(value))
     members = [t.single(member) for member in x]
     one = members[0].feature.with_(layout="vector", c=1, grid=(), prefix=0)
@@ -73,7 +73,7 @@ def drop_path(t: Tracer, x: Value, *, rate: Lazy | None = None) -> Value:
     return [t.binary("*", member, keep) for member in members]
 
 
-def frozen(t: Tracer, x: Value, *, a: Expr) -> Value:
+def frozen(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """``a``, counted but not trained."""
     before, t.frozen = t.frozen, True
     try:
@@ -82,7 +82,7 @@ def frozen(t: Tracer, x: Value, *, a: Expr) -> Value:
         t.frozen = before
 
 
-def transposed(t: Tracer, x: Value, *, a: Expr) -> Value:
+def transposed(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """``a`` with tokens and channels exchanged: ``c`` is the number of tokens inside."""
     wire = t.to(t.single(x), "tokens")
     f = wire.feature

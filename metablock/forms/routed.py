@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.emitter import Routed
-from ..lowering.ir import Value
+from ..lowering.ir import ValueTree
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def routed(t: Tracer, x: Value, *, top: int, regions: int | list[int] = 7) -> Value:
+def routed(t: Tracer, x: ValueTree, *, top: int, regions: int | list[int] = 7) -> ValueTree:
     """In ``over=`` of attention: of the map's ``regions`` an axis each sees the ``top`` that suit it best.
 
     Regions suit each other by the product of their mean query and mean key, all heads together; the choice has no gradient

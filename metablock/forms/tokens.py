@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import Value, wires
+from ..lowering.ir import ValueTree, flat_values
 from ..shape import Layout
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def join(t: Tracer, x: Value, *parts: Expr, prefix: int | None = None) -> Value:
+def join(t: Tracer, x: ValueTree, *parts: Expr, prefix: int | None = None) -> ValueTree:
     """Tokens one after the other: ``join(class_token, patches)``. All but the last become prefix tokens.
 
     With ``prefix=n`` the first ``n`` tokens do, and the others are one row: ``join(prefix, a, b, prefix=1)``.
@@ -41,7 +41,7 @@ def join(t: Tracer, x: Value, *parts: Expr, prefix: int | None = None) -> Value:
     return t.to(wire, "grid") if not shape.prefix else wire
 
 
-def patches(t: Tracer, x: Value) -> Value:
+def patches(t: Tracer, x: ValueTree) -> ValueTree:
     """What arrives without its prefix tokens, on its grid."""
     wire = t.single(x)
     f = wire.feature
@@ -52,14 +52,14 @@ def patches(t: Tracer, x: Value) -> Value:
     return t.to(t.take_tokens(wire, f.prefix, f.n, grid=f.grid), "grid")
 
 
-def prefix(t: Tracer, x: Value) -> Value:
+def prefix(t: Tracer, x: ValueTree) -> ValueTree:
     """The prefix tokens (class token ...) of what arrives; none where there are none."""
     wire = t.single(x)
     f = wire.feature
     return t.take_tokens(wire, 0, f.prefix, grid=(f.prefix,)) if f.prefix else None
 
 
-def take(t: Tracer, x: Value, *, i: int) -> Value:
+def take(t: Tracer, x: ValueTree, *, i: int) -> ValueTree:
     """Token number ``i`` as a vector; 0 is the class token where there is one."""
     wire = t.to(t.single(x), "tokens")
     f = wire.feature
@@ -68,7 +68,7 @@ def take(t: Tracer, x: Value, *, i: int) -> Value:
     return t.do(f"{{0}}[:, {i}]", [wire], f.with_(layout="vector", grid=(), prefix=0))
 
 
-def chunk(t: Tracer, x: Value, *, n: int, sizes: list[int] | None = None) -> Value:
+def chunk(t: Tracer, x: ValueTree, *, n: int, sizes: list[int] | None = None) -> ValueTree:
     """Channels divided into ``n`` parts, equal or of ``sizes``, as a list: ``q, k, v = linear(3 * c) >> chunk(3)``."""
     wire = t.single(x)
     if sizes is None:
@@ -80,7 +80,7 @@ def chunk(t: Tracer, x: Value, *, n: int, sizes: list[int] | None = None) -> Val
     return t.channels(wire, sizes)
 
 
-def spread(t: Tracer, x: Value, *, n: int) -> Value:
+def spread(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """Each token becomes ``n``, one after the other, of consecutive channels: ``(b, N, n * c) -> (b, N * n, c)``."""
     wire = t.to(t.single(x), "tokens")
     f = wire.feature
@@ -93,7 +93,7 @@ def spread(t: Tracer, x: Value, *, n: int) -> Value:
     return t.to(t.do(text, [wire], f.with_(c=f.c // n, grid=(f.n * n,))), "grid")
 
 
-def flatten(t: Tracer, x: Value, *, order: str = "c n") -> Value:
+def flatten(t: Tracer, x: ValueTree, *, order: str = "c n") -> ValueTree:
     """All that arrives as one vector: ``(b, c, *grid) -> (b, c * prod(grid))``.
 
     Channel by channel (``"c n"``), or token by token (``"n c"``, TNT, arXiv 2103.00112).
@@ -108,12 +108,12 @@ def flatten(t: Tracer, x: Value, *, order: str = "c n") -> Value:
     return t.do("{0}.flatten(1)", [wire], f.with_(layout="vector", c=f.c * f.n, grid=(), prefix=0))
 
 
-def zeros(t: Tracer, x: Value, *, n: int, out: int | None = None) -> Value:
+def zeros(t: Tracer, x: ValueTree, *, n: int, out: int | None = None) -> ValueTree:
     """A source of ``n`` tokens that are 0: ``(b, n, out)``, by default as wide as what arrives. They are no parameters."""
     return _constant(t, x, "zeros", n, out)
 
 
-def ones(t: Tracer, x: Value, *, n: int, out: int | None = None) -> Value:
+def ones(t: Tracer, x: ValueTree, *, n: int, out: int | None = None) -> ValueTree:
     """A source of ``n`` tokens that are 1: ``(b, n, out)``, by default as wide as what arrives.
 
     ``ones(1, heads) >> scale(2.3)`` is one learned number a head.
@@ -121,8 +121,8 @@ def ones(t: Tracer, x: Value, *, n: int, out: int | None = None) -> Value:
     return _constant(t, x, "ones", n, out)
 
 
-def _constant(t: Tracer, x: Value, name: str, n: int, out: int | None) -> Value:
-    like = next(wires(x), None)
+def _constant(t: Tracer, x: ValueTree, name: str, n: int, out: int | None) -> ValueTree:
+    like = next(flat_values(x), None)
     if like is None:
         raise error(f"nothing arrives that `{name}` could take the batch from", hint="start from a wire: `x >> zeros(1)`")
     width = like.c if out is None else out

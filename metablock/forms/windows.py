@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.emitter import Mask
-from ..lowering.ir import Value, Wire
+from ..lowering.ir import Value, ValueTree
 from ..operators.extents import sides, slide
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 def window(
     t: Tracer,
-    x: Value,
+    x: ValueTree,
     *,
     size: int | list[int],
     a: Expr,
     shift: int | list[int] = 0,
     fit: str = "exact",
     stride: int | list[int] | None = None,
-) -> Value:
+) -> ValueTree:
     """``a`` within non-overlapping windows of ``size`` tokens an axis (Swin, arXiv 2103.14030).
 
     Along an axis that it covers a window shrinks to the map and is not shifted. (Each axis for itself, as in timm; the
@@ -79,7 +79,7 @@ def window(
     return whole
 
 
-def dilated(t: Tracer, x: Value, *, rate: int | list[int], a: Expr, fit: str = "exact") -> Value:
+def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str = "exact") -> ValueTree:
     """``a`` on each of the ``prod(rate)`` grids of every ``rate``-th token: ``(b * prod(rate), *grid / rate, c)``, and back.
 
     MobileViT (arXiv 2110.02178) attends so, with ``rate=2``; MaxViT's grid attention (arXiv 2204.01697) is the same with the
@@ -107,7 +107,7 @@ def dilated(t: Tracer, x: Value, *, rate: int | list[int], a: Expr, fit: str = "
     return _resize(t, whole, f.grid) if fit == "resize" else _crop(t, whole, f.grid)
 
 
-def windows(t: Tracer, x: Value, *, size: int | list[int], stride: int | list[int] | None = None) -> Value:
+def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | list[int] | None = None) -> ValueTree:
     """Each window as an image of its own, until ``merge``: ``(b, *grid, c) -> (b * windows, *size, c)``.
 
     Side by side, or ``stride`` apart, so that they overlap (STViT, arXiv 2303.08685); they end where the map ends. Wires from
@@ -126,7 +126,7 @@ def windows(t: Tracer, x: Value, *, size: int | list[int], stride: int | list[in
     return _slide(t, wire, sizes, steps)
 
 
-def merge(t: Tracer, x: Value) -> Value:
+def merge(t: Tracer, x: ValueTree) -> ValueTree:
     """The windows of ``windows`` side by side again, whatever extents each has by now; a vector is one token of its window:
     ``(b * windows, *size, c) -> (b, *windows * size, c)``.
     """
@@ -175,7 +175,7 @@ def _multiple(grid: Extents, sizes: Extents) -> Extents:
     return tuple(-(-g // s) * s for g, s in zip(grid, sizes, strict=True))
 
 
-def _inside(t: Tracer, value: Value, inside: Wire, what: str, hint: str) -> Wire:
+def _inside(t: Tracer, value: ValueTree, inside: Value, what: str, hint: str) -> Value:
     """What came of the windows, once a window and with their extents."""
     result, like = t.together(t.to(t.single(value), "grid"), inside)
     f, size = result.feature, inside.feature
@@ -186,7 +186,7 @@ def _inside(t: Tracer, value: Value, inside: Wire, what: str, hint: str) -> Wire
     return result
 
 
-def _pad(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+def _pad(t: Tracer, wire: Value, grid: Extents) -> Value:
     """Zeros at the end of each axis, up to these extents."""
     f = wire.feature
     if grid == f.grid:
@@ -195,14 +195,14 @@ def _pad(t: Tracer, wire: Wire, grid: Extents) -> Wire:
     return t.do(f"F.pad({{0}}, {[0, 0, *ends]})", [wire], f.with_(grid=grid))
 
 
-def _crop(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+def _crop(t: Tracer, wire: Value, grid: Extents) -> Value:
     f = wire.feature
     if grid == f.grid:
         return wire
     return t.do(f"{{0}}[:, {', '.join(f':{g}' for g in grid)}]", [wire], f.with_(grid=grid))
 
 
-def _resize(t: Tracer, wire: Wire, grid: Extents) -> Wire:
+def _resize(t: Tracer, wire: Value, grid: Extents) -> Value:
     """Linear interpolation, edges on edges."""
     if grid == wire.feature.grid:
         return wire
@@ -211,7 +211,7 @@ def _resize(t: Tracer, wire: Wire, grid: Extents) -> Wire:
     return t.to(t.do(text, [wire], wire.feature.with_(grid=grid)), "grid")
 
 
-def _slide(t: Tracer, wire: Wire, sizes: Extents, steps: Extents) -> Wire:
+def _slide(t: Tracer, wire: Value, sizes: Extents, steps: Extents) -> Value:
     """Windows that may overlap, row by row."""
     f = wire.feature
     counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
@@ -221,7 +221,7 @@ def _slide(t: Tracer, wire: Wire, sizes: Extents, steps: Extents) -> Wire:
     return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
-def _overlapping(t: Tracer, wire: Wire, a: Expr, sizes: Extents, steps: Extents) -> Value:
+def _overlapping(t: Tracer, wire: Value, a: Expr, sizes: Extents, steps: Extents) -> ValueTree:
     """``a`` in windows ``steps`` apart, zeros around the map; added up."""
     f = wire.feature
     counts, pads = slide(f.grid, sizes, steps), sides(None, sizes, steps, (1,) * f.rank)
@@ -238,7 +238,7 @@ def _overlapping(t: Tracer, wire: Wire, a: Expr, sizes: Extents, steps: Extents)
     return t.leaf("overlap.Overlap", "overlap", [result], f.with_(c=result.c), grid=f.grid, **given)
 
 
-def _cut(t: Tracer, wire: Wire, counts: Extents, sizes: Extents, phases: bool = False) -> Wire:
+def _cut(t: Tracer, wire: Value, counts: Extents, sizes: Extents, phases: bool = False) -> Value:
     """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; ``phases``: grids of every n-th token."""
     f = wire.feature
     rank = f.rank
@@ -250,7 +250,7 @@ def _cut(t: Tracer, wire: Wire, counts: Extents, sizes: Extents, phases: bool = 
     return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
-def _join(t: Tracer, wire: Wire, phases: bool = False) -> Wire:
+def _join(t: Tracer, wire: Value, phases: bool = False) -> Value:
     """The inverse of :func:`_cut`; extents and width may have changed."""
     f = wire.feature
     rank, counts = f.rank, f.around[-1]

@@ -122,7 +122,7 @@ class Not(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Node):
+class Conditional(Node):
     """``then if test else other``."""
 
     then: Node
@@ -131,7 +131,7 @@ class Choice(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence(Node):
+class Chain(Node):
     """``a >> b >> c``. A sequence inside a sequence stood in parentheses."""
 
     items: tuple[Node, ...]
@@ -151,7 +151,7 @@ class Assign(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Block(Node):
+class StreamBody(Node):
     """Lines ``name = expr`` and a ``return``; ``names`` are those of the outputs, or empty."""
 
     lines: tuple[Assign, ...]

@@ -135,7 +135,7 @@ class _Checker:
                 for name in params:
                     self._reserved(name, node)
                 self._walk(body, names | set(params))
-            case e.Block():
+            case e.StreamBody():
                 self._block(node, names)
             case e.Binary(op="*", left=left, right=right) if self._counts(left):
                 self._walk(left, names)
@@ -145,7 +145,7 @@ class _Checker:
                 self._reserved(var, node)
                 self._walk(source, names)
                 self._walk(item, names | {var})
-            case e.Sequence(items=items):
+            case e.Chain(items=items):
                 for position, item in enumerate(items):
                     if position and grouped_by_c(item):
                         self.wrong(
@@ -158,7 +158,7 @@ class _Checker:
                 for child in e.children(node):
                     self._walk(child, names)
 
-    def _block(self, node: e.Block, names: frozenset[str]) -> None:
+    def _block(self, node: e.StreamBody, names: frozenset[str]) -> None:
         for position, line in enumerate(node.lines):
             self._walk(line.value, names)
             later = [*node.lines[position + 1 :], *node.outputs]
@@ -190,7 +190,7 @@ class _Checker:
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
         """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
-        for item in node.items if isinstance(node, e.Sequence) else (node,):
+        for item in node.items if isinstance(node, e.Chain) else (node,):
             name = item.func if isinstance(item, e.Call) else item
             if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
                 hint = "put it in the stem, in `down`, or in `shared`"

@@ -16,23 +16,23 @@ _TABLES = ("let", "shared", "columns", "stage_shared")
 
 
 @dataclass(frozen=True)
-class Choice:
+class OpenChoice:
     """An open place: what it is called (its slot, numbered from the second on), and what may stand there."""
 
     name: str
     options: tuple[e.Node, ...]
 
 
-def choices(spec: Spec) -> tuple[Choice, ...]:
+def choices(spec: Spec) -> tuple[OpenChoice, ...]:
     """The open places of a spec, in the order of its text. Raises SpecError for one without options."""
-    found: list[Choice] = []
+    found: list[OpenChoice] = []
     for table in _TABLES:
         for slot, binding in getattr(spec, table).items():
             number = 0
             for node in e.walk(binding.body):
                 if _open(node):
                     number += 1
-                    found.append(Choice(slot if number == 1 else f"{slot}{number}", _options(node)))
+                    found.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
     return tuple(found)
 
 

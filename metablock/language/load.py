@@ -28,28 +28,28 @@ T = TypeVar("T")
 
 def load_file(path: str | Path) -> Spec:
     """Reads one spec file. Raises SpecError with every problem of its form."""
-    return _Loader().spec(read_file(path))
+    return _SpecLoader().spec(read_file(path))
 
 
 def load(root: Mapping) -> Spec:
     """A spec from its located tree. Raises SpecError with every problem of its form."""
-    return _Loader().spec(root)
+    return _SpecLoader().spec(root)
 
 
 def load_text(content: str, name: str = "<spec>") -> Spec:
     """Reads a spec from a string; ``name`` is what messages call it."""
-    return _Loader().spec(read(Text(name, content)))
+    return _SpecLoader().spec(read(Text(name, content)))
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
     """Reads a file that is one table of bindings (the standard library)."""
-    loader = _Loader()
+    loader = _SpecLoader()
     table = loader.table(read(Text(name, content)))
     loader.done()
     return table
 
 
-class _Loader:
+class _SpecLoader:
     """Collects problems instead of stopping at the first."""
 
     def __init__(self) -> None:

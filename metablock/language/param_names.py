@@ -19,7 +19,7 @@ from .standard import BUILTIN, NUMERIC
 # Names that torch modules have already (a test compares), and Python's words: a part that would be called so gets an underscore.
 _TAKEN = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear collapsed compile cpu cuda double dump_patches
-    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu items
+    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu ir items
     key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
     parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
@@ -78,12 +78,12 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
                     yield argument.value, argument.name
         case e.Index(base=e.Name(id=name)):
             yield node, name
-        case e.Choice(then=then, other=other):
+        case e.Conditional(then=then, other=other):
             yield from _occurrences(then, inline)
             yield from _occurrences(other, inline)
         case e.Comprehension(item=item):
             yield from _occurrences(item, inline)
-        case e.Block(lines=lines, outputs=outputs):
+        case e.StreamBody(lines=lines, outputs=outputs):
             for line in lines:
                 yield line.value, target(line.targets)
             wires = {name for line in lines for name in line.targets}

@@ -15,9 +15,9 @@ _BINARY = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "
 def show(node: e.Node) -> str:
     """One line of text for an expression (several, indented as they must be, for a stream)."""
     if isinstance(node, e.Function):
-        gap = "\n" if isinstance(node.body, e.Block) else " "
+        gap = "\n" if isinstance(node.body, e.StreamBody) else " "
         return f"{', '.join(node.params)} ->{gap}{show(node.body)}"
-    if isinstance(node, e.Block):
+    if isinstance(node, e.StreamBody):
         lines = [f"{', '.join(line.targets)} = {_at(line.value, _CHOICE)}" for line in node.lines]
         outputs = [_at(output, _CHOICE) for output in node.outputs]
         if node.names:
@@ -72,12 +72,12 @@ def _text(node: e.Node) -> tuple[str, int]:
         case e.Binary(op=op):
             own = _BINARY[op]
             return f"{_at(node.left, own)} {op} {_at(node.right, own + 1)}", own
-        case e.Choice():
+        case e.Conditional():
             test, other = _test(node.test, _OR), _at(node.other, _CHOICE)
             return f"{_at(node.then, _CHAIN)} if {test} else {other}", _CHOICE
         case e.Logic() | e.Not() | e.Compare():
             return f"({_test(node, _OR)})", _ATOM
-        case e.Sequence(items=items):
+        case e.Chain(items=items):
             return " >> ".join(_at(item, _SUM) for item in items), _CHAIN
         case e.Concat(items=items):
             return " || ".join(_at(item, _SUM) for item in items), _CHAIN

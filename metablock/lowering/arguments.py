@@ -96,7 +96,7 @@ def _default(text: str) -> e.Node:
 
 def _expr(t: Placer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:
     node = argument.value
-    if isinstance(node, (e.Name, e.Choice, e.Call, e.Index)) and t.evaluate.value(node, scope) is None:
+    if isinstance(node, (e.Name, e.Conditional, e.Call, e.Index)) and t.evaluate.value(node, scope) is None:
         return None
     if operator.inline:
         return Arg(node, scope, None if argument.name is None else t.given[argument.name], suffix)

@@ -14,7 +14,7 @@ from ..language.printer import number
 from ..language.registry import OPERATORS, Operator
 from ..language.standard import LIBRARY
 from ..shape import Feature
-from .ir import Child, Items, Leaf, Level, Run, Value, Wire, arguments, same, wires
+from .ir import Child, ModuleCall, ModuleList, ModuleNode, Subgraph, Value, ValueTree, flat_values, inputs_of, same_computation
 from .layouts import Combiner
 
 MAX_STEPS = 20_000
@@ -44,8 +44,8 @@ class Pair:
     """What a position bias knows: the heads and both token sets of the attention it belongs to."""
 
     heads: int
-    queries: Wire
-    keys: Wire
+    queries: Value
+    keys: Value
     near: Near | None = None
 
 
@@ -53,7 +53,7 @@ class Pair:
 class Seen:
     """What a factor on the queries knows: their neighbours, and how many other keys they all see."""
 
-    queries: Wire
+    queries: Value
     near: Near | None
     far: int
 
@@ -88,10 +88,10 @@ class Levels(Combiner):
     def add(self, name: str, child: Child) -> tuple[str, ...]:
         """Registers a child of the open level; ``blocks.3`` goes into a numbered list."""
         names = [part + "_" if part in TAKEN else part for part in name.split(".")]
-        holder: Level | Items = self.level
+        holder: Subgraph | ModuleList = self.level
         for part in names[:-1]:
-            found = holder.children.setdefault(part, Items())
-            assert isinstance(found, Items)
+            found = holder.children.setdefault(part, ModuleList())
+            assert isinstance(found, ModuleList)
             holder = found
         last = names[-1]
         while last in holder.children:
@@ -100,14 +100,14 @@ class Levels(Combiner):
         return (*names[:-1], last)
 
     @contextmanager
-    def open(self, name: str, text: str, x: Value, region: str | None = None, span: Span | None = None) -> Iterator[Level]:
+    def open(self, name: str, text: str, x: ValueTree, region: str | None = None, span: Span | None = None) -> Iterator[Subgraph]:
         """A level below the open one. One without children of its own is dissolved: its steps are the parent's.
 
         With ``region="blocks"`` it is no region itself: what it repeats are blocks.
         """
         parent, counting = self.level, self.counting
         blocks = region == "blocks"
-        level = self.fresh(text=text, inputs=tuple(wires(x)), region=None if blocks else region, span=span)
+        level = self.fresh(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
         self.level, self.counting = level, blocks
         try:
             yield level
@@ -115,7 +115,7 @@ class Levels(Combiner):
             self.level, self.counting = parent, counting
         if level.children or level.pinned:
             path = self.add(name, level)
-            parent.steps.append(Run(path, (), level.output))
+            parent.steps.append(ModuleCall(path, (), level.output))
         else:
             parent.steps.extend(level.steps)
 
@@ -131,13 +131,13 @@ class Levels(Combiner):
 
         return undo
 
-    def leaf(self, operator: str, name: str, inputs: list[Wire], feature: Feature | None = None, **args: Any) -> Wire:
+    def leaf(self, operator: str, name: str, inputs: list[Value], feature: Feature | None = None, **args: Any) -> Value:
         """An operator applied to these values. The first is converted to a layout that it takes."""
         return self.leaf_of_several(operator, name, inputs, feature, (), **args)[0]
 
     def leaf_of_several(
-        self, operator: str, name: str, inputs: list[Wire], feature: Feature | None, further: tuple[Feature, ...], **args: Any
-    ) -> list[Wire]:
+        self, operator: str, name: str, inputs: list[Value], feature: Feature | None, further: tuple[Feature, ...], **args: Any
+    ) -> list[Value]:
         """An operator that gives ``further`` values beside the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
@@ -153,10 +153,12 @@ class Levels(Combiner):
             feature = rule(first.feature, *[i.feature for i in inputs[1:]], **used) if rule else first.feature
         assert feature is not None
         self.budget(feature)
-        leaf = Leaf(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, shown(entry, complete))
+        leaf = ModuleNode(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, shown(entry, complete))
         path = self.add(name, leaf)
         outputs = [self.wire(shape) for shape in (feature, *further)]
-        self.level.steps.append(Run(path, tuple([first, *inputs[1:]] if first else []), outputs if further else outputs[0]))
+        self.level.steps.append(
+            ModuleCall(path, tuple([first, *inputs[1:]] if first else []), outputs if further else outputs[0])
+        )
         return outputs
 
     def budget(self, feature: Feature | None = None) -> None:
@@ -176,9 +178,9 @@ class Levels(Combiner):
         self._used[key] = self._used.get(key, 0) + 1
         return name if self._used[key] == 1 else f"{name}{self._used[key]}"
 
-    def single(self, value: Value) -> Wire:
+    def single(self, value: ValueTree) -> Value:
         """The value itself, which must not be a list."""
-        if not isinstance(value, Wire):
+        if not isinstance(value, Value):
             raise error(
                 "one value is needed here, this is a list" if value is not None else "a value is needed here, this is absent",
                 hint="choose a member: `x[0]`",
@@ -187,14 +189,14 @@ class Levels(Combiner):
 
     def reuse(
         self,
-        owner: Level | Items,
+        owner: Subgraph | ModuleList,
         path: tuple[str, ...],
-        make: Callable[[Value], Value],
-        x: Value,
-        first: Value,
+        make: Callable[[ValueTree], ValueTree],
+        x: ValueTree,
+        first: ValueTree,
         span: Span | None,
         root: bool = False,
-    ) -> Value:
+    ) -> ValueTree:
         """Applies a part whose modules belong to ``owner`` and are built once: traced anew, it must come out the same.
 
         ``first`` is what the first use got: a later value is brought into the same layouts, so that conversions do not differ.
@@ -207,26 +209,26 @@ class Levels(Combiner):
         finally:
             self.level = outer
         for name, child in holder.children.items():
-            if not same(owner.children.setdefault(name, child), child):
+            if not same_computation(owner.children.setdefault(name, child), child):
                 hint = "give each use a module of its own in `let`"
                 raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
         for step in holder.steps:
-            if isinstance(step, Run) and not step.shared:
-                step = Run((*path, *step.child), tuple(arguments(holder, step)), step.output, shared=True, root=root)
+            if isinstance(step, ModuleCall) and not step.shared:
+                step = ModuleCall((*path, *step.child), tuple(inputs_of(holder, step)), step.output, shared=True, root=root)
             outer.steps.append(step)
         return output
 
-    def alike(self, value: Value, make: Callable[[Wire], Wire]) -> Value:
+    def alike(self, value: ValueTree, make: Callable[[Value], Value]) -> ValueTree:
         """What the same modules give for a value, or for each of a list."""
-        if isinstance(value, Wire):
+        if isinstance(value, Value):
             return make(value)
         members = [self.single(member) for member in value]
         if len(members) == 1:
             return [make(members[0])]
         return [self.reuse(self.level, (), lambda x: make(self.single(x)), member, members[0], None) for member in members]
 
-    def _like(self, x: Value, first: Value) -> Value:
-        if isinstance(x, Wire) and isinstance(first, Wire):
+    def _like(self, x: ValueTree, first: ValueTree) -> ValueTree:
+        if isinstance(x, Value) and isinstance(first, Value):
             wanted = first.feature.layout
             spatial = {x.feature.layout, wanted} <= {"map", "grid", "tokens"}
             return self.to(x, wanted) if spatial and (not x.feature.prefix or wanted == "tokens") else x
@@ -259,16 +261,16 @@ def _nearer(found: Span | None, span: Span | None) -> Span | None:
 _Names = dict[str, Any]
 
 
-def _names(holder: Level | Items) -> _Names:
+def _names(holder: Subgraph | ModuleList) -> _Names:
     """The names of the children; of numbered lists also what they hold."""
-    return {name: _names(child) if isinstance(child, Items) else {} for name, child in holder.children.items()}
+    return {name: _names(child) if isinstance(child, ModuleList) else {} for name, child in holder.children.items()}
 
 
-def _forget(holder: Level | Items, known: _Names) -> None:
+def _forget(holder: Subgraph | ModuleList, known: _Names) -> None:
     for name, child in list(holder.children.items()):
         if name not in known:
             del holder.children[name]
-        elif isinstance(child, Items):
+        elif isinstance(child, ModuleList):
             _forget(child, known[name])
 
 

@@ -13,7 +13,7 @@ from ..language import ast as e
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, given
 from ..language.spec import CLASSES, Binding, Spec
-from .ir import Wire
+from .ir import Value
 
 MAX_DEPTH = 200
 MAX_LIST = 10_000
@@ -96,7 +96,7 @@ class Evaluator:
                 return self._binary(node, scope)
             case e.Compare() | e.Logic() | e.Not():
                 return self.test(node, scope)
-            case e.Choice():
+            case e.Conditional():
                 return self.value(node.then if self.test(node.test, scope) else node.other, scope)
             case e.Call():
                 return self._call(node, scope)
@@ -106,7 +106,9 @@ class Evaluator:
         """A number, or an error at its place."""
         value = self.value(node, scope)
         if not _is_number(value):
-            raise error(f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Wire)) else None)
+            raise error(
+                f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Value)) else None
+            )
         return value
 
     def test(self, node: e.Node, scope: Scope) -> bool:
@@ -118,14 +120,14 @@ class Evaluator:
             return not self.test(node.value, scope)
         if isinstance(node, e.Compare):
             left, right = self.value(node.left, scope), self.value(node.right, scope)
-            if isinstance(left, (Closure, Wire)) or isinstance(right, (Closure, Wire)):
+            if isinstance(left, (Closure, Value)) or isinstance(right, (Closure, Value)):
                 raise error("a test compares numbers, not modules", node.span, "compare a width: `c == dim`, `x.c`")
             try:
                 return bool(_COMPARE[node.op](left, right))
             except TypeError:
                 raise error(f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span) from None
         value = self.value(node, scope)
-        if isinstance(value, (Closure, Wire)):
+        if isinstance(value, (Closure, Value)):
             raise error("a module is neither true nor false", node.span, "a test compares numbers: `c == dim`")
         return bool(value)
 
@@ -225,7 +227,7 @@ class Evaluator:
 
     def _attribute(self, node: e.Attribute, scope: Scope) -> Any:
         base = self.value(node.base, scope)
-        if not isinstance(base, Wire):
+        if not isinstance(base, Value):
             raise error("only a wire has attributes", node.span, "write `x.c` for the width of the wire x")
         if node.name == "c":
             return base.c
@@ -240,7 +242,7 @@ class Evaluator:
         if not _is_number(left) and not isinstance(left, (list, str)):
             return Closure(node, scope)
         right = self.value(node.right, scope)
-        if isinstance(right, (Closure, Wire)) or right is None:
+        if isinstance(right, (Closure, Value)) or right is None:
             return Closure(node, scope)
         try:
             return _arithmetic(node.op, left, right)
@@ -285,7 +287,7 @@ class Evaluator:
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         values = [self.value(argument.value, scope) for argument in node.args]
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
-        if name == "sum" and any(isinstance(item, (Wire, Closure)) for item in flat):
+        if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
         if any(not _is_number(item) for item in flat) and name != "len":
             raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")

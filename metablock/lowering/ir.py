@@ -1,6 +1,6 @@
 """The shaped tree: what a network does, level by level, before a module exists. Data only, no torch.
 
-A :class:`Level` becomes a module whose ``forward`` is the straight line of its steps. A wire is a value with a known shape; a
+A :class:`Subgraph` becomes a module whose ``forward`` is the straight line of its steps. A wire is a value with a known shape; a
 level may read wires of the levels around it, and they become further arguments of its ``forward``.
 """
 
@@ -15,7 +15,7 @@ from ..shape import Feature
 
 
 @dataclass(frozen=True)
-class Wire:
+class Value:
     """A value: computed once, named by a number that is unique in its network."""
 
     id: int
@@ -27,11 +27,11 @@ class Wire:
 
 
 # A wire, a list of values, named values, or None for an absent module.
-Value = Any
+ValueTree = Any
 
 
 @dataclass(frozen=True)
-class Leaf:
+class ModuleNode:
     """An operator with all its arguments; ``text`` is how it would be written: ``conv(64, 7, stride=4)``."""
 
     operator: str
@@ -44,7 +44,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Run:
+class ModuleCall:
     """Applies a child, named by its path below the level.
 
     A child that is used once takes its free wires, and ``inputs`` is empty for a level. One that is ``shared`` lists its
@@ -53,33 +53,33 @@ class Run:
     """
 
     child: tuple[str, ...]
-    inputs: tuple[Wire, ...]
-    output: Value
+    inputs: tuple[Value, ...]
+    output: ValueTree
     shared: bool = False
     root: bool = False
 
 
 @dataclass(frozen=True)
-class Do:
+class InlineOp:
     """An expression on wires: ``{0}``, ``{1}`` ... stand for the inputs."""
 
     template: str
-    inputs: tuple[Wire, ...]
-    output: Value
+    inputs: tuple[Value, ...]
+    output: ValueTree
 
 
-Step = Run | Do
+Step = ModuleCall | InlineOp
 
 
 @dataclass
-class Items:
+class ModuleList:
     """Children by number: the copies of a repeat, the stages."""
 
     children: dict[str, Child] = field(default_factory=dict)
 
 
 @dataclass
-class Level:
+class Subgraph:
     """A named part of the network with parts of its own.
 
     ``inputs`` are the wires that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit.
@@ -88,12 +88,12 @@ class Level:
     """
 
     text: str = ""
-    inputs: tuple[Wire, ...] = ()
+    inputs: tuple[Value, ...] = ()
     children: dict[str, Child] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    output: Value = None
+    output: ValueTree = None
     region: str | None = None
-    prediction: Value = None
+    prediction: ValueTree = None
     prediction_steps: list[Step] = field(default_factory=list)
     pinned: bool = False
     span: Span | None = field(default=None, repr=False)
@@ -102,27 +102,27 @@ class Level:
         """The child at a path of names below this level."""
         found: Child = self
         for name in path:
-            assert not isinstance(found, Leaf)
+            assert not isinstance(found, ModuleNode)
             found = found.children[name]
         return found
 
 
-Child = Leaf | Level | Items
+Child = ModuleNode | Subgraph | ModuleList
 
 
-def wires(value: Value) -> Iterator[Wire]:
+def flat_values(value: ValueTree) -> Iterator[Value]:
     """All wires in a value, in order."""
-    if isinstance(value, Wire):
+    if isinstance(value, Value):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from wires(item)
+            yield from flat_values(item)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from wires(item)
+            yield from flat_values(item)
 
 
-def free(level: Level, known: dict[int, list[Wire]] | None = None) -> list[Wire]:
+def free_values(level: Subgraph, known: dict[int, list[Value]] | None = None) -> list[Value]:
     """The arguments of a level's ``forward``: what arrives first, then the wires of levels around it that are read inside.
 
     ``known`` keeps the answers by the levels' identities, for as long as the tree stays as it is.
@@ -132,80 +132,80 @@ def free(level: Level, known: dict[int, list[Wire]] | None = None) -> list[Wire]
     if id(level) in known:
         return known[id(level)]
     made: set[int] = set()
-    read: dict[int, Wire] = {}
+    read: dict[int, Value] = {}
 
-    def note(inputs: Iterable[Wire]) -> None:
+    def note(inputs: Iterable[Value]) -> None:
         for wire in inputs:
             if wire.id not in made:
                 read.setdefault(wire.id, wire)
 
     for step in [*level.steps, *level.prediction_steps]:
-        note(arguments(level, step, known))
-        made.update(wire.id for wire in wires(step.output))
-    note(wires([level.output, level.prediction]))
+        note(inputs_of(level, step, known))
+        made.update(wire.id for wire in flat_values(step.output))
+    note(flat_values([level.output, level.prediction]))
     declared = [wire for wire in dict.fromkeys(level.inputs) if wire.id in read or level.pinned]
     known[id(level)] = declared + [wire for wire in read.values() if wire not in declared]
     return known[id(level)]
 
 
-def arguments(level: Level, step: Step, known: dict[int, list[Wire]] | None = None) -> Sequence[Wire]:
+def inputs_of(level: Subgraph, step: Step, known: dict[int, list[Value]] | None = None) -> Sequence[Value]:
     """What a step of a level reads; ``known`` as for :func:`free`."""
-    if isinstance(step, Run) and not step.shared:
+    if isinstance(step, ModuleCall) and not step.shared:
         child = level.child(step.child)
-        if isinstance(child, Level):
-            return free(child, known)
+        if isinstance(child, Subgraph):
+            return free_values(child, known)
     return step.inputs
 
 
-def needed(level: Level, steps: Sequence[Step], outputs: Sequence[Wire], known: Collection[int] = ()) -> list[Step]:
+def steps_for(level: Subgraph, steps: Sequence[Step], outputs: Sequence[Value], known: Collection[int] = ()) -> list[Step]:
     """The steps of these that give the outputs or what they are made of, in order; wires whose numbers are known need none."""
     wanted, kept = {wire.id for wire in outputs}.difference(known), list[Step]()
     for step in reversed(steps):
-        if any(wire.id in wanted for wire in wires(step.output)):
-            wanted |= {wire.id for wire in arguments(level, step)}.difference(known)
+        if any(wire.id in wanted for wire in flat_values(step.output)):
+            wanted |= {wire.id for wire in inputs_of(level, step)}.difference(known)
             kept.insert(0, step)
     return kept
 
 
-def unused(root: Level) -> int:
+def next_id(root: Subgraph) -> int:
     """The first number that is larger than those of all wires below."""
     every = (
         wire.id
-        for _, level in levels(root)
+        for _, level in subgraphs(root)
         for step in [*level.steps, *level.prediction_steps]
-        for wire in [*wires(step.output), *step.inputs]
+        for wire in [*flat_values(step.output), *step.inputs]
     )
     return 1 + max(every, default=max((wire.id for wire in root.inputs), default=-1))
 
 
-def same(a: Child, b: Child) -> bool:
+def same_computation(a: Child, b: Child) -> bool:
     """Whether two parts have the same operators and do the same, whatever their wires are called."""
-    if isinstance(a, Leaf) or isinstance(b, Leaf):
+    if isinstance(a, ModuleNode) or isinstance(b, ModuleNode):
         return a == b
     if type(a) is not type(b) or list(a.children) != list(b.children):
         return False
-    if isinstance(a, Level) and isinstance(b, Level) and [_what(s) for s in a.steps] != [_what(s) for s in b.steps]:
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and [_what(s) for s in a.steps] != [_what(s) for s in b.steps]:
         return False
-    return all(same(a.children[name], b.children[name]) for name in a.children)
+    return all(same_computation(a.children[name], b.children[name]) for name in a.children)
 
 
 def _what(step: Step) -> object:
-    return step.child if isinstance(step, Run) else step.template
+    return step.child if isinstance(step, ModuleCall) else step.template
 
 
-def leaves(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Leaf]]:
+def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ModuleNode]]:
     """All leaves below, with their paths."""
-    if isinstance(child, Leaf):
+    if isinstance(child, ModuleNode):
         yield path, child
     else:
         for name, below in child.children.items():
-            yield from leaves(below, (*path, name))
+            yield from module_nodes(below, (*path, name))
 
 
-def levels(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Level]]:
+def subgraphs(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Subgraph]]:
     """All levels below and this one, outermost first."""
-    if isinstance(child, Level):
+    if isinstance(child, Subgraph):
         yield path, child
-    if not isinstance(child, Leaf):
+    if not isinstance(child, ModuleNode):
         for name, below in child.children.items():
-            yield from levels(below, (*path, name))
+            yield from subgraphs(below, (*path, name))

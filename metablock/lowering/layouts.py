@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import error
 from ..shape import Feature, Layout
-from .ir import Do, Level, Wire
+from .ir import InlineOp, Subgraph, Value
 
 _PREFIX = "write `join(prefix, patches >> ...)` to lead the prefix tokens around it, or `patches >> ...` to drop them"
 
@@ -19,26 +19,26 @@ class Combiner:
 
     def __init__(self, first: int = 0) -> None:
         self._ids = count(first)
-        self._levels: list[Level] = []
+        self._levels: list[Subgraph] = []
         self.level = self.fresh()
-        self._converted: dict[tuple[int, int, str], Wire] = {}
+        self._converted: dict[tuple[int, int, str], Value] = {}
 
-    def fresh(self, **given: Any) -> Level:
+    def fresh(self, **given: Any) -> Subgraph:
         """A new level. All are kept, also those that are dissolved: what is known of a level stands under its identity."""
-        self._levels.append(Level(**given))
+        self._levels.append(Subgraph(**given))
         return self._levels[-1]
 
-    def wire(self, feature: Feature) -> Wire:
+    def wire(self, feature: Feature) -> Value:
         """A fresh value."""
-        return Wire(next(self._ids), feature)
+        return Value(next(self._ids), feature)
 
-    def do(self, template: str, inputs: Sequence[Wire], feature: Feature) -> Wire:
+    def do(self, template: str, inputs: Sequence[Value], feature: Feature) -> Value:
         """A step that is an expression: ``do("{0} + {1}", [a, b], a.feature)``."""
         output = self.wire(feature)
-        self.level.steps.append(Do(template, tuple(inputs), output))
+        self.level.steps.append(InlineOp(template, tuple(inputs), output))
         return output
 
-    def to(self, wire: Wire, *layouts: Layout) -> Wire:
+    def to(self, wire: Value, *layouts: Layout) -> Value:
         """The value in one of these layouts: as it is if it fits, else converted to the first that can be reached."""
         if wire.feature.layout in layouts:
             return wire
@@ -47,7 +47,7 @@ class Combiner:
             self._converted[key] = self._convert(wire, layouts)
         return self._converted[key]
 
-    def _convert(self, wire: Wire, layouts: tuple[Layout, ...]) -> Wire:
+    def _convert(self, wire: Value, layouts: tuple[Layout, ...]) -> Value:
         f, wanted = wire.feature, layouts[0]
         pair = (f.layout, wanted)
         if pair == ("map", "grid"):
@@ -66,16 +66,16 @@ class Combiner:
             return self._convert(wire, layouts[1:])
         raise error(f"a {_name(wanted)} is needed here, this is {_article(f)} {f}", hint=_hint(f, wanted))
 
-    def _as_grid(self, wire: Wire) -> Wire:
+    def _as_grid(self, wire: Value) -> Value:
         """In one dimension tokens are a grid already."""
         return self.do("{0}", [wire], wire.feature.with_(layout="grid"))
 
-    def together(self, *parts: Wire) -> list[Wire]:
+    def together(self, *parts: Value) -> list[Value]:
         """These values in the same windows: one from outside comes once for each window of its image."""
         around = max((part.feature.around for part in parts), key=len)
         return [self._spread(part, around) for part in parts]
 
-    def _spread(self, wire: Wire, around: tuple[tuple[int, ...], ...]) -> Wire:
+    def _spread(self, wire: Value, around: tuple[tuple[int, ...], ...]) -> Value:
         f = wire.feature
         if f.around == around or f.layout == "table":
             return wire
@@ -84,7 +84,7 @@ class Combiner:
         times = prod(map(prod, around[len(f.around) :]))
         return self.do(f"{{0}}.repeat_interleave({times}, dim=0)", [wire], f.with_(around=around))
 
-    def binary(self, op: str, left: Wire, right: Wire) -> Wire:
+    def binary(self, op: str, left: Value, right: Value) -> Value:
         """``left op right``, one an element; a vector, or a single channel, is spread over the other side."""
         left, right = self.together(left, right)
         left, right = self._alone(left, right, right.feature.n > 1), self._alone(right, left, True)
@@ -96,7 +96,7 @@ class Combiner:
             left, right = self._meet(left, right)
         return self.do(f"{{0}} {op} {{1}}", [left, right], self._met(left, right))
 
-    def _alone(self, wire: Wire, other: Wire, yields: bool) -> Wire:
+    def _alone(self, wire: Value, other: Value, yields: bool) -> Value:
         """A single token, as a vector where it meets what has other axes."""
         a, b = wire.feature, other.feature
         if a.layout not in ("map", "grid", "tokens") or b.layout in ("vector", "table", "order") or a.n > 1 or not yields:
@@ -107,13 +107,13 @@ class Combiner:
             return wire
         return self.do("{0}.flatten(1)", [wire], a.with_(layout="vector", grid=(), prefix=0))
 
-    def _meet(self, left: Wire, right: Wire) -> tuple[Wire, Wire]:
+    def _meet(self, left: Value, right: Value) -> tuple[Value, Value]:
         """Both sides in one layout: the left one's, unless only the right one can hold the prefix tokens."""
         if (left.feature.prefix > 0) != (right.feature.prefix > 0) or left.feature.layout == "tokens":
             return self.to(left, "tokens"), self.to(right, "tokens")
         return left, self.to(right, left.feature.layout)
 
-    def _met(self, left: Wire, right: Wire) -> Feature:
+    def _met(self, left: Value, right: Value) -> Feature:
         a, b = left.feature, right.feature
         vector = "vector" in (a.layout, b.layout)
         if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
@@ -135,7 +135,7 @@ class Combiner:
         axes = feature.rank if feature.layout == "grid" else 1
         return f"{text}.unflatten(0, (-1,{' 1,' * axes}))"
 
-    def concat(self, parts: Sequence[Wire]) -> Wire:
+    def concat(self, parts: Sequence[Value]) -> Value:
         """Channels side by side."""
         if len(parts) == 1:
             return parts[0]
@@ -151,7 +151,7 @@ class Combiner:
         names = ", ".join(f"{{{i}}}" for i in range(len(aligned)))
         return self.do(f"torch.cat([{names}], dim={axis})", aligned, first.feature.with_(c=sum(part.c for part in aligned)))
 
-    def channels(self, wire: Wire, sizes: Sequence[int]) -> list[Wire]:
+    def channels(self, wire: Value, sizes: Sequence[int]) -> list[Value]:
         """Channels divided into parts of these sizes."""
         f = wire.feature
         if sum(sizes) != f.c:
@@ -160,10 +160,10 @@ class Combiner:
             )
         axis = 1 if f.layout in ("map", "vector") else -1
         outputs = [self.wire(f.with_(c=size)) for size in sizes]
-        self.level.steps.append(Do(f"{{0}}.split({list(sizes)}, dim={axis})", (wire,), outputs))
+        self.level.steps.append(InlineOp(f"{{0}}.split({list(sizes)}, dim={axis})", (wire,), outputs))
         return outputs
 
-    def take_tokens(self, wire: Wire, start: int, stop: int, *, prefix: int = 0, grid: tuple[int, ...]) -> Wire:
+    def take_tokens(self, wire: Value, start: int, stop: int, *, prefix: int = 0, grid: tuple[int, ...]) -> Value:
         """A range of tokens, as tokens."""
         tokens = self.to(wire, "tokens")
         shape = tokens.feature.with_(prefix=prefix, grid=grid)

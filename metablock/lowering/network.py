@@ -12,14 +12,14 @@ from ..language.scope import Bound, Closure, Scope
 from ..language.spec import CLASSES, Spec
 from ..shape import Feature
 from .evaluate import Place
-from .ir import Items, Level, Value, wires
+from .ir import ModuleList, Subgraph, ValueTree, flat_values
 from .tracer import MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
 _RANKS = {"image": 2, "signal": 1, "volume": 3}
 
 
-def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = None, large: bool = False) -> Level:
+def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = None, large: bool = False) -> Subgraph:
     """The shaped tree of a resolved spec.
 
     Args:
@@ -31,30 +31,30 @@ def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = Non
     Raises:
         SpecError: with every problem that could be found, each at its place.
     """
-    first = Network(spec, large)  # counts the blocks, if anything asks for their number: a large guess keeps every ramp in range
+    first = NetworkLowering(spec, large)
     root = first.run(input, classes, layers=10**9)
     if first.evaluate.asked_layers:
-        return Network(spec, large).run(input, classes, layers=first.evaluate.place.layer)
+        return NetworkLowering(spec, large).run(input, classes, layers=first.evaluate.place.layer)
     return root
 
 
 def inputs(spec: Spec) -> list[Feature]:
     """The sizes of what enters a resolved spec."""
-    network = Network(spec)
+    network = NetworkLowering(spec)
     return [network.feature(node) for node in spec.inputs.values()]
 
 
-class Network(Tracer):
+class NetworkLowering(Tracer):
     """Traces one resolved spec from its input to its output."""
 
     def __init__(self, spec: Spec, large: bool = False):
         super().__init__(spec, stage_count(spec), large)
         self.problems: list[Problem] = []
-        self._started: dict[str, tuple[Place, Value]] = {}
-        self._shared: dict[tuple[str, ...], Value] = {}
-        self._stage: Level | None = None
+        self._started: dict[str, tuple[Place, ValueTree]] = {}
+        self._shared: dict[tuple[str, ...], ValueTree] = {}
+        self._stage: Subgraph | None = None
 
-    def run(self, input: Feature | None, classes: int | None, layers: int) -> Level:
+    def run(self, input: Feature | None, classes: int | None, layers: int) -> Subgraph:
         self.evaluate.place = Place(layers=layers)
         if classes is None:
             classes = CLASSES
@@ -63,7 +63,7 @@ class Network(Tracer):
         self.evaluate.place.classes = classes
         x = self._input(input)
         self.root.text, self.root.pinned = self.spec.name, True
-        self.root.inputs = tuple(wires(x))
+        self.root.inputs = tuple(flat_values(x))
         try:
             self.root.output = self._present(self._flow(x))
             self._predict()
@@ -73,7 +73,7 @@ class Network(Tracer):
             raise SpecError(self.problems)
         return self.root
 
-    def _present(self, output: Value) -> Value:
+    def _present(self, output: ValueTree) -> ValueTree:
         """What the network gives, if none of it is absent."""
         values = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
         if not values or any(value is None for value in values):
@@ -81,7 +81,7 @@ class Network(Tracer):
             raise error("the network gives what is absent", place, "`none` is an absent module; `id` passes on what arrives")
         return output
 
-    def _flow(self, x: Value) -> Value:
+    def _flow(self, x: ValueTree) -> ValueTree:
         if "model" in self.spec.sections:
             model = Closure(self.spec.sections["model"], Scope(c=_width(x)))
             while isinstance(model.node, e.Name):  # the model may be a stream of `let`
@@ -113,7 +113,7 @@ class Network(Tracer):
 
     # Input
 
-    def _input(self, given: Feature | None) -> Value:
+    def _input(self, given: Feature | None) -> ValueTree:
         inputs = self.spec.inputs
         if given is not None:
             if len(inputs) != 1:
@@ -122,7 +122,7 @@ class Network(Tracer):
         features = [self._entering(self.feature(node)) for node in inputs.values()]
         return features[0] if len(features) == 1 else features
 
-    def _entering(self, feature: Feature) -> Value:
+    def _entering(self, feature: Feature) -> ValueTree:
         self.evaluate.place.grid = feature.grid
         if not self.large and (max(feature.grid, default=1) > 65_536 or feature.c > 65_536):
             raise error(f"an input of {feature}", self.spec.place("input"), "--allow-large lifts the limit")
@@ -146,7 +146,7 @@ class Network(Tracer):
 
     # Sections
 
-    def section(self, name: str, x: Value, span: Span | None, results: list[Value] | None = None) -> Value:
+    def section(self, name: str, x: ValueTree, span: Span | None, results: list[ValueTree] | None = None) -> ValueTree:
         """`stem`, `stages` or `head`. Used again, it is the same modules, and the blocks are counted from where they were."""
         if self.level is not self.root:
             raise error(f"`{name}` stands inside another module", span, "name it in `model` itself")
@@ -159,33 +159,33 @@ class Network(Tracer):
         self.evaluate.place = kept
         return output
 
-    def _make(self, name: str, x: Value, results: list[Value] | None) -> Value:
+    def _make(self, name: str, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
         if name == "stages":
             return self._stages(x, results)
         return self.place(self.spec.sections[name], Scope(c=_width(x)), x, name, name)
 
-    def shared(self, found: Bound, x: Value, node: e.Node) -> Value:
+    def shared(self, found: Bound, x: ValueTree, node: e.Node) -> ValueTree:
         """A module that is built once for the network, or once a stage."""
         binding, stage = found.binding, self.evaluate.place.stage
-        owner: Level = self.root
+        owner: Subgraph = self.root
         path: tuple[str, ...] = ("shared",)
         if found.table == "stage_shared":
             if stage is None or self._stage is None:
                 raise error(f"'{binding.name}' is shared inside a stage", node.span, "use it in a column or a block")
             owner, path = self._stage, ("stages", str(stage), "shared")
-        holder = owner.children.setdefault("shared", Items())
-        assert isinstance(holder, Items)
+        holder = owner.children.setdefault("shared", ModuleList())
+        assert isinstance(holder, ModuleList)
         scope = Scope(c=_width(x), hide=(found.table, binding.name))
         first = self._shared.setdefault((*path, binding.name), x)
 
-        def make(x: Value) -> Value:
+        def make(x: ValueTree) -> ValueTree:
             return self.place(binding.body, scope, x, binding.name)
 
         return self.reuse(holder, path, make, x, first, node.span, root=True)
 
     # Stages
 
-    def _stages(self, x: Value, results: list[Value] | None) -> Value:
+    def _stages(self, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
         place = self.evaluate.place
         for stage in range(self.evaluate.stages):
             place.stage, place.index = stage, 0
@@ -207,21 +207,21 @@ class Network(Tracer):
         assert self.evaluate.place.stage is not None
         return self.evaluate.entry(column, self.evaluate.place.stage), Scope(hide=("columns", name))
 
-    def _column(self, name: str, x: Value) -> Value:
+    def _column(self, name: str, x: ValueTree) -> ValueTree:
         found = self._entry(name)
         if found is None:
             return x
         return self.place(found[0], found[1].with_c(_width(x)), x, name, name)
 
-    def _body(self, x: Value) -> Value:
+    def _body(self, x: ValueTree) -> ValueTree:
         found = self._entry("body")
         if found is None:
             raise error("the column 'body' is missing", self.spec.place("stages"), "write `body: depth * block`")
         node, scope = found[0], found[1].with_c(_width(x))
-        if isinstance(node, (e.Function, e.Block)):
+        if isinstance(node, (e.Function, e.StreamBody)):
             return self._stream(node, scope, x)
         count = 0
-        for item in node.items if isinstance(node, e.Sequence) else (node,):
+        for item in node.items if isinstance(node, e.Chain) else (node,):
             copies, module = self._copies(item, scope)
             for _ in range(copies):
                 x = self._one(module, scope.with_c(_width(x)), x, f"blocks.{count}")
@@ -241,7 +241,7 @@ class Network(Tracer):
                 raise error(f"{n} blocks: only a whole number repeats", item.left.span, "round it: `int(x)`")
         return 1, item
 
-    def _one(self, node: e.Node, scope: Scope, x: Value, name: str) -> Value:
+    def _one(self, node: e.Node, scope: Scope, x: ValueTree, name: str) -> ValueTree:
         """One block. A problem inside is noted, and the next block is tried with what entered this one."""
         level = self.level
         self.relabel(node)
@@ -258,7 +258,7 @@ class Network(Tracer):
         self.evaluate.place.layer += 1
         return x
 
-    def _stream(self, node: e.Node, scope: Scope, x: Value) -> Value:
+    def _stream(self, node: e.Node, scope: Scope, x: ValueTree) -> ValueTree:
         """A body that is a stream: its repeats are its blocks; without a repeat it is one block."""
         self.relabel(node)
         before, self.counting = self.evaluate.place.layer, True
@@ -270,5 +270,5 @@ class Network(Tracer):
         return x
 
 
-def _width(x: Value) -> int | None:
-    return next((wire.c for wire in wires(x)), None)
+def _width(x: ValueTree) -> int | None:
+    return next((wire.c for wire in flat_values(x)), None)

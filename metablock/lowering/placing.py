@@ -14,7 +14,7 @@ from ..language.spec import Spec
 from .arguments import Arg, check_arguments
 from .emitter import Levels, in_library
 from .evaluate import Evaluator
-from .ir import Value, Wire, wires
+from .ir import Value, ValueTree, flat_values
 
 MAX_NESTED = 60
 ABSENT = None
@@ -35,7 +35,7 @@ class Placer(Levels):
 
     # Placing an expression under a name
 
-    def place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None = None) -> Value:
+    def place(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None = None) -> ValueTree:
         """Applies an expression to ``x``; what it makes stands under ``name``."""
         self._nested += 1
         try:
@@ -47,7 +47,7 @@ class Placer(Levels):
         finally:
             self._nested -= 1
 
-    def _place(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None) -> Value:
+    def _place(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None) -> ValueTree:
         first, use = node, node  # `use`: the last that is not in the library; errors point there, and it is what is shown
         while True:
             step = self._reduce(node, scope, x)
@@ -60,15 +60,15 @@ class Placer(Levels):
         with self.located(use.span):
             return self._build(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
 
-    def _build(self, node: e.Node, scope: Scope, x: Value, name: str, region: str | None, written: e.Node) -> Value:
+    def _build(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None, written: e.Node) -> ValueTree:
         """An operator, or the level of a compound. ``written`` is how a person would call it."""
         with self.located(node.span):
             operator = self._operator(node, scope)
             if operator is not None and not operator.inline:
                 given_args = check_arguments(self, operator, node, scope)
                 if operator.leaf:
-                    x = next(wires(x), x) if operator.source else x
-                    if not isinstance(x, Wire):
+                    x = next(flat_values(x), x) if operator.source else x
+                    if not isinstance(x, Value):
                         raise error(
                             f"'{operator.name}' takes one value, a list arrives",
                             hint="`each(...)` applies one module to every member",
@@ -82,7 +82,7 @@ class Placer(Levels):
             level.output = self.inline(node, scope, x)
         return level.output
 
-    def _reduce(self, node: e.Node, scope: Scope, x: Value) -> Closure | tuple[Value]:
+    def _reduce(self, node: e.Node, scope: Scope, x: ValueTree) -> Closure | tuple[ValueTree]:
         """One step from a name, a choice or a call to what it stands for; a tuple holds a finished value."""
         match node:
             case e.Name(id=name):
@@ -101,7 +101,7 @@ class Placer(Levels):
                     return Closure(node, scope)
                 if isinstance(found, Section):
                     return (self.section(found.name, x, node.span),)
-                if found is None or isinstance(found, (Wire, list, tuple)):
+                if found is None or isinstance(found, (Value, list, tuple)):
                     return (found,)
                 raise no_module(node)
             case e.Call(func=e.Name(id=name)):
@@ -110,25 +110,25 @@ class Placer(Levels):
                     return self._follow(found, self.evaluate.arguments(found.binding, node, scope), node, x)
                 if isinstance(found, Word) and name != "sum":
                     raise no_module(node)
-                if isinstance(found, (Closure, Wire)):
+                if isinstance(found, (Closure, Value)):
                     raise error(
                         f"'{name}' takes no arguments", node.span, "`f(x)` gives arguments to a recipe; data flows with `>>`"
                     )
                 return Closure(node, scope)
             case e.Call():
                 raise error("only a name can be called", node.func.span, "data flows with `>>`")
-            case e.Choice():
+            case e.Conditional():
                 return Closure(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
             case e.Index() | e.Attribute():
                 value = self.evaluate.value(node, scope)
                 if isinstance(value, Closure) and value.node is not node:
                     return Closure(value.node, value.scope.with_c(width(x)))
-                if value is ABSENT or isinstance(value, (Wire, list)):
+                if value is ABSENT or isinstance(value, (Value, list)):
                     return (value,)
                 raise no_module(node)
         return Closure(node, scope)
 
-    def _follow(self, found: Bound, values: dict[str, Any], node: e.Node, x: Value) -> Closure | tuple[Value]:
+    def _follow(self, found: Bound, values: dict[str, Any], node: e.Node, x: ValueTree) -> Closure | tuple[ValueTree]:
         binding = found.binding
         if found.table.endswith("shared"):
             return (self.shared(found, x, node),)
@@ -157,7 +157,7 @@ class Placer(Levels):
 
     # What forms use
 
-    def apply(self, arg: Arg | None, x: Value, suffix: str = "") -> Value:
+    def apply(self, arg: Arg | None, x: ValueTree, suffix: str = "") -> ValueTree:
         """An argument applied to a value; `c` is the width that enters it."""
         if arg is None:
             return ABSENT
@@ -184,14 +184,14 @@ class Placer(Levels):
             raise error("a drop rate is a number", node.span, "`drop: ramp(0.1)` is a column; `res(..., drop=0.1)` an argument")
         return float(value)
 
-    def once(self, arg: Arg, members: list[Value]) -> list[Value]:
+    def once(self, arg: Arg, members: list[ValueTree]) -> list[ValueTree]:
         """One module on every member of a list (``each``)."""
         return [self.reuse(self.level, (), lambda x: self.apply(arg, x), member, members[0], arg.span) for member in members]
 
-    def outputs(self, arg: Arg, x: Value) -> list[Value]:
+    def outputs(self, arg: Arg, x: ValueTree) -> list[ValueTree]:
         """The values after every copy of a repeat, every stage, or every item of a chain (``steps``)."""
         node, scope = arg.node, arg.scope.with_c(width(x))
-        results: list[Value] = []
+        results: list[ValueTree] = []
         if isinstance(node, e.Binary) and node.op == "*":
             n = self.evaluate.value(node.left, scope)
             if isinstance(n, int):
@@ -200,16 +200,16 @@ class Placer(Levels):
         if isinstance(node, e.Name) and isinstance(self.evaluate.names.find(node.id, scope, node.span), Section):
             self.section(node.id, x, node.span, results)
             return results
-        for item in node.items if isinstance(node, e.Sequence) else (node,):
+        for item in node.items if isinstance(node, e.Chain) else (node,):
             x = self.inline(item, scope, x)
             results.append(x)
         return results
 
-    def section(self, name: str, x: Value, span: Span | None, results: list[Value] | None = None) -> Value:
+    def section(self, name: str, x: ValueTree, span: Span | None, results: list[ValueTree] | None = None) -> ValueTree:
         """`stem`, `stages` or `head` applied; :class:`metablock.lowering.network.Network` knows them."""
         raise NotImplementedError
 
-    def shared(self, found: Bound, x: Value, node: e.Node) -> Value:
+    def shared(self, found: Bound, x: ValueTree, node: e.Node) -> ValueTree:
         """A module of `shared` applied; :class:`metablock.lowering.network.Network` knows them."""
         raise NotImplementedError
 
@@ -230,13 +230,20 @@ class Placer(Levels):
         """The name of an occurrence in the text of the open level."""
         return self._labels.get(id(node)) or Label(otherwise)
 
-    def inline(self, node: e.Node, scope: Scope, x: Value, suffix: str = "") -> Value:
+    def inline(self, node: e.Node, scope: Scope, x: ValueTree, suffix: str = "") -> ValueTree:
         """A compound walked inside the open level; :class:`metablock.lowering.tracer.Tracer` knows how."""
         raise NotImplementedError
 
     def repeat(
-        self, n: int, node: e.Node, scope: Scope, x: Value, suffix: str, span: Span | None, results: list[Value] | None = None
-    ) -> Value:
+        self,
+        n: int,
+        node: e.Node,
+        scope: Scope,
+        x: ValueTree,
+        suffix: str,
+        span: Span | None,
+        results: list[ValueTree] | None = None,
+    ) -> ValueTree:
         """Copies in sequence; :class:`metablock.lowering.tracer.Tracer` makes them."""
         raise NotImplementedError
 
@@ -246,8 +253,8 @@ def own_name(node: e.Node) -> str:
     return node.id if isinstance(node, e.Name) else "part"
 
 
-def width(x: Value) -> int | None:
-    return next((wire.c for wire in wires(x)), None)
+def width(x: ValueTree) -> int | None:
+    return next((wire.c for wire in flat_values(x)), None)
 
 
 def no_module(node: e.Node) -> SpecError:

@@ -11,7 +11,7 @@ from ..language import ast as e
 from ..language.printer import show
 from ..language.scope import Scope, Section
 from .arguments import check_arguments
-from .ir import Value, Wire
+from .ir import Value, ValueTree
 from .placing import ABSENT, Placer, no_module, own_name, width
 
 MAX_REPEATS = 10_000
@@ -22,10 +22,10 @@ class Tracer(Placer):
 
     # Walking a compound inside the open level
 
-    def inline(self, node: e.Node, scope: Scope, x: Value, suffix: str = "") -> Value:
+    def inline(self, node: e.Node, scope: Scope, x: ValueTree, suffix: str = "") -> ValueTree:
         """Applies a compound to ``x``; what it names becomes children of the open level."""
         match node:
-            case e.Sequence(items=items):
+            case e.Chain(items=items):
                 undo = self.mark()
                 for item in items:
                     x = self.inline(item, scope, x, suffix)
@@ -47,7 +47,7 @@ class Tracer(Placer):
                 return self.place(node, scope, x, f"{self.label(node, own_name(node))}{suffix}", region)
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
-            case e.Choice():
+            case e.Conditional():
                 return self.inline(node.then if self.evaluate.test(node.test, scope) else node.other, scope, x, suffix)
             case e.Concat(items=items):
                 parts = [self.inline(item, scope, x, suffix) for item in items]
@@ -67,12 +67,12 @@ class Tracer(Placer):
                 ]
             case e.Function():
                 return self._function(node, scope, x)
-            case e.Block():
+            case e.StreamBody():
                 return self._block(node, scope, x)
         raise no_module(node)
 
-    def _list(self, items: tuple[e.Node, ...], scope: Scope, x: Value, suffix: str) -> list[Value]:
-        result: list[Value] = []
+    def _list(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> list[ValueTree]:
+        result: list[ValueTree] = []
         for item in items:
             if isinstance(item, e.Splice):
                 value = self.inline(item.value, scope, x, suffix)
@@ -83,7 +83,7 @@ class Tracer(Placer):
                 result.append(self.inline(item, scope, x, suffix))
         return result
 
-    def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: Value, suffix: str) -> Value:
+    def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         members = self.inline(source, scope, x, suffix)
         if not isinstance(members, (list, tuple)) or not members:
             raise error("`sum` adds the members of a list", node.span, "write `sum([a, b])`")
@@ -93,7 +93,7 @@ class Tracer(Placer):
                 total = self.binary("+", self.single(total), self.single(member))
         return total
 
-    def _binary(self, node: e.Binary, scope: Scope, x: Value, suffix: str) -> Value:
+    def _binary(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         left = self.evaluate.value(node.left, scope)
         if isinstance(left, bool) or left is ABSENT or not isinstance(left, (int, float)):
             return self._combine(node, scope, x, suffix)
@@ -108,7 +108,7 @@ class Tracer(Placer):
             raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, "write `>> times(x)` to scale")
         return self.repeat(left, node.right, scope, x, suffix, node.span)
 
-    def _combine(self, node: e.Binary, scope: Scope, x: Value, suffix: str) -> Value:
+    def _combine(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         undo = self.mark()
         left = self.inline(node.left, scope, x, suffix)
         number = self.evaluate.value(node.right, scope)
@@ -139,8 +139,15 @@ class Tracer(Placer):
             return self.binary(node.op, self.single(left), self.single(right))
 
     def repeat(
-        self, n: int, node: e.Node, scope: Scope, x: Value, suffix: str, span: Span | None, results: list[Value] | None = None
-    ) -> Value:
+        self,
+        n: int,
+        node: e.Node,
+        scope: Scope,
+        x: ValueTree,
+        suffix: str,
+        span: Span | None,
+        results: list[ValueTree] | None = None,
+    ) -> ValueTree:
         """``n`` copies in sequence, each with its own weights. ``results`` collects what each gives."""
         if n < 0 or (n > MAX_REPEATS and not self.large):
             raise error(
@@ -163,7 +170,7 @@ class Tracer(Placer):
 
     # Streams
 
-    def _function(self, node: e.Function, scope: Scope, x: Value) -> Value:
+    def _function(self, node: e.Function, scope: Scope, x: ValueTree) -> ValueTree:
         values = list(x) if isinstance(x, (list, tuple)) and len(node.params) > 1 else [x]
         if len(values) != len(node.params):
             raise error(
@@ -174,7 +181,7 @@ class Tracer(Placer):
         inner = scope.bind(**dict(zip(node.params, values, strict=True)))
         return self.inline(node.body, inner, x)
 
-    def _block(self, node: e.Block, scope: Scope, x: Value) -> Value:
+    def _block(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
         for line in node.lines:
             value = self._line(line, scope, x)
             if len(line.targets) == 1:
@@ -190,16 +197,16 @@ class Tracer(Placer):
             return dict(zip(node.names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _line(self, line: e.Assign, scope: Scope, x: Value) -> Value:
+    def _line(self, line: e.Assign, scope: Scope, x: ValueTree) -> ValueTree:
         """One line. Wires that lead a chain are where its data comes from, not part of what gets the name."""
         number = self.evaluate.value(line.value, scope)
         if isinstance(number, (int, float, str)):
             return number
         node = line.value
-        items = list(node.items) if isinstance(node, e.Sequence) else [node]
+        items = list(node.items) if isinstance(node, e.Chain) else [node]
         while len(items) > 1 and self._is_wire(items[0], scope):
             x = self.inline(items.pop(0), scope, x)
-        rest = items[0] if len(items) == 1 else e.Sequence(tuple(items), span=node.span)
+        rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
         self._kept.append(rest)
         if any(isinstance(n, e.Name) and isinstance(self._meaning(n, scope), Section) for n in e.walk(rest)):
             self.relabel(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
@@ -224,5 +231,5 @@ class Tracer(Placer):
     def _is_wire(self, node: e.Node, scope: Scope) -> bool:
         if isinstance(node, (e.Name, e.Index)):
             value = self.evaluate.value(node, scope)
-            return isinstance(value, (Wire, list))
+            return isinstance(value, (Value, list))
         return isinstance(node, e.List)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..backend.block import Block, make
 from ..backend.codegen import write
 from ..errors import MetablockError
-from ..lowering.ir import Level, Step, Wire, arguments, needed, wires
+from ..lowering.ir import Step, Subgraph, Value, flat_values, inputs_of, steps_for
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Piece:
     """What has to be computed for the next answer: from these values the answer, and what later pieces read."""
 
     run: Callable[..., Any]
-    inputs: tuple[Wire, ...]
-    outputs: tuple[Wire, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
 
 
 _PIECES: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
@@ -52,7 +52,7 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
         _PIECES[model] = pieces(model)
     parts = _PIECES[model]
     given = [x] if isinstance(x, Tensor) else list(x)
-    values = {wire.id: value for wire, value in zip(wires(model.level.inputs), given, strict=True)}
+    values = {wire.id: value for wire, value in zip(flat_values(model.ir.inputs), given, strict=True)}
     result = rows = None
     for number, piece in enumerate(parts):
         made = piece.run(model, *[values[wire.id] for wire in piece.inputs])
@@ -73,7 +73,7 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
 
 def pieces(model: Block) -> list[Piece]:
     """The forward of a network, cut behind each of its answers."""
-    root: Level = model.level
+    root: Subgraph = model.ir
     if root.prediction is None:
         steps, given = root.steps, root.output
     else:
@@ -88,23 +88,23 @@ def pieces(model: Block) -> list[Piece]:
     parts: list[list[Step]] = []
     done: set[int] = set()
     for answer in answers:
-        part = needed(root, steps, [answer], done)
-        done |= {wire.id for step in part for wire in wires(step.output)}
+        part = steps_for(root, steps, [answer], done)
+        done |= {wire.id for step in part for wire in flat_values(step.output)}
         parts.append(part)
     return [_piece(root, answer, part, parts[i + 1 :]) for i, (answer, part) in enumerate(zip(answers, parts, strict=True))]
 
 
-def _piece(root: Level, answer: Wire, steps: list[Step], later: list[list[Step]]) -> Piece:
-    made = {wire.id: wire for step in steps for wire in wires(step.output)}
-    read = {wire.id: wire for step in steps for wire in arguments(root, step)} | {answer.id: answer}
+def _piece(root: Subgraph, answer: Value, steps: list[Step], later: list[list[Step]]) -> Piece:
+    made = {wire.id: wire for step in steps for wire in flat_values(step.output)}
+    read = {wire.id: wire for step in steps for wire in inputs_of(root, step)} | {answer.id: answer}
     inputs = tuple(wire for key, wire in read.items() if key not in made)
-    wanted = {wire.id for part in later for step in part for wire in arguments(root, step)}
+    wanted = {wire.id for part in later for step in part for wire in inputs_of(root, step)}
     outputs = (answer, *(wire for key, wire in made.items() if key in wanted and key != answer.id))
-    level = Level(inputs=inputs, children=root.children, steps=steps, output=list(outputs), pinned=True)
+    level = Subgraph(inputs=inputs, children=root.children, steps=steps, output=list(outputs), pinned=True)
     return Piece(type(make(write(level, root=True).text, "")).forward, inputs, outputs)
 
 
-def _chosen(value: Tensor, wire: Wire, rows: Tensor) -> Tensor:
+def _chosen(value: Tensor, wire: Value, rows: Tensor) -> Tensor:
     """These images of a value."""
     windows = wire.feature.windows
     if wire.feature.layout == "table":

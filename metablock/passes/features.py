@@ -11,7 +11,20 @@ from torch import nn
 from ..backend.block import Block, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
-from ..lowering.ir import Items, Leaf, Level, Run, Step, Value, Wire, arguments, levels, needed, unused, wires
+from ..lowering.ir import (
+    ModuleCall,
+    ModuleList,
+    ModuleNode,
+    Step,
+    Subgraph,
+    Value,
+    ValueTree,
+    flat_values,
+    inputs_of,
+    next_id,
+    steps_for,
+    subgraphs,
+)
 from ..lowering.layouts import Combiner
 
 # Of a plain backbone (one stage), how many maps are taken where nobody says which: after each quarter of its blocks.
@@ -24,7 +37,7 @@ class Tap:
 
     name: str
     index: int
-    wire: Wire
+    wire: Value
 
 
 class FeatureInfo(Sequence[dict[str, Any]]):
@@ -91,11 +104,11 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     Raises:
         MetablockError: several inputs; no stages, or stages that run more than once; a number that no stage has.
     """
-    name, root = model.spec.variant or model.spec.name, model.level
+    name, root = model.spec.variant or model.spec.name, model.ir
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs\n  feature maps are taken from networks that have one")
     taps, inner = _taps(name, root, stages)
-    combiner = Combiner(unused(root))
+    combiner = Combiner(next_id(root))
     outputs = [_map(combiner, tap.wire) for tap in taps]
     steps = [_rerouted(step, taps) if inner else step for step in root.steps]
     result = _shortened(model, [*steps, *combiner.level.steps], outputs, [tap.wire for tap in taps] if inner else None)
@@ -116,32 +129,32 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
 
 def trunk(model: Block) -> tuple[Block, str] | None:
     """The network up to what enters its head, made of its modules, and the head's name; None where it has no head."""
-    root = model.level
-    runs = [step for step in root.steps if isinstance(step, Run) and step.child[0] == "head" and not step.shared]
+    root = model.ir
+    runs = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "head" and not step.shared]
     if len(runs) != 1 or root.steps[-1] is not runs[0] or root.prediction is not None:
         return None
-    entering = list(arguments(root, runs[0]))
+    entering = list(inputs_of(root, runs[0]))
     if len(entering) != 1:
         return None
     return _shortened(model, root.steps, entering[0]), ".".join(runs[0].child)
 
 
-def _shortened(model: Block, steps: Sequence[Step], output: Value, inside: list[Wire] | None = None) -> Block:
+def _shortened(model: Block, steps: Sequence[Step], output: ValueTree, inside: list[Value] | None = None) -> Block:
     """The network up to these values; ``inside``: they lie inside its only stage."""
-    root = model.level
-    steps = needed(root, steps, list(wires(output)))
+    root = model.ir
+    steps = steps_for(root, steps, list(flat_values(output)))
     level = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
     used = _used(root, steps)
     for child, part in root.children.items():
         if child == "stages" and inside is not None:
-            level.children[child] = Items({"0": _cut(part.children["0"], inside)})
-        elif child == "stages" and isinstance(part, Items):
+            level.children[child] = ModuleList({"0": _cut(part.children["0"], inside)})
+        elif child == "stages" and isinstance(part, ModuleList):
             last = max((int(path[1]) for path in used if path[0] == child), default=-1)
-            level.children[child] = Items({key: below for key, below in part.children.items() if int(key) <= last})
+            level.children[child] = ModuleList({key: below for key, below in part.children.items() if int(key) <= last})
         elif any(path[0] == child for path in used):
             level.children[child] = part
     result = _assembled(level, root, model)
-    result.spec, result.level, result.inputs = model.spec, level, model.inputs
+    result.spec, result.ir, result.inputs = model.spec, level, model.inputs
     result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
     return result.train(model.training)
 
@@ -149,20 +162,22 @@ def _shortened(model: Block, steps: Sequence[Step], output: Value, inside: list[
 # What is taken
 
 
-def _taps(name: str, root: Level, stages: bool | Sequence[int]) -> tuple[list[Tap], bool]:
+def _taps(name: str, root: Subgraph, stages: bool | Sequence[int]) -> tuple[list[Tap], bool]:
     """What is taken out, and whether it lies inside the only stage."""
-    rank = max(wire.feature.rank for wire in wires(root.inputs))
-    runs = [step for step in root.steps if isinstance(step, Run) and step.child[0] == "stages" and len(step.child) == 2]
-    if any(step.shared for step in root.steps if isinstance(step, Run) and step.child[0] == "stages"):
+    rank = max(wire.feature.rank for wire in flat_values(root.inputs))
+    runs = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "stages" and len(step.child) == 2]
+    if any(step.shared for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "stages"):
         raise MetablockError(f"the stages of '{name}' run more than once\n  which of their maps are meant cannot be said")
     if not runs:
         raise MetablockError(f"'{name}' has no stages\n  feature maps are what stages give: `stages:` in the spec")
-    given = [wire for wire in wires(root.output) if _spatial(wire)]
-    if len(given) > 1 and not isinstance(root.output, Wire) and len(given) == len(list(wires(root.output))):
+    given = [wire for wire in flat_values(root.output) if _spatial(wire)]
+    if len(given) > 1 and not isinstance(root.output, Value) and len(given) == len(list(flat_values(root.output))):
         return _chosen(name, [Tap(f"output.{i}", i, wire) for i, wire in enumerate(given)], stages, "maps"), False
-    if len(runs) == 1 and isinstance(runs[0].output, Wire):
+    if len(runs) == 1 and isinstance(runs[0].output, Value):
         stage = root.child(runs[0].child)
-        blocks = [step for step in _level(stage).steps if isinstance(step, Run) and step.child[0] == "blocks" and not step.shared]
+        blocks = [
+            step for step in _level(stage).steps if isinstance(step, ModuleCall) and step.child[0] == "blocks" and not step.shared
+        ]
         taps = [
             Tap(".".join((*runs[0].child, *step.child)), i, step.output) for i, step in enumerate(blocks) if _one(step.output)
         ]
@@ -171,7 +186,7 @@ def _taps(name: str, root: Level, stages: bool | Sequence[int]) -> tuple[list[Ta
                 quarters = min(QUARTERS, len(taps))
                 stages = [len(taps) * (i + 1) // quarters - 1 for i in range(quarters)]
             return _chosen(name, taps, stages, "blocks"), True
-    found = [[wire for wire in wires(step.output) if _spatial(wire) and wire.feature.rank == rank] for step in runs]
+    found = [[wire for wire in flat_values(step.output) if _spatial(wire) and wire.feature.rank == rank] for step in runs]
     taps = [Tap(".".join(step.child), i, maps[0]) for i, (step, maps) in enumerate(zip(runs, found, strict=True)) if maps]
     if not taps:
         raise MetablockError(f"the stages of '{name}' give no maps\n  their results have no place on a grid")
@@ -194,15 +209,15 @@ def _chosen(name: str, taps: list[Tap], numbers: bool | Sequence[int], what: str
     return [taps[at] for at in sorted(wanted)]
 
 
-def _spatial(wire: Wire) -> bool:
+def _spatial(wire: Value) -> bool:
     return wire.feature.layout in ("map", "grid", "tokens") and wire.feature.rank > 0 and wire.feature.windows == 1
 
 
-def _one(value: Value) -> bool:
-    return isinstance(value, Wire) and _spatial(value)
+def _one(value: ValueTree) -> bool:
+    return isinstance(value, Value) and _spatial(value)
 
 
-def _map(combiner: Combiner, wire: Wire) -> Wire:
+def _map(combiner: Combiner, wire: Value) -> Value:
     f = wire.feature
     if f.prefix:
         wire = combiner.take_tokens(wire, f.prefix, f.n, grid=f.grid)
@@ -212,26 +227,26 @@ def _map(combiner: Combiner, wire: Wire) -> Wire:
 # The network without the rest
 
 
-def _level(child: Any) -> Level:
-    assert isinstance(child, Level)
+def _level(child: Any) -> Subgraph:
+    assert isinstance(child, Subgraph)
     return child
 
 
 def _rerouted(step: Step, taps: list[Tap]) -> Step:
     """The only stage gives what is taken out of it."""
-    if isinstance(step, Run) and step.child == ("stages", "0"):
+    if isinstance(step, ModuleCall) and step.child == ("stages", "0"):
         return replace(step, output=[tap.wire for tap in taps])
     return step
 
 
-def _cut(stage: Any, outputs: list[Wire]) -> Level:
+def _cut(stage: Any, outputs: list[Value]) -> Subgraph:
     """A stage up to the last of these values."""
     level = _level(stage)
-    steps = needed(level, level.steps, outputs)
+    steps = steps_for(level, level.steps, outputs)
     used = _used(level, steps)
     children = {
-        name: Items({key: part for key, part in child.children.items() if any(path[:2] == (name, key) for path in used)})
-        if isinstance(child, Items) and name == "blocks"
+        name: ModuleList({key: part for key, part in child.children.items() if any(path[:2] == (name, key) for path in used)})
+        if isinstance(child, ModuleList) and name == "blocks"
         else child
         for name, child in level.children.items()
         if any(path[0] == name for path in used) or name == "shared"
@@ -239,22 +254,22 @@ def _cut(stage: Any, outputs: list[Wire]) -> Level:
     return replace(level, steps=steps, output=list(outputs), children=children)
 
 
-def _used(level: Level, steps: Sequence[Step]) -> set[tuple[str, ...]]:
+def _used(level: Subgraph, steps: Sequence[Step]) -> set[tuple[str, ...]]:
     """The paths of the parts that steps run, and of those that they use from the root."""
-    used = {step.child for step in steps if isinstance(step, Run)}
+    used = {step.child for step in steps if isinstance(step, ModuleCall)}
     for path in list(used):
-        for _, below in levels(level.child(path)):
-            used |= {step.child for step in below.steps if isinstance(step, Run) and step.root}
+        for _, below in subgraphs(level.child(path)):
+            used |= {step.child for step in below.steps if isinstance(step, ModuleCall) and step.root}
     return used
 
 
-def _assembled(level: Level, before: Level, model: nn.Module, root: bool = True) -> Block:
+def _assembled(level: Subgraph, before: Subgraph, model: nn.Module, root: bool = True) -> Block:
     """The module of a level that has lost some of its parts, from the modules it had."""
     source = write(level, root)
     block = make(source.text, source.key, root)
     old: Any = model
     block.text, block.region, block.links = level.text, level.region, dict(getattr(old, "links", {}))
-    block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, Leaf)}
+    block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, ModuleNode)}
     for name, child in level.children.items():
         block.add_module(name, _part(child, before.children[name], model.get_submodule(name)))
     return block
@@ -263,7 +278,7 @@ def _assembled(level: Level, before: Level, model: nn.Module, root: bool = True)
 def _part(child: Any, before: Any, module: nn.Module) -> nn.Module:
     if child is before:
         return module
-    if isinstance(child, Level):
+    if isinstance(child, Subgraph):
         return _assembled(child, before, module, root=False)
     parts = {key: _part(part, before.children[key], module.get_submodule(key)) for key, part in child.children.items()}
     return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)

@@ -21,15 +21,15 @@ from ..backend.limits import MAX_ELEMENTS
 from ..errors import MetablockError, suggest
 from ..language.format import spec_hash
 from ..language.spec import Spec
-from ..lowering.ir import Level, wires
+from ..lowering.ir import Subgraph, flat_values
 from ..passes.reparameterize import reparameterize
 from ..shape import Feature
 from ..weights.loading import State, WeightsError, load_weights
 from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
 from .check import checked_spec
-from .layout import Part, parts
-from .models import BuildReport, Deployed, Figures, Graphs, Merged, Row, Times, Totals
+from .layout import LayoutPart, parts
+from .models import BuildReport, Deployed, Figures, Graphs, Merged, PartRow, Timings, Totals
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # Enough passes for a median, but no more than so many seconds of them.
@@ -39,7 +39,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Choice:
+class BuildOptions:
     """Which network is meant: a source (a catalogue name, a path, ``-``) and what is changed in it."""
 
     source: str
@@ -54,26 +54,26 @@ class Choice:
         return bool(self.edits) or self.classes is not None or self.input is not None
 
 
-def chosen(choice: Choice) -> tuple[Spec, Level]:
+def chosen(choice: BuildOptions) -> tuple[Spec, Subgraph]:
     """The resolved spec of a choice, and its shaped tree. Raises MetablockError: SpecError for what is wrong in the spec."""
     spec = network(choice)
     return spec, shaped(spec, large=choice.large)
 
 
-def network(choice: Choice) -> Spec:
+def network(choice: BuildOptions) -> Spec:
     """The resolved spec of a choice. Raises MetablockError as :func:`chosen` does, but for what is wrong with shapes."""
     source, named = checked_spec(choice.source)
     spec = resolved(source, variant=choice.variant or named, edits=choice.edits)
     return sized(spec, classes=choice.classes, input=choice.input)
 
 
-def on_meta(spec: Spec, level: Level) -> Block:
+def on_meta(spec: Spec, level: Subgraph) -> Block:
     """The network without its numbers; nothing is allocated."""
     return assemble(spec, level, device="meta")
 
 
 def build_report(
-    choice: Choice,
+    choice: BuildOptions,
     *,
     weights: str | None = None,
     device: str = "cpu",
@@ -102,7 +102,7 @@ def build_report(
         check_output(output, names)
     progress("checking")
     spec, level = chosen(choice)
-    check_dynamic(spec, [wire.feature for wire in wires(level.inputs)], names)
+    check_dynamic(spec, [wire.feature for wire in flat_values(level.inputs)], names)
     state = state_of(weights, spec) if weights is not None else None
 
     progress("counting")
@@ -145,7 +145,7 @@ def build_report(
         dtype=dtype,
         batch=batch,
         seed=seed,
-        rows=tuple(_row(part, bare, macs, batch) for part in parts(bare.level)),
+        rows=tuple(_row(part, bare, macs, batch) for part in parts(bare.ir)),
         totals=_totals(bare, macs),
         figures=_figures(spec, choice.edited, deploy),
         graphs=graphs,
@@ -157,7 +157,7 @@ def build_report(
     )
 
 
-def _deployed(spec: Spec, level: Level, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
+def _deployed(spec: Spec, level: Subgraph, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
     """The re-parameterised network. The weights are those of the form that is trained, or else of this one."""
     first: WeightsError | None = None
     try:
@@ -241,7 +241,7 @@ def _asked_of(place: torch.device, dtype: str, doing: str) -> Iterator[None]:
 
 def first_pass(
     model: Block, place: torch.device, dtype: str, compiled: bool, seed: int, batch: int, built: float, progress: Progress
-) -> tuple[tuple[tuple[int, ...], ...], Times, Graphs]:
+) -> tuple[tuple[tuple[int, ...], ...], Timings, Graphs]:
     """A first pass, with compilation in it, and timed ones."""
     torch.manual_seed(seed)
     compiling: float | None = None
@@ -259,7 +259,7 @@ def first_pass(
         if place.type != "meta":
             progress("measuring")
             latency, passes = _latency(model, inputs, place)
-    times = Times(build=built, compile=compiling, latency=latency, passes=passes)
+    times = Timings(build=built, compile=compiling, latency=latency, passes=passes)
     return tuple(_shapes(output)), times, Graphs(distinct=distinct(model), made=made)
 
 
@@ -301,9 +301,9 @@ def _shapes(value: Any) -> Iterator[tuple[int, ...]]:
         yield from _shapes(list(value.values()))
 
 
-def _row(part: Part, model: Block, macs: dict[str, int], batch: int) -> Row:
+def _row(part: LayoutPart, model: Block, macs: dict[str, int], batch: int) -> PartRow:
     path = ".".join(part.path)
-    return Row(
+    return PartRow(
         name=part.name,
         path=path,
         text=part.text,
@@ -327,10 +327,10 @@ def _figures(spec: Spec, edited: bool, deploy: bool) -> Figures | None:
     return Figures(variant=spec.variant or spec.name, edited=edited, exact=exact, reported=reported)
 
 
-def _edits(choice: Choice) -> tuple[str, ...]:
+def _edits(choice: BuildOptions) -> tuple[str, ...]:
     more = [f"classes = {choice.classes}"] if choice.classes is not None else []
     more += [f"input = {choice.input}"] if choice.input is not None else []
     return (*choice.edits, *more)
 
 
-__all__ = ["DTYPES", "Choice", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype", "parse_dynamic"]
+__all__ = ["DTYPES", "BuildOptions", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype", "parse_dynamic"]

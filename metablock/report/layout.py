@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..lowering.ir import Child, Items, Leaf, Level, Run, Value, arguments, levels, same, wires
+from ..lowering.ir import (
+    Child,
+    ModuleCall,
+    ModuleList,
+    ModuleNode,
+    Subgraph,
+    ValueTree,
+    flat_values,
+    inputs_of,
+    same_computation,
+    subgraphs,
+)
 from ..shape import Feature
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class LayoutPart:
     """A part that has a line of its own in the table of a network: stem, a stage, head."""
 
     name: str
@@ -22,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Step:
+class ShapeStep:
     """A step of a network: how deep it stands, its name there, the spec's words, the shapes it takes and gives."""
 
     depth: int
@@ -32,44 +43,44 @@ class Step:
     outputs: tuple[Feature, ...]
 
 
-def parts(root: Level) -> list[Part]:
+def parts(root: Subgraph) -> list[LayoutPart]:
     """The parts of a network, in order."""
     outputs = _outputs(root)
-    found: list[Part] = []
+    found: list[LayoutPart] = []
     for path, child in _outer(root):
         name = f"stage {path[1]}" if path[0] == "stages" else ".".join(path)
-        found.append(Part(name, path, words(child), tuple(wire.feature for wire in wires(outputs.get(path)))))
+        found.append(LayoutPart(name, path, words(child), tuple(wire.feature for wire in flat_values(outputs.get(path)))))
     return found
 
 
-def _outer(root: Level) -> Iterator[tuple[Path, Child]]:
+def _outer(root: Subgraph) -> Iterator[tuple[Path, Child]]:
     """The outermost children; of a list, its items."""
     for name, child in root.children.items():
-        if isinstance(child, Items):
+        if isinstance(child, ModuleList):
             yield from (((name, key), below) for key, below in child.children.items())
         else:
             yield (name,), child
 
 
-def _outputs(root: Level) -> dict[Path, Value]:
+def _outputs(root: Subgraph) -> dict[Path, ValueTree]:
     """What each child gives, by its path, where it is used first."""
-    found: dict[Path, Value] = {}
-    for above, level in levels(root):
+    found: dict[Path, ValueTree] = {}
+    for above, level in subgraphs(root):
         for step in [*level.steps, *level.prediction_steps]:
-            if isinstance(step, Run):
+            if isinstance(step, ModuleCall):
                 found.setdefault(step.child if step.root else (*above, *step.child), step.output)
     return found
 
 
 def words(child: Child) -> str:
     """A part in the spec's words: of a stage, its parts, equal blocks as ``2 * block``."""
-    if isinstance(child, Leaf):
+    if isinstance(child, ModuleNode):
         return child.text
-    if isinstance(child, Level) and not _is_stage(child):
+    if isinstance(child, Subgraph) and not _is_stage(child):
         return one_line(child.text)
     said: list[str] = []
     for name, below in child.children.items():
-        if isinstance(below, Items) and name != "shared":
+        if isinstance(below, ModuleList) and name != "shared":
             texts = [words(block) for block in below.children.values()]
             said += [f"{n} * {text}" if n > 1 else text for n, text in _runs(texts)]
         else:
@@ -77,7 +88,7 @@ def words(child: Child) -> str:
     return "; ".join(said)
 
 
-def _is_stage(level: Level) -> bool:
+def _is_stage(level: Subgraph) -> bool:
     """A stage is the level whose own text says no more than its number."""
     return level.region is None and level.text.startswith("stage ")
 
@@ -97,18 +108,18 @@ def one_line(text: str) -> str:
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def steps(root: Level) -> list[Step]:
+def steps(root: Subgraph) -> list[ShapeStep]:
     """Every step of a network with the shapes it takes and gives; equal blocks that follow each other once."""
     return list(_Steps(root).of(root, 0))
 
 
 class _Steps:
-    def __init__(self, root: Level):
+    def __init__(self, root: Subgraph):
         self.root = root
         self.shown: set[Path] = set()  # the shared modules
 
-    def of(self, level: Level, depth: int) -> Iterator[Step]:
-        runs = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, Run)]
+    def of(self, level: Subgraph, depth: int) -> Iterator[ShapeStep]:
+        runs = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, ModuleCall)]
         position = 0
         while position < len(runs):
             last = position
@@ -117,34 +128,36 @@ class _Steps:
             yield from self.one(level, runs[position], runs[last], last - position + 1, depth)
             position = last + 1
 
-    def one(self, level: Level, run: Run, last: Run, copies: int, depth: int) -> Iterator[Step]:
+    def one(self, level: Subgraph, run: ModuleCall, last: ModuleCall, copies: int, depth: int) -> Iterator[ShapeStep]:
         name = ".".join(run.child) if copies == 1 else f"{'.'.join(run.child)}-{last.child[-1]}"
         child = (self.root if run.root else level).child(run.child)
         text = f"{copies} * {_text(child)}" if copies > 1 else _text(child)
-        given = run.inputs if run.root else arguments(level, run)
-        yield Step(depth, name, text, tuple(wire.feature for wire in given), tuple(wire.feature for wire in wires(last.output)))
-        if isinstance(child, Level) and run.child not in self.shown:
+        given = run.inputs if run.root else inputs_of(level, run)
+        yield ShapeStep(
+            depth, name, text, tuple(wire.feature for wire in given), tuple(wire.feature for wire in flat_values(last.output))
+        )
+        if isinstance(child, Subgraph) and run.child not in self.shown:
             if run.root:
                 self.shown.add(run.child)
             yield from self.of(child, depth + 1)
 
 
 def _text(child: Child) -> str:
-    if isinstance(child, Level):
+    if isinstance(child, Subgraph):
         return "" if _is_stage(child) else one_line(child.text)
     return words(child)
 
 
-def _repeats(level: Level, a: Run, b: Run) -> bool:
+def _repeats(level: Subgraph, a: ModuleCall, b: ModuleCall) -> bool:
     """Whether b is the next copy of a: of the same numbered list, of the same shapes."""
     if a.root or b.root or len(a.child) < 2 or a.child[:-1] != b.child[:-1] or not a.child[-1].isdigit() or a.child == b.child:
         return False
     one, other = level.child(a.child), level.child(b.child)
-    return _text(one) == _text(other) != "" and (same(one, other) or _shapes(level, a) == _shapes(level, b))
+    return _text(one) == _text(other) != "" and (same_computation(one, other) or _shapes(level, a) == _shapes(level, b))
 
 
-def _shapes(level: Level, run: Run) -> list[Feature]:
-    return [wire.feature for wire in [*arguments(level, run), *wires(run.output)]]
+def _shapes(level: Subgraph, run: ModuleCall) -> list[Feature]:
+    return [wire.feature for wire in [*inputs_of(level, run), *flat_values(run.output)]]
 
 
 def short(value: int | None) -> str:

@@ -30,7 +30,7 @@ class FileReport(_Model):
     problems: tuple[ProblemReport, ...]
 
 
-class Row(_Model):
+class PartRow(_Model):
     """A part of a network. ``text``: in the spec's words. ``output``: its shapes in words, ``shapes`` with their batch."""
 
     name: str
@@ -70,7 +70,7 @@ class Graphs(_Model):
     made: int | None
 
 
-class Times(_Model):
+class Timings(_Model):
     """Seconds. ``compile`` has the first pass in it; ``latency`` is the median of ``passes`` further ones. Null: not done."""
 
     build: float
@@ -110,11 +110,11 @@ class BuildReport(_Model):
     dtype: str
     batch: int
     seed: int
-    rows: tuple[Row, ...]
+    rows: tuple[PartRow, ...]
     totals: Totals
     figures: Figures | None
     graphs: Graphs
-    seconds: Times
+    seconds: Timings
     weights: str | None
     written: str | None
     checked: str | None
@@ -180,8 +180,8 @@ __all__ = [
     "FileReport",
     "Graphs",
     "OperatorRow",
+    "PartRow",
     "ProblemReport",
-    "Row",
-    "Times",
+    "Timings",
     "Totals",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..api import example
-from .build import Choice, chosen, on_meta
+from .build import BuildOptions, chosen, on_meta
 from .models import OpRow
 
 
@@ -28,7 +28,7 @@ class _Recorder(TorchDispatchMode):
         return result
 
 
-def operators_of(choice: Choice, batch: int = 1) -> list[OpRow]:
+def operators_of(choice: BuildOptions, batch: int = 1) -> list[OpRow]:
     """A row for each ATen operator that inference calls in eager mode, those called most first.
 
     Nothing is allocated: the network runs on ``meta``. Raises MetablockError for a network that cannot be built.

@@ -14,7 +14,7 @@ from ..backend import costs
 from ..errors import MetablockError
 from ..language.spec import Spec
 from ..lowering.network import inputs
-from .build import Choice, Progress, first_pass, network, on_meta, parse_device, parse_dtype
+from .build import BuildOptions, Progress, first_pass, network, on_meta, parse_device, parse_dtype
 from .catalogue import size
 from .layout import short
 from .models import TableRow
@@ -66,7 +66,7 @@ def table_rows(
             rows.append(TableRow(name=label, note=ABSENT))
             continue
         progress(label)
-        spec = network(Choice(name))
+        spec = network(BuildOptions(name))
         facts = spec.facts.of(spec.variant or spec.name)
         params, macs = _counts(spec, facts)
         throughput = None

@@ -15,12 +15,12 @@ from ..language.load import load_text
 from ..weights.export_names import LAYOUT, export_state, read_layout
 from ..weights.loading import read_state
 from ..writers.outputs import check_output, write
-from .build import Choice, chosen
+from .build import BuildOptions, chosen
 
 TO = (".safetensors", ".pth")
 
 
-def import_weights(source: str, choice: Choice, output: str) -> str:
+def import_weights(source: str, choice: BuildOptions, output: str) -> str:
     """Writes a checkpoint's weights under our names, with the resolved spec and the names they had.
 
     Args:
@@ -43,7 +43,7 @@ def import_weights(source: str, choice: Choice, output: str) -> str:
     return str(model.loaded)
 
 
-def export_weights(choice: Choice, to: str, output: str, *, weights: str | None = None, like: str | None = None) -> int:
+def export_weights(choice: BuildOptions, to: str, output: str, *, weights: str | None = None, like: str | None = None) -> int:
     """Writes our weights under the names of another code.
 
     Args:

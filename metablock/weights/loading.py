@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError, suggest
 from ..language.spec import Spec
-from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, Step, read_rules
+from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, RuleStep, read_rules
 
 State = Mapping[str, Tensor]
 # Counters that batch norm keeps; they take no part in what a network computes.
@@ -275,7 +275,7 @@ def made_of(found: tuple[ReadyRule, Fit], tensors: list[Tensor], shape: torch.Si
 
 def _value(found: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
     """What a rule makes of the tensors it names, ``shape`` being what is wanted. Raises _MisfitError."""
-    step: Step | None = None
+    step: RuleStep | None = None
     try:
         value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
         if found is not None:

@@ -20,7 +20,7 @@ from ..backend.input_size import difference
 from ..errors import MetablockError, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
-from ..lowering.ir import leaves
+from ..lowering.ir import module_nodes
 from ..lowering.network import trace
 from ..shape import Feature
 
@@ -143,7 +143,7 @@ def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
 
 
 def _check_onnx_model(model: Block, dynamic: Sequence[str]) -> None:
-    for path, leaf in leaves(model.level) if "batch" in dynamic else ():
+    for path, leaf in module_nodes(model.ir) if "batch" in dynamic else ():
         if leaf.operator in _BATCH_IS_GROUPS:
             raise MetablockError(
                 f"batch cannot be left open in .onnx: {'.'.join(path)}, {leaf.text}, gives each image a kernel of its own,\n"

@@ -119,8 +119,8 @@ def test_pairs(text: str, shown: str):
 
 def test_operators_bind_as_they_should():
     tree = expression("-x ** 2 * y + z >> f if a or b and not c == d else g")
-    assert isinstance(tree, e.Choice)
-    assert isinstance(tree.then, e.Sequence)
+    assert isinstance(tree, e.Conditional)
+    assert isinstance(tree.then, e.Chain)
     total = tree.then.items[0]
     assert isinstance(total, e.Binary)
     assert total.op == "+"
@@ -146,13 +146,13 @@ def test_whole_numbers_stay_whole():
         ("a >> f(x, k=3)", e.Argument, "x"),
         ("a >> f(k=3)", e.Argument, "k=3"),
         ("a >> f(x)[1]", e.Index, "f(x)[1]"),
-        ("(a + b) * c", e.Sequence, None),
+        ("(a + b) * c", e.Chain, None),
         ("(a + b) * c", e.Binary, "(a + b) * c"),
         ("x[1:n]", e.Slice, "1:n"),
         ("a if x == y else b", e.Compare, "x == y"),
         ("a if not x else b", e.Not, "not x"),
         ("x, y -> z = f(x) return z, y", e.Assign, "z = f(x)"),
-        ("x, y -> z = f(x) return z, y", e.Block, "z = f(x) return z, y"),
+        ("x, y -> z = f(x) return z, y", e.StreamBody, "z = f(x) return z, y"),
         ("x, y -> z = f(x) return z, y", e.Function, "x, y -> z = f(x) return z, y"),
         (" a.c ", e.Attribute, "a.c"),
         ("[a, *b]", e.Splice, "*b"),
@@ -175,7 +175,7 @@ def test_headers():
         "ffn",
         (
             e.Parameter("r", e.Number(4)),
-            e.Parameter("act", e.Sequence((e.Name("gelu"), e.Name("id")))),
+            e.Parameter("act", e.Chain((e.Name("gelu"), e.Name("id")))),
         ),
     )
     assert parse_header(whole(" block ", "")) == e.Header("block")

@@ -49,8 +49,8 @@ def compounds(part: st.SearchStrategy) -> st.SearchStrategy:
         st.builds(e.Compare, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), part, part),
         st.builds(e.Logic, st.sampled_from(["and", "or"]), part, part),
         part.map(e.Not),
-        st.builds(e.Choice, part, part, part),
-        tuples(part, 2).map(e.Sequence),
+        st.builds(e.Conditional, part, part, part),
+        tuples(part, 2).map(e.Chain),
         tuples(part, 2).map(e.Concat),
     )
 
@@ -61,11 +61,11 @@ assigns = st.builds(e.Assign, distinct, expressions)
 
 
 @st.composite
-def blocks(draw: st.DrawFn) -> e.Block:
+def blocks(draw: st.DrawFn) -> e.StreamBody:
     outputs = draw(tuples(expressions, 1))
     named = draw(st.booleans())
     labels = draw(st.lists(names, min_size=len(outputs), max_size=len(outputs), unique=True)) if named else ()
-    return e.Block(draw(tuples(assigns)), outputs, tuple(labels))
+    return e.StreamBody(draw(tuples(assigns)), outputs, tuple(labels))
 
 
 values = st.one_of(expressions, blocks(), st.builds(e.Function, distinct, expressions | blocks()))

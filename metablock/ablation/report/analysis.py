@@ -19,7 +19,7 @@ POINTS = "points"  # differences of per cents
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantRow:
     """A cell with what is known of it.
 
     Attributes:
@@ -57,22 +57,22 @@ class Analysis:
 
     results: Results
     margin: float
-    groups: Mapping[str, Sequence[Row]]
+    groups: Mapping[str, Sequence[VariantRow]]
     planned: int
     done: int
     failed: int
     missing: Sequence[str] = field(default_factory=tuple)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[VariantRow]:
         return [row for rows in self.groups.values() for row in rows]
 
     @property
-    def base(self) -> Row | None:
+    def base(self) -> VariantRow | None:
         return next((row for row in self.rows if row.cell.base), None)
 
     @property
-    def compared(self) -> list[tuple[Row, Comparison]]:
+    def compared(self) -> list[tuple[VariantRow, Comparison]]:
         """The comparisons that Holm's correction counts."""
         return [(row, row.comparison) for row in self.rows if row.comparison is not None]
 
@@ -96,7 +96,7 @@ class Analysis:
         found = smallest_difference(len(study.seeds), self.spread, study.alpha, 0.8, len(self.compared))
         return found if isfinite(found) else None
 
-    def relative(self, row: Row, what: str) -> float | None:
+    def relative(self, row: VariantRow, what: str) -> float | None:
         """How far a cost (``params``, ``trainable``, ``macs``, ``latency``) is from that of the base: 0.1 is 10 % more."""
         base = self.base
         mine, its = (None, None) if base is None else (cost(row, what), cost(base, what))
@@ -109,7 +109,7 @@ def base_name(study: Study) -> str:
     return f"{name} ({study.variant})" if study.variant else name
 
 
-def cost(row: Row, what: str) -> float | None:
+def cost(row: VariantRow, what: str) -> float | None:
     """One cost of a cell, None where it is not known."""
     if what == "latency":
         return row.latency
@@ -128,11 +128,11 @@ def analyse(results: Results) -> Analysis:
         if not cell.base and not cell.problem
     }
     comparisons = judge(pairs, study.alpha)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[VariantRow]] = {}
     for cell in results.cells:
         group, label = _place(cell)
         failed = [run for run in results.of(cell.name) if run.status == "failed"]
-        row = Row(cell, label, metrics[cell.name], failed, comparisons.get(cell.name), results.latency.get(cell.name))
+        row = VariantRow(cell, label, metrics[cell.name], failed, comparisons.get(cell.name), results.latency.get(cell.name))
         groups.setdefault(group, []).append(row)
     rows = [row for rows in groups.values() for row in rows]
     planned = sum(not row.cell.problem for row in rows) * len(study.seeds)
@@ -154,7 +154,7 @@ def _place(cell: Cell) -> tuple[str, str]:
     return f"{factor} = {level}", ", ".join(f"{name} = {value}" for name, value in rest)
 
 
-def _missing(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
+def _missing(rows: Sequence[VariantRow], seeds: Sequence[int]) -> Iterator[str]:
     """What a reader of an unfinished study must know, in sentences."""
     base = next((row for row in rows if row.cell.base), None)
     if base is None or not base.metrics:
@@ -170,7 +170,7 @@ def _missing(rows: Sequence[Row], seeds: Sequence[int]) -> Iterator[str]:
         yield f"Not finished: {'; '.join(open_)}."
 
 
-def notes(analysis: Analysis, row: Row) -> list[str]:
+def notes(analysis: Analysis, row: VariantRow) -> list[str]:
     """What must be said of one row, in words: what does not fit, failed, was not matched or could not be tested."""
     study, cell = analysis.results.study, row.cell
     if cell.problem:

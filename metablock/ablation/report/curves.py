@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
 from ..results import Epoch, Run
-from .analysis import METRIC, Analysis, Row, cost
+from .analysis import METRIC, Analysis, VariantRow, cost
 from .style import BLACK, GREY, MARKERS, SERIES, WIDTH, Picture, new, place, short
 from .text import MILLISECONDS, level, unit
 
@@ -59,7 +59,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
-def _called(row: Row, rows: Sequence[Row]) -> str:
+def _called(row: VariantRow, rows: Sequence[VariantRow]) -> str:
     """The short name where it is the only one of its kind."""
     return row.label if sum(other.label == row.label for other in rows) == 1 else row.cell.name
 
@@ -67,7 +67,7 @@ def _called(row: Row, rows: Sequence[Row]) -> str:
 _Style = tuple[str, str, bool]  # colour, marker, whether the legend names it
 
 
-def _styles(analysis: Analysis, rows: Sequence[Row], costs: Sequence[str]) -> dict[str, _Style]:
+def _styles(analysis: Analysis, rows: Sequence[VariantRow], costs: Sequence[str]) -> dict[str, _Style]:
     """Colour and marker of each variant: no two of the named share both."""
     wanted = {row.cell.name for row in rows}
     if len(rows) > _NAMED:
@@ -87,7 +87,7 @@ def _styles(analysis: Analysis, rows: Sequence[Row], costs: Sequence[str]) -> di
     return styles
 
 
-def _points(rows: Sequence[Row], what: str) -> list[tuple[float, float]]:
+def _points(rows: Sequence[VariantRow], what: str) -> list[tuple[float, float]]:
     return [(cost(row, what) or 0.0, row.mean or 0.0) for row in rows]
 
 
@@ -95,7 +95,7 @@ def _mark(style: _Style, label: str) -> Line2D:
     return Line2D([], [], color=style[0], marker=style[1], ms=8 if style[1] == "*" else 5, ls="", label=label)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], what: str, label: str, styles: dict[str, _Style]) -> None:
+def _panel(axes: Axes, rows: Sequence[VariantRow], what: str, label: str, styles: dict[str, _Style]) -> None:
     rows = [row for row in rows if cost(row, what) is not None]
     points = _points(rows, what)
     size = unit(x for x, _ in points)
@@ -142,7 +142,7 @@ def learning_curves(analysis: Analysis) -> Picture:
     if not rows:
         return Picture(name, title, "No epoch has finished yet.")
     base = [row for row in rows if row.cell.base]
-    panels: list[tuple[str, list[Row]]] = []
+    panels: list[tuple[str, list[VariantRow]]] = []
     for group, members in analysis.groups.items():
         known = [row for row in members if row in rows and not row.cell.base]
         panels += [(group, known[i : i + _TOGETHER]) for i in range(0, len(known), _TOGETHER)]

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..statistics import UNDECIDED, VERDICTS
-from .analysis import METRIC, POINTS, Analysis, Row
+from .analysis import METRIC, POINTS, Analysis, VariantRow
 from .style import BLACK, PALE, VERDICT_STYLE, WIDTH, Picture, new, place, short, text_width
 from .text import interval, level, signed
 
@@ -62,8 +62,8 @@ def forest(analysis: Analysis) -> Picture:
     return Picture(name, title, caption, figure)
 
 
-def _lines(analysis: Analysis) -> list[tuple[str, Row | None]]:
-    found: list[tuple[str, Row | None]] = []
+def _lines(analysis: Analysis) -> list[tuple[str, VariantRow | None]]:
+    found: list[tuple[str, VariantRow | None]] = []
     for group, rows in analysis.groups.items():
         if group:
             found.append((short(group, 44), None))
@@ -78,7 +78,7 @@ def _write(figure: Figure, axes: Axes, texts: Sequence[str], ends: Sequence[floa
         axes.text(1, y, text, transform=at, va="center_baseline", ha="right", size=7.5, weight=weight)
 
 
-def _annotation(row: Row) -> tuple[str, str, str]:
+def _annotation(row: VariantRow) -> tuple[str, str, str]:
     if row.cell.problem:
         return ("", "inapplicable", "")
     if row.comparison is None or row.difference is None:
@@ -100,7 +100,7 @@ def _limits(analysis: Analysis) -> tuple[float, float]:
     return -low, high
 
 
-def _draw(axes: Axes, row: Row, y: int, limits: tuple[float, float]) -> None:
+def _draw(axes: Axes, row: VariantRow, y: int, limits: tuple[float, float]) -> None:
     if row.comparison is None or row.difference is None:
         return
     colour, marker = VERDICT_STYLE[row.comparison.verdict]

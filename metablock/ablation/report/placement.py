@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from ..statistics import VERDICTS
-from .analysis import METRIC, POINTS, Analysis, Row
+from .analysis import METRIC, POINTS, Analysis, VariantRow
 from .style import BLACK, BLUE, GREY, VERDICT_SIGN, VERMILLION, Picture, new, place, short, text_width
 from .text import signed
 
@@ -24,7 +24,7 @@ def heat_maps(analysis: Analysis) -> list[Picture]:
         if not factor.sweep:
             continue
         places = {level.name: place for level, place in zip(factor.levels, factor.sweep, strict=True)}
-        panels: dict[str, dict[tuple[str, int], Row]] = {}
+        panels: dict[str, dict[tuple[str, int], VariantRow]] = {}
         for row in analysis.rows:
             levels = dict(row.cell.levels)
             if levels.get(factor.name) in places:
@@ -36,7 +36,7 @@ def heat_maps(analysis: Analysis) -> list[Picture]:
 
 
 def _heat_map(
-    name: str, factor: str, rest: str, sweep: list[tuple[str, int]], cells: dict[tuple[str, int], Row], analysis: Analysis
+    name: str, factor: str, rest: str, sweep: list[tuple[str, int]], cells: dict[tuple[str, int], VariantRow], analysis: Analysis
 ) -> Picture:
     title = f"Placement: {factor}" + (f", {rest}" if rest else "")
     values = list(dict.fromkeys(value for value, _ in sweep))
@@ -71,7 +71,7 @@ def _heat_map(
     return Picture(name, title, caption, figure)
 
 
-def _cell(axes: Axes, row: Row | None, y: int, x: int, bound: float) -> None:
+def _cell(axes: Axes, row: VariantRow | None, y: int, x: int, bound: float) -> None:
     """What is written in one field of the map, hatched where there is no number."""
     if row is not None and row.difference is not None and row.comparison is not None:
         red, green, blue, _ = _COLOURS(0.5 + 0.5 * row.difference / bound)

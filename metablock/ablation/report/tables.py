@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .analysis import METRIC, POINTS, Analysis, Row, base_name, cost, method, notes
+from .analysis import METRIC, POINTS, Analysis, VariantRow, base_name, cost, method, notes
 from .text import MILLISECONDS, NAMES, NOTHING, html, interval, level, markdown, number, per_cent, probability, signed, tex, unit
 
 _MATCHED = {"params": "trainable", "macs": "macs"}  # what `match` names, as a field of Cost
@@ -40,13 +40,13 @@ def main_table(analysis: Analysis) -> Table:
     frozen = any(row.cell.cost and row.cell.cost.params != row.cell.cost.trainable for row in rows)
     matched = study.match.by in _MATCHED
 
-    def parameters(row: Row) -> str:
+    def parameters(row: VariantRow) -> str:
         if row.cell.cost is None:
             return NOTHING
         trainable, rest = row.cell.cost.trainable, row.cell.cost.params - row.cell.cost.trainable
         return params.show(trainable) + (f" + {params.show(rest) if rest else 0}" if frozen else "")
 
-    columns: list[tuple[str, Callable[[Row], str]]] = [
+    columns: list[tuple[str, Callable[[VariantRow], str]]] = [
         ("variant", lambda row: row.label + (" †" if row.cell.off else "")),
         (f"parameters{', trainable + frozen' if frozen else ''} ({params.prefix})", parameters),
         (f"MACs ({macs.prefix})", lambda row: macs.show(cost(row, "macs"))),
@@ -85,7 +85,7 @@ def cost_table(analysis: Analysis) -> Table:
     what += [("latency", "latency")] * any(row.latency is not None for row in analysis.rows)
     columns = ["variant", *(title + (" (matched)" if name == matched else "") for name, title in what), "widths"]
 
-    def line(row: Row) -> Line:
+    def line(row: VariantRow) -> Line:
         parts = [NOTHING if row.cell.base else per_cent(analysis.relative(row, name)) for name, _ in what]
         return Line([row.label + (" †" if row.cell.off else ""), *parts, row.cell.widths or NOTHING], kind=_kind(row))
 
@@ -96,18 +96,18 @@ def cost_table(analysis: Analysis) -> Table:
     return Table(caption, columns, groups)
 
 
-def _metric(row: Row) -> str:
+def _metric(row: VariantRow) -> str:
     if row.mean is None:
         return NOTHING
     return number(row.mean) + ("" if row.sd is None else f" ± {number(row.sd)}")
 
 
-def _interval(row: Row) -> str:
+def _interval(row: VariantRow) -> str:
     found = row.comparison
     return NOTHING if found is None or found.interval is None else f"{interval(found.interval)} at {level(found.level)}"
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: VariantRow) -> str:
     if row.cell.problem:
         return "inapplicable"
     if row.comparison is None:
@@ -117,7 +117,7 @@ def _verdict(row: Row) -> str:
     return row.comparison.verdict
 
 
-def _kind(row: Row) -> str:
+def _kind(row: VariantRow) -> str:
     return "base" if row.cell.base else "problem" if row.cell.problem else row.comparison.verdict if row.comparison else ""
 
 

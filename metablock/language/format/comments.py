@@ -18,7 +18,7 @@ from ..yaml import Mapping as MappingNode
 from ..yaml import Node, Scalar
 from ..yaml import Sequence as SequenceNode
 from .lines import GROUPS
-from .parts import Entry, List, Map, Notes, Part, Rows, Statement, Word
+from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, Word
 
 _MARK = re.compile(r"#(?![\s!:#]|$)")  # `#text` becomes `# text`
 _IN_EXPRESSION = re.compile(r'"[^"\n]*"|(#[^\n]*)')
@@ -123,7 +123,7 @@ def _inside(part: Part, node: Node, unit: _Unit, flow: int | None) -> Iterator[_
         flow = node.span.end
     if isinstance(part, Map) and isinstance(node, MappingNode):
         yield from _units(_matched(part.entries, node), unit, flow)
-    elif isinstance(part, List) and isinstance(node, SequenceNode) and len(part.entries) == len(node.items):
+    elif isinstance(part, Items) and isinstance(node, SequenceNode) and len(part.entries) == len(node.items):
         placed = [(entry, item.span, item) for entry, item in zip(part.entries, node.items, strict=True)]
         yield from _units(placed, unit, flow)
     elif isinstance(part, Rows) and isinstance(node, SequenceNode):
@@ -162,7 +162,7 @@ def _starts(node: Scalar) -> list[int]:
     value = parse_value(node.content)
     starts = [] if value.span is None else [value.span.start]
     block = value.body if isinstance(value, e.Function) else value
-    if not isinstance(block, e.Block):
+    if not isinstance(block, e.StreamBody):
         return starts
     if value is block:
         starts = []
@@ -286,7 +286,7 @@ def _hoist(entries: Iterable[Entry]) -> None:
     stack = list(entries)
     while stack:
         entry = stack.pop()
-        if isinstance(entry.value, Map | List):
+        if isinstance(entry.value, Map | Items):
             stack += entry.value.entries
         elif isinstance(entry.value, Word) and len(entry.value.statements) == 1 and entry.value.statements[0].whole:
             statement: Statement = entry.value.statements[0]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from .parts import Entry, List, Map, Notes, Part, Rows, Statement, Word, noted
+from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, Word, noted
 
 WIDTH = 130
 _CHAINS = 80  # a longer list with chains has a line for each
@@ -91,7 +91,7 @@ def _below(part: Part, indent: int) -> list[_Line]:
     """The lines below a key or behind a dash."""
     if isinstance(part, Word):
         lines = [line for statement in part.statements for line in _statement(statement, indent)]
-    elif isinstance(part, List):
+    elif isinstance(part, Items):
         lines = [line for entry in part.entries for line in _item(entry, indent)]
     elif isinstance(part, Rows):
         rows = zip(_rows(part), part.notes, strict=True)
@@ -175,7 +175,7 @@ def _inline(part: Part) -> str | None:
     """The part inside [ ] or { }, if it may stand there."""
     if isinstance(part, Word):
         return _quoted(part, flow=True)
-    if isinstance(part, List):
+    if isinstance(part, Items):
         # An expression with commas could stand in quotes; the files write it as a `- ` line.
         if any(isinstance(entry.value, Word) and entry.value.expression and "," in entry.value.text for entry in part.entries):
             return None

@@ -72,7 +72,7 @@ class Entry:
 
 
 @dataclass
-class List:
+class Items:
     entries: list[Entry]
 
 
@@ -94,7 +94,7 @@ class Rows:
         self.notes = [Notes() for _ in self.rows]
 
 
-Part: TypeAlias = "Word | List | Map | Rows"
+Part: TypeAlias = "Word | Items | Map | Rows"
 
 
 def noted(part: Part) -> bool:
@@ -125,7 +125,7 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     if spec.columns or spec.stage_shared:
         yield "stages", _stages(spec.columns, spec.stage_shared)
     if spec.freeze:
-        yield "freeze", List(_items(map(_value, spec.freeze)))
+        yield "freeze", Items(_items(map(_value, spec.freeze)))
     if spec.init:
         yield "init", _expressions(spec.init)
     if spec.weights:
@@ -150,7 +150,7 @@ def _items(parts: Iterable[Part]) -> list[Entry]:
 def _value(node: e.Node) -> Part:
     # `*x` has no other place than an expression's own brackets.
     if isinstance(node, e.List) and not any(isinstance(item, e.Splice) for item in node.items):
-        return List(_items(map(_value, node.items)))
+        return Items(_items(map(_value, node.items)))
     return Word(show(node), expression=True, node=node)
 
 
@@ -173,7 +173,7 @@ def _weights(table: WeightTable) -> Map:
     entries = [Entry(Word("of"), Word(table.of))] if table.of is not None else []
     entries += [Entry(Word(rule.ours), Word(rule.theirs)) for rule in table.rules]
     if table.ignore:
-        entries.append(Entry(Word("ignore"), List(_items(map(Word, table.ignore)))))
+        entries.append(Entry(Word("ignore"), Items(_items(map(Word, table.ignore)))))
     return Map(entries, flow=len(entries) <= 2)
 
 
@@ -181,7 +181,7 @@ def _edit_set(edits: EditSet) -> Map:
     entries: list[Entry] = []
     if edits.of:
         of = list(map(Word, edits.of))
-        entries.append(Entry(Word("of"), of[0] if len(of) == 1 else List(_items(of))))
+        entries.append(Entry(Word("of"), of[0] if len(of) == 1 else Items(_items(of))))
     entries += [Entry(Word(show(edit.target), expression=True), _edit(edit)) for edit in edits.edits]
     if edits.init:
         entries.append(Entry(Word("init"), _expressions(edits.init)))

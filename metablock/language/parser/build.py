@@ -127,11 +127,11 @@ class Builder:
     def negated(self, parts: Parts) -> e.Not:
         return e.Not(parts[1], span=self._at(parts))
 
-    def choice(self, parts: Parts) -> e.Choice:
-        return e.Choice(parts[0], parts[2], parts[4], span=self._at(parts))
+    def choice(self, parts: Parts) -> e.Conditional:
+        return e.Conditional(parts[0], parts[2], parts[4], span=self._at(parts))
 
-    def sequence(self, parts: Parts) -> e.Sequence:
-        return e.Sequence(_nodes(parts), span=self._at(parts))
+    def sequence(self, parts: Parts) -> e.Chain:
+        return e.Chain(_nodes(parts), span=self._at(parts))
 
     def concat(self, parts: Parts) -> e.Concat:
         return e.Concat(_nodes(parts), span=self._at(parts))
@@ -150,7 +150,7 @@ class Builder:
     def named(self, parts: Parts) -> e.Argument:
         return self.keyword(parts)
 
-    def block(self, parts: Parts) -> e.Block:
+    def block(self, parts: Parts) -> e.StreamBody:
         nodes = _nodes(parts)
         lines = tuple(node for node in nodes if isinstance(node, e.Assign))
         returned = nodes[len(lines) :]
@@ -160,7 +160,7 @@ class Builder:
                 self._wrong(f"the output '{node.name}' stands twice", node.span, "give each output a name of its own")
         names = tuple(node.name for node in named if node.name is not None)
         outputs = tuple(node.value if isinstance(node, e.Argument) else node for node in returned)
-        return e.Block(lines, outputs, names, span=self._at(parts))
+        return e.StreamBody(lines, outputs, names, span=self._at(parts))
 
     def function(self, parts: Parts) -> e.Function:
         return e.Function(tuple(map(str, parts[0])), parts[2], span=self._at(parts))

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import Problem, SpecError
 from ..spec import Rule, Spec, WeightTable
-from .reading import Fit, Key, Reader, ReadyRule, Step
+from .reading import Fit, Key, Reader, ReadyRule, RuleStep
 
 # The source that needs no rules.
 OURS = "ours"
@@ -152,4 +152,4 @@ def _ignore(text: str, table: WeightTable) -> tuple[re.Pattern[str], list[Proble
     return re.compile(".+".join(map(re.escape, text.split("*")))), problems
 
 
-__all__ = ["OURS", "Fit", "Key", "ReadyRule", "Rules", "Step", "check_rules", "read_rules"]
+__all__ = ["OURS", "Fit", "Key", "ReadyRule", "RuleStep", "Rules", "check_rules", "read_rules"]

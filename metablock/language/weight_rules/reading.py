@@ -51,7 +51,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Step:
+class RuleStep:
     """What is done to the tensor: ``chunk(0, 3)``."""
 
     name: str
@@ -68,7 +68,7 @@ class ReadyRule:
 
     pattern: re.Pattern[str]
     keys: tuple[Key, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[RuleStep, ...]
     span: Span | None
     deep: bool = False
 
@@ -173,7 +173,7 @@ class Reader:
                 "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part",
             )
 
-    def step(self, span: Span) -> Step | None:
+    def step(self, span: Span) -> RuleStep | None:
         try:
             node = parse_value(span)
         except SpecError as wrong:
@@ -194,12 +194,12 @@ class Reader:
         before = len(self.problems)
         for arg in args:
             self.number(arg.value, span)
-        step = Step(name.id, tuple(arg.value for arg in args), span.content)
+        step = RuleStep(name.id, tuple(arg.value for arg in args), span.content)
         if len(self.problems) == before:
             self._possible(step, span)
         return step
 
-    def _possible(self, step: Step, span: Span) -> None:
+    def _possible(self, step: RuleStep, span: Span) -> None:
         """What can be said of a step with constant arguments."""
         try:
             values = step.numbers(Fit({}, "", ()))

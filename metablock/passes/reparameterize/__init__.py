@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...backend.block import Block
 from ...backend.builder import build
 from ...errors import MetablockError
-from ...lowering.ir import Level
+from ...lowering.ir import Subgraph
 from .affine import Affine
 from .flow import Atom, flow
 from .forms import Form, Planner, evaluate
@@ -62,16 +62,16 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
         MetablockError: the model is in train mode, was not built by metablock, or had parts replaced; or the outputs of both
             differ by more than rounding, so that nothing is given back.
     """
-    level = getattr(model, "level", None)
-    if not isinstance(model, Block) or level is None:
+    root = getattr(model, "ir", None)
+    if not isinstance(model, Block) or root is None:
         raise MetablockError("only what metablock built can be re-parameterised\n  build it from a spec: metablock.build(...)")
     if any(module.training for module in model.modules()):
         raise MetablockError(
             "a model in train mode cannot be re-parameterised: batch norm still follows each batch\n  call .eval() first"
         )
     find = _finder(model)
-    forms = list(Planner(flow(level), find).chosen())
-    root = copy.deepcopy(level)
+    forms = list(Planner(flow(root), find).chosen())
+    root = copy.deepcopy(root)
     merges = _renewed(forms, root, find)
     rewriter = Rewriter(root)
     for one in merges:
@@ -101,7 +101,7 @@ def _finder(model: Block) -> Callable[[Atom], nn.Module]:
     return find
 
 
-def _renewed(forms: list[Form], root: Level, find: Callable[[Atom], nn.Module]) -> list[Merge]:
+def _renewed(forms: list[Form], root: Subgraph, find: Callable[[Atom], nn.Module]) -> list[Merge]:
     """The forms, told in the steps of another copy of the tree."""
     own = {atom.output.id: atom for atom in flow(root).atoms}
 
@@ -117,12 +117,12 @@ def _numbers(form: Form, find: Callable[[Atom], nn.Module]) -> Affine:
     return form.shape if meta else evaluate(form, find)
 
 
-def _built(model: Block, root: Level, merges: list[Merge]) -> Block:
+def _built(model: Block, root: Subgraph, merges: list[Merge]) -> Block:
     """The module of the new tree: merged weights where something collapsed, all others as they were."""
     first = next(iter(model.parameters()), torch.empty(0))
     result = build(root, device=first.device if first.is_meta else None)
-    result.spec, result.inputs, result.level, result.loaded = model.spec, model.inputs, root, model.loaded
-    result.feature_info, result.whole = model.feature_info, model.whole or model.level
+    result.spec, result.inputs, result.ir, result.loaded = model.spec, model.inputs, root, model.loaded
+    result.feature_info, result.whole = model.feature_info, model.whole or model.ir
     if first.is_meta:
         return result.to(dtype=first.dtype).eval()
     merged: dict[str, Tensor] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...lowering.ir import Wire
+from ...lowering.ir import Value
 from .affine import Affine, channelwise, convolution, identity, linear, plus, then
 from .flow import Atom, Flow
 
@@ -26,7 +26,7 @@ class Form:
     """
 
     atom: Atom | None
-    source: Wire
+    source: Value
     shape: Affine
     parts: tuple[Form, ...] = ()
     rest: int = 0
@@ -78,11 +78,11 @@ class Planner:
                 taken |= {a.output.id for a in best.atoms}
                 yield best
 
-    def best(self, wire: Wire) -> Form:
+    def best(self, wire: Value) -> Form:
         """The cheapest form of a wire; of equals, the one that takes in the most."""
         return min(self.forms[wire.id], key=lambda form: (_price(form, self.find), -len(list(form.atoms))))
 
-    def _inputs(self, wire: Wire, atom: Atom) -> list[Form]:
+    def _inputs(self, wire: Value, atom: Atom) -> list[Form]:
         """What an atom may build on: the wire as it is, or any of its forms, if nobody else reads it."""
         here = Form(None, wire, _nothing(wire.c))
         if wire.id not in self.forms or self.region[wire.id] != atom.region:

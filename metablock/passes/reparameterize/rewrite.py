@@ -8,7 +8,19 @@ from math import prod
 
 from ...language.registry import OPERATORS
 from ...lowering.emitter import shown
-from ...lowering.ir import Do, Items, Leaf, Level, Run, Step, Value, Wire, levels, unused, wires
+from ...lowering.ir import (
+    InlineOp,
+    ModuleCall,
+    ModuleList,
+    ModuleNode,
+    Step,
+    Subgraph,
+    Value,
+    ValueTree,
+    flat_values,
+    next_id,
+    subgraphs,
+)
 from ...operators.extents import sides
 from ...shape import Layout
 from .affine import Affine
@@ -22,7 +34,7 @@ class Merge:
 
     form: Form
     anchor: Atom
-    leaf: Leaf
+    leaf: ModuleNode
     shape: Affine
 
 
@@ -64,9 +76,9 @@ def _number(extents: tuple[int, ...]) -> int | list[int]:
 class Rewriter:
     """Changes a tree in place."""
 
-    def __init__(self, root: Level):
+    def __init__(self, root: Subgraph):
         self.root = root
-        self.ids = count(unused(root))
+        self.ids = count(next_id(root))
 
     def apply(self, merge: Merge) -> None:
         """One convolution in place of the steps of a form."""
@@ -94,16 +106,16 @@ class Rewriter:
 
     def tidy(self) -> None:
         """Takes out the levels in which nothing is left."""
-        for path, _ in sorted(levels(self.root), key=lambda item: -len(item[0])):
+        for path, _ in sorted(subgraphs(self.root), key=lambda item: -len(item[0])):
             holder = self._level(path)
             for step in list(holder.steps):
-                if isinstance(step, Run) and not step.shared:
+                if isinstance(step, ModuleCall) and not step.shared:
                     child = holder.child(step.child)
-                    if isinstance(child, Level) and not child.steps:
+                    if isinstance(child, Subgraph) and not child.steps:
                         holder.steps = [other for other in holder.steps if other is not step]
                         self._remove((*path, *step.child))
 
-    def _steps(self, merge: Merge, last: Wire) -> list[Step]:
+    def _steps(self, merge: Merge, last: Value) -> list[Step]:
         """The new operator, and what brings its input and output into the layouts that are wanted."""
         takes: tuple[Layout, ...] = ("map",) if merge.leaf.operator == "conv" else ("grid", "tokens", "vector")
         steps: list[Step] = []
@@ -111,15 +123,15 @@ class Rewriter:
         f = before.feature.with_(c=last.c)
         f = f.with_(grid=merge.shape.slide(f.grid)) if merge.leaf.operator == "conv" else f
         fits = f.layout == last.feature.layout
-        after = last if fits else Wire(next(self.ids), f)
-        run = Run(merge.anchor.step.child, (before,), after) if isinstance(merge.anchor.step, Run) else None
+        after = last if fits else Value(next(self.ids), f)
+        run = ModuleCall(merge.anchor.step.child, (before,), after) if isinstance(merge.anchor.step, ModuleCall) else None
         assert run is not None
         steps.append(run)
         if not fits:
             self._moved(after, (last.feature.layout,), steps, last)
         return steps
 
-    def _moved(self, wire: Wire, layouts: tuple[Layout, ...], steps: list[Step], last: Wire | None = None) -> Wire:
+    def _moved(self, wire: Value, layouts: tuple[Layout, ...], steps: list[Step], last: Value | None = None) -> Value:
         """The value in the first of these layouts, unless it is in one already; ``last`` is the wire that it must be."""
         f = wire.feature
         if f.layout in layouts:
@@ -133,18 +145,18 @@ class Rewriter:
             text, to = f"{{0}}.flatten(1, {f.rank})", "tokens"
         else:
             text, to = (f"{{0}}.unflatten(1, {f.grid})" if f.rank > 1 else "{0}"), "grid"
-        result = last if last is not None and last.feature.layout == to else Wire(next(self.ids), f.with_(layout=to))
-        steps.append(Do(text, (wire,), result))
+        result = last if last is not None and last.feature.layout == to else Value(next(self.ids), f.with_(layout=to))
+        steps.append(InlineOp(text, (wire,), result))
         return self._moved(result, layouts, steps, last)
 
-    def _outputs(self, inner: set[int], anchor: Path, source: Wire, last: Wire) -> None:
+    def _outputs(self, inner: set[int], anchor: Path, source: Value, last: Value) -> None:
         """Levels that gave a value which is gone give the new one, or, where it is made elsewhere, what it was made of."""
-        for path, level in levels(self.root):
+        for path, level in subgraphs(self.root):
             instead = last if anchor[: len(path)] == path else source
-            made = {wire.id for step in level.steps for wire in wires(step.output)}
+            made = {wire.id for step in level.steps for wire in flat_values(step.output)}
 
-            def swap(value: Value, instead: Wire = instead, made: set[int] = made) -> Value:
-                if isinstance(value, Wire):
+            def swap(value: ValueTree, instead: Value = instead, made: set[int] = made) -> ValueTree:
+                if isinstance(value, Value):
                     return instead if value.id in inner and (value.id != last.id or last.id not in made) else value
                 if isinstance(value, dict):
                     return {key: swap(item) for key, item in value.items()}
@@ -152,29 +164,29 @@ class Rewriter:
 
             if path:
                 level.output = swap(level.output)
-        for _, level in levels(self.root):
+        for _, level in subgraphs(self.root):
             for place, step in enumerate(level.steps):
-                if isinstance(step, Run) and not step.shared:
+                if isinstance(step, ModuleCall) and not step.shared:
                     child = level.child(step.child)
-                    if isinstance(child, Level) and step.output != child.output:
+                    if isinstance(child, Subgraph) and step.output != child.output:
                         level.steps[place] = replace(step, output=child.output)
 
-    def _level(self, path: Path) -> Level:
+    def _level(self, path: Path) -> Subgraph:
         found = self.root.child(path) if path else self.root
-        assert isinstance(found, Level)
+        assert isinstance(found, Subgraph)
         return found
 
-    def _holder(self, path: Path) -> Level | Items:
+    def _holder(self, path: Path) -> Subgraph | ModuleList:
         found = self.root.child(path[:-1]) if len(path) > 1 else self.root
-        assert not isinstance(found, Leaf)
+        assert not isinstance(found, ModuleNode)
         return found
 
-    def _replace(self, path: Path, leaf: Leaf) -> None:
+    def _replace(self, path: Path, leaf: ModuleNode) -> None:
         self._holder(path).children[path[-1]] = leaf
 
     def _remove(self, path: Path) -> None:
         """Also the lists that are empty then."""
         holder = self._holder(path)
         del holder.children[path[-1]]
-        if isinstance(holder, Items) and not holder.children:
+        if isinstance(holder, ModuleList) and not holder.children:
             self._remove(path[:-1])

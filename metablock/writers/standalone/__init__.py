@@ -27,7 +27,7 @@ def standalone(model: Block) -> str:
     Raises:
         MetablockError: a part is not one that metablock made.
     """
-    if not isinstance(model, Block) or model.level is None:
+    if not isinstance(model, Block) or model.ir is None:
         raise MetablockError(f"a {type(model).__name__} is no network of metablock\n  give what metablock.build returns")
     tree = read(model)
     pieces = embedded(tree.operators())

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from .forwards import rewrite, singular
-from .leaves import REQUIRED, Node
+from .leaves import REQUIRED, CodeNode
 from .text import WIDTH
 
 # Numbers that are told by another number if their ratio is the same everywhere; a stride that happens to be is not.
@@ -25,9 +25,9 @@ _REGIONS = {"stem": "Stem", "head": "Head", "block": "Block", "down": "Down", "e
 _MANY = 3  # expressions of the spec in the docstring of a class
 
 
-def write_classes(root: Node, reserved: Iterable[str]) -> list[str]:
+def write_classes(root: CodeNode, reserved: Iterable[str]) -> list[str]:
     """The text of every class of a network, ``Model`` last."""
-    return _Writer(root, reserved).texts
+    return _ClassWriter(root, reserved).texts
 
 
 class _Param:
@@ -37,15 +37,15 @@ class _Param:
         self.name, self.values, self.stored = name, values, False
 
 
-class _Writer:
-    def __init__(self, root: Node, reserved: Iterable[str]):
+class _ClassWriter:
+    def __init__(self, root: CodeNode, reserved: Iterable[str]):
         self.texts: list[str] = []
         self.root = root
         self.reserved = {*reserved, "Model", "F", "Tensor"}
         self.names = set(self.reserved)
         self.forwards: dict[str, ast.FunctionDef] = {}
         self.keys: dict[str, str] = {}
-        groups: dict[str, list[Node]] = {}
+        groups: dict[str, list[CodeNode]] = {}
         for node in root.nodes():
             self.keys[node.path] = self.key(node)
             if node.block is not None:
@@ -56,7 +56,7 @@ class _Writer:
             self.classes[key] = made = _Class(name, nodes, self)
             self.texts.append(made.text)
 
-    def key(self, node: Node) -> str:
+    def key(self, node: CodeNode) -> str:
         """What a part does, apart from numbers: parts with the same key share a class."""
         if node.kind == "leaf":
             fixed = [[slot.name, slot.value if _structural(slot.value) else "number"] for slot in node.slots]
@@ -72,14 +72,14 @@ class _Writer:
             constant.value = 0
         return json.dumps([ast.unparse(template), below, list(node.block.links), node is self.root])
 
-    def looped(self, node: Node) -> bool:
+    def looped(self, node: CodeNode) -> bool:
         """Whether the items of a list are alike and made in a loop. The network itself lists its stages one by one."""
         alike = len({self.keys[child.path] for child in node.children.values()}) == 1
         return alike and (node.path.count(".") > 0 or len(node.children) > 6)
 
-    def forward(self, node: Node) -> ast.FunctionDef:
-        def at(path: str) -> Node | None:
-            found: Node | None = node
+    def forward(self, node: CodeNode) -> ast.FunctionDef:
+        def at(path: str) -> CodeNode | None:
+            found: CodeNode | None = node
             for name in re.findall(r"[A-Za-z_]\w*|\d+", path.removeprefix("self")):
                 found = found.children.get(name) if found is not None else None
             return found
@@ -95,7 +95,7 @@ class _Writer:
         assert node.block is not None
         return rewrite(node.block.source, length, params)
 
-    def name(self, node: Node) -> str:
+    def name(self, node: CodeNode) -> str:
         """A name for the class of a part: what it is for, or the operator that it is, or its place."""
         assert node.block is not None
         *above, last = node.path.split(".")
@@ -116,7 +116,7 @@ class _Writer:
 class _Class:
     """One class: its parts side by side are written once, and a number in which they differ becomes an argument."""
 
-    def __init__(self, name: str, nodes: list[Node], writer: _Writer):
+    def __init__(self, name: str, nodes: list[CodeNode], writer: _ClassWriter):
         self.name, self.nodes, self.writer = name, nodes, writer
         self.params: list[_Param] = []
         self.index = {node.path: i for i, node in enumerate(nodes)}
@@ -159,7 +159,7 @@ class _Class:
                 lines.append(f"self{_access(node.path)}.links = {{{shared}}}")
         return lines
 
-    def part(self, nodes: Sequence[Node]) -> str:
+    def part(self, nodes: Sequence[CodeNode]) -> str:
         """The expression that makes these parts, one in each instance."""
         first = nodes[0]
         if first.kind == "list":
@@ -178,7 +178,7 @@ class _Class:
         ]
         return _call(self.called(first), given) + (".requires_grad_(False)" if first.frozen else "")
 
-    def each(self, nodes: Sequence[Node]) -> str:
+    def each(self, nodes: Sequence[CodeNode]) -> str:
         """The items of a list in a loop: what differs between them comes from lists."""
         items = [list(node.children.values()) for node in nodes]
         first = items[0][0]
@@ -202,20 +202,20 @@ class _Class:
         names, sources = ", ".join(name for name, _ in loops), ", ".join(source for _, source in loops)
         return f"{call} for {names} in {sources if len(loops) == 1 else f'zip({sources}, strict=True)'}"
 
-    def arguments(self, node: Node) -> list[tuple[str, str, bool, Any]]:
+    def arguments(self, node: CodeNode) -> list[tuple[str, str, bool, Any]]:
         """Of what makes a part: name, hint, whether by keyword, default."""
         if node.block is None:
             return [(slot.name, slot.hint, slot.keyword, slot.default) for slot in node.slots]
         params = self.writer.classes[self.writer.keys[node.path]].params
         return [(param.name, param.name, at > 2, REQUIRED) for at, param in enumerate(params)]
 
-    def values(self, node: Node) -> list[Any]:
+    def values(self, node: CodeNode) -> list[Any]:
         if node.block is None:
             return [slot.value for slot in node.slots]
         made = self.writer.classes[self.writer.keys[node.path]]
         return [param.values[made.index[node.path]] for param in made.params]
 
-    def called(self, node: Node) -> str:
+    def called(self, node: CodeNode) -> str:
         return node.call if node.block is None else self.writer.classes[self.writer.keys[node.path]].name
 
     def forward(self) -> str:

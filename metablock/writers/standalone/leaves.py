@@ -13,7 +13,7 @@ from torch import nn
 
 from ...backend.block import Block
 from ...errors import MetablockError
-from ...lowering.ir import Leaf, leaves
+from ...lowering.ir import ModuleNode, module_nodes
 
 REQUIRED: Any = object()
 
@@ -38,7 +38,7 @@ class Slot:
 
 
 @dataclass
-class Node:
+class CodeNode:
     """A part of the tree: a leaf (``call``), a list, a dictionary, or a block of its own (``block``)."""
 
     kind: str
@@ -49,7 +49,7 @@ class Node:
     frozen: bool = False
     params: tuple[str, ...] = ()
     block: Block | None = None
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, CodeNode] = field(default_factory=dict)
 
     def operators(self) -> Iterator[tuple[str, str]]:
         """The operators (module and class) that torch has no class for."""
@@ -58,34 +58,34 @@ class Node:
         for child in self.children.values():
             yield from child.operators()
 
-    def nodes(self) -> Iterator[Node]:
+    def nodes(self) -> Iterator[CodeNode]:
         """All nodes, children before what holds them."""
         for child in self.children.values():
             yield from child.nodes()
         yield self
 
 
-def read(model: Block) -> Node:
+def read(model: Block) -> CodeNode:
     """The tree of a network. Raises MetablockError for a part that cannot be written as text."""
-    built = {".".join(path): leaf for path, leaf in leaves(model.level)}
+    built = {".".join(path): leaf for path, leaf in module_nodes(model.ir)}
     return _Reader(built, _norm_ranks(model)).node(model, "")
 
 
 class _Reader:
-    def __init__(self, built: Mapping[str, Leaf], ranks: Mapping[str, int]):
+    def __init__(self, built: Mapping[str, ModuleNode], ranks: Mapping[str, int]):
         self.built, self.ranks = built, ranks
 
-    def node(self, module: nn.Module, path: str) -> Node:
+    def node(self, module: nn.Module, path: str) -> CodeNode:
         below = {name: self.node(part, _join(path, name)) for name, part in _parts(module)}
         if isinstance(module, Block):
-            return Node("block", path, block=module, children=below)
+            return CodeNode("block", path, block=module, children=below)
         if isinstance(module, nn.ModuleList):
-            return Node("list", path, children=below)
+            return CodeNode("list", path, children=below)
         if isinstance(module, nn.ModuleDict):
-            return Node("dict", path, children=below)
+            return CodeNode("dict", path, children=below)
         return self.leaf(module, path)
 
-    def leaf(self, module: nn.Module, path: str) -> Node:
+    def leaf(self, module: nn.Module, path: str) -> CodeNode:
         parameters = list(module.parameters())
         frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
         params = tuple(inspect.signature(type(module).forward).parameters)[1:]
@@ -95,7 +95,7 @@ class _Reader:
         if found is None and name == "BatchNorm" and ours and path in self.ranks:
             found = f"nn.BatchNorm{self.ranks[path]}d", _batch_norm(module)
         if found is not None:
-            return Node("leaf", path, found[0], tuple(found[1]), frozen=frozen, params=params)
+            return CodeNode("leaf", path, found[0], tuple(found[1]), frozen=frozen, params=params)
         built = self.built.get(path)
         if built is None or (built.module, built.attribute) != (type(module).__module__, name):
             raise MetablockError(
@@ -104,7 +104,7 @@ class _Reader:
             )
         slots = tuple(_own(type(module), built.context, built.args))
         operator = (type(module).__module__, name)
-        return Node("leaf", path, name, slots, operator, frozen, params)
+        return CodeNode("leaf", path, name, slots, operator, frozen, params)
 
 
 def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
