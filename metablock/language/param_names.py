@@ -19,8 +19,8 @@ from .standard import BUILTIN, NUMERIC
 # Names that torch modules have already (a test compares), and Python's words: a part that would be called so gets an underscore.
 _TAKEN = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear collapsed compile cpu cuda double dump_patches
-    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu ir items
-    key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
+    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu ir
+    items key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
     parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
