@@ -12,9 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import build, resolved
+    from .api import build
     from .backend.compiler import compile
     from .errors import MetablockError, SpecError
+    from .front import resolved
     from .language.plugins import load_plugin, operator
     from .passes.early_exit import early_exit
     from .passes.features import FeatureInfo, features
@@ -38,7 +39,7 @@ _HOME = {
     "load_weights": "weights.loading",
     "operator": "language.plugins",
     "reparameterize": "passes.reparameterize",
-    "resolved": "api",
+    "resolved": "front",
     "standalone": "writers.standalone",
     "write": "writers.outputs",
 }

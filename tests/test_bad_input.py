@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.api import check
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import Problem, SpecError
+from metablock.front import check
 
 
 def spec(body: str, *sections: str, input: str = "image(8, 16, 16)") -> str:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 import metablock
-from metablock.api import example, parse_input
+from metablock.api import example
 from metablock.backend.block import Block
 from metablock.catalogue.lookup import parse_spec
+from metablock.front import parse_input
 from metablock.language.param_names import TAKEN
 
 TINY = """

@@ -22,6 +22,7 @@ HOUSE = (
     "files language operators",
     "catalogue lowering",
     "forms",
+    "front",
     "backend",
     "passes weights",
     "writers",
@@ -38,7 +39,7 @@ DOORS = {"__init__": "api", "__main__": "cli"}
 OPERATORS_USE = {"errors", "shape", "torch"}
 
 # Parsing and formatting are instant, shapes are inferred from integers: these rooms import without torch.
-TORCHLESS = ("errors", "shape", "files", "language", "catalogue", "lowering", "forms")
+TORCHLESS = ("errors", "shape", "files", "language", "catalogue", "lowering", "forms", "front")
 
 LINES = 400
 

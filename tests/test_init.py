@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import metablock
-from metablock.api import resolved, shaped
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
+from metablock.front import front, resolved
 
 TEXT = """
 name: i
@@ -83,7 +83,7 @@ def test_spread(rule: str, std: float) -> None:
 def test_mistakes(rule: str, message: str, hint: str) -> None:
     spec = parse_spec(TEXT.replace("{RULES}", f"\n  linear: {rule}"), "i.yaml")
     with pytest.raises(SpecError) as caught:
-        shaped(resolved(spec))
+        front(resolved(spec))
     (problem,) = caught.value.problems
     assert (problem.message, problem.hint) == (message, hint) and problem.span is not None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.api import check, resolved
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
+from metablock.front import check, resolved
 from metablock.language.check import check_names
 
 GOOD = """

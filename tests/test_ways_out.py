@@ -16,7 +16,7 @@ from metablock.backend.block import Block
 from metablock.cli import app
 from metablock.errors import MetablockError
 from metablock.language.load import load_text
-from metablock.lowering.network import inputs
+from metablock.lowering.network import input_features
 from metablock.writers.torch_export import AXES, check_dynamic, export
 
 onnx = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="the extra `onnx` is not installed")
@@ -77,8 +77,8 @@ def test_sizes_that_stay_open(name: str, tmp_path: Path) -> None:
 def test_an_architecture_that_is_bound_to_its_size(name: str) -> None:
     spec = metablock.resolved(name)
     with pytest.raises(MetablockError, match=f"(?s)height and width cannot be left open.*{BOUND[name]}"):
-        check_dynamic(spec, inputs(spec), ("batch", "height", "width"))
-    check_dynamic(spec, inputs(spec), ("batch",))
+        check_dynamic(spec, input_features(spec), ("batch", "height", "width"))
+    check_dynamic(spec, input_features(spec), ("batch",))
 
 
 def test_which_of_the_catalogue_can() -> None:
@@ -86,7 +86,7 @@ def test_which_of_the_catalogue_can() -> None:
     able = set()
     for name, spec in SPECS.items():
         first = metablock.resolved(spec, variant=next(iter(spec.variants)))
-        sizes = inputs(first)
+        sizes = input_features(first)
         try:
             check_dynamic(first, sizes, AXES[sizes[0].rank])
         except MetablockError:
@@ -100,7 +100,7 @@ def test_one_axis_alone() -> None:
     spec = metablock.resolved(load_text("name: s\ninput: image(3, 16)\nstages:\n  body: conv(4) >> transposed(linear(c))\n"))
     for names in (("height",), ("width",)):
         with pytest.raises(MetablockError, match=f"{names[0]} cannot be left open.*\n.*linear: linear"):
-            check_dynamic(spec, inputs(spec), names)
+            check_dynamic(spec, input_features(spec), names)
 
 
 @pytest.mark.parametrize(("source", "names"), [("signal(3, 32)", ("length",)), ("volume(3, 8, 8, 8)", ("depth", "width"))])

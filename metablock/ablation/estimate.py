@@ -7,7 +7,8 @@ import time
 
 import torch
 
-from ..api import assemble, shaped
+from ..api import assemble
+from ..front import front
 from ..language.spec import Spec
 from .data import Data
 from .losses import loss, soft_targets
@@ -19,7 +20,7 @@ _STEPS = 5
 
 def seconds_per_step(spec: Spec, data: Data, recipe: Recipe, device: str) -> float:
     """The median of a few steps on one batch, the first of which does not count. Augmentation is not in it."""
-    model = assemble(spec, shaped(spec, large=True), device=device).train()
+    model = assemble(*front(spec, large=True), device=device).train()
     optimizer = optimizer_of(model, recipe)
     x, y = data.train.get(range(min(recipe.batch, len(data.train))))
     x, targets = x.to(device), soft_targets(y, data.classes, recipe.smoothing).to(device)

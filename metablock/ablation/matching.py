@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import reduce
 from math import gcd, log
 
-from ..api import assemble, example, shaped
+from ..api import assemble, example
 from ..backend import costs
 from ..errors import MetablockError, suggest
+from ..front import front
 from ..language import ast as e
 from ..language.edits import apply
 from ..language.printer import show
@@ -59,7 +60,7 @@ class Matched:
 
 def cost_of(spec: Spec) -> Cost:
     """Counts a resolved network without allocating it. Raises MetablockError where it cannot be built."""
-    model = assemble(spec, shaped(spec, large=True), device="meta")
+    model = assemble(*front(spec, large=True), device="meta")
     parameters = list(model.parameters())
     return Cost(
         sum(p.numel() for p in parameters),

@@ -184,7 +184,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str, Any, bytes | None]]:
     """On a node: trains, and yields each epoch with its checkpoint, then the metric or a reason."""
-    from ..api import parse_input
+    from ..front import parse_input
     from ..language.load import load_text
     from ..language.plugins import load_plugin
     from .data import load_data

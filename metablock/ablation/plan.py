@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..api import sized
 from ..errors import MetablockError
-from ..language.check import check_edits, check_names
+from ..front import sized
+from ..language.check import check_edits
 from ..language.edits import apply
 from ..language.format import spec_hash
 from ..language.spec import Edit, Spec
@@ -67,9 +67,6 @@ def plan(study: Study, input: Feature, classes: int, progress: Progress = lambda
         MetablockError: the base cannot be built, or an edit names nothing.
     """
     base = sized(study.resolved(), classes=classes, input=input)
-    problems = check_names(base, unused=False)
-    if problems:
-        raise MetablockError("\n".join(problem.render() for problem in problems))
     cost = cost_of(base)
     cells = [Cell(BASE, (), base, spec_hash(base), cost)]
     wanted = list(combinations(study))
@@ -112,9 +109,6 @@ def cell_of(study: Study, base: Spec, cost: Cost, levels: list[tuple[str, Level,
     if wrong:
         raise MetablockError("\n".join(problem.render() for problem in wrong))
     try:
-        problems = check_names(spec, unused=False)
-        if problems:
-            raise MetablockError("\n".join(problem.render() for problem in problems))
         if study.match.by == "none":
             own = cost_of(spec)
             return Cell(name, changes, spec, spec_hash(spec), own, stage=stage)

@@ -18,9 +18,10 @@ from typing import Any
 
 import torch
 
-from ..api import assemble, example, parse_input, shaped
+from ..api import assemble, example
 from ..backend.block import Block
 from ..errors import MetablockError
+from ..front import front, parse_input
 from ..language import ast as e
 from ..language.format import show_spec
 from ..language.load import load_text
@@ -30,14 +31,12 @@ from .augment import check_augmentation
 from .data import Data, load_data
 from .journal import FILE, Journal, gone, run_id
 from .matching import Cost
-from .plan import Cell, plan
+from .plan import Cell, Progress, plan
 from .recipe import Recipe, recipe
 from .results import Results, Run
 from .study import Factor, Level, Match, Study
 from .work import device_name, hardware, versions
 
-# What a person is told: what is being done, how much of it is done, of how much.
-Progress = Callable[[str, int, int], None]
 Watch = Callable[[list[Run], dict[str, int]], None]
 
 
@@ -372,7 +371,7 @@ def measure(journal: Journal, cells: Sequence[Cell], device: str, progress: Prog
     for number, cell in enumerate(wanted):
         progress(f"latency of {cell.name}", number, len(wanted))
         assert cell.spec is not None
-        known[cell.name] = latency(assemble(cell.spec, shaped(cell.spec, large=True), device=device).eval())
+        known[cell.name] = latency(assemble(*front(cell.spec, large=True), device=device).eval())
         journal.set_about({"latency": known, "device": name})
 
 

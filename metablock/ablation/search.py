@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..api import sized
 from ..errors import MetablockError, suggest
 from ..files import write_whole
+from ..front import sized
 from ..language.format import show_spec
 from .journal import Journal
 from .matching import cost_of

@@ -14,10 +14,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..api import assemble, shaped
+from ..api import assemble
 from ..backend.block import Block
 from ..backend.compiler import compile
 from ..errors import MetablockError
+from ..front import front
 from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
 from .data import Data, Split
@@ -103,7 +104,7 @@ class _Run:
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         if recipe.batch % self.world:
             raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes\n  their number must divide it")
-        self.bare = assemble(spec, shaped(spec, large=True), seed=seed).to(self.device)
+        self.bare = assemble(*front(spec, large=True), seed=seed).to(self.device)
         self.optimizer = optimizer_of(self.bare, recipe)
         self.average = (
             torch.optim.swa_utils.AveragedModel(

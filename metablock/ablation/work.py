@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..api import parse_input
 from ..errors import MetablockError
+from ..front import parse_input
 from ..language.load import load_text
 from .data import Data, load_data
 from .journal import Job, Journal, owner

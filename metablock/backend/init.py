@@ -1,30 +1,23 @@
-"""Initialisation by the rules that a spec names: ``init: {linear: trunc_normal(0.02), head.linear.bias: torch}``.
+"""Initialisation: what the rules of a spec's `init:` (:mod:`metablock.language.init_rules`) do to the weights.
 
-A selector is a dotted path of slot names, ending in a slot, an operator or a parameter; what stands between may be left out.
-Of the rules that
-fit a parameter the one with the most parts wins, of equals the last. A rule for a module sets its weights; its bias becomes 0.
-Numbers may be computed from ``layer``, the block's number in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) ** 0.5)``.
+A rule for a module sets its weights and zeroes its bias; a rule for a parameter sets that parameter.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 import re
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import error, suggest
 from ..language import ast as e
-from ..language.printer import show
+from ..language.init_rules import KEEP, InitRule, read_init_rules
 from ..lowering.ir import ModuleNode
 from .builder import Initialise, path_seed
 
 Rule = Callable[..., object]
-Ready = Callable[[Tensor, int, int], object]  # of a weight, of the groups of its convolution, of the number of its block
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -90,31 +83,34 @@ RULES: Mapping[str, Rule] = {
 
 
 def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
-    """What the builder calls for each leaf; of a network's parameters those are drawn that are ``wanted`` then, by default all.
+    """Returns the callback that the builder runs on every leaf.
 
-    Raises SpecError for a rule that does not exist.
+    Only parameters in ``wanted`` are initialised (default: all); the set is read at call time. Raises SpecError for a rule that
+    does not exist.
     """
-    chosen = [(selector.split("."), _rule(node)) for selector, node in rules.items()]
-    depths: dict[int, int] = {}  # of the stages so far: they are built one after the other
+    chosen = read_init_rules(rules)
+    depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
     def initialise(path: str, leaf: ModuleNode, module: nn.Module) -> None:
         layer = _layer(path, depths)
         for name, parameter in module.named_parameters():
             if wanted is not None and f"{path}.{name}" not in wanted:
                 continue
-            best: tuple[int, Ready | None, bool] | None = None
-            for selector, rule in chosen:
-                fit = _fits(selector, path, leaf.operator, name)
-                if fit is not None and (best is None or len(selector) >= best[0]):
-                    best = (len(selector), rule, fit)
-            if best is None or best[1] is None:
+            best: tuple[InitRule, bool] | None = None
+            for rule in chosen:
+                fit = _fits(rule.selector, path, leaf.operator, name)
+                if fit is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
+                    best = rule, fit
+            if best is None or best[0].name == KEEP:
                 continue
+            rule, direct = best
             torch.random.default_generator.manual_seed(path_seed(seed, f"{path}.{name}"))
             with torch.no_grad():
-                if name.rpartition(".")[2] == "bias" and not best[2]:
+                if name.rpartition(".")[2] == "bias" and not direct:
                     parameter.zero_()
-                elif parameter.dim() > 1 or best[2]:
-                    best[1](parameter, leaf.args.get("groups", 1), layer)
+                elif parameter.dim() > 1 or direct:
+                    groups = {"groups": leaf.args.get("groups", 1)} if rule.name == "normal" else {}
+                    RULES[rule.name](parameter, *rule.arguments(layer), **groups)
 
     return initialise
 
@@ -134,7 +130,7 @@ def used(selector: str, path: str, operator: str, names: list[str]) -> bool:
     return any(_fits(selector.split("."), path, operator, name) is not None for name in names)
 
 
-def _fits(selector: list[str], path: str, operator: str, parameter: str) -> bool | None:
+def _fits(selector: Sequence[str], path: str, operator: str, parameter: str) -> bool | None:
     """None: no; True: the parameter itself is named; False: its module is."""
     # A part is found by its name with the number that the text gave it, and without: `norm2`, `norm`.
     trail = [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
@@ -155,69 +151,6 @@ def _bare(name: str) -> str:
     return re.sub(r"(?<=[a-z_])\d+$", "", name)
 
 
-def _inside(parts: list[str], trail: list[str]) -> bool:
+def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:
     rest = iter(trail)
     return all(part in rest for part in parts)
-
-
-def _rule(node: e.Node) -> Ready | None:
-    """``torch`` (None) keeps the operator's own initialisation."""
-    name = node.func if isinstance(node, e.Call) else node
-    if not isinstance(name, e.Name):
-        raise error(f"'{show(node)}' is no initialisation", node.span, "write `trunc_normal(0.02)`, `zeros`, `torch` ...")
-    if name.id == "torch":
-        return None
-    if name.id not in RULES:
-        raise error(
-            f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*RULES, "torch"], f"known: {', '.join(RULES)}")
-        )
-    rule = RULES[name.id]
-    given = [_argument(argument.value) for argument in (node.args if isinstance(node, e.Call) else ())]
-
-    def ready(weight: Tensor, groups: int, layer: int) -> None:
-        values = [value(layer) if callable(value) else value for value in given]
-        rule(weight, *values, **({"groups": groups} if rule is _normal else {}))
-
-    return ready
-
-
-_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow,
-}  # fmt: skip
-
-
-def _argument(node: e.Node) -> Any:
-    """A number, a word, or what makes a number of ``layer``."""
-    if isinstance(node, e.Name) and node.id != "layer":  # fan_in, fan_out
-        return node.id
-    if isinstance(node, e.String):
-        return node.value
-    _check(node)
-    return (lambda layer: _number(node, layer)) if any(isinstance(part, e.Name) for part in e.walk(node)) else _number(node, 0)
-
-
-def _check(node: e.Node) -> None:
-    match node:
-        case e.Number() | e.Name(id="layer"):
-            return
-        case e.Negative(value=value):
-            _check(value)
-        case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
-            _check(left)
-            _check(right)
-        case _:
-            raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
-
-
-def _number(node: e.Node, layer: int) -> float:
-    match node:
-        case e.Number(value=value):
-            return value
-        case e.Negative(value=value):
-            return -_number(value, layer)
-        case e.Binary(op=op, left=left, right=right):
-            try:
-                return float(_ARITHMETIC[op](_number(left, layer), _number(right, layer)))
-            except (ArithmeticError, TypeError):  # of a root of a negative number Python makes a complex one
-                raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
-    return layer

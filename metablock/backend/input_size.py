@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import MetablockError
 from ..language.spec import Spec
 from ..lowering.ir import Child, InlineOp, ModuleList, ModuleNode, Subgraph
-from ..lowering.network import trace
+from ..lowering.network import lower
 from ..shape import Feature
 
 
@@ -57,7 +57,7 @@ def misfit(spec: Spec, level: Subgraph, inputs: Sequence[Feature], shapes: Seque
     if tuple(grids) == tuple(inputs) or len(inputs) != 1:
         return None if tuple(grids) == tuple(inputs) else f"{about}\n  build it for that size"
     try:
-        reason = difference(level, trace(spec, input=grids[0], large=True))
+        reason = difference(level, lower(spec, input=grids[0], large=True))
     except MetablockError as wrong:
         return f"{about}\n  it cannot be built for that size either: {str(wrong).strip()}"
     return f"{about}\n  {reason}: build it with input='{_size(shapes[0])}'" if reason else None

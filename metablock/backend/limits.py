@@ -23,7 +23,9 @@ _LIFT = "--allow-large (in Python: large=True) lifts the limit"
 
 
 def check_size(root: Subgraph) -> None:
-    """Raises MetablockError where a network is larger than the caps."""
+    """Raises MetablockError where a network is larger than the caps, unless they are lifted for it."""
+    if root.unlimited:
+        return
     features = [wire.feature for _, level in subgraphs(root) for step in level.steps for wire in flat_values(step.output)]
     largest = max((prod(feature.size()) for feature in features), default=0)
     if largest > MAX_ELEMENTS:

@@ -22,11 +22,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..api import build, resolved
+from ..api import build
 from ..backend.block import Block, make
 from ..catalogue.lookup import catalogue
 from ..errors import MetablockError
-from ..lowering.network import inputs
+from ..front import resolved
+from ..lowering.network import input_features
 from ..operators.linear import Linear
 from ..passes.features import trunk
 
@@ -114,7 +115,7 @@ def create(
     if num_classes == 0:
         edits.append("classes = 1")  # replaced by the identity below
 
-    own = inputs(resolved(spec, variant=variant))[0]
+    own = input_features(resolved(spec, variant=variant))[0]
     channels = in_chans or own.c
     grid = own.grid if img_size is None else (img_size,) * own.rank if isinstance(img_size, int) else tuple(img_size)
     changed = (channels, *grid) != (own.c, *own.grid)

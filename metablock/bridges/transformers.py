@@ -15,19 +15,20 @@ config holds the resolved spec as text, so what was saved is built again as it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..api import assemble, resolved, shaped, sized
+from ..api import assemble
 from ..backend.block import Block
 from ..catalogue.lookup import parse_spec
 from ..errors import MetablockError
+from ..front import Edits, InputSize, front, resolved
 from ..language.format import show_spec
-from ..language.spec import Edit, Spec
+from ..language.spec import Spec
 from ..passes.features import features
 
 try:
@@ -100,26 +101,26 @@ class MetablockConfig(PretrainedConfig):
         *,
         variant: str | None = None,
         classes: int | None = None,
-        input: str | Sequence[int] | None = None,
-        edits: Iterable[str | Edit] = (),
+        input: InputSize | None = None,
+        edits: Edits = (),
         **kwargs: Any,
     ) -> MetablockConfig:
         """The config of a network: a catalogue name, a path or a spec, with changes as :func:`metablock.build` takes them."""
-        spec = sized(resolved(source, variant=variant, edits=edits), classes=classes, input=input)
+        spec = resolved(source, variant=variant, edits=edits, classes=classes, input=input)
         return cls(spec=show_spec(spec), num_labels=spec.classes, **kwargs)
 
     def network(self) -> Block:
         """The network, with initial weights. Raises MetablockError where the text is no spec."""
         if not self.spec:
             raise MetablockError("the config holds no spec\n  MetablockConfig.of('poolformer_s12')")
-        spec = sized(parse_spec(self.spec, "config.json"), classes=self.num_labels)
+        spec, ir = front(parse_spec(self.spec, "config.json"), classes=self.num_labels)
         with torch.device("cpu"):  # also where transformers would build on meta: tables that are not saved must have values
-            return assemble(spec, shaped(spec))
+            return assemble(spec, ir)
 
 
 def _maps(spec: Spec) -> Any:
     try:
-        return features(assemble(spec, shaped(spec), device="meta")).feature_info
+        return features(assemble(*front(spec), device="meta")).feature_info
     except MetablockError:
         return None
 

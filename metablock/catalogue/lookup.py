@@ -24,6 +24,11 @@ def _shipped(name: str) -> Spec:
     return load_file(architectures()[name])
 
 
+def is_shipped(spec: Spec) -> bool:
+    """Whether this is a file of the catalogue as it stands there."""
+    return spec.name in architectures() and spec is _shipped(spec.name)
+
+
 def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
     """A spec and the variant that the name means.
 

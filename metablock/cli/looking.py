@@ -51,7 +51,8 @@ def probe(
     from ..ablation.probe import probe as measure
     from ..ablation.report.probes import table, write_probe
     from ..ablation.study import parse_swap
-    from ..api import assemble, example, parse_input, resolved, shaped, sized
+    from ..api import assemble, example
+    from ..front import front, parse_input, resolved, sized
     from ..language.edits import apply
     from .progress import Bars
 
@@ -67,7 +68,7 @@ def probe(
         results: dict[str, Sequence[Probed]] = {}
         for number, (name, network) in enumerate(networks.items()):
             bars.phase(f"probing {name}", number, len(networks))
-            model = assemble(network, shaped(network), weights=weights if network is base else None)
+            model = assemble(*front(network), weights=weights if network is base else None)
             shown = found.val.get(range(min(images, len(found.val)))) if found is not None else example(model, images)
             results[name] = measure(model, shown[0])
     folder = Path(output or f"{base.variant or base.name}.probe")

@@ -151,7 +151,8 @@ def train(
     from ..ablation.recipe import recipe as recipe_of
     from ..ablation.training import Options, TrainingError
     from ..ablation.training import train as train_network
-    from ..api import build, parse_input, resolved, sized
+    from ..api import build
+    from ..front import parse_input, resolved, sized
     from ..writers.outputs import check_output, write
     from .progress import Bars
 

@@ -14,7 +14,7 @@ from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
-from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 from .weight_rules import check_rules
 
 MAX_CHAIN = 200
@@ -22,16 +22,19 @@ CIRCLE = "bindings use each other in a circle"
 _SECTIONS = ("stem", "stages", "head")
 
 
-def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
+def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) -> list[Problem]:
     """Every problem of names in a file, its variants and weight rules included; empty when all is well.
 
-    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
-    have bound what it names. So only what the network uses counts.
+    Args:
+        spec: a file, or one network of it.
+        unused: whether a binding that nothing uses is a problem. Pass False for a resolved spec: an edit may have replaced the
+            only use of a binding.
+        edits: further edits, which are checked as a variant's are.
 
     Raises MetablockError where an installed package brings an operator whose name is taken.
     """
     installed()
-    return _Checker(spec).run(unused)
+    return _Checker(spec, edits).run(unused)
 
 
 def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
@@ -51,10 +54,13 @@ def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Proble
 
 
 class _Checker:
-    def __init__(self, spec: Spec):
+    def __init__(self, spec: Spec, edits: Iterable[Edit] = ()):
         self.spec = spec
+        self.further = tuple(edits)
         self.problems: list[Problem] = []
+        self._used_by: dict[int, tuple[Binding, set[str]]] = {}  # by identity; the binding is held so that its id stays its own
         self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
+        self.edits += self.further
         # Everything a name may be bound to, in the file itself or by an edit.
         self.bindings: dict[str, list[Binding]] = {}
         for table in tables(spec).values():
@@ -71,7 +77,7 @@ class _Checker:
             self._walk(node, names)
         self._input()
         self._body()
-        self._cycles()
+        self._cycles(self.spec)
         if unused:
             self._unused()
             self.problems += check_rules(self.spec)
@@ -247,7 +253,7 @@ class _Checker:
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
-            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUTS:
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_RANKS:
                 for argument in node.args:
                     self._walk(argument.value, frozenset())
             else:
@@ -262,17 +268,22 @@ class _Checker:
     # The graph of who uses whom
 
     def _uses(self, binding: Binding) -> set[str]:
+        if id(binding) not in self._used_by:
+            self._used_by[id(binding)] = (binding, self._names_in(binding))
+        return self._used_by[id(binding)][1]
+
+    def _names_in(self, binding: Binding) -> set[str]:
         nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
         params = {p.name for p in binding.params}
         return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
 
-    def _cycles(self) -> None:
+    def _cycles(self, spec: Spec) -> None:
         table: dict[str, Binding] = {
             **standard(),
-            **self.spec.let,
-            **self.spec.shared,
-            **self.spec.columns,
-            **self.spec.stage_shared,
+            **spec.let,
+            **spec.shared,
+            **spec.columns,
+            **spec.stage_shared,
         }
         state: dict[str, int] = {}
 
@@ -305,7 +316,7 @@ class _Checker:
                 p.name for p in binding.params
             }
             outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
-            if own and not outer and name not in self.spec.columns and not is_wire(name, binding.body):
+            if own and not outer and name not in spec.columns and not is_wire(name, binding.body):
                 self.wrong(
                     f"'{name}' uses itself, and there is no outer '{name}'",
                     binding.header,
@@ -356,7 +367,10 @@ class _Checker:
         names: list[str | None] = [*self.spec.variants] or [None]
         for name in names:
             try:
-                stage_count(resolve(self.spec, name))
+                network = resolve(self.spec, name, self.further)
+                stage_count(network)
+                if self.spec.variants or self.further:
+                    self._cycles(network)
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):

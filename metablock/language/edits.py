@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import Problem, SpecError, error, suggest
+from ..errors import MetablockError, Problem, SpecError, error, suggest
 from . import ast as e
 from .choices import chosen as chosen_options
 from .parser import parse_edit, whole
@@ -17,14 +17,25 @@ OPTIONAL_COLUMNS = ("drop", "down", "end")
 MAX_SETS = 100  # variants and traits that one variant may be made of
 
 
-def parse_edits(texts: Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
-    """``token = attention(8)`` and the like, as edits. Raises SpecError with every problem."""
+def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
+    """``token = attention(8)`` and the like, as edits; a plain string is one edit.
+
+    Raises:
+        SpecError: with every problem of the texts.
+        MetablockError: what is given is no edit.
+    """
     edits: list[Edit] = []
     problems: list[Problem] = []
+    if isinstance(texts, (str, Edit)):
+        texts = [texts]
+    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+        raise MetablockError(f"{texts!r} is no list of edits", 'write them as texts: ["token = pool(3)"]')
     for text in texts:
         if isinstance(text, Edit):
             edits.append(text)
             continue
+        if not isinstance(text, str):
+            raise MetablockError(f"{text!r} is no edit", 'write it as a text: "token = pool(3)"')
         try:
             span = whole(text, name)
             target, value = parse_edit(span)
@@ -42,8 +53,8 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
     Where the spec leaves a choice open, the first option is taken; without ``choose`` it stays open.
     """
     chosen = variant
-    if chosen is None and spec.variants:
-        chosen = next(iter(spec.variants))
+    if chosen is None:  # a resolved spec stays the variant that it is
+        chosen = next(iter(spec.variants)) if spec.variants else spec.variant
     found = spec.variant_named(chosen) if chosen is not None else None
     if chosen is not None and found is None:
         if not spec.variants and chosen == spec.variant:
@@ -58,9 +69,8 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
     result = chosen_options(result) if choose else result
-    return result.with_(
-        variant=found, variants={}, traits={}, facts=spec.facts.only(found), checkpoints=spec.checkpoints.only(found)
-    )
+    facts, checkpoints = spec.facts.only(found), spec.checkpoints.only(found)
+    return result.with_(resolved=True, variant=found, variants={}, traits={}, facts=facts, checkpoints=checkpoints)
 
 
 def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:

@@ -110,7 +110,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Spec:
-    """One file. ``columns`` are the entries of `stages` (a list has one entry a stage)."""
+    """One file. ``columns`` are the entries of `stages` (a list has one entry a stage).
+
+    ``resolved``: one network, whose edits are made; ``variant`` is the one that it is.
+    """
 
     name: str
     paper: Mapping[str, str]
@@ -128,6 +131,7 @@ class Spec:
     checkpoints: Facts = field(default_factory=Facts)
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
+    resolved: bool = field(default=False, compare=False)
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 
     def __deepcopy__(self, memo: object) -> Spec:

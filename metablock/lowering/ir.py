@@ -82,9 +82,9 @@ class ModuleList:
 class Subgraph:
     """A named part of the network with parts of its own.
 
-    ``inputs`` are the wires that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit.
-    ``prediction``: what inference
-    gives instead of ``output``, by further steps.
+    ``inputs`` are the values that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit.
+    ``prediction``: what inference returns instead of ``output``, by further steps. ``unlimited`` (of a root): the caps on sizes
+    are lifted.
     """
 
     text: str = ""
@@ -96,6 +96,7 @@ class Subgraph:
     prediction: ValueTree = None
     prediction_steps: list[Step] = field(default_factory=list)
     pinned: bool = False
+    unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
 
     def child(self, path: tuple[str, ...]) -> Child:

@@ -10,35 +10,35 @@ from ..language.edits import stage_count
 from ..language.printer import show
 from ..language.scope import Bound, Closure, Scope
 from ..language.spec import CLASSES, Spec
+from ..language.standard import INPUT_RANKS
 from ..shape import Feature
 from .evaluate import Place
 from .ir import ModuleList, Subgraph, ValueTree, flat_values
 from .tracer import MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
-_RANKS = {"image": 2, "signal": 1, "volume": 3}
 
 
-def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = None, large: bool = False) -> Subgraph:
-    """The shaped tree of a resolved spec.
+def lower(spec: Spec, *, input: Feature | None = None, large: bool = False) -> Subgraph:
+    """The typed IR of a resolved spec.
 
     Args:
         spec: without variants (see :func:`metablock.language.edits.resolve`).
         input: replaces the (single) input that the spec names.
-        classes: replaces the number of classes.
         large: lifts the caps on sizes.
 
     Raises:
         SpecError: with every problem that could be found, each at its place.
     """
     first = NetworkLowering(spec, large)
-    root = first.run(input, classes, layers=10**9)
+    root = first.run(input, layers=10**9)
     if first.evaluate.asked_layers:
-        return NetworkLowering(spec, large).run(input, classes, layers=first.evaluate.place.layer)
+        root = NetworkLowering(spec, large).run(input, layers=first.evaluate.place.layer)
+    root.unlimited = large
     return root
 
 
-def inputs(spec: Spec) -> list[Feature]:
+def input_features(spec: Spec) -> list[Feature]:
     """The sizes of what enters a resolved spec."""
     network = NetworkLowering(spec)
     return [network.feature(node) for node in spec.inputs.values()]
@@ -54,12 +54,11 @@ class NetworkLowering(Tracer):
         self._shared: dict[tuple[str, ...], ValueTree] = {}
         self._stage: Subgraph | None = None
 
-    def run(self, input: Feature | None, classes: int | None, layers: int) -> Subgraph:
+    def run(self, input: Feature | None, layers: int) -> Subgraph:
         self.evaluate.place = Place(layers=layers)
-        if classes is None:
-            classes = CLASSES
-            if "classes" in self.spec.sections:
-                classes = int(self.evaluate.number(self.spec.sections["classes"], Scope(), "`classes`"))
+        classes = CLASSES
+        if "classes" in self.spec.sections:
+            classes = int(self.evaluate.number(self.spec.sections["classes"], Scope(), "`classes`"))
         self.evaluate.place.classes = classes
         x = self._input(input)
         self.root.text, self.root.pinned = self.spec.name, True
@@ -130,11 +129,11 @@ class NetworkLowering(Tracer):
 
     def feature(self, node: e.Node) -> Feature:
         """The size that an entry of `input:` states."""
-        if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in _RANKS:
+        if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
-        kind, rank = node.func.id, _RANKS[node.func.id]
+        kind, rank = node.func.id, INPUT_RANKS[node.func.id]
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..api import assemble, example, resolved, shaped, sized, state_of
+from ..api import assemble, example, state_of
 from ..backend import costs
 from ..backend.block import Block
 from ..backend.compiler import compile, distinct
 from ..backend.limits import MAX_ELEMENTS
 from ..errors import MetablockError, suggest
+from ..front import Front, front, resolved
 from ..language.format import spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import Subgraph, flat_values
@@ -27,7 +28,7 @@ from ..shape import Feature
 from ..weights.loading import State, WeightsError, load_weights
 from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
-from .check import checked_spec
+from .check import named_source
 from .layout import LayoutPart, parts
 from .models import BuildReport, Deployed, Figures, Graphs, Merged, PartRow, Timings, Totals
 
@@ -54,17 +55,23 @@ class BuildOptions:
         return bool(self.edits) or self.classes is not None or self.input is not None
 
 
-def chosen(choice: BuildOptions) -> tuple[Spec, Subgraph]:
-    """The resolved spec of a choice, and its shaped tree. Raises MetablockError: SpecError for what is wrong in the spec."""
-    spec = network(choice)
-    return spec, shaped(spec, large=choice.large)
+def chosen(choice: BuildOptions) -> Front:
+    """The resolved spec of a choice, and its IR. Raises MetablockError: SpecError for what is wrong in the spec."""
+    return front(
+        named_source(choice.source),
+        variant=choice.variant,
+        edits=choice.edits,
+        classes=choice.classes,
+        input=choice.input,
+        large=choice.large,
+    )
 
 
 def network(choice: BuildOptions) -> Spec:
-    """The resolved spec of a choice. Raises MetablockError as :func:`chosen` does, but for what is wrong with shapes."""
-    source, named = checked_spec(choice.source)
-    spec = resolved(source, variant=choice.variant or named, edits=choice.edits)
-    return sized(spec, classes=choice.classes, input=choice.input)
+    """The resolved spec of a choice. Raises MetablockError as :func:`chosen` does, except for what is wrong with shapes."""
+    return resolved(
+        named_source(choice.source), variant=choice.variant, edits=choice.edits, classes=choice.classes, input=choice.input
+    )
 
 
 def on_meta(spec: Spec, level: Subgraph) -> Block:

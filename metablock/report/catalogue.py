@@ -14,7 +14,7 @@ from ..language.printer import number, show
 from ..language.registry import OPERATORS, Operator
 from ..language.spec import Spec
 from ..language.standard import standard
-from ..lowering.network import inputs
+from ..lowering.network import input_features
 from ..shape import Feature
 from .layout import one_line
 from .mixers import mixers
@@ -85,7 +85,7 @@ def _row(file: str, name: str, spec: Spec) -> CatalogueRow:
         parameters=trainable,
         frozen=total - trainable if total is not None and trainable is not None else None,
         macs=_count(facts.get("macs")),
-        input=", ".join(map(size, inputs(spec))),
+        input=", ".join(map(size, input_features(spec))),
         mixers=tuple(mixers(spec)),
     )
 

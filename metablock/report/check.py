@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..catalogue.lookup import open_spec, parse_spec
+from ..catalogue.lookup import parse_spec
 from ..errors import Problem, SpecError
 from ..language.check import check_names
 from ..language.load import load_file
@@ -26,9 +26,9 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
         return wrong.problems
     if not shapes:
         return SpecError(check_names(spec)).problems
-    from .. import api
+    from ..front import check as check_spec
 
-    return tuple(api.check(spec))
+    return tuple(check_spec(spec))
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
@@ -57,13 +57,9 @@ def read_text() -> str:
         raise SpecError([Problem("the text on standard input is not UTF-8", hint="save it as UTF-8")]) from None
 
 
-def checked_spec(source: str) -> tuple[Spec, str | None]:
-    """A spec by catalogue name, path or ``-``, and the variant that the name means; its names are right.
+def named_source(source: str) -> str | Spec:
+    """What a person called a source: a catalogue name or a path as it is, for ``-`` the spec on standard input.
 
-    Raises MetablockError.
+    Raises SpecError.
     """
-    spec, variant = (read_stdin(), None) if source == STDIN else open_spec(source)
-    problems = check_names(spec)
-    if problems:
-        raise SpecError(problems)
-    return spec, variant
+    return read_stdin() if source == STDIN else source

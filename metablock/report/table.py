@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..api import assemble, example, shaped
+from ..api import assemble, example
 from ..backend import costs
 from ..errors import MetablockError
+from ..front import front
 from ..language.spec import Spec
-from ..lowering.network import inputs
+from ..lowering.network import input_features
 from .build import BuildOptions, Progress, first_pass, network, on_meta, parse_device, parse_dtype
 from .catalogue import size
 from .layout import short
@@ -71,7 +72,7 @@ def table_rows(
         params, macs = _counts(spec, facts)
         throughput = None
         if measure:
-            model = assemble(spec, shaped(spec), device=place, dtype=kind).eval()
+            model = assemble(spec, front(spec).ir, device=place, dtype=kind).eval()
             latency = first_pass(model, place, dtype, compiled, 0, batch, 0.0, progress)[1].latency
             throughput = batch / latency if latency else None
         reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
@@ -84,7 +85,7 @@ def table_rows(
             TableRow(
                 name=label,
                 variant=spec.variant or spec.name,
-                input=", ".join(size(feature) for feature in inputs(spec)),
+                input=", ".join(size(feature) for feature in input_features(spec)),
                 parameters=params,
                 macs=macs,
                 reported_parameters=reported.get("params"),
@@ -101,7 +102,7 @@ def _counts(spec: Spec, facts: dict[str, str]) -> tuple[int, int]:
     """By the facts, which the tests hold to what is built; counted where there are none."""
     if facts.get("params", "").isdigit() and facts.get("macs", "").isdigit():
         return int(facts["params"]), int(facts["macs"])
-    model = on_meta(spec, shaped(spec))
+    model = on_meta(spec, front(spec).ir)
     return sum(costs.parameters(model)), costs.macs(model, *example(model))[""]
 
 

@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ..api import assemble, shaped, state_of
+from ..api import assemble, state_of
 from ..errors import MetablockError
 from ..files import replacing
+from ..front import front
 from ..language.load import load_text
 from ..weights.export_names import LAYOUT, export_state, read_layout
 from ..weights.loading import read_state
@@ -71,7 +72,7 @@ def export_weights(choice: BuildOptions, to: str, output: str, *, weights: str |
         if "spec" not in about:
             raise MetablockError(f"{choice.source}: says of no network\n  name one: weights export SPEC --weights FILE")
         spec = load_text(about["spec"], choice.source)
-        level = shaped(spec, large=True)
+        spec, level = front(spec, large=True)
     else:
         spec, level = chosen(choice)
         if file is None:

@@ -21,7 +21,7 @@ from ..errors import MetablockError, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
-from ..lowering.network import trace
+from ..lowering.network import lower
 from ..shape import Feature
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     only = inputs[0]
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
-        reason = difference(trace(spec, input=only, large=True), trace(spec, input=larger, large=True))
+        reason = difference(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
     except MetablockError as wrong:
         reason = str(wrong).strip().split("\n")[0]
     if reason:

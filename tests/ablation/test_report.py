@@ -23,8 +23,8 @@ from metablock.ablation.results import Epoch, Results, Run
 from metablock.ablation.statistics import compare
 from metablock.ablation.study import Match
 from metablock.ablation.study_file import load_study_text
-from metablock.api import parse_input
 from metablock.errors import MetablockError
+from metablock.front import parse_input
 from metablock.language.format import spec_hash
 from metablock.language.load import load_text
 

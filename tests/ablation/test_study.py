@@ -11,8 +11,8 @@ from metablock.ablation.matching import cost_of, match, widths_of
 from metablock.ablation.plan import plan
 from metablock.ablation.study import Match, Study, edits_of, open_factors, parse_swap
 from metablock.ablation.study_file import is_study, load_study, load_study_text
-from metablock.api import resolved, sized
 from metablock.errors import MetablockError, SpecError
+from metablock.front import resolved, sized
 from metablock.language.choices import choices, chosen
 from metablock.language.load import load_text
 from metablock.shape import Feature
@@ -138,7 +138,7 @@ def test_one_of():
     assert chosen(first) is first
     assert [len(factor.levels) for factor in open_factors(spec)] == [3, 4]
     assert [level.name for level in open_factors(spec)[1].levels][1] == "mlp(2), gelu"
-    from metablock.api import check
+    from metablock.front import check
 
     assert check(spec) == []
     for bad in ("one_of(id)", "one_of(id, b=gelu)"):

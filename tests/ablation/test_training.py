@@ -14,8 +14,9 @@ from metablock.ablation.data import Data, load_data
 from metablock.ablation.losses import bce, cross_entropy, distillation, focal, soft_targets
 from metablock.ablation.recipe import Recipe, parse_override, recipe, recipes
 from metablock.ablation.training import Options, TrainingError, train
-from metablock.api import build, parse_input, sized
+from metablock.api import build
 from metablock.errors import MetablockError
+from metablock.front import parse_input, sized
 from metablock.language.edits import apply, parse_edits
 from metablock.language.load import load_text
 from metablock.shape import Feature

@@ -7,8 +7,9 @@ import re
 import pytest
 
 import metablock
-from metablock.api import check, open_spec
+from metablock.catalogue.lookup import open_spec
 from metablock.backend import costs
+from metablock.front import check
 from metablock.language.resources import architectures
 
 

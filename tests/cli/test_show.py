@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.api import resolved
 from metablock.catalogue.lookup import parse_spec
+from metablock.front import resolved
 from metablock.language.format import show_spec, spec_hash
 from tests.cli.test_build import TWO
 

@@ -89,7 +89,7 @@ def test_operators_are_those_that_run() -> None:
     """What is found on meta is what the CPU is asked for."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from metablock.report.build import Choice
+    from metablock.report.build import BuildOptions
     from metablock.report.ops import operators_of
 
     class Names(TorchDispatchMode):
@@ -102,7 +102,7 @@ def test_operators_are_those_that_run() -> None:
     x = example(model)
     with torch.no_grad(), Names():
         model(*x)
-    assert {row.operator for row in operators_of(Choice("mobilenetv2_035"))} == names
+    assert {row.operator for row in operators_of(BuildOptions("mobilenetv2_035"))} == names
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_abbreviations():
 
 def test_a_resolved_spec_stays_resolved():
     once = resolve(load_text(BASE + SETS), "large")
-    assert resolve(once) == once.with_(variant=None, facts=once.facts.__class__())
+    assert resolve(once) == once and once.resolved
     assert resolve(once, "large") == once
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from language.mutants import Mutant, mutants
 
-from metablock.api import shaped
 from metablock.errors import Problem, SpecError
+from metablock.front import front
 from metablock.language.check import check_names
 from metablock.language.edits import resolve
 from metablock.language.format import show_spec
@@ -64,7 +64,7 @@ def test_mutants_are_shaped(path: Path):
     assert sample
     for mutant, spec in sample:
         try:
-            shaped(resolve(spec))
+            front(resolve(spec))
         except SpecError as wrong:
             assert_located(list(wrong.problems), mutant)
 

@@ -1,0 +1,186 @@
+"""The front door: from a source (a catalogue name, a file, a spec) to a resolved spec and its typed IR. Imports no torch itself.
+
+Every verb and every pass that begins with a source comes through :func:`front`. It resolves the variant and the edits, checks the
+names once, and lowers once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .catalogue.lookup import is_shipped, open_spec
+from .errors import MetablockError, Problem, Span, SpecError
+from .language.check import CIRCLE, check_edits, check_names
+from .language.edits import apply, parse_edits, resolve
+from .language.init_rules import read_init_rules
+from .language.spec import Edit, Spec
+from .language.standard import INPUT_RANKS
+from .lowering.ir import Subgraph
+from .lowering.network import lower
+from .shape import Feature
+
+Source = str | Path | Spec
+# What `edits=` takes: one edit or several, as texts or as data.
+Edits = str | Edit | Iterable[str | Edit]
+# What `input=` takes: "3x224x224", (3, 224, 224), a feature.
+InputSize = str | Sequence[int] | Feature
+
+
+class Front(NamedTuple):
+    """A resolved spec and its IR."""
+
+    spec: Spec
+    ir: Subgraph
+
+
+def front(
+    source: Source,
+    *,
+    variant: str | None = None,
+    edits: Edits = (),
+    classes: int | None = None,
+    input: InputSize | None = None,
+    large: bool = False,
+) -> Front:
+    """The resolved spec of a network and its typed IR. Nothing is allocated.
+
+    Args:
+        source: a catalogue name (``"poolformer_s12"``), a path, or a spec.
+        variant: one of the file's variants; by default the one that the name means, or the first.
+        edits: changes, made one after the other after the variant's; a plain string is one edit.
+        classes: the number of classes, instead of the spec's.
+        input: the size of the input, ``"3x256x192"`` or ``(3, 256, 192)``, instead of the spec's.
+        large: lifts the caps on sizes and repeats.
+
+    Raises:
+        MetablockError: an unknown name, a bad argument. Its subclass SpecError holds every problem of the spec, with places.
+
+    >>> spec, ir = front("poolformer_s12", edits="token = dw(7)", classes=10)
+    >>> spec.variant, str(ir.output.feature)
+    ('poolformer_s12', 'vector of 10')
+    """
+    spec, problems = _resolve(source, variant, edits, classes, input)
+    if not problems:
+        ir = lower(spec, large=large)
+        read_init_rules(spec.init)
+        return Front(spec, ir)
+    raise SpecError([*problems, *_shape_problems(spec, problems)])
+
+
+def resolved(
+    source: Source,
+    *,
+    variant: str | None = None,
+    edits: Edits = (),
+    classes: int | None = None,
+    input: InputSize | None = None,
+) -> Spec:
+    """The spec of one network: the variant's edits made, then the given ones. Its names are right; shapes are not looked at.
+
+    The arguments are those of :func:`front`.
+
+    Raises:
+        MetablockError: as :func:`front` does; SpecError also holds what is wrong with shapes where a name is wrong.
+
+    >>> resolved("swin_tiny", edits=["token = pool(3)"]).variant
+    'swin_tiny_patch4_window7_224'
+    """
+    spec, problems = _resolve(source, variant, edits, classes, input)
+    if problems:
+        raise SpecError([*problems, *_shape_problems(spec, problems)])
+    return spec
+
+
+def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
+    """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty where there is none.
+
+    >>> from metablock.language.load import load_text
+    >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nstem: con(4)"))]
+    ["unknown operator 'con'"]
+    """
+    problems = check_names(spec)
+    if shapes:
+        variants: list[str | None] = [*spec.variants]
+        for variant in variants or [None]:
+            try:
+                problems += _shape_problems(resolve(spec, variant), problems)
+            except SpecError:
+                continue  # the variant's edits are among the problems already
+    return list(SpecError(problems).problems) if problems else []
+
+
+def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = None) -> Spec:
+    """The spec with this number of classes and this input size written into it.
+
+    Raises:
+        MetablockError: no such size; a spec with several inputs.
+
+    >>> sized(resolved("resnet18"), classes=10).classes
+    10
+    """
+    if classes is not None:
+        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+            raise MetablockError(f"{classes!r} is no number of classes", "write a whole number from 1")
+        spec = apply(spec, parse_edits([f"classes = {classes}"], "--classes"))
+    feature = parse_input(input)
+    if feature is None:
+        return spec
+    if len(spec.inputs) != 1:
+        message = f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}"
+        raise MetablockError(message, "set their sizes in the spec")
+    kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
+    return apply(spec, parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input"))
+
+
+def parse_input(size: InputSize | None) -> Feature | None:
+    """An input size as a feature: one, two or three extents after the channels. Raises MetablockError for anything else.
+
+    >>> str(parse_input("3x256x192")), str(parse_input((12, 5000)))
+    ('map 3 x 256x192', 'map 12 x 5000')
+    """
+    if size is None or isinstance(size, Feature):
+        return size
+    hint = "write channels and extents: 3x224x224, 12x5000, 1x32x64x64"
+    if isinstance(size, str):
+        parts = size.lower().split("x")
+    elif isinstance(size, Sequence):
+        parts = [str(part) for part in size]
+    else:
+        raise MetablockError(f"{size!r} is no input size", hint)
+    if not 2 <= len(parts) <= 4 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise MetablockError(f"'{size if isinstance(size, str) else tuple(size)}' is no input size", hint)
+    channels, *grid = (int(part) for part in parts)
+    return Feature("map", channels, tuple(grid))
+
+
+def _resolve(
+    source: Source, variant: str | None, edits: Edits, classes: int | None, input: InputSize | None
+) -> tuple[Spec, list[Problem]]:
+    """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
+    file, meant = open_spec(source)
+    changes = parse_edits(edits)
+    spec = resolve(file, variant or meant, changes)
+    problems = check_edits(resolve(file, variant or meant), spec, changes) if changes else []
+    whole = not file.resolved and not is_shipped(file)
+    problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
+    return sized(spec, classes=classes, input=input), problems
+
+
+def _shape_problems(spec: Spec, known: Iterable[Problem]) -> list[Problem]:
+    """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
+    known = list(known)
+    if any(problem.message.startswith(CIRCLE) for problem in known):
+        return []  # nothing has a shape that never ends
+    try:
+        lower(spec)
+        read_init_rules(spec.init)
+    except SpecError as wrong:
+        places = [problem.span for problem in known if problem.span is not None]
+        return [p for p in wrong.problems if not any(_touch(p.span, place) for place in places)]
+    return []
+
+
+def _touch(a: Span | None, b: Span) -> bool:
+    return a is not None and a.text.name == b.text.name and a.start < b.end and b.start < a.end

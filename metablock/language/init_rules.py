@@ -1,0 +1,165 @@
+"""Rules for initial weights: ``init: {linear: trunc_normal(0.02), head.linear.bias: torch}``, read and checked without torch.
+
+A selector is a dotted path of slot names that ends in a slot, an operator or a parameter; parts in between may be left out. Of
+the rules that select a parameter the one with the most parts wins, among equals the last. Numbers may be computed from ``layer``,
+the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) ** 0.5)``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..errors import error, suggest
+from . import ast as e
+from .printer import show
+
+# The rule that keeps an operator's own initialisation.
+KEEP = "torch"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a rule: its default (None: required), its least value, the words that may stand for it."""
+
+    name: str
+    default: float | str | None = None
+    least: float | None = None
+    above: float | None = None
+    words: tuple[str, ...] = ()
+
+
+_FANS = ("fan_in", "fan_out")
+
+# What each rule takes; `metablock.backend.init` says what it does.
+SIGNATURES: Mapping[str, tuple[Argument, ...]] = {
+    "constant": (Argument("value"),),
+    "kaiming_normal": (Argument("mode", "fan_in", words=_FANS),),
+    "kaiming_uniform": (Argument("a", 0.0),),
+    "lecun_normal": (),
+    "normal": (Argument("std", 1.0, least=0.0, words=(*_FANS, "inputs")), Argument("mean", 0.0)),
+    "ones": (),
+    "sinusoid": (),
+    "softmax_rand": (),
+    "trunc_normal": (Argument("std", 1.0, above=0.0), Argument("cut", 2.0, above=0.0)),
+    "uniform": (Argument("bound", 1.0, least=0.0, words=_FANS),),
+    "xavier_normal": (Argument("gain", 1.0),),
+    "xavier_uniform": (Argument("gain", 1.0),),
+    "zeros": (),
+}
+
+_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "**": operator.pow,
+}
+
+
+@dataclass(frozen=True)
+class InitRule:
+    """One line of `init:`: which parameters it selects, the rule's name, and its arguments as expressions of ``layer``."""
+
+    selector: tuple[str, ...]
+    name: str
+    nodes: tuple[e.Node, ...] = ()
+
+    def arguments(self, layer: int) -> tuple[float | str, ...]:
+        """The arguments in the block with this number.
+
+        Raises SpecError for a value that has no meaning there: no real number, below what the rule takes.
+        """
+        return tuple(
+            _value(node, argument, layer) for node, argument in zip(self.nodes, SIGNATURES.get(self.name, ()), strict=False)
+        )
+
+
+def read_init_rules(rules: Mapping[str, e.Node]) -> tuple[InitRule, ...]:
+    """The rules of a spec's `init:`, in order. Raises SpecError for a rule that does not exist, or one with wrong arguments.
+
+    >>> from metablock.language.parser import expression
+    >>> read_init_rules({"head.linear": expression("trunc_normal(0.02)")})[0].arguments(layer=0)
+    (0.02,)
+    """
+    return tuple(_rule(tuple(selector.split(".")), node) for selector, node in rules.items())
+
+
+def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
+    name = node.func if isinstance(node, e.Call) else node
+    if not isinstance(name, e.Name):
+        raise error(f"'{show(node)}' is no initialisation", node.span, "write `trunc_normal(0.02)`, `zeros`, `torch` ...")
+    args = node.args if isinstance(node, e.Call) else ()
+    if name.id != KEEP and name.id not in SIGNATURES:
+        known = f"known: {', '.join(SIGNATURES)}"
+        raise error(f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*SIGNATURES, KEEP], known))
+    takes = SIGNATURES.get(name.id, ())
+    usage = f"it is {name.id}({', '.join(argument.name for argument in takes)})"
+    for position, argument in enumerate(args):
+        if argument.name is not None:
+            raise error("arguments of an initialisation have no names", argument.span, usage)
+        if position >= len(takes):
+            count = "no arguments" if not takes else f"{len(takes)} argument{'s' if len(takes) > 1 else ''}"
+            raise error(f"'{name.id}' takes {count}", argument.span, usage)
+        _check(argument.value)
+    for lacking in takes[len(args) :]:
+        if lacking.default is None:
+            raise error(f"'{name.id}' needs the argument '{lacking.name}'", node.span, usage)
+    rule = InitRule(selector, name.id, tuple(argument.value for argument in args))
+    if not any(isinstance(part, e.Name) and part.id == "layer" for one in rule.nodes for part in e.walk(one)):
+        rule.arguments(layer=0)
+    return rule
+
+
+def _check(node: e.Node) -> None:
+    """Numbers, `layer` and arithmetic; or a single word."""
+    if isinstance(node, (e.Name, e.String)):
+        return
+    match node:
+        case e.Number():
+            return
+        case e.Negative(value=value):
+            _numeric(value)
+        case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
+            _numeric(left)
+            _numeric(right)
+        case _:
+            raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
+
+
+def _numeric(node: e.Node) -> None:
+    if isinstance(node, e.String) or (isinstance(node, e.Name) and node.id != "layer"):
+        raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
+    _check(node)
+
+
+def _value(node: e.Node, argument: Argument, layer: int) -> float | str:
+    word = node.value if isinstance(node, e.String) else node.id if isinstance(node, e.Name) and node.id != "layer" else None
+    if word is not None:
+        if word in argument.words:
+            return word
+        known = f"known: {', '.join(argument.words)}" if argument.words else "write a number"
+        raise error(f'unknown {argument.name} "{word}"', node.span, suggest(word, argument.words, known))
+    if argument.words and isinstance(argument.default, str):
+        raise error(f"`{argument.name}` is a word", node.span, f"known: {', '.join(argument.words)}")
+    value = _number(node, layer)
+    if argument.least is not None and value < argument.least:
+        raise error(f"`{argument.name}` is {value:g}", node.span, f"write a number from {argument.least:g}")
+    if argument.above is not None and value <= argument.above:
+        raise error(f"`{argument.name}` is {value:g}", node.span, f"write a number above {argument.above:g}")
+    return value
+
+
+def _number(node: e.Node, layer: int) -> float:
+    match node:
+        case e.Number(value=value):
+            return value
+        case e.Negative(value=inner):
+            return -_number(inner, layer)
+        case e.Binary(op=op, left=left, right=right):
+            try:
+                return float(_ARITHMETIC[op](_number(left, layer), _number(right, layer)))
+            except (ArithmeticError, TypeError):  # Python makes a complex number of a root of a negative one
+                raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
+    return layer
