@@ -7,8 +7,8 @@ import re
 import pytest
 
 import metablock
-from metablock.catalogue.lookup import open_spec
 from metablock.backend import costs
+from metablock.catalogue.lookup import open_spec
 from metablock.front import check
 from metablock.language.resources import architectures
 
