@@ -126,8 +126,8 @@ def test_backbone(saved, chosen: dict):
     with torch.no_grad():
         for a, b in zip(backbone(x).feature_maps, metablock.features(model.net, [1, 3])(x), strict=True):
             assert torch.equal(a, b)
-    made = transformers.AutoBackbone.from_config(hf.MetablockConfig.of("swin_tiny", edits=EDITS, out_indices=[1]))
-    assert [tuple(m.shape) for m in made(x).feature_maps] == [(2, 16, 56, 56)]
+    backbone = transformers.AutoBackbone.from_config(hf.MetablockConfig.of("swin_tiny", edits=EDITS, out_indices=[1]))
+    assert [tuple(m.shape) for m in backbone(x).feature_maps] == [(2, 16, 56, 56)]
 
 
 def test_bad_configs():
@@ -137,3 +137,11 @@ def test_bad_configs():
         hf.MetablockForImageClassification(hf.MetablockConfig())
     with pytest.raises(metablock.MetablockError, match="unknown architecture"):
         hf.MetablockConfig.of("swim_tiny")
+
+
+def test_a_variant_that_leaves_bindings_of_its_file_unused():
+    """The text of a resolved spec holds the bindings of its other variants; a config builds from it all the same."""
+    config = hf.MetablockConfig.of("resnet18", classes=3, input=(3, 32, 32))
+    assert "bottleneck" in config.spec
+    with torch.no_grad():
+        assert hf.MetablockForImageClassification(config).eval()(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 3)

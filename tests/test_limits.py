@@ -40,6 +40,6 @@ def test_doubling_bindings_end() -> None:
         metablock.build(parse_spec(text), device="meta")
 
 
-def test_allow_large_lifts_them() -> None:
+def test_large_lifts_them() -> None:
     model = build("conv(12000) >> conv(2)", "image(4, 8)", device="meta", large=True)
     assert sum(p.numel() for p in model.parameters()) == 12000 * 5 + 12001 * 2

@@ -122,7 +122,7 @@ def test_the_example_is_written_as_plain_pytorch(tmp_path: Path):
 
 def test_an_error_of_its_shape_has_a_place():
     load_plugin(str(EXAMPLE / "gated_pool.py"))
-    with pytest.raises(MetablockError, match=r"--set.*:1:9: the kernel 4 is even\n(.*\n)*  it has a pixel in its middle"):
+    with pytest.raises(MetablockError, match=r"--edit.*:1:9: the kernel 4 is even\n(.*\n)*  it has a pixel in its middle"):
         metablock.build("poolformer_s12", edits=["token = gated_pool(4)"], device="meta")
 
 

@@ -44,7 +44,7 @@ def test_what_cannot_work_says_why_at_its_place(host: str) -> None:
     with pytest.raises(SpecError) as caught:
         metablock.build(host, edits=["token = attention(7)"], device="meta")
     text = str(caught.value)
-    assert text.startswith("--set:1:9: 7 heads do not divide")
+    assert text.startswith("--edit:1:9: 7 heads do not divide")
     assert "    token = attention(7)\n            ^^^^^^^^^^^^\n  choose another number of heads" in text
     assert len(caught.value.problems) == 1
 

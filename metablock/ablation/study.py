@@ -179,5 +179,5 @@ def _commas(content: str) -> list[tuple[int, int]]:
 
 
 def edits_of(texts: Iterable[str]) -> tuple[Edit, ...]:
-    """``--set`` edits."""
+    """``--edit`` edits."""
     return parse_edits(texts)

@@ -19,7 +19,7 @@ from .costs import macs, parameters
 MAX_PARAMETERS = 20_000_000_000
 MAX_MACS = 100_000_000_000_000
 MAX_ELEMENTS = 2**30
-_LIFT = "--allow-large (in Python: large=True) lifts the limit"
+_LIFT = "--large (in Python: large=True) lifts the limit"
 
 
 def check_size(root: Subgraph) -> None:

@@ -1,1 +1,1 @@
-"""Where people already work: the catalogue in timm, and in transformers. Each needs its library, nothing else does."""
+"""The catalogue in other libraries: ``timm`` and ``transformers``. Each bridge needs its library; nothing else does."""

@@ -9,9 +9,9 @@
     model = timm.create_model("metablock/poolformer_s12", num_classes=10, in_chans=1, img_size=192)
     pyramid = timm.create_model("metablock/swin_tiny_patch4_window7_224", features_only=True, out_indices=(1, 2, 3))
 
-A model answers what timm's training and feature-extraction code asks: ``forward_features``, ``forward_head``,
+A model has the interface that timm's training and feature-extraction code uses: ``forward_features``, ``forward_head``,
 ``get_classifier``, ``reset_classifier``, ``num_features``, ``pretrained_cfg``, ``feature_info``. Its ``state_dict`` has
-metablock's names; ``pretrained`` brings the first checkpoint that the spec names.
+metablock's names; ``pretrained=True`` loads the first checkpoint that the spec names.
 """
 
 from __future__ import annotations
@@ -31,55 +31,63 @@ from ..lowering.network import input_features
 from ..operators.linear import Linear
 from ..passes.features import trunk
 
-# What stands before our names in timm's registry, where none of timm's own names has a slash.
+# The prefix of our names in timm's registry; none of timm's own names has a slash.
 PREFIX = "metablock/"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def register(names: Iterable[str] | None = None) -> list[str]:
-    """Makes architectures known to timm.
+    """Registers architectures with timm. A second call changes nothing.
 
     Args:
-        names: of the catalogue; by default all variants.
+        names: variants of the catalogue; None: all of them.
 
     Returns:
-        The names in timm: ``metablock/`` and ours.
+        Their names in timm: ``metablock/`` and the variant's name.
 
     Raises:
         MetablockError: timm is not installed; an unknown name.
+
+    >>> import timm
+    >>> register(["resnet18"])
+    ['metablock/resnet18']
+    >>> timm.create_model("metablock/resnet18", num_classes=10, device="meta").num_features
+    512
     """
     try:
         from timm.models import _factory, _registry
-    except ImportError:
-        raise MetablockError("timm is not installed\n  pip install 'metablock[timm]'") from None
+    except ModuleNotFoundError as problem:
+        if problem.name != "timm":
+            raise
+        raise MetablockError("timm is not installed", "pip install 'metablock[timm]'") from None
     known = {variant or file: (file, variant) for file, spec in catalogue().items() for variant in spec.variants or [None]}
     wanted = list(known) if names is None else list(names)
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise MetablockError(f"unknown architecture '{unknown[0]}'\n  `metablock list` shows the catalogue")
-    _names_pass(_factory)
-    done = []
+        raise MetablockError(f"unknown architecture '{unknown[0]}'", "`metablock list` shows the catalogue")
+    _accept_names(_factory)
+    entries = []
     for name in wanted:
         entry = PREFIX + name
         if entry not in _registry._model_entrypoints:
             _registry._model_entrypoints[entry] = partial(create, *known[name])
             _registry._model_to_module[entry] = "metablock"
             _registry._module_to_models["metablock"].add(entry)
-        done.append(entry)
-    return done
+        entries.append(entry)
+    return entries
 
 
-def _names_pass(factory: Any) -> None:
-    """timm takes a name with a slash for a place on a hub; ours are names."""
+def _accept_names(factory: Any) -> None:
+    """Makes timm accept our names: it would read a name with a slash as a repository of a hub."""
     parse: Callable[[str], tuple[str | None, str]] = factory.parse_model_name
-    if getattr(parse, "passes", None) == PREFIX:
+    if getattr(parse, "accepts", None) == PREFIX:
         return
 
     @wraps(parse)
     def parse_model_name(model_name: str) -> tuple[str | None, str]:
         return (None, model_name) if model_name.startswith(PREFIX) else parse(model_name)
 
-    parse_model_name.passes = PREFIX  # type: ignore[attr-defined]
+    parse_model_name.accepts = PREFIX  # type: ignore[attr-defined]
     factory.parse_model_name = parse_model_name
 
 
@@ -101,16 +109,38 @@ def create(
     cache_dir: Any = None,
     **unknown: Any,
 ) -> nn.Module:
-    """What timm calls to make a model. Raises MetablockError for an option that has no meaning here."""
+    """Builds a model; ``timm.create_model`` calls it with its own options.
+
+    Args:
+        file: the file of the catalogue.
+        variant: one of its variants.
+        pretrained: load the first checkpoint that the spec names.
+        num_classes: the number of classes; 0: no classifier.
+        in_chans: the number of input channels.
+        img_size: the extents of the input, ``(height, width)`` or one number for all.
+        drop_path_rate: the largest rate of a linear ramp of stochastic depth.
+        features_only: build the feature pyramid (see :func:`metablock.features`).
+        out_indices: the stages whose maps it gives.
+        device, dtype: of the weights.
+        pretrained_cfg, pretrained_cfg_overlay, cache_dir: accepted from timm, not used.
+
+    Returns:
+        The network, with the interface of timm's models.
+
+    Raises:
+        MetablockError: an option that has no meaning here; ``drop_path_rate`` for a spec without a `drop` column.
+
+    >>> create("resnet", "resnet18", num_classes=10, in_chans=1, device="meta").pretrained_cfg["input_size"]
+    (1, 224, 224)
+    """
     if unknown:
-        raise MetablockError(
-            f"'{PREFIX}{variant or file}' has no option '{next(iter(unknown))}'\n  parts are swapped in the spec"
-        )
+        option = f"'{PREFIX}{variant or file}' has no option '{next(iter(unknown))}'"
+        raise MetablockError(option, "parts are swapped in the spec")
     spec = catalogue()[file]
     edits = []
     if drop_path_rate is not None:
         if "drop" not in spec.columns:
-            raise MetablockError(f"'{variant or file}' has no `drop` column\n  leave out drop_path_rate")
+            raise MetablockError(f"'{variant or file}' has no `drop` column", "leave out drop_path_rate")
         edits = [f"drop = ramp({drop_path_rate})"]
     if num_classes == 0:
         edits.append("classes = 1")  # replaced by the identity below
@@ -132,11 +162,11 @@ def create(
     )
     if features_only:
         return model
-    return _timms(model, num_classes)
+    return _with_interface(model, num_classes)
 
 
-class _Timm:
-    """What timm's code asks of a model, beside the network's own ``forward``."""
+class _TimmInterface:
+    """The interface of timm's models, beside the network's own ``forward``."""
 
     num_classes: int
     num_features: int
@@ -146,24 +176,24 @@ class _Timm:
 
     @property
     def default_cfg(self) -> dict[str, Any]:
-        """As ``pretrained_cfg``."""
+        """The same as ``pretrained_cfg``."""
         return self.pretrained_cfg
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()  # type: ignore[attr-defined]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What enters the head: a map, or tokens."""
+        """The input ``(b, channels, height, width)`` -> what enters the head: a map ``(b, c, height, width)``, or tokens."""
         run: Any = self.trunk_ or self
         result: Tensor = run(x)
         return result
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The head; with ``pre_logits`` without its classifier."""
+        """What enters the head -> logits ``(b, num_classes)``; with ``pre_logits`` what enters the classifier."""
         head, last = self.head_part, self.get_classifier()
         if not pre_logits:
             return head(x)
-        hook = last.register_forward_hook(lambda _module, given, _output: given[0])
+        hook = last.register_forward_hook(lambda _module, inputs, _output: inputs[0])
         try:
             return head(x)
         finally:
@@ -179,15 +209,23 @@ class _Timm:
         return held[0] if held else None
 
     def get_classifier(self) -> nn.Module:
-        """The layer that gives the logits."""
+        """The layer that computes the logits; an identity where the head has no single last layer."""
         if self.classifier is None:
             return nn.Identity()
         return self.get_submodule(self.classifier)  # type: ignore[attr-defined]
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new last layer, as initialised; none for 0 classes. Pooling is the spec's: `head` in it."""
+        """Replaces the classifier.
+
+        Args:
+            num_classes: the number of classes; 0: an identity.
+            global_pool: accepted from timm, not used: pooling is the spec's (its `head`).
+
+        Raises:
+            MetablockError: the network has no single last layer.
+        """
         if self.classifier is None or self.trunk_ is None:
-            raise MetablockError("this network has no single last layer\n  build it anew with num_classes")
+            raise MetablockError("this network has no single last layer", "build it anew with num_classes")
         weight = next(self.parameters())  # type: ignore[attr-defined]
         width = self.head_hidden_size
         last = nn.Linear(width, num_classes, device=weight.device, dtype=weight.dtype) if num_classes else nn.Identity()
@@ -196,22 +234,21 @@ class _Timm:
         self.num_classes = num_classes
 
 
-def _timms(model: Block, num_classes: int | None) -> nn.Module:
-    found = trunk(model)
-    features = [
-        (name, module) for name, module in model.named_modules() if name.startswith("head.") and isinstance(module, Linear)
-    ]
+def _with_interface(model: Block, num_classes: int | None) -> nn.Module:
+    """The network with timm's interface: its class becomes a subclass of its own."""
+    body, _ = trunk(model) or (None, "")
+    linear = [(name, part) for name, part in model.named_modules() if name.startswith("head.") and isinstance(part, Linear)]
     classes = num_classes if num_classes is not None else model.spec.classes
-    classifier = features[-1][0] if features and found is not None else None
+    classifier = linear[-1][0] if linear and body is not None else None
     model.__class__ = _mixed(type(model))
-    mine: Any = model
-    mine.__dict__["trunk_held"] = (found[0],) if found is not None else ()
-    mine.num_classes, mine.classifier = classes, classifier
-    mine.head_hidden_size = features[-1][1].weight.shape[1] if features else 0
-    wire = getattr(found[0].ir.output, "feature", None) if found is not None else None
-    mine.num_features = wire.c if wire is not None else mine.head_hidden_size
+    wrapped: Any = model
+    wrapped.__dict__["trunk_held"] = (body,) if body is not None else ()  # not a submodule: its parts are the network's own
+    wrapped.num_classes, wrapped.classifier = classes, classifier
+    wrapped.head_hidden_size = linear[-1][1].weight.shape[1] if linear else 0
+    entering = getattr(body.ir.output, "feature", None) if body is not None else None
+    wrapped.num_features = entering.c if entering is not None else wrapped.head_hidden_size
     feature = model.inputs[0]
-    mine.pretrained_cfg = {
+    wrapped.pretrained_cfg = {
         "architecture": PREFIX + (model.spec.variant or model.spec.name),
         "num_classes": classes,
         "input_size": (feature.c, *feature.grid),
@@ -224,16 +261,16 @@ def _timms(model: Block, num_classes: int | None) -> nn.Module:
         "classifier": classifier,
     }
     if num_classes == 0:
-        mine.reset_classifier(0)
+        wrapped.reset_classifier(0)
     return model
 
 
 def _mixed(cls: type) -> type:
-    return type(cls.__name__, (_Timm, cls), {"__module__": __name__})
+    return type(cls.__name__, (_TimmInterface, cls), {"__module__": __name__})
 
 
 def _revive(source: str, key: str) -> Block:
-
+    """The empty module that unpickling fills."""
     block = make(source, key, root=True)
     block.__class__ = _mixed(type(block))
     return block

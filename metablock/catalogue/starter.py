@@ -18,7 +18,7 @@ STARTER = """\
 # {name}: a small MetaFormer to begin with. The language: docs/language.md.
 #   metablock check {file}          every mistake, with its place
 #   metablock build {file}          parts, parameters, MACs, speed
-#   metablock build {file} --set 'token = attention(dim // 32)'
+#   metablock build {file} --edit 'token = attention(dim // 32)'
 name: {name}
 input: image(3, 224)  # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
 classes: 1000

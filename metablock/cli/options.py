@@ -1,10 +1,13 @@
-"""The options that several verbs have."""
+"""The options that several verbs share, in the words of :func:`metablock.build`. Earlier spellings are accepted too."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..report.options import BuildOptions
 
 Spec = Annotated[
     str,
@@ -15,23 +18,26 @@ Spec = Annotated[
     ),
 ]
 Variant = Annotated[
-    str | None, typer.Option("--variant", "-v", metavar="NAME", help="One of the file's variants; else the first.")
+    str | None, typer.Option("--variant", "-v", metavar="NAME", help="A variant of the file; the first by default.")
 ]
 Edits = Annotated[
     list[str] | None,
     typer.Option(
+        "--edit",
         "--set",
         "-s",
         metavar="EDIT",
-        help="A change, made after the variant's: 'token = attention(8)', 'stages[2:].depth = 4'. Repeatable.",
+        help="A change, applied after the variant's: 'token = attention(8)', 'stages[2:].depth = 4'. Repeatable.",
     ),
 ]
 Classes = Annotated[int | None, typer.Option("--classes", metavar="N", min=1, help="The number of classes.")]
 Input = Annotated[
-    str | None, typer.Option("--input", metavar="CxHxW", help="What enters, without the batch: 3x256x192, 12x5000, 1x32x64x64.")
+    str | None,
+    typer.Option("--input", metavar="CxHxW", help="The input size, without the batch: 3x256x192, 12x5000, 1x32x64x64."),
 ]
-Large = Annotated[bool, typer.Option("--allow-large", help="Lift the caps on sizes, repeats and costs.")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+Large = Annotated[bool, typer.Option("--large", "--allow-large", help="Lift the caps on sizes, repeats and costs.")]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="The number of examples in a pass.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _load(names: list[str] | None) -> list[str] | None:
@@ -49,3 +55,16 @@ Plugin = Annotated[
         "--plugin", metavar="MODULE", callback=_load, help="A module, or its file, with operators of your own. Repeatable."
     ),
 ]
+
+
+def build_options(
+    spec: str, variant: str | None, edits: list[str] | None, classes: int | None, input: str | None, large: bool
+) -> BuildOptions:
+    """The network that a verb's options describe.
+
+    >>> build_options("resnet18", None, ["depth = 1"], None, None, False).edits
+    ('depth = 1',)
+    """
+    from ..report.options import BuildOptions
+
+    return BuildOptions(spec, variant, tuple(edits or ()), classes, input, large)

@@ -1,4 +1,4 @@
-"""Answers as text: fine at 80 columns, without colours and marks where nobody looks."""
+"""Answers as text: readable at 80 columns, without colours where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNWRAPPED = 10_000
 
 @contextmanager
 def working() -> Iterator[Callable[[str], None]]:
-    """Says, to a person at a terminal, what is being done."""
+    """A callback that shows the current phase on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda phase: None
         return
@@ -31,7 +31,7 @@ def working() -> Iterator[Callable[[str], None]]:
 
 
 def build_tables(report: BuildReport) -> None:
-    """The parts with their costs, the totals beside the paper's, then how it was built and how fast it runs."""
+    """Prints the parts with their costs, the totals beside the paper's, then how the network was built and how fast it runs."""
     console = _console()
     variant = report.variant or report.name
     console.print(f"{variant}: {report.title}" if report.title else variant, soft_wrap=True)
@@ -61,15 +61,14 @@ def _parts(report: BuildReport) -> Table:
 
 
 def _paper(figures: Figures) -> Iterator[Sequence[str]]:
-    """The figures of the unchanged variant, exact and as printed."""
-    suffix = ", unedited" if figures.edited else ""
-    said = f"{figures.variant}{suffix}"
+    """The figures of the unchanged variant: exact, and as the paper prints them."""
+    name = f"{figures.variant}, unedited" if figures.edited else figures.variant
     exact = [figures.exact.get(key) for key in ("params", "macs")]
     if any(cell is not None for cell in exact):
-        yield ("official", said, "", *map(_cell, exact))
+        yield ("official", name, "", *map(_cell, exact))
     if figures.reported:
         more = [f"{key} {value}" for key, value in figures.reported.items() if key not in ("params", "macs")]
-        yield ("paper", ", ".join([said, *more]), "", *(_cell(figures.reported.get(key)) for key in ("params", "macs")))
+        yield ("paper", ", ".join([name, *more]), "", *(_cell(figures.reported.get(key)) for key in ("params", "macs")))
 
 
 def _facts(report: BuildReport) -> Iterator[tuple[str, str]]:
@@ -79,7 +78,7 @@ def _facts(report: BuildReport) -> Iterator[tuple[str, str]]:
     if report.deployed:
         yield "deployed", _deployed(report.deployed)
     blocks = f"{graphs.distinct} distinct {'block' if graphs.distinct == 1 else 'blocks'}"
-    yield "graphs", f"{blocks}, not compiled" if graphs.made is None else f"{graphs.made} made, for {blocks}"
+    yield "graphs", f"{blocks}, not compiled" if graphs.compiled is None else f"{graphs.compiled} made, for {blocks}"
     compiled = f", compiled in {seconds.compile:.1f} s (first pass included)" if seconds.compile is not None else ""
     yield "time", f"built in {seconds.build:.2f} s{compiled}"
     if seconds.latency is not None:
@@ -100,7 +99,7 @@ def _deployed(done: Deployed) -> str:
 
 
 def shape_table(steps: Sequence[ShapeStep]) -> None:
-    """A line a step, indented by depth."""
+    """Prints a line a step, indented by depth."""
     rows = [("  " * step.depth + step.name, step.text, _features(step.inputs), _features(step.outputs)) for step in steps]
     table = _table(("", 0), ("what it is", 1), ("in", 0), ("out", 0), rows=rows)
     for row in rows:
@@ -109,7 +108,7 @@ def shape_table(steps: Sequence[ShapeStep]) -> None:
 
 
 def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
-    """A line a variant. What the variants of a file share stands above them at a terminal, in every line for a program."""
+    """Prints a line a variant. What the variants of a file share stands once above them at a terminal, else in every line."""
     lines = [
         (
             row.name,
@@ -141,7 +140,7 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
 
 
 def side_by_side(rows: Sequence[TableRow]) -> None:
-    """A line a network."""
+    """Prints a line a network."""
     from ..report.table import cells
 
     heads, lines = cells(rows)
@@ -153,7 +152,7 @@ def side_by_side(rows: Sequence[TableRow]) -> None:
 
 
 def op_table(rows: Sequence[OpRow], shapes: bool) -> None:
-    """A line an operator, with its first shapes; or a line a shape."""
+    """Prints a line an operator, with its first shapes; or a line a shape."""
     lines = []
     for row in rows:
         if shapes:
@@ -169,7 +168,7 @@ def op_table(rows: Sequence[OpRow], shapes: bool) -> None:
 
 
 def operator_table(rows: Sequence[OperatorRow]) -> None:
-    """A signature, and below it what it does."""
+    """Prints each operator's signature, and below it what the operator does."""
     for row in rows:
         typer.echo(row.signature)
         text = row.doc if row.kind == "operator" else f"= {row.doc}"
@@ -177,14 +176,14 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
 
 
 def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:
-    """Columns of three kinds: 0 is folded only when it must be, 1 is folded first, 2 has numbers and is never folded."""
+    """A table of three kinds of columns: 1 is folded first, 0 only where that is not enough; 2 has numbers, is never folded."""
     widths = [max(map(len, [head, *(row[index] for row in rows)])) for index, (head, _) in enumerate(heads)]
     least = [width if kind == 2 else min(width, 18 - 8 * kind) for width, (_, kind) in zip(widths, heads, strict=True)]
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for (head, kind), width in zip(heads, least, strict=True):
         justify: Literal["left", "right"] = "right" if kind == 2 else "left"
         table.add_column(head, overflow="fold", no_wrap=kind == 2, min_width=width, justify=justify)
-    table.min_width = sum(least) + 2 * (len(least) - 1)  # a terminal that is narrower gets longer lines, not less of them
+    table.min_width = sum(least) + 2 * (len(least) - 1)  # on a narrower terminal, lines are longer; none is lost
     return table
 
 

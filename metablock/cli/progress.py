@@ -1,4 +1,4 @@
-"""What studies and trainings show while they run, and tables of what they plan and found."""
+"""What verbs of training show while they run."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..ablation.results import Epoch, Results, Run
+    from ..ablation.results import Epoch, Run
     from ..ablation.run import Prepared
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: list[float], width: int = 20) -> str:
-    """A curve in one line, from its least to its largest value."""
+    """A curve in one line of blocks, from its smallest to its largest value.
+
+    >>> sparkline([1.0, 2.0, 3.0, 8.0])
+    '▁▂▃█'
+    """
     if not values:
         return ""
     step = max(1.0, len(values) / width)
-    chosen = [values[min(len(values) - 1, int(i * step))] for i in range(min(width, len(values)))]
-    low, high = min(chosen), max(chosen)
-    return "".join(_BLOCKS[int((value - low) / (high - low) * 7) if high > low else 3] for value in chosen)
+    points = [values[min(len(values) - 1, int(i * step))] for i in range(min(width, len(values)))]
+    low, high = min(points), max(points)
+    return "".join(_BLOCKS[int((value - low) / (high - low) * 7) if high > low else 3] for value in points)
 
 
 class Bars:
-    """Bars on standard error; plain lines where it is no terminal."""
+    """Progress bars on standard error; plain lines where that is no terminal. A context manager."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.first = os.environ.get("RANK", "0") == "0"  # of several processes one speaks
+        self.first = os.environ.get("RANK", "0") == "0"  # of several processes, one prints
         self.live = self.console.is_terminal and self.first
         self.bars = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"),
@@ -55,24 +56,27 @@ class Bars:
             self.bars.stop()
 
     def say(self, line: str) -> None:
+        """Prints a line where there are no bars."""
         if not self.live and self.first:
             print(line, file=sys.stderr, flush=True)
 
     def set(self, key: str, text: str, done: float, total: float, curve: str = "") -> None:
+        """Draws a bar, or moves it: ``done`` of ``total``."""
         if key not in self.tasks:
             self.tasks[key] = self.bars.add_task(text, total=total, curve=curve)
         self.bars.update(self.tasks[key], description=text, completed=done, total=total, curve=curve)
 
     def drop(self, key: str) -> None:
+        """Removes a bar, if it is there."""
         if key in self.tasks:
             self.bars.remove_task(self.tasks.pop(key))
 
     def phase(self, text: str, done: int, total: int) -> None:
-        """A step of what is prepared."""
+        """A step of the preparation."""
         self.set("phase", text, done, max(1, total))
 
     def watch(self, prepared: Prepared) -> Callable[[list[Run], dict[str, int]], None]:
-        """Bars for the study and each run that is going on, with the curve of its accuracy."""
+        """A callback that draws a study's bar, and one for each current run with the curve of its accuracy."""
         epochs, started = prepared.recipe.epochs, time.monotonic()
 
         def show(runs: list[Run], counts: dict[str, int]) -> None:
@@ -95,7 +99,7 @@ class Bars:
         return show
 
     def training(self, epochs: int) -> tuple[Callable[[Epoch], None], Callable[[int, int], None]]:
-        """What a single training tells."""
+        """Two callbacks of a single training: one prints an epoch, the other moves the bar within it."""
         state = {"epoch": 0}
         accuracy: list[float] = []
 
@@ -112,71 +116,3 @@ class Bars:
             self.set("training", "training", state["epoch"] + done / total, epochs, sparkline(accuracy))
 
         return report, step
-
-
-def plan_table(prepared: Prepared, jobs: int, device: str) -> None:
-    """What a study would do: its cells and their cost, the time it takes, what it can show."""
-    from ..ablation.statistics import smallest_difference
-
-    study, base = prepared.study, prepared.cells[0].cost
-    assert base is not None
-    table = Table(box=None, pad_edge=False)
-    table.add_column("cell")
-    for name in ("parameters", "MACs", "to the base", "widths"):
-        table.add_column(name, justify="left" if name == "widths" else "right")
-    for cell in prepared.cells:
-        if cell.cost is None:
-            table.add_row(cell.name, "-", "-", "", f"cannot be built: {cell.problem}")
-            continue
-        by = "params" if study.match.by == "params" else "macs"
-        share = cell.cost.by(by) / base.by(by) - 1 if base.by(by) else 0.0
-        off = "  (beyond the tolerance)" if cell.off else ""
-        table.add_row(cell.name, f"{cell.cost.params:,}", f"{cell.cost.macs:,}", f"{share:+.2%}", f"{cell.widths}{off}")
-    console = Console()
-    console.print(table, highlight=False)
-    runs = sum(cell.spec is not None for cell in prepared.cells) * len(study.seeds)
-    comparisons = max(1, sum(cell.spec is not None for cell in prepared.cells) - 1)
-    print(f"\n{runs} runs of {prepared.recipe.epochs} epochs on {prepared.data.name}: {len(prepared.data.train):,} examples, "
-          f"{len(prepared.data.val):,} for validation, {prepared.data.classes} classes")  # fmt: skip
-    seconds = estimated(prepared, device)
-    print(f"about {_duration(seconds / jobs)} with {jobs} at once on {device}")
-    n = len(study.seeds)
-    if n < 2:
-        print("one seed shows no difference: --seeds 3 or more")
-        return
-    least = smallest_difference(n, 1.0, study.alpha, 0.8, comparisons)
-    print(f"{n} seeds show (power 0.8, alpha {study.alpha:g} over {comparisons} comparisons) differences "
-          f"from {least:.1f} times the standard deviation of paired differences: "
-          f"{least * 0.5:.1f} points if that is 0.5")  # fmt: skip
-
-
-def estimated(prepared: Prepared, device: str) -> float:
-    """Seconds of all runs, from a few steps of the base."""
-    from ..ablation.estimate import seconds_per_step
-
-    base = prepared.cells[0]
-    assert base.spec is not None
-    assert base.cost is not None
-    step = seconds_per_step(base.spec, prepared.data, prepared.recipe, device)
-    steps = max(1, len(prepared.data.train) // prepared.recipe.batch) * prepared.recipe.epochs * len(prepared.study.seeds)
-    share = sum(max(cell.cost.macs, 1) / max(base.cost.macs, 1) for cell in prepared.cells if cell.cost)
-    return 1.1 * step * steps * share  # a tenth for the evaluations
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def summary(results: Results, written: list[Path]) -> None:
-    """The table of a report, for a terminal, and where the rest is."""
-    page = next((path for path in written if path.suffix == ".md"), None)
-    if page is not None:
-        print(page.read_text(encoding="utf-8").rstrip())
-    done = sum(run.status == "done" for run in results.runs)
-    failed = sum(run.status == "failed" for run in results.runs)
-    print(f"\n{done} of {len(results.runs)} runs are done" + (f", {failed} failed" if failed else ""))
-    html = next((path for path in written if path.suffix == ".html"), None)
-    if html is not None:
-        print(f"the report: {html}")

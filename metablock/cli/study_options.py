@@ -1,4 +1,4 @@
-"""Options that the verbs of studies share, and a study from them."""
+"""The options that the verbs of training and studies share, and the study that they describe."""
 
 from __future__ import annotations
 
@@ -17,61 +17,105 @@ Data = Annotated[
     str | None,
     typer.Option("--data", metavar="NAME", help="digits, folder:PATH, hf:NAME[:config] or npz:FILE.", show_default="digits"),
 ]
-RecipeName = Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="small, deit or resnet.", show_default="small")]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="Instead of the recipe's.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--with", metavar="KEY=VALUE", help="A value of the recipe: lr=3e-4, batch=128. Repeatable.")
+Swaps = Annotated[
+    list[str] | None, typer.Option("--swap", metavar="'SLOT = A, B'", help="A slot or column and its values. Repeatable.")
 ]
+RecipeName = Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="small, deit or resnet.", show_default="small")]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="Replaces the recipe's number of epochs.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="KEY=VALUE", help="Replaces a value of the recipe: lr=3e-4, batch=128. Repeatable."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Runs at a time; on GPUs, one on each.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the networks.")]
-NEEDED = ("accelerate", "scipy", "matplotlib", "sklearn")
+REQUIRED = ("accelerate", "scipy", "matplotlib", "sklearn")
 
 
-def need() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def require_packages() -> None:
+    """Raises MetablockError where a package that training needs is not installed."""
+    missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
-        names = {"sklearn": "scikit-learn"}
-        raise MetablockError(
-            f"training needs {', '.join(names.get(name, name) for name in missing)}\n  pip install 'metablock[ablate]'"
-        )
+        names = ", ".join({"sklearn": "scikit-learn"}.get(name, name) for name in missing)
+        raise MetablockError(f"training needs {names}", "pip install 'metablock[ablate]'")
 
 
-def values_of(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:
+def recipe_values(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:
+    """The values that replace a recipe's.
+
+    Args:
+        overrides: the ``key=value`` texts of ``--with``.
+        epochs: the value of ``--epochs``, which comes last.
+
+    Raises:
+        MetablockError: a text without ``=``; an unknown key or a wrong value.
+
+    >>> recipe_values(["lr=1e-3"], 5)
+    {'lr': 0.001, 'epochs': 5}
+    """
     from ..ablation.recipe import parse_override
 
     values: dict[str, Any] = {}
     for text in overrides or ():
         key, mark, value = text.partition("=")
         if not mark:
-            raise MetablockError(f"--with '{text}' has no '='\n  for instance --with lr=3e-4")
+            raise MetablockError(f"--with '{text}' has no '='", "for instance --with lr=3e-4")
         values[key.strip()] = parse_override(key.strip(), value.strip())
     return {**values, **({"epochs": epochs} if epochs is not None else {})}
 
 
 def study_of(
-    name: str, swaps: list[str] | None, variant: str | None, edits: list[str] | None, match: str | None, design: str | None,
-    data: str | None, input: str | None, recipe: str | None, epochs: int | None, overrides: list[str] | None, seeds: int | None,
-) -> Study:  # fmt: skip
-    """A study from its file and the options, which come after it; or from the options alone."""
+    source: str,
+    *,
+    swaps: list[str] | None = None,
+    variant: str | None = None,
+    edits: list[str] | None = None,
+    match: str | None = None,
+    design: str | None = None,
+    data: str | None = None,
+    input: str | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    overrides: list[str] | None = None,
+    seeds: int | None = None,
+) -> Study:
+    """A study from a study file whose values the options replace, or, for any other source, from the options alone.
+
+    Args:
+        source: a study file, or the base: a catalogue name or a spec file.
+        swaps: ``slot = value, value``: further factors.
+        edits: changes to the base, applied after the file's.
+        match: what the widths are scaled to match: ``macs``, ``params``, ``none``.
+        design: ``one_at_a_time`` or ``grid``.
+        seeds: the number of runs a cell.
+        variant, data, input, recipe, epochs, overrides: replace the file's values; None leaves them.
+
+    Raises:
+        MetablockError: an unknown word, a file that cannot be read, a swap or edit that is wrong (SpecError, with its place).
+
+    >>> study = study_of("poolformer_s12", swaps=["token = dw(7), none"], match="macs", seeds=5)
+    >>> [level.name for level in study.factors[0].levels], study.match.by, study.seeds
+    (['dw(7)', 'none'], 'macs', (0, 1, 2, 3, 4))
+    """
     from dataclasses import replace
 
     from ..ablation.study import DESIGNS, MATCHES, Study, edits_of, parse_swap
     from ..ablation.study_file import is_study, load_study
     from ..errors import suggest
 
-    for word, known, what in ((match, MATCHES, "--match"), (design, DESIGNS, "--design")):
+    for word, known, option in ((match, MATCHES, "--match"), (design, DESIGNS, "--design")):
         if word is not None and word not in known:
-            raise MetablockError(f"unknown {what} '{word}'\n  {suggest(word, known, 'known: ' + ', '.join(known))}")
-    study = load_study(name) if is_study(name) else Study(Path(name).stem, name)
-    given: dict[str, Any] = {"variant": variant, "data": data, "input": input, "recipe": recipe, "design": design}
-    study = replace(study, **{key: value for key, value in given.items() if value is not None})
+            raise MetablockError(f"unknown {option} '{word}'", suggest(word, known, "known: " + ", ".join(known)))
+    study = load_study(source) if is_study(source) else Study(Path(source).stem, source)
+    values: dict[str, Any] = {"variant": variant, "data": data, "input": input, "recipe": recipe, "design": design}
+    study = replace(study, **{key: value for key, value in values.items() if value is not None})
     if edits:
         study = replace(study, edits=(*study.edits, *edits_of(edits)))
     if match is not None:
         study = replace(study, match=replace(study.match, by=match))
     if seeds is not None:
         study = replace(study, seeds=tuple(range(seeds)))
-    study = replace(study, overrides={**study.overrides, **values_of(overrides, epochs)})
+    study = replace(study, overrides={**study.overrides, **recipe_values(overrides, epochs)})
     if swaps:
         base = study.resolved()
         study = replace(study, factors=(*study.factors, *(parse_swap(swap, base) for swap in swaps)))

@@ -17,7 +17,7 @@ OPTIONAL_COLUMNS = ("drop", "down", "end")
 MAX_SETS = 100  # variants and traits that one variant may be made of
 
 
-def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
+def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--edit") -> tuple[Edit, ...]:
     """``token = attention(8)`` and the like, as edits; a plain string is one edit.
 
     Raises:

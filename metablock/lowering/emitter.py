@@ -168,9 +168,9 @@ class Levels(Combiner):
         if self.large:
             return
         if self._steps > MAX_STEPS:
-            raise error(f"the network has more than {MAX_STEPS} operators", hint="lower a repeat; --allow-large lifts the limit")
+            raise error(f"the network has more than {MAX_STEPS} operators", hint="lower a repeat; --large lifts the limit")
         if feature is not None and feature.c > MAX_WIDTH:
-            raise error(f"a width of {feature.c} channels", hint="lower it; --allow-large lifts the limit")
+            raise error(f"a width of {feature.c} channels", hint="lower it; --large lifts the limit")
 
     def named(self, name: str) -> str:
         """A name for a part that the text does not mention; numbered from the second on."""

@@ -111,6 +111,11 @@ class Subgraph:
 Child = ModuleNode | Subgraph | ModuleList
 
 
+def is_stage(path: tuple[str, ...]) -> bool:
+    """Whether a path from the root is that of a stage: ``stages.<number>``."""
+    return len(path) == 2 and path[0] == "stages"
+
+
 def flat_values(value: ValueTree) -> Iterator[Value]:
     """All wires in a value, in order."""
     if isinstance(value, Value):

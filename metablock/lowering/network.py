@@ -124,7 +124,7 @@ class NetworkLowering(Tracer):
     def _entering(self, feature: Feature) -> ValueTree:
         self.evaluate.place.grid = feature.grid
         if not self.large and (max(feature.grid, default=1) > 65_536 or feature.c > 65_536):
-            raise error(f"an input of {feature}", self.spec.place("input"), "--allow-large lifts the limit")
+            raise error(f"an input of {feature}", self.spec.place("input"), "--large lifts the limit")
         return self.wire(feature)
 
     def feature(self, node: e.Node) -> Feature:
@@ -233,7 +233,7 @@ class NetworkLowering(Tracer):
             if isinstance(n, int) and not isinstance(n, bool):
                 if n < 0 or (n > MAX_REPEATS and not self.large):
                     raise error(
-                        f"{n} blocks", item.left.span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
+                        f"{n} blocks", item.left.span, f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit"
                     )
                 return n, item.right
             if isinstance(n, float):

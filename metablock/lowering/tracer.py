@@ -150,9 +150,7 @@ class Tracer(Placer):
     ) -> ValueTree:
         """``n`` copies in sequence, each with its own weights. ``results`` collects what each gives."""
         if n < 0 or (n > MAX_REPEATS and not self.large):
-            raise error(
-                f"{n} copies of a module", span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
-            )
+            raise error(f"{n} copies of a module", span, f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit")
         named = isinstance(node, (e.Name, e.Call)) and id(node) in self._labels
         name = f"{self.label(node).plural() if named else 'repeat'}{suffix}"
         counting = self.counting

@@ -1,4 +1,4 @@
-"""What the verbs of the command line answer, as data: ``models`` say its form, each other file makes one kind of answer.
+"""What the verbs of the command line answer, as data: ``models`` has the types, each other file computes one kind of answer.
 
-``check`` and ``catalogue`` need no torch.
+``check``, ``catalogue``, ``fmt`` and ``options`` import no torch.
 """

@@ -1,25 +1,19 @@
-"""Builds a network, counts it, compiles it, runs it, and says what happened."""
+"""Builds a network, counts it, compiles it, runs it, and reports what happened."""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..api import assemble, example, state_of
 from ..backend import costs
 from ..backend.block import Block
-from ..backend.compiler import compile, distinct
+from ..backend.device import parse_device, parse_dtype
 from ..backend.limits import MAX_ELEMENTS
-from ..errors import MetablockError, suggest
-from ..front import Front, front, resolved
+from ..errors import MetablockError
 from ..language.format import spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import Subgraph, flat_values
@@ -28,59 +22,14 @@ from ..shape import Feature
 from ..weights.loading import State, WeightsError, load_weights
 from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
-from .check import named_source
 from .layout import LayoutPart, parts
-from .models import BuildReport, Deployed, Figures, Graphs, Merged, PartRow, Timings, Totals
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# Enough passes for a median, but no more than so many seconds of them.
-PASSES, PATIENCE = 5, 3.0
-
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """Which network is meant: a source (a catalogue name, a path, ``-``) and what is changed in it."""
-
-    source: str
-    variant: str | None = None
-    edits: Sequence[str] = ()
-    classes: int | None = None
-    input: str | None = None
-    large: bool = False
-
-    @property
-    def edited(self) -> bool:
-        return bool(self.edits) or self.classes is not None or self.input is not None
-
-
-def chosen(choice: BuildOptions) -> Front:
-    """The resolved spec of a choice, and its IR. Raises MetablockError: SpecError for what is wrong in the spec."""
-    return front(
-        named_source(choice.source),
-        variant=choice.variant,
-        edits=choice.edits,
-        classes=choice.classes,
-        input=choice.input,
-        large=choice.large,
-    )
-
-
-def network(choice: BuildOptions) -> Spec:
-    """The resolved spec of a choice. Raises MetablockError as :func:`chosen` does, except for what is wrong with shapes."""
-    return resolved(
-        named_source(choice.source), variant=choice.variant, edits=choice.edits, classes=choice.classes, input=choice.input
-    )
-
-
-def on_meta(spec: Spec, level: Subgraph) -> Block:
-    """The network without its numbers; nothing is allocated."""
-    return assemble(spec, level, device="meta")
+from .measure import PhaseWatch, device_errors, measure
+from .models import BuildReport, Deployed, Figures, Merged, PartRow, Timings, Totals
+from .options import BuildOptions, lowered
 
 
 def build_report(
-    choice: BuildOptions,
+    options: BuildOptions,
     *,
     weights: str | None = None,
     device: str = "cpu",
@@ -90,35 +39,49 @@ def build_report(
     batch: int = 1,
     output: str | None = None,
     dynamic: str | None = None,
-    deploy: bool = False,
-    progress: Progress = lambda phase: None,
+    reparameterized: bool = False,
+    progress: PhaseWatch = lambda phase: None,
 ) -> BuildReport:
-    """Builds what was chosen, runs it, writes it where ``output`` says. Everything that can be refused is refused first.
+    """Builds a network, runs it, and writes it to ``output``. Whatever can be refused is refused before any work.
 
-    With ``deploy`` it is re-parameterised; given weights may then be those of either form. On the device ``meta`` nothing
-    runs: the report has the parts and the counts.
+    Args:
+        options: the network.
+        weights: a file or a place that :func:`metablock.build` takes as ``weights``; with ``reparameterized`` of either form.
+        device: where it runs; on ``"meta"`` nothing runs, and the report has parts and costs alone.
+        dtype: of the weights and the input, by name.
+        compiled: whether the network is compiled before it runs.
+        seed: of the initial weights and of the random input.
+        batch: the number of examples in a pass.
+        output: a file that the network is written to, by its suffix (see :func:`metablock.write`).
+        dynamic: the sizes that stay open in that file, separated by commas: ``"batch,height"``.
+        reparameterized: whether the network is re-parameterised first (see :func:`metablock.reparameterize`).
+        progress: told each phase.
 
     Raises:
-        MetablockError: with a text for the person who chose.
+        MetablockError: with a text for the person who asked.
+
+    >>> report = build_report(BuildOptions("resnet18"), device="meta")
+    >>> report.totals.parameters, report.totals.macs
+    (11689512, 1814073344)
     """
     place, kind = parse_device(device), parse_dtype(dtype)
     if place.type == "meta" and (output or weights):
-        raise MetablockError("there are no weights on 'meta'\n  leave out --device meta, or --weights and --output")
+        raise MetablockError("there are no weights on 'meta'", "leave out --device meta, or --weights and --output")
     names = parse_dynamic(dynamic, output)
     if output is not None:
         check_output(output, names)
     progress("checking")
-    spec, level = chosen(choice)
-    check_dynamic(spec, [wire.feature for wire in flat_values(level.inputs)], names)
+    spec, ir = lowered(options)
+    check_dynamic(spec, [wire.feature for wire in flat_values(ir.inputs)], names)
     state = state_of(weights, spec) if weights is not None else None
 
     progress("counting")
-    bare = on_meta(spec, level)
-    if not choice.large:
+    bare = assemble(spec, ir, device="meta")
+    if not options.large:
         _refuse_large(bare.inputs, batch)
     macs = costs.macs(bare, *example(bare))
-    trained = macs[""]
-    if deploy:
+    before = macs[""]
+    if reparameterized:
         progress("re-parameterising")
         bare = reparameterize(bare.eval())
         macs = costs.macs(bare, *example(bare))
@@ -128,95 +91,81 @@ def build_report(
     if place.type == "meta":
         model = bare
     else:
-        with _asked_of(place, dtype, "building"):
-            if deploy:
-                model = _deployed(spec, level, state, place, kind, seed)
+        with device_errors(place, kind, "building"):
+            if reparameterized:
+                model = _reparameterized(spec, ir, state, place, kind, seed)
             else:
-                model = assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval()
+                model = assemble(spec, ir, weights=state, device=place, dtype=kind, seed=seed).eval()
     built = time.perf_counter() - started
 
     checked = None
     if output is not None:  # before the model is compiled, which may take minutes
         progress("writing")
         checked = write(model, output, dynamic=names) or None
-    outputs, times, graphs = first_pass(model, place, dtype, compiled, seed, batch, built, progress)
+    run = measure(model, compiled=compiled, seed=seed, batch=batch, progress=progress)
     return BuildReport(
         name=spec.name,
         variant=spec.variant,
         title=spec.paper.get("title"),
-        edits=_edits(choice),
+        edits=options.changes,
         spec_hash=spec_hash(spec),
         inputs=tuple(feature.size(batch) for feature in model.inputs),
-        outputs=outputs,
-        device=_named(place),
+        outputs=run.outputs,
+        device=_device_name(place),
         dtype=dtype,
         batch=batch,
         seed=seed,
         rows=tuple(_row(part, bare, macs, batch) for part in parts(bare.ir)),
         totals=_totals(bare, macs),
-        figures=_figures(spec, choice.edited, deploy),
-        graphs=graphs,
-        seconds=times,
+        figures=_figures(spec, edited=bool(options.changes), reparameterized=reparameterized),
+        graphs=run.graphs,
+        seconds=Timings(build=built, compile=run.compiling, latency=run.latency, passes=run.passes),
         weights=str(model.loaded) if model.loaded is not None else None,
         written=output,
         checked=checked,
-        deployed=_collapsed(model, (trained, macs[""])) if deploy else None,
+        deployed=_deployed(model, (before, macs[""])) if reparameterized else None,
     )
 
 
-def _deployed(spec: Spec, level: Subgraph, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
-    """The re-parameterised network. The weights are those of the form that is trained, or else of this one."""
-    first: WeightsError | None = None
+def parse_dynamic(text: str | None, output: str | None) -> tuple[str, ...]:
+    """The names of the sizes that stay open in a written file.
+
+    Args:
+        text: names separated by commas; None: all sizes are fixed.
+        output: the file that is written.
+
+    Raises:
+        MetablockError: sizes are to stay open, but no file is written.
+
+    >>> parse_dynamic("batch, height,batch", "net.pt2")
+    ('batch', 'height')
+    """
+    if text is None:
+        return ()
+    if output is None:
+        raise MetablockError("--dynamic is about a file that is written", "add -o net.pt2 or -o net.onnx")
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _reparameterized(spec: Spec, ir: Subgraph, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
+    """The re-parameterised network. The weights are those of the training form, or else those of the re-parameterised one."""
     try:
-        return reparameterize(assemble(spec, level, weights=state, device=place, dtype=kind, seed=seed).eval())
+        return reparameterize(assemble(spec, ir, weights=state, device=place, dtype=kind, seed=seed).eval())
     except WeightsError as wrong:
         first = wrong
-    model = reparameterize(assemble(spec, level, device=place, dtype=kind, seed=seed).eval())
+    model = reparameterize(assemble(spec, ir, device=place, dtype=kind, seed=seed).eval())
     assert state is not None
     try:
         model.loaded = load_weights(model, state, spec)
-    except WeightsError as second:
+    except WeightsError as second:  # report the form that more tensors fit
         raise (second if len(second.report.used) > len(first.report.used) else first) from None
     return model
 
 
-def _collapsed(model: Block, macs: tuple[int, int]) -> Deployed:
+def _deployed(model: Block, macs: tuple[int, int]) -> Deployed:
     report = model.collapsed
     merged = [Merged(path=one.path, into=one.into, parts=dict(one.parts)) for one in report.collapsed]
     return Deployed(merged=tuple(merged), params=report.params, macs=macs, difference=report.difference)
-
-
-def parse_device(text: str) -> torch.device:
-    """A device that is here. Raises MetablockError."""
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise MetablockError(f"unknown device '{text}'\n  write cpu, cuda, cuda:1, mps or meta") from None
-    if device.type in ("cpu", "meta"):
-        return device
-    try:
-        torch.empty(0, device=device)
-    except Exception:  # each back-end has an exception of its own
-        here = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-        raise MetablockError(f"there is no device '{text}' here\n  there is: {', '.join(['cpu', *here])}") from None
-    return device
-
-
-def parse_dtype(text: str) -> torch.dtype:
-    """A type of floating-point numbers. Raises MetablockError."""
-    if text not in DTYPES:
-        hint = suggest(text, DTYPES, f"there are {', '.join(DTYPES)}")
-        raise MetablockError(f"unknown dtype '{text}'\n  {hint}")
-    return DTYPES[text]
-
-
-def parse_dynamic(text: str | None, output: str | None) -> tuple[str, ...]:
-    """The sizes that stay open in a file. Raises MetablockError."""
-    if text is None:
-        return ()
-    if output is None:
-        raise MetablockError("--dynamic is about a file that is written\n  add -o net.pt2 or -o net.onnx")
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _totals(model: Block, macs: dict[str, int]) -> Totals:
@@ -225,87 +174,16 @@ def _totals(model: Block, macs: dict[str, int]) -> Totals:
 
 
 def _refuse_large(inputs: Sequence[Feature], batch: int) -> None:
-    """The network itself is capped where it is shaped; a batch is asked for here only."""
+    """Caps the batch. The network itself is capped when it is lowered."""
     elements = sum(prod(feature.size(batch)) for feature in inputs)
     if elements > MAX_ELEMENTS:
         raise MetablockError(
-            f"a batch of {batch:,} has {elements:,} numbers; at most {MAX_ELEMENTS:,}\n  --allow-large lifts the limit"
+            f"a batch of {batch:,} has {elements:,} numbers; at most {MAX_ELEMENTS:,}", "--large lifts the limit"
         )
 
 
-@contextmanager
-def _asked_of(place: torch.device, dtype: str, doing: str) -> Iterator[None]:
-    """What the machine cannot do is the answer to a person's request, not an accident: no traceback."""
-    try:
-        yield
-    except (RuntimeError, MemoryError, NotImplementedError) as problem:
-        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
-        if isinstance(problem, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(problem):
-            raise MetablockError(f"{doing} takes more memory than {place} has\n  lower --batch or --input") from None
-        hint = "--no-compile runs it without torch.compile" if doing == "compiling" else "try --device cpu --dtype float32"
-        raise MetablockError(f"{doing} failed on {place} in {dtype}: {first}\n  {hint}") from None
-
-
-def first_pass(
-    model: Block, place: torch.device, dtype: str, compiled: bool, seed: int, batch: int, built: float, progress: Progress
-) -> tuple[tuple[tuple[int, ...], ...], Timings, Graphs]:
-    """A first pass, with compilation in it, and timed ones."""
-    torch.manual_seed(seed)
-    compiling: float | None = None
-    latency: float | None = None
-    passes, made = 0, None
-    with torch.no_grad(), _asked_of(place, dtype, "the forward pass"):
-        inputs = example(model, batch)
-        if compiled and place.type != "meta":
-            progress("compiling")
-            with _asked_of(place, dtype, "compiling"):
-                output, compiling, made = _compile(model, inputs, place)
-        else:
-            progress("running")
-            output = model(*inputs)
-        if place.type != "meta":
-            progress("measuring")
-            latency, passes = _latency(model, inputs, place)
-    times = Timings(build=built, compile=compiling, latency=latency, passes=passes)
-    return tuple(_shapes(output)), times, Graphs(distinct=distinct(model), made=made)
-
-
-def _compile(model: Block, inputs: list[Tensor], place: torch.device) -> tuple[Any, float, int]:
-    from torch._dynamo.utils import counters
-
-    before, started = counters["stats"]["unique_graphs"], time.perf_counter()
-    output = compile(model)(*inputs)
-    _wait(place)
-    return output, time.perf_counter() - started, counters["stats"]["unique_graphs"] - before
-
-
-def _latency(model: Block, inputs: list[Tensor], place: torch.device) -> tuple[float, int]:
-    seconds: list[float] = []
-    while not seconds or (len(seconds) < PASSES and sum(seconds) < PATIENCE):
-        started = time.perf_counter()
-        model(*inputs)
-        _wait(place)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), len(seconds)
-
-
-def _wait(place: torch.device) -> None:
-    if place.type != "cpu":
-        torch.accelerator.synchronize(place)
-
-
-def _named(place: torch.device) -> str:
+def _device_name(place: torch.device) -> str:
     return f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place)
-
-
-def _shapes(value: Any) -> Iterator[tuple[int, ...]]:
-    if isinstance(value, Tensor):
-        yield tuple(value.shape)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _shapes(item)
-    elif isinstance(value, dict):
-        yield from _shapes(list(value.values()))
 
 
 def _row(part: LayoutPart, model: Block, macs: dict[str, int], batch: int) -> PartRow:
@@ -321,23 +199,17 @@ def _row(part: LayoutPart, model: Block, macs: dict[str, int], batch: int) -> Pa
     )
 
 
-def _figures(spec: Spec, edited: bool, deploy: bool) -> Figures | None:
+def _figures(spec: Spec, *, edited: bool, reparameterized: bool) -> Figures | None:
     facts = spec.facts.of(spec.variant or spec.name)
     if not facts:
         return None
     exact: dict[str, int | str] = {
         key: int(cell) if cell.isdigit() and key != "input" else cell for key, cell in facts.items() if "." not in key
     }
-    if deploy:
+    if reparameterized:
         exact |= {"params": exact.get("deployed", "-"), "macs": "-"}
     reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
     return Figures(variant=spec.variant or spec.name, edited=edited, exact=exact, reported=reported)
 
 
-def _edits(choice: BuildOptions) -> tuple[str, ...]:
-    more = [f"classes = {choice.classes}"] if choice.classes is not None else []
-    more += [f"input = {choice.input}"] if choice.input is not None else []
-    return (*choice.edits, *more)
-
-
-__all__ = ["DTYPES", "BuildOptions", "build_report", "chosen", "on_meta", "parse_device", "parse_dtype", "parse_dynamic"]
+__all__ = ["build_report", "parse_dynamic"]

@@ -1,4 +1,4 @@
-"""The catalogue and the operators as tables: from the facts in the files, nothing is built and torch stays out."""
+"""The catalogue and the operators as tables, from the facts in the files. Builds nothing, imports no torch."""
 
 from __future__ import annotations
 
@@ -22,45 +22,61 @@ from .models import CatalogueRow, OperatorRow
 
 
 def rows(pattern: str | None = None) -> list[CatalogueRow]:
-    """A row for each variant whose name or file's name fits. Raises MetablockError when none does.
+    """A row for each variant whose name, or whose file's name, matches.
 
-    ``pattern`` is a part of the name, or, with ``*``, ``?`` or ``[``, a glob for all of it.
+    Args:
+        pattern: a part of the name, or, with ``*``, ``?`` or ``[``, a glob for the whole name; None: all variants.
+
+    Raises:
+        MetablockError: nothing matches.
+
+    >>> [row.name for row in rows("poolformer_s?2")]
+    ['poolformer_s12']
     """
-    chosen, names = [], []
+    matching, names = [], []
     for file, spec in catalogue().items():
         for variant in spec.variants or [None]:
             name = variant or file
             names += [name, file]
             if _fits(pattern, name) or _fits(pattern, file):
-                chosen.append(_row(file, name, resolve(spec, variant)))
-    if not chosen:
+                matching.append(_row(file, name, resolve(spec, variant)))
+    if not matching:
         raise _nothing(pattern, "in the catalogue", names)
-    return chosen
+    return matching
 
 
 def operators(pattern: str | None = None) -> list[OperatorRow]:
-    """A row for each operator and each standard binding whose name fits. Raises MetablockError when none does."""
+    """A row for each operator and each standard binding whose name matches, by name.
+
+    Args:
+        pattern: as for :func:`rows`.
+
+    Raises:
+        MetablockError: nothing matches.
+
+    >>> [row.signature for row in operators("pool")][:1]
+    ['adaptive_avg_pool(size)']
+    """
     installed()
-    found = [
+    every = [
         OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_summary(entry.schema.doc))
         for name, entry in OPERATORS.items()
     ]
-    found += [
+    every += [
         OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=one_line(show(binding.body)))
         for name, binding in standard().items()
     ]
-    chosen = [row for row in found if _fits(pattern, row.name)]
-    if not chosen:
-        raise _nothing(pattern, "among the operators", [row.name for row in found])
-    return sorted(chosen, key=lambda row: row.name)
+    matching = [row for row in every if _fits(pattern, row.name)]
+    if not matching:
+        raise _nothing(pattern, "among the operators", [row.name for row in every])
+    return sorted(matching, key=lambda row: row.name)
 
 
 def _nothing(pattern: str | None, where: str, names: list[str]) -> MetablockError:
     if pattern is None:
         return MetablockError(f"there is nothing {where}")
-    return MetablockError(
-        f"nothing {where} fits '{pattern}'\n  {suggest(pattern, names, 'give a part of a name, or a glob: *_s12')}"
-    )
+    hint = suggest(pattern, names, "give a part of a name, or a glob: *_s12")
+    return MetablockError(f"nothing {where} fits '{pattern}'", hint)
 
 
 def _fits(pattern: str | None, name: str) -> bool:
@@ -91,14 +107,23 @@ def _row(file: str, name: str, spec: Spec) -> CatalogueRow:
 
 
 def size(feature: Feature) -> str:
-    """As `--input` takes it: ``3x224x224``."""
+    """A size as ``--input`` takes it.
+
+    >>> size(Feature("map", 3, (224, 224)))
+    '3x224x224'
+    """
     return "x".join(map(str, (feature.c, *feature.grid)))
 
 
 def year(spec: Spec) -> int | None:
-    """The paper's year: its own entry, or the one in the venue."""
-    found = re.search(r"\b(?:19|20)\d\d\b", f"{spec.paper.get('year', '')} {spec.paper.get('venue', '')}")
-    return int(found[0]) if found else None
+    """The year of a spec's paper: its ``year:``, or the year in its ``venue:``; None where neither states one.
+
+    >>> from metablock.front import resolved
+    >>> year(resolved("poolformer_s12"))
+    2022
+    """
+    match = re.search(r"\b(?:19|20)\d\d\b", f"{spec.paper.get('year', '')} {spec.paper.get('venue', '')}")
+    return int(match[0]) if match else None
 
 
 def _count(cell: str | None) -> int | None:
@@ -106,7 +131,7 @@ def _count(cell: str | None) -> int | None:
 
 
 def _summary(doc: str) -> str:
-    """The first paragraph, as one line."""
+    """The first paragraph of a docstring, as one line."""
     return " ".join(doc.strip().partition("\n\n")[0].split())
 
 
@@ -125,7 +150,7 @@ def _parameters(entry: Operator) -> Iterator[str]:
 
 
 def _written(value: object) -> str:
-    """A default as a spec would say it."""
+    """A default as a spec would write it."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""All that is wrong with a spec file, found without building it. Torch is needed for shapes only."""
+"""Every problem of a spec file, found without building it. Only shapes need torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,18 @@ STDIN = "-"
 
 
 def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
-    """The problems of a file, or of standard input (``-``), in order of place; empty when all is well."""
+    """The problems of a spec file, in order of place.
+
+    Args:
+        source: a path, or ``-`` for standard input.
+        shapes: whether the shapes of every variant are inferred too, which imports torch.
+
+    Returns:
+        The problems, those of an unreadable file included; empty where there is none.
+
+    >>> [problem.message for problem in check("nowhere.yaml")]
+    ["there is no file 'nowhere.yaml'"]
+    """
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
     except SpecError as wrong:
@@ -32,15 +43,23 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
-    """The same for machines."""
+    """The problems of a file as ``check --json`` prints them.
+
+    >>> file_report("nowhere.yaml", check("nowhere.yaml")).problems[0].message
+    "there is no file 'nowhere.yaml'"
+    """
     from .models import FileReport, ProblemReport
 
-    found = tuple(ProblemReport.model_validate(problem.as_dict()) for problem in problems)
-    return FileReport(file=shown(source), problems=found)
+    reports = tuple(ProblemReport.model_validate(problem.as_dict()) for problem in problems)
+    return FileReport(file=shown(source), problems=reports)
 
 
 def shown(source: str) -> str:
-    """What messages call a source."""
+    """The name of a source in messages.
+
+    >>> shown("-"), shown("net.yaml")
+    ('<stdin>', 'net.yaml')
+    """
     return "<stdin>" if source == STDIN else source
 
 
@@ -50,7 +69,7 @@ def read_stdin() -> Spec:
 
 
 def read_text() -> str:
-    """The text on standard input, no more of it than a spec may have. Raises SpecError."""
+    """The text on standard input, cut behind the largest size of a spec. Raises SpecError where it is not UTF-8."""
     try:
         return sys.stdin.buffer.read(Limits().size + 1).decode()
     except UnicodeDecodeError:
@@ -58,8 +77,12 @@ def read_text() -> str:
 
 
 def named_source(source: str) -> str | Spec:
-    """What a person called a source: a catalogue name or a path as it is, for ``-`` the spec on standard input.
+    """A source as :func:`metablock.front.front` takes it: ``-`` becomes the spec on standard input.
 
-    Raises SpecError.
+    Raises:
+        SpecError: the text on standard input is no spec.
+
+    >>> named_source("swin_tiny")
+    'swin_tiny'
     """
     return read_stdin() if source == STDIN else source

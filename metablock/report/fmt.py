@@ -12,17 +12,26 @@ from .check import STDIN, read_text, shown
 
 
 def reformat(source: str, *, write: bool = True) -> tuple[bool, str]:
-    """Brings a file into canonical form.
+    """Brings a spec file into canonical form; comments are kept.
 
     Args:
-        source: a file, or ``-`` for standard input, which is never written to.
-        write: whether the file is replaced where it is not in that form.
+        source: a file, or ``-`` for standard input.
+        write: whether a file that is not in canonical form is replaced.
 
     Returns:
-        Whether that form is another than the file's, and the text in it.
+        Whether the text changes, and the canonical text.
 
     Raises:
-        MetablockError: it is no spec or cannot be written; the file is as it was.
+        MetablockError: the file is no spec, or cannot be written; it is as it was.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "net.yaml")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("name:  net\\ninput: image( 3, 8 )\\nstages: {body: dw(3)}\\n")
+    ...     changed, text = reformat(path)
+    >>> changed, text.splitlines()[1]
+    (True, 'input: image(3, 8)')
     """
     if source == STDIN:
         root = read(Text(shown(STDIN), read_text()))

@@ -1,4 +1,4 @@
-"""Which operators of a network let positions see each other: read from the spec's text, without building it."""
+"""The token mixers of a network: operators that exchange information between positions. Reads the spec, builds nothing."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from collections.abc import Iterator
 from ..language import ast as e
 from ..language.spec import Binding, Spec
 
-# Operators and standard bindings that mix positions, whatever their arguments ...
+# Operators and standard bindings that mix positions with any arguments ...
 MIXING = {
     "agent_attention", "attention", "avg_pool", "deform_conv", "deformable", "dw", "dw_bn", "dynamic_conv",
     "hifi", "hilo", "lofi", "max_pool", "mixture_conv", "pool", "transposed",
 }  # fmt: skip
-# ... and those that do if their kernel, the second argument or `k`, is larger than one.
+# ... and those that do where their kernel, the second argument or `k`, is larger than one.
 CONVOLUTIONS = {"conv", "conv_bn", "std_conv"}
-# These say how another mixes: they are shown with it.
+# Operators that restrict where their argument mixes: shown together with it.
 AROUND = {"window"}
 _ABSENT = ("none", "id")
 
 
 def mixers(spec: Spec) -> list[str]:
-    """The token mixers of a resolved spec, each once, in order: those of its `token` slot, or, without one, of its blocks."""
+    """The token mixers of a resolved spec, each once, in order: those of its `token` slot, or, without one, of its blocks.
+
+    >>> from metablock.front import resolved
+    >>> mixers(resolved("swin_tiny")), mixers(resolved("caformer_s18"))
+    (['window(attention)'], ['dw', 'attention'])
+    """
     finder = _Finder(spec)
     if "token" in finder.bindings:
-        found = [name for value in _values(finder.bindings["token"].body) for name in finder.of_slot(value)]
+        names = [name for value in _values(finder.bindings["token"].body) for name in finder.of_slot(value)]
     else:
         body = spec.columns.get("body")
         roots = [body.body] if body else [spec.sections["model"]] if "model" in spec.sections else []
-        found = [name for root in roots for name in finder.find(root)]
-    distinct = list(dict.fromkeys(found))
+        names = [name for root in roots for name in finder.find(root)]
+    distinct = list(dict.fromkeys(names))
     return [name for name in distinct if name not in _ABSENT] or distinct
 
 
@@ -42,11 +47,11 @@ class _Finder:
         self.open: list[str] = ["token"]
 
     def of_slot(self, value: e.Node) -> list[str]:
-        """The mixers of one value of the slot; without any, what the value is: an operator's name, or the text's own."""
+        """The mixers of one value of the slot; where it has none, the name it begins with, or ``other``."""
         return list(self.find(value)) or [head for head in [_head(value)] if head] or ["other"]
 
     def find(self, node: e.Node) -> Iterator[str]:
-        """The mixers of an expression, through the spec's own bindings."""
+        """The mixers of an expression; the spec's own bindings are followed."""
         name = _head(node)
         if name is None:
             for child in e.children(node):
@@ -71,7 +76,7 @@ class _Finder:
 
 
 def _head(node: e.Node) -> str | None:
-    """The name of a name or of a call by name."""
+    """The name itself, or the name that is called; None for other expressions."""
     if isinstance(node, e.Call) and isinstance(node.func, e.Name):
         return node.func.id
     return node.id if isinstance(node, e.Name) else None

@@ -1,4 +1,4 @@
-"""The answers' forms, and with them what ``--json`` prints."""
+"""The types of the answers, which are also what ``--json`` prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class _Model(BaseModel):
 
 
 class ProblemReport(_Model):
-    """One thing that is wrong. Lines and columns count from 1; the end is exclusive. Without a place, they are null."""
+    """One thing that is wrong. Lines and columns count from 1; the end is exclusive. A problem without a place has null there."""
 
     message: str
     hint: str | None
@@ -24,14 +24,14 @@ class ProblemReport(_Model):
 
 
 class FileReport(_Model):
-    """``check``: a file and its problems, none when all is well."""
+    """``check``: a file and its problems."""
 
     file: str
     problems: tuple[ProblemReport, ...]
 
 
 class PartRow(_Model):
-    """A part of a network. ``text``: in the spec's words. ``output``: its shapes in words, ``shapes`` with their batch."""
+    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch."""
 
     name: str
     path: str
@@ -43,7 +43,7 @@ class PartRow(_Model):
 
 
 class Totals(_Model):
-    """Of the whole network: parameters, frozen ones apart, and the multiply-accumulates of one pass of one image."""
+    """The whole network: ``parameters`` are ``trainable`` and ``frozen`` ones; ``macs`` of one example."""
 
     parameters: int
     trainable: int
@@ -52,9 +52,9 @@ class Totals(_Model):
 
 
 class Figures(_Model):
-    """What the spec's `facts` say of the variant: ``exact`` of the official code, ``reported`` by the paper.
+    """The spec's `facts` about the variant: ``exact`` of the official code, ``reported`` by the paper.
 
-    ``edited``: the network that was built is another one (edits, classes, an input), these figures are of the unchanged variant.
+    ``edited``: edits, classes or an input changed the network that was built; these figures are of the unchanged variant.
     """
 
     variant: str
@@ -64,14 +64,14 @@ class Figures(_Model):
 
 
 class Graphs(_Model):
-    """``distinct``: the different blocks of the network. ``made``: the graphs that torch.compile made; null in eager mode."""
+    """``distinct``: the different blocks of the network. ``compiled``: the graphs torch.compile produced; null in eager mode."""
 
     distinct: int
-    made: int | None
+    compiled: int | None
 
 
 class Timings(_Model):
-    """Seconds. ``compile`` has the first pass in it; ``latency`` is the median of ``passes`` further ones. Null: not done."""
+    """Seconds. ``compile`` includes the first pass; ``latency`` is the median of ``passes`` later ones. Null: did not happen."""
 
     build: float
     compile: float | None
@@ -80,7 +80,7 @@ class Timings(_Model):
 
 
 class Merged(_Model):
-    """One convolution or linear layer of a re-parameterised network: its path and text, and those of what it was."""
+    """A layer of a re-parameterised network, ``into`` by its text, and the ``parts`` it replaces: their texts by their paths."""
 
     path: str
     into: str
@@ -88,7 +88,7 @@ class Merged(_Model):
 
 
 class Deployed(_Model):
-    """What re-parameterisation did: before and after, and how far the outputs differ, relative to the largest."""
+    """Re-parameterisation: counts before and after; ``difference``: of the outputs, relative to the largest one."""
 
     merged: tuple[Merged, ...]
     params: tuple[int, int]
@@ -97,7 +97,7 @@ class Deployed(_Model):
 
 
 class BuildReport(_Model):
-    """``build``: what was built, its parts, its cost, how fast it is. ``checked``: what the written file gives, loaded again."""
+    """``build``: the network, its parts, its cost, its speed. ``checked``: how the written file compares, once loaded again."""
 
     name: str
     variant: str | None
@@ -122,7 +122,7 @@ class BuildReport(_Model):
 
 
 class CatalogueRow(_Model):
-    """``list``: a variant of the catalogue, by the facts in its file. ``parameters`` are the trainable ones."""
+    """``list``: a variant of the catalogue, by the facts in its file. ``parameters`` are the trainable ones only."""
 
     name: str
     file: str
@@ -138,10 +138,7 @@ class CatalogueRow(_Model):
 
 
 class TableRow(_Model):
-    """``table``: a network beside others. ``reported_*`` and ``top1`` are what the paper prints.
-
-    ``throughput``: images a second.
-    """
+    """``table``: a network beside others. ``reported_*`` and ``top1`` are the paper's; ``throughput``: images a second."""
 
     name: str
     variant: str | None = None
@@ -156,7 +153,7 @@ class TableRow(_Model):
 
 
 class OpRow(_Model):
-    """``ops``: an ATen operator, how often it is called, and for what shapes; ``counts``: how often for each."""
+    """``ops``: an ATen operator, its number of calls, the distinct shapes, and ``counts``: the calls of each shape."""
 
     operator: str
     calls: int
@@ -165,7 +162,7 @@ class OpRow(_Model):
 
 
 class OperatorRow(_Model):
-    """``list --operators``: what can be called in a spec. ``doc``: its documentation's first paragraph, or the binding's body."""
+    """``list --operators``: a name that specs can call. ``doc``: the docstring's first paragraph, or the binding's body."""
 
     name: str
     kind: Literal["operator", "binding"]

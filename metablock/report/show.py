@@ -1,22 +1,45 @@
-"""A network to look at, in lines: its spec, its modules, its shapes. Nothing is allocated."""
+"""A network to read: its spec, its modules, its shapes. Nothing is allocated."""
 
 from __future__ import annotations
 
+from ..api import assemble
 from ..language.format import show_spec
-from .build import BuildOptions, chosen, on_meta
 from .layout import ShapeStep, steps
+from .options import BuildOptions, lowered
 
 
-def spec_text(choice: BuildOptions) -> str:
-    """The resolved spec in its canonical form."""
-    return show_spec(chosen(choice)[0])
+def spec_text(options: BuildOptions) -> str:
+    """The resolved spec in canonical form, one variant, edits applied.
+
+    Raises:
+        MetablockError: see :func:`metablock.report.options.lowered`.
+
+    >>> print(spec_text(BuildOptions("resnet18", classes=10)).splitlines()[0])
+    name: resnet
+    """
+    return show_spec(lowered(options).spec)
 
 
-def tree_text(choice: BuildOptions) -> str:
-    """The modules, in the spec's words; equal blocks once."""
-    return repr(on_meta(*chosen(choice)))
+def tree_text(options: BuildOptions) -> str:
+    """The modules in the spec's words, equal blocks once, a line each.
+
+    Raises:
+        MetablockError: see :func:`metablock.report.options.lowered`; a network larger than the caps.
+
+    >>> print(tree_text(BuildOptions("resnet18")).splitlines()[0])
+    resnet
+    """
+    return repr(assemble(*lowered(options), device="meta"))
 
 
-def shapes(choice: BuildOptions) -> list[ShapeStep]:
-    """Every step with the shapes that enter and leave it."""
-    return steps(chosen(choice)[1])
+def shapes(options: BuildOptions) -> list[ShapeStep]:
+    """Every step of the network with the shapes that enter and leave it.
+
+    Raises:
+        MetablockError: see :func:`metablock.report.options.lowered`.
+
+    >>> first = shapes(BuildOptions("resnet18"))[0]
+    >>> first.name, str(first.inputs[0]), str(first.outputs[0])
+    ('stem', 'map 3 x 224x224', 'map 64 x 56x56')
+    """
+    return steps(lowered(options).ir)

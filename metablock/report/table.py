@@ -11,16 +11,18 @@ import torch
 
 from ..api import assemble, example
 from ..backend import costs
+from ..backend.device import parse_device, parse_dtype
 from ..errors import MetablockError
 from ..front import front
 from ..language.spec import Spec
 from ..lowering.network import input_features
-from .build import BuildOptions, Progress, first_pass, network, on_meta, parse_device, parse_dtype
 from .catalogue import size
 from .layout import short
+from .measure import PhaseWatch, measure
 from .models import TableRow
+from .options import BuildOptions, resolved_spec
 
-# The comparison that surveys of vision transformers print: its rows, in its order, and what they are called here.
+# The rows of the comparison that surveys of vision transformers print, in its order, with their names in the catalogue.
 SURVEY = (
     ("ResNet-50", "resnet50"), ("ResNet-101", "resnet101"), ("ResNet-152", "resnet152"),
     *((f"EfficientNet-B{i}", f"efficientnet_b{i}") for i in range(5)),
@@ -42,38 +44,47 @@ ABSENT = "not in the catalogue"
 def table_rows(
     names: Sequence[tuple[str, str | None]],
     *,
-    measure: bool = False,
+    measured: bool = False,
     device: str = "cpu",
     dtype: str = "float32",
     batch: int = 8,
     compiled: bool = False,
-    progress: Progress = lambda _: None,
+    progress: PhaseWatch = lambda phase: None,
 ) -> list[TableRow]:
     """A row for each network.
 
     Args:
-        names: what a row is called, and the network: a catalogue name or a path; None for one that is not there.
-        measure: whether the throughput is measured: images a second, in evaluation, of batches of ``batch``.
+        names: the label of a row, and its network: a catalogue name or a path; None for a network that is not here.
+        measured: whether the throughput is measured: images a second, in evaluation.
+        device: where it is measured.
+        dtype: of the weights and the input, by name.
+        batch: the number of images in a pass.
+        compiled: whether the networks are compiled.
+        progress: told the label of each row.
 
     Raises:
-        MetablockError: an unknown network, one that cannot be built; a device that is not here.
+        MetablockError: an unknown network, or one that cannot be built; a device that is not here.
+
+    >>> row, absent = table_rows([("ResNet-18", "resnet18"), ("Shuffle-T", None)])
+    >>> row.parameters, row.macs, absent.note
+    (11689512, 1814073344, 'not in the catalogue')
     """
     place, kind = parse_device(device), parse_dtype(dtype)
-    if measure and place.type == "meta":
-        raise MetablockError("nothing runs on 'meta'\n  leave out --measure, or name a device")
+    if measured and place.type == "meta":
+        raise MetablockError("nothing runs on 'meta'", "leave out --measure, or name a device")
     rows = []
     for label, name in names:
         if name is None:
             rows.append(TableRow(name=label, note=ABSENT))
             continue
         progress(label)
-        spec = network(BuildOptions(name))
+        spec = resolved_spec(BuildOptions(name))
         facts = spec.facts.of(spec.variant or spec.name)
         params, macs = _counts(spec, facts)
         throughput = None
-        if measure:
+        if measured:
             model = assemble(spec, front(spec).ir, device=place, dtype=kind).eval()
-            latency = first_pass(model, place, dtype, compiled, 0, batch, 0.0, progress)[1].latency
+            latency = measure(model, compiled=compiled, batch=batch, progress=progress).latency
             throughput = batch / latency if latency else None
         reported = {key.removeprefix("reported."): cell for key, cell in facts.items() if key.startswith("reported.")}
         notes = [
@@ -99,33 +110,42 @@ def table_rows(
 
 
 def _counts(spec: Spec, facts: dict[str, str]) -> tuple[int, int]:
-    """By the facts, which the tests hold to what is built; counted where there are none."""
+    """Parameters and MACs: from the facts, which the tests verify against the built network; else counted."""
     if facts.get("params", "").isdigit() and facts.get("macs", "").isdigit():
         return int(facts["params"]), int(facts["macs"])
-    model = on_meta(spec, front(spec).ir)
+    model = assemble(spec, front(spec).ir, device="meta")
     return sum(costs.parameters(model)), costs.macs(model, *example(model))[""]
 
 
 def difference(what: str, ours: int, printed: str | None) -> str | None:
-    """How far a printed figure is from ours, where its rounding does not explain it: ``MACs 3.2 % above the printed 4.5G``."""
-    found = re.fullmatch(r"([\d.]+)([kMGT]?)", printed or "")
-    if found is None:
+    """How far our count is from a printed figure; None where rounding explains the difference.
+
+    >>> difference("MACs", 4_594_566_656, "4.5G")
+    'MACs 2.1 % above the printed 4.5G'
+    """
+    figure = re.fullmatch(r"([\d.]+)([kMGT]?)", printed or "")
+    if figure is None:
         return None
-    unit = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[found[2]]
-    value, digits = float(found[1]), len(found[1].partition(".")[2])
+    unit = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}[figure[2]]
+    value, digits = float(figure[1]), len(figure[1].partition(".")[2])
     if not value or abs(ours / unit - value) <= 0.5000001 * 10**-digits:
         return None
     share = (ours / unit / value - 1) * 100
     return f"{what} {abs(share):.2g} % {'above' if share > 0 else 'below'} the printed {printed}"
 
 
-# Ways to write it
+# Ways to write the table
 
 HEADS = ("model", "input", "params", "MACs", "printed params", "printed MACs", "top-1", "images/s", "note")
 
 
 def cells(rows: Sequence[TableRow]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The heads and the cells of the columns that have anything in them."""
+    """The heads and the cells of the columns that are not empty.
+
+    >>> heads, lines = cells([TableRow(name="ResNet-18", parameters=11689512)])
+    >>> heads, lines
+    (('model', 'params'), [('ResNet-18', '11.7M')])
+    """
     every = [
         (
             row.name,
@@ -140,17 +160,29 @@ def cells(rows: Sequence[TableRow]) -> tuple[tuple[str, ...], list[tuple[str, ..
         )
         for row in rows
     ]
-    kept = [i for i in range(len(HEADS)) if any(line[i] for line in every)]
-    return tuple(HEADS[i] for i in kept), [tuple(line[i] for i in kept) for line in every]
+    filled = [i for i in range(len(HEADS)) if any(line[i] for line in every)]
+    return tuple(HEADS[i] for i in filled), [tuple(line[i] for i in filled) for line in every]
 
 
 def markdown(rows: Sequence[TableRow]) -> str:
+    """The table in Markdown.
+
+    >>> print(markdown([TableRow(name="ResNet-18", parameters=11689512)]))
+    | model | params |
+    | --- | ---: |
+    | ResNet-18 | 11.7M |
+    """
     heads, lines = cells(rows)
     rule = ["---" if head in ("model", "input", "note") else "---:" for head in heads]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (heads, rule, *lines))
 
 
 def latex(rows: Sequence[TableRow]) -> str:
+    r"""The table as a ``tabular`` of LaTeX, with the rules of booktabs.
+
+    >>> print(latex([TableRow(name="swin_tiny", parameters=28288354)]).splitlines()[4])
+    swin\_tiny & 28.3M \\
+    """
     heads, lines = cells(rows)
     columns = "".join("l" if head in ("model", "input", "note") else "r" for head in heads)
     body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines]
@@ -161,7 +193,11 @@ def latex(rows: Sequence[TableRow]) -> str:
 
 
 def comma_separated(rows: Sequence[TableRow]) -> str:
-    """All fields, in full figures."""
+    """All fields as comma-separated values, in full figures.
+
+    >>> print(comma_separated([TableRow(name="ResNet-18", parameters=11689512)]).splitlines()[1])
+    ResNet-18,,,11689512,,,,,,
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(TableRow.model_fields)
@@ -174,7 +210,7 @@ WRITERS: dict[str, Callable[[Sequence[TableRow]], str]] = {"md": markdown, "tex"
 
 
 def _tex(text: str) -> str:
-    return re.sub(r"[&%$#_{}]", lambda found: "\\" + found[0], text)
+    return re.sub(r"[&%$#_{}]", lambda match: "\\" + match[0], text)
 
 
 def _short(value: int | None) -> str:
@@ -182,6 +218,10 @@ def _short(value: int | None) -> str:
 
 
 def described(device: str) -> str:
-    """The device of a measurement, in words."""
+    """The device of a measurement, in words: the name of a GPU, or the number of threads.
+
+    >>> described("cpu").startswith("cpu, ")
+    True
+    """
     place = parse_device(device)
     return torch.cuda.get_device_name(place) if place.type == "cuda" else f"{place}, {torch.get_num_threads()} threads"

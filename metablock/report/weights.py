@@ -1,4 +1,4 @@
-"""Weights from other codes and for other codes: what ``metablock weights`` does."""
+"""Checkpoints under our names, and our weights under the names of other code: what ``metablock weights`` does."""
 
 from __future__ import annotations
 
@@ -12,73 +12,84 @@ from ..api import assemble, state_of
 from ..errors import MetablockError
 from ..files import replacing
 from ..front import front
+from ..language.edits import resolve
 from ..language.load import load_text
 from ..weights.export_names import LAYOUT, export_state, read_layout
 from ..weights.loading import read_state
 from ..writers.outputs import check_output, write
-from .build import BuildOptions, chosen
+from .options import BuildOptions, lowered
 
-TO = (".safetensors", ".pth")
+SUFFIXES = (".safetensors", ".pth")
 
 
-def import_weights(source: str, choice: BuildOptions, output: str) -> str:
-    """Writes a checkpoint's weights under our names, with the resolved spec and the names they had.
+def import_weights(source: str, options: BuildOptions, output: str) -> str:
+    """Writes a checkpoint's weights under our names, with the resolved spec and their original names.
 
     Args:
         source: a file, or a place that :func:`metablock.build` takes as ``weights``.
-        choice: the network.
+        options: the network.
         output: a .safetensors file.
 
     Returns:
-        What became of the checkpoint, in lines.
+        Which tensors were used, and how, in lines.
 
     Raises:
-        MetablockError: it does not fit, or cannot be written; then there is no file.
+        MetablockError: the checkpoint does not fit, or the file cannot be written; then nothing is written.
+
+    >>> import_weights("resnet18.pth", BuildOptions("resnet18"), "mine.pth")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: mine.pth: weights are kept in .safetensors files
+      -o mine.safetensors
     """
     if Path(output).suffix != ".safetensors":
-        raise MetablockError(f"{output}: weights are kept in .safetensors files\n  -o {Path(output).stem}.safetensors")
+        raise MetablockError(f"{output}: weights are kept in .safetensors files", f"-o {Path(output).stem}.safetensors")
     check_output(output)
-    spec, level = chosen(choice)
-    model = assemble(spec, level, weights=state_of(source, spec))
+    spec, ir = lowered(options)
+    model = assemble(spec, ir, weights=state_of(source, spec))
     write(model, output)
     return str(model.loaded)
 
 
-def export_weights(choice: BuildOptions, to: str, output: str, *, weights: str | None = None, like: str | None = None) -> int:
-    """Writes our weights under the names of another code.
+def export_weights(options: BuildOptions, to: str, output: str, *, weights: str | None = None, like: str | None = None) -> int:
+    """Writes our weights under the names of other code.
 
     Args:
-        choice: the network; its source may be a .safetensors file of ours, which says what it is.
+        options: the network; its source may be one of our .safetensors files, which holds its spec.
         to: a table of the spec's `weights:`: ``official``, ``timm``.
-        output: a .safetensors or a .pth file.
-        weights: ours; by default those of the file that is the source.
-        like: a checkpoint of theirs: its names and shapes are taken where ours do not say them.
+        output: a .safetensors or .pth file.
+        weights: our weights; None: those of the file that is the source.
+        like: a checkpoint of that code, whose names and shapes are used where ours do not determine them.
 
     Returns:
-        How many tensors were written.
+        The number of tensors written.
 
     Raises:
-        MetablockError: weights that do not fit, shapes that are not known, a file that cannot be written.
+        MetablockError: weights that do not fit, unknown shapes, a file that cannot be written; then nothing is written.
+
+    >>> export_weights(BuildOptions("resnet18"), "timm", "theirs.onnx")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: theirs.onnx: cannot write '.onnx' files here
+      known: .safetensors, .pth
     """
     path = Path(output)
-    if path.suffix not in TO:
-        raise MetablockError(f"{path}: cannot write '{path.suffix or path.name}' files here\n  known: {', '.join(TO)}")
+    if path.suffix not in SUFFIXES:
+        raise MetablockError(f"{path}: cannot write '{path.suffix or path.name}' files here", f"known: {', '.join(SUFFIXES)}")
     check_output(path.with_suffix(".safetensors"))
-    about: dict[str, str] = {}
     file = weights
-    if isinstance(choice.source, str) and choice.source.endswith(".safetensors"):
-        file = file or choice.source
-        about = _metadata(choice.source)
+    if options.source.endswith(".safetensors"):
+        file = file or options.source
+        about = _metadata(options.source)
         if "spec" not in about:
-            raise MetablockError(f"{choice.source}: says of no network\n  name one: weights export SPEC --weights FILE")
-        spec = load_text(about["spec"], choice.source)
-        spec, level = front(spec, large=True)
+            raise MetablockError(f"{options.source}: holds no spec", "name one: weights export SPEC --weights FILE")
+        spec, ir = front(resolve(load_text(about["spec"], options.source)), large=True)
     else:
-        spec, level = chosen(choice)
+        spec, ir = lowered(options)
         if file is None:
-            raise MetablockError(f"whose weights of '{spec.name}'?\n  give a file of ours: --weights FILE")
+            raise MetablockError(f"whose weights of '{spec.name}'?", "give a file of ours: --weights FILE")
         about = _metadata(file) if Path(file).suffix == ".safetensors" and Path(file).is_file() else {}
-    model = assemble(spec, level, weights=state_of(file, spec))
+    model = assemble(spec, ir, weights=state_of(file, spec))
     shapes = {**model.loaded.shapes} if model.loaded.source == to else {**read_layout(about.get(LAYOUT), to)}
     if like is not None:
         shapes |= {key: tuple(value.shape) for key, value in read_state(like).items() if isinstance(value, torch.Tensor)}
@@ -95,6 +106,6 @@ def _metadata(file: str) -> dict[str, str]:
     try:
         with safe_open(file, "pt") as opened:
             return dict(opened.metadata() or {})
-    except Exception:  # the format's reader has exceptions of its own
+    except Exception:  # the reader of this format raises exceptions of its own
         what = "damaged, or not a .safetensors file" if Path(file).is_file() else "no such file"
-        raise MetablockError(f"{file}: {what}\n  nothing was written") from None
+        raise MetablockError(f"{file}: {what}", "nothing was written") from None

@@ -39,17 +39,17 @@ model: |
 @pytest.fixture
 def eager(monkeypatch):
     """Graphs are made and counted, and run as they are: no C++ is compiled."""
-    monkeypatch.setattr("metablock.report.build.compile", partial(compiler.compile, backend="eager"))
+    monkeypatch.setattr("metablock.report.measure.compile", partial(compiler.compile, backend="eager"))
 
 
 @pytest.fixture
 def report(run):
-    def built(*args: object) -> BuildReport:
+    def of(*args: object) -> BuildReport:
         result = run("build", "--json", *args)
         assert result.exit_code == 0, result.stderr
         return BuildReport.model_validate_json(result.stdout)
 
-    return built
+    return of
 
 
 def test_the_table(run, tiny, eager):
@@ -73,49 +73,49 @@ def test_the_table(run, tiny, eager):
 
 
 def test_the_numbers_are_the_models(report, tiny):
-    made = report(tiny, "--variant", "tiny_b", "--no-compile", "--batch", 2, "--input", "3x48x32", "--classes", 7)
+    built = report(tiny, "--variant", "tiny_b", "--no-compile", "--batch", 2, "--input", "3x48x32", "--classes", 7)
     model = metablock.build(tiny, variant="tiny_b", input="3x48x32", classes=7, device="meta")
     macs = costs.macs(model, torch.empty(1, 3, 48, 32, device="meta"))
-    assert (made.totals.trainable, made.totals.frozen) == costs.parameters(model)
-    assert made.totals.macs == macs[""] == sum(row.macs for row in made.rows)
-    assert made.totals.parameters == sum(row.parameters for row in made.rows)
-    assert [row.path for row in made.rows] == ["stem", "stages.0", "stages.1", "head"]
-    assert [row.shapes for row in made.rows] == [((2, 16, 12, 8),), ((2, 16, 12, 8),), ((2, 32, 6, 4),), ((2, 7),)]
-    assert (made.inputs, made.outputs) == (((2, 3, 48, 32),), ((2, 7),))
-    assert made.figures is None, "the facts have no row for this variant"
-    assert made.graphs.made is made.seconds.compile is None
-    assert made.graphs.distinct == 3
-    assert made.seconds.latency is not None
-    assert made.edits == ("classes = 7", "input = 3x48x32")
+    assert (built.totals.trainable, built.totals.frozen) == costs.parameters(model)
+    assert built.totals.macs == macs[""] == sum(row.macs for row in built.rows)
+    assert built.totals.parameters == sum(row.parameters for row in built.rows)
+    assert [row.path for row in built.rows] == ["stem", "stages.0", "stages.1", "head"]
+    assert [row.shapes for row in built.rows] == [((2, 16, 12, 8),), ((2, 16, 12, 8),), ((2, 32, 6, 4),), ((2, 7),)]
+    assert (built.inputs, built.outputs) == (((2, 3, 48, 32),), ((2, 7),))
+    assert built.figures is None, "the facts have no row for this variant"
+    assert built.graphs.compiled is built.seconds.compile is None
+    assert built.graphs.distinct == 3
+    assert built.seconds.latency is not None
+    assert built.edits == ("classes = 7", "input = 3x48x32")
 
 
 def test_figures_of_an_edited_network_are_of_the_unedited_one(run, report, tiny):
-    edits = ("--set", "token = attention(2)", "--set", "stages[1].depth = 2")
-    made = report(tiny, "--no-compile", *edits)
-    assert made.edits == edits[1::2]
-    assert made.figures is not None
-    assert made.figures.edited
-    assert made.figures.exact == {"params": 20352, "macs": 108160}
-    assert made.figures.reported == {"params": "0.02M", "macs": "0.1M", "top1": "70.1"}
-    assert made.totals.parameters > 20352
+    edits = ("--edit", "token = attention(2)", "--edit", "stages[1].depth = 2")
+    built = report(tiny, "--no-compile", *edits)
+    assert built.edits == edits[1::2]
+    assert built.figures is not None
+    assert built.figures.edited
+    assert built.figures.exact == {"params": 20352, "macs": 108160}
+    assert built.figures.reported == {"params": "0.02M", "macs": "0.1M", "top1": "70.1"}
+    assert built.totals.parameters > 20352
     text = run("build", tiny, "--device", "meta", *edits).stdout
     assert "\n  token = attention(2)\n  stages[1].depth = 2\n" in text
     assert re.search(r"\nofficial  tiny_a, unedited +20,352  108,160\n", text)
     plain = report(tiny, "--no-compile")
     assert plain.figures is not None
     assert not plain.figures.edited
-    assert plain.spec_hash != made.spec_hash
+    assert plain.spec_hash != built.spec_hash
 
 
 def test_several_inputs_and_outputs_shared_and_frozen_parts(run, report, tmp_path, eager):
     path = tmp_path / "two.yaml"
     path.write_text(TWO)
-    made = report(path, "--batch", 2)
-    assert made.inputs == ((2, 3, 32, 32), (2, 1, 32, 32))
-    assert made.outputs == ((2, 1000), (2, 8, 8, 8))
-    assert made.totals.frozen == 9000
-    assert {row.name for row in made.rows} >= {"shared.mix", "stage 0", "stage 1"}
-    assert made.title is made.figures is made.variant is None
+    built = report(path, "--batch", 2)
+    assert built.inputs == ((2, 3, 32, 32), (2, 1, 32, 32))
+    assert built.outputs == ((2, 1000), (2, 8, 8, 8))
+    assert built.totals.frozen == 9000
+    assert {row.name for row in built.rows} >= {"shared.mix", "stage 0", "stage 1"}
+    assert built.title is built.figures is built.variant is None
     assert re.search(r"\n  trainable +\S+ *\n", run("build", path, "--device", "meta").stdout)
     result = run("build", path, "--input", "3x32x32")
     assert (result.exit_code, result.stderr) == (
@@ -125,9 +125,9 @@ def test_several_inputs_and_outputs_shared_and_frozen_parts(run, report, tmp_pat
 
 def test_a_name_of_the_catalogue_on_meta(run, report):
     """Nothing is allocated, nothing runs: the table is there all the same, and no number is cut at 80 columns."""
-    made = report("poolformer_s12", "--device", "meta")
-    assert (made.totals.parameters, made.totals.macs) == (11915176, 1812267008)
-    assert made.seconds.latency is made.seconds.compile is None
+    built = report("poolformer_s12", "--device", "meta")
+    assert (built.totals.parameters, built.totals.macs) == (11915176, 1812267008)
+    assert built.seconds.latency is built.seconds.compile is None
     text = run("build", "vit_tiny_patch16_224", "--device", "meta").stdout
     assert max(map(len, text.splitlines()[1:])) <= 80
     assert text.count("1,253,683,200") == 2
@@ -153,8 +153,8 @@ def test_seed(report, tiny, tmp_path):
 
 
 def test_dtype(report, tiny, tmp_path):
-    made = report(tiny, "--no-compile", "--dtype", "float64", "-o", tmp_path / "x.safetensors")
-    assert made.dtype == "float64"
+    built = report(tiny, "--no-compile", "--dtype", "float64", "-o", tmp_path / "x.safetensors")
+    assert built.dtype == "float64"
     from safetensors.torch import load_file
 
     assert load_file(tmp_path / "x.safetensors")["stem.weight"].dtype == torch.float64
@@ -177,11 +177,11 @@ def test_dtype(report, tiny, tmp_path):
         (["--seed", "-1"], "--seed"),
         (["--batch", "0"], "--batch"),
         (["--batch", "x"], "--batch"),
-        (["--set"], "--set"),
-        (["--set", "tokn = pool"], "--set:1:1: 'tokn' names no slot or column of 'tiny'"),
-        (["--set", "token = atention(2)", "--set", "norm = nrm"], "unknown operator 'atention'"),
-        (["--set", "token = atention(2)", "--set", "norm = nrm"], "unknown name 'nrm'"),
-        (["--set", "token = ("], "--set:1:"),
+        (["--edit"], "--edit"),
+        (["--edit", "tokn = pool"], "--edit:1:1: 'tokn' names no slot or column of 'tiny'"),
+        (["--edit", "token = atention(2)", "--edit", "norm = nrm"], "unknown operator 'atention'"),
+        (["--edit", "token = atention(2)", "--edit", "norm = nrm"], "unknown name 'nrm'"),
+        (["--edit", "token = ("], "--edit:1:"),
         (["--variant", "tiny_c"], "'tiny' has no variant 'tiny_c'"),
         (["--weights", "none.pth"], "none.pth: no such file"),
         (["--no-such"], "--no-such"),
@@ -209,9 +209,9 @@ def test_a_broken_spec(run, broken):
     assert result.stderr == run("check", broken).stderr
 
 
-@pytest.mark.parametrize("args", [("--batch", 10**7), ("--set", "dim = 300000"), ("--input", "3x60000x60000")])
+@pytest.mark.parametrize("args", [("--batch", 10**7), ("--edit", "dim = 300000"), ("--input", "3x60000x60000")])
 def test_caps(run, tiny, monkeypatch, args):
-    """What is too large is refused before weights are made."""
+    """What is too large is refused before weights are built."""
 
     def assemble(spec, level, **more):
         assert more["device"] == "meta"
@@ -220,13 +220,13 @@ def test_caps(run, tiny, monkeypatch, args):
     monkeypatch.setattr("metablock.report.build.assemble", assemble)
     result = run("build", tiny, *args)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert re.search(r"; at most [\d,]+\n  --allow-large .*lifts the limit", result.stderr)
+    assert re.search(r"; at most [\d,]+\n  --large .*lifts the limit", result.stderr)
 
 
-def test_allow_large(run, report, tiny, monkeypatch):
+def test_large(run, report, tiny, monkeypatch):
     monkeypatch.setattr("metablock.report.build.MAX_ELEMENTS", 1000)
     assert run("build", tiny, "--no-compile").exit_code == 2
-    assert report(tiny, "--no-compile", "--allow-large").outputs == ((1, 1000),)
+    assert report(tiny, "--no-compile", "--large").outputs == ((1, 1000),)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_compilation_fails(run, tiny, monkeypatch, raised, says):
     def fail(model):
         raise raised
 
-    monkeypatch.setattr("metablock.report.build.compile", fail)
+    monkeypatch.setattr("metablock.report.measure.compile", fail)
     result = run("build", tiny)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(says)
@@ -261,15 +261,15 @@ def test_written_and_read_again(run, report, tiny, tmp_path):
     from metablock.language.format import spec_hash
 
     file = tmp_path / "tiny.safetensors"
-    made = report(tiny, "--no-compile", "--set", "token = attention(2)", "--classes", 10, "--seed", 3, "-o", file)
-    assert made.written == str(file)
+    built = report(tiny, "--no-compile", "--edit", "token = attention(2)", "--classes", 10, "--seed", 3, "-o", file)
+    assert built.written == str(file)
     with safe_open(file, "pt") as opened:
         about = opened.metadata()
-    assert about["spec_hash"] == made.spec_hash == spec_hash(parse_spec(about["spec"]))
+    assert about["spec_hash"] == built.spec_hash == spec_hash(parse_spec(about["spec"]))
     model = metablock.build(parse_spec(about["spec"]), weights=file)
     again = metablock.build(tiny, edits=["token = attention(2)"], classes=10, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
-    loaded = run("build", tiny, "--no-compile", "--set", "token = attention(2)", "--classes", 10, "--weights", file)
+    loaded = run("build", tiny, "--no-compile", "--edit", "token = attention(2)", "--classes", 10, "--weights", file)
     assert re.search(r"\nweights   \d+ tensors by the names of 'ours'\n", loaded.stdout)
     misfit = run("build", tiny, "--no-compile", "--weights", file)
     assert misfit.exit_code == 2
@@ -297,7 +297,7 @@ def test_damaged_weights(run, tiny, tmp_path):
 )
 def test_an_output_is_refused_before_any_work(run, tiny, tmp_path, monkeypatch, name, says):
     (tmp_path / "folder.safetensors").mkdir()
-    monkeypatch.setattr("metablock.report.build.chosen", lambda choice: pytest.fail("work was done"))
+    monkeypatch.setattr("metablock.report.build.lowered", lambda options: pytest.fail("work was done"))
     result = run("build", tiny, "-o", tmp_path / name)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
@@ -308,7 +308,7 @@ def test_a_folder_that_cannot_be_written_to(run, tiny, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("metablock.writers.outputs.tempfile.TemporaryFile", refuse)
-    monkeypatch.setattr("metablock.report.build.chosen", lambda choice: pytest.fail("work was done"))
+    monkeypatch.setattr("metablock.report.build.lowered", lambda options: pytest.fail("work was done"))
     result = run("build", tiny, "-o", tmp_path / "x.safetensors")
     assert result.exit_code == 2
     assert result.stderr == f"{tmp_path / 'x.safetensors'}: cannot write there: Permission denied\n  name another folder\n"
@@ -351,45 +351,45 @@ def branches(tmp_path):
     return path
 
 
-def test_deploy_says_what_collapsed(run, branches):
-    result = run("build", branches, "--deploy", "--no-compile")
+def test_reparameterisation_says_what_collapsed(run, branches):
+    result = run("build", branches, "--reparameterize", "--no-compile")
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("deployed")]
     assert "10 parts are 3 now; parameters 1,621 -> 1,437" in line
     assert "outputs differ by" in line
-    report = json.loads(run("build", branches, "--deploy", "--no-compile", "--json").stdout)["deployed"]
+    report = json.loads(run("build", branches, "--reparameterize", "--no-compile", "--json").stdout)["deployed"]
     assert [one["into"] for one in report["merged"]] == ["conv(8, 3)", "conv(8, 3)", "conv(8, 3, stride=2)"]
     assert report["params"] == [1621, 1437]
     assert report["difference"] < 1e-5
 
 
-def test_deploy_where_nothing_collapses(run, tmp_path):
+def test_reparameterisation_where_nothing_collapses(run, tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text(
         "name: plain\ninput: image(3, 16)\nstages:\n  body: conv(4, 3) >> relu\nhead: global_pool >> linear(classes)\n"
     )
-    assert "deployed  nothing collapses" in run("build", path, "--deploy", "--device", "meta").stdout
+    assert "deployed  nothing collapses" in run("build", path, "--reparameterize", "--device", "meta").stdout
 
 
-@pytest.mark.parametrize("form", [[], ["--deploy"]])
-def test_weights_of_either_form_are_deployed(run, branches, tmp_path, form):
+@pytest.mark.parametrize("form", [[], ["--reparameterize"]])
+def test_weights_of_either_form_are_reparameterised(run, branches, tmp_path, form):
     """What was written in the form that is trained, or in the deployed one, gives the same network."""
     file = tmp_path / "w.safetensors"
     assert run("build", branches, "--seed", "3", *form, "--no-compile", "-o", file).exit_code == 0
     again = tmp_path / "again.safetensors"
-    result = run("build", branches, "--deploy", "--no-compile", "--weights", file, "-o", again)
+    result = run("build", branches, "--reparameterize", "--no-compile", "--weights", file, "-o", again)
     assert result.exit_code == 0, result.stderr
     from safetensors.torch import load_file
 
     (expected,) = [metablock.reparameterize(metablock.build(branches, seed=3).eval()).state_dict()]
-    found = load_file(again)
-    assert expected.keys() == found.keys()
-    assert all((found[key] - expected[key]).abs().max() < 1e-5 for key in found)
+    written = load_file(again)
+    assert expected.keys() == written.keys()
+    assert all((written[key] - expected[key]).abs().max() < 1e-5 for key in written)
 
 
 def test_weights_of_neither_form_are_refused(run, branches, tiny, tmp_path):
     file = tmp_path / "w.safetensors"
     run("build", tiny, "--no-compile", "-o", file)
-    result = run("build", branches, "--deploy", "--no-compile", "--weights", file)
+    result = run("build", branches, "--reparameterize", "--no-compile", "--weights", file)
     assert result.exit_code == 2
     assert result.stderr.startswith("the weights do not fit 'branches'")

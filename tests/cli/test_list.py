@@ -94,7 +94,7 @@ def test_mixing_names_exist():
 
 
 @pytest.mark.parametrize(
-    ("let", "found"),
+    ("let", "names"),
     [
         ("token: pool(3)", ["pool"]),
         ("token: dw(7) >> linear(c)", ["dw"]),
@@ -108,7 +108,7 @@ def test_mixing_names_exist():
         ("mixer: conv(c)", []),
     ],
 )
-def test_mixers(let, found):
+def test_mixers(let, names):
     body = "token" if "token" in let else "mixer"
     text = f"name: x\ninput: image(3, 8)\nlet:\n  {let}\nstages:\n  depth: [1, 1]\n  body: depth * res({body})\n"
-    assert mixers(resolve(parse_spec(text))) == found
+    assert mixers(resolve(parse_spec(text))) == names

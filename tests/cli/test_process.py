@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
+from typer.main import get_command
 
 import metablock
+from metablock.cli import app
+from metablock.report.options import BuildOptions
 
 
 def python(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
@@ -76,13 +80,52 @@ def test_help(run):
     assert result.exit_code == 0
     for verb in ("check", "build", "show", "list"):
         assert f"  {verb} " in result.stdout
-        told = run(verb, "--help")
-        assert told.exit_code == 0
-        assert f"\n    metablock {verb} " in told.stdout, "an example"
-        assert max(map(len, told.stdout.splitlines())) <= 100
+        page = run(verb, "--help")
+        assert page.exit_code == 0
+        assert f"\n    metablock {verb} " in page.stdout, "an example"
+        assert max(map(len, page.stdout.splitlines())) <= 100
 
 
 def test_nothing_asked(run):
     result = run()
     assert result.exit_code == 2
     assert "Usage: metablock" in result.output or "Usage: " in result.output
+
+
+@pytest.mark.parametrize(
+    ("verb", "spellings"),
+    [
+        (verb, ("--edit", "--set", "-s"))
+        for verb in ("build", "show", "ops", "ablate", "train", "search", "probe", "weights import", "weights export")
+    ]
+    + [(verb, ("--large", "--allow-large")) for verb in ("build", "show", "ops", "weights import", "weights export")]
+    + [("build", ("--reparameterize", "--deploy"))],
+)
+def test_the_words_of_python_and_earlier_spellings(verb: str, spellings: tuple[str, ...]):
+    command = get_command(app)
+    for word in verb.split():
+        command = command.commands[word]
+    assert any(tuple(param.opts) == spellings for param in command.params)
+
+
+@pytest.mark.parametrize("spelling", ["--edit", "--set", "-s"])
+def test_an_edit_in_each_spelling(run, tiny, spelling: str):
+    assert "\n  token: attention(2)\n" in run("show", tiny, spelling, "token = attention(2)").stdout
+    result = run("show", tiny, spelling, "tokn = pool")
+    assert result.stderr.startswith("--edit:1:1: 'tokn' names no slot or column of 'tiny'")
+
+
+def test_options_are_the_arguments_of_python():
+    """A keyword argument of Python and the option of the command line for the same thing have one name, given first."""
+    build = get_command(app).commands["build"]
+    first = {param.name: param.opts[0] for param in build.params}
+    keywords = [name for name, p in signature(metablock.build).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    assert {name: first.get(name) for name in keywords} == {
+        **{name: f"--{name}" for name in keywords},
+        "edits": "--edit",  # once for each
+        "features": None,  # a network of the command line gives logits
+    }
+    others = {"dynamic": metablock.write, "compiled": metablock.compile, "reparameterize": metablock.reparameterize}
+    for name, function in others.items():
+        assert first[name].removeprefix("--") in {function.__name__, *signature(function).parameters}
+    assert set(BuildOptions.__dataclass_fields__) <= set(signature(metablock.build).parameters)

@@ -18,7 +18,7 @@ def test_spec(run, tiny):
 
 
 def test_changes_are_in_the_text(run, tiny):
-    text = run("show", tiny, "--set", "token = attention(2)", "--classes", 10, "--input", "1x64x48").stdout
+    text = run("show", tiny, "--edit", "token = attention(2)", "--classes", 10, "--input", "1x64x48").stdout
     assert "\n  token: attention(2)\n" in text
     assert "\nclasses: 10\n" in text
     assert "\ninput: image(1, 64, 48)\n" in text
@@ -53,7 +53,7 @@ def test_shapes_of_several_inputs(run, tmp_path):
 
 def test_nothing_is_allocated(run):
     """Half a million million parameters would not fit anywhere."""
-    wide = ("--set", "dim = 200000", "--set", "heads = 1000", "--allow-large")
+    wide = ("--edit", "dim = 200000", "--edit", "heads = 1000", "--large")
     result = run("show", "vit_tiny_patch16_224", *wide, "--as", "tree")
     assert result.exit_code == 0
     assert "linear(800000)" in result.stdout

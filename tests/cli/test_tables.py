@@ -86,11 +86,11 @@ def test_operators(run) -> None:
 
 
 def test_operators_are_those_that_run() -> None:
-    """What is found on meta is what the CPU is asked for."""
+    """The operators recorded on meta are those that the CPU runs."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from metablock.report.build import BuildOptions
     from metablock.report.ops import operators_of
+    from metablock.report.options import BuildOptions
 
     class Names(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -113,7 +113,7 @@ def test_operators_are_those_that_run() -> None:
         (["table", "resnet50", "--measure", "--device", "meta"], "nothing runs on 'meta'"),
         (["table", "resnet50", "--device", "cuda:9"], "there is no device 'cuda:9' here"),
         (["ops", "resnet5"], "did you mean 'resnet50'?"),
-        (["ops", "resnet50", "--set", "tokn = pool"], "tokn"),
+        (["ops", "resnet50", "--edit", "tokn = pool"], "tokn"),
     ],
 )
 def test_bad_input(run, words: list[str], says: str) -> None:

@@ -39,6 +39,14 @@ def test_import_and_export(run, tmp_path) -> None:
     ]  # fmt: skip
 
 
+def test_export_of_a_variant_that_leaves_bindings_of_its_file_unused(run, tmp_path) -> None:
+    file, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    metablock.write(metablock.build("resnet18", classes=3), file)
+    result = run("weights", "export", file, "--to", "torchvision", "-o", back)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert torch.load(back)["fc.weight"].shape == (3, 512)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -49,7 +57,7 @@ def test_import_and_export(run, tmp_path) -> None:
         (["import", "timm", "SPEC", "-o", "x.safetensors"], "'small' names no checkpoints\n  give a file"),
         (["export", "SPEC", "--to", "theirs", "-o", "x.pth"], "whose weights of 'small'?\n  give a file of ours: --weights"),
         (["export", "broken.safetensors", "--to", "theirs", "-o", "x.pth"], "broken.safetensors: damaged"),
-        (["export", "bare.safetensors", "--to", "theirs", "-o", "x.pth"], "bare.safetensors: says of no network"),
+        (["export", "bare.safetensors", "--to", "theirs", "-o", "x.pth"], "bare.safetensors: holds no spec"),
         (["export", "SPEC", "--to", "theirs", "-o", "x.onnx"], "x.onnx: cannot write '.onnx' files here"),
     ],
 )

@@ -94,7 +94,7 @@ def test_edits_are_read(text: str, target: e.Header | e.StageTarget, value: str)
     assert isinstance(edit.value, e.Node)
     assert show(edit.value) == value
     assert edit.span is not None
-    assert edit.span.text.name == "--set"
+    assert edit.span.text.name == "--edit"
     assert parse_edits([edit]) == (edit,)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from ...lowering.ir import is_stage
 from .forwards import rewrite, singular
 from .leaves import REQUIRED, CodeNode
 from .text import WIDTH
@@ -140,7 +141,8 @@ class _Class:
     def doc(self) -> list[str]:
         """The expressions of the spec that are this class, when there are few."""
         texts = list(dict.fromkeys(node.block.text for node in self.nodes if node.block is not None))
-        if self.name == "Model" or len(texts) > _MANY or not all(map(_docable, texts)):
+        stages = any(is_stage(tuple(node.path.split("."))) for node in self.nodes)
+        if self.name == "Model" or stages or len(texts) > _MANY or not all(map(_docable, texts)):
             return []
         wrap = partial(textwrap.wrap, width=WIDTH - 12, break_on_hyphens=False, break_long_words=False)
         lines = [line for text in texts for line in wrap(text)]
@@ -314,7 +316,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _docable(text: str) -> bool:
-    return bool(text) and not text.startswith("stage ") and "\\" not in text and '"""' not in text
+    return bool(text) and "\\" not in text and '"""' not in text
 
 
 def _root(value: Any) -> int:

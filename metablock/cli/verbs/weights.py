@@ -1,4 +1,4 @@
-"""``metablock weights``: weights from other codes and for other codes."""
+"""``metablock weights import`` and ``metablock weights export``"""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from . import options
-from .verbs import app, choice_of
+from .. import options
+from ..app import SETTINGS, app
 
 weights = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Weights from other codes and for other codes: names and shapes by the rules of the spec.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Import checkpoints of other code, and export weights to its names, by the rules of the spec.",
+    context_settings=SETTINGS,
 )
 app.add_typer(weights, name="weights")
 
@@ -24,7 +24,7 @@ def import_(
         str,
         typer.Argument(
             metavar="SRC",
-            help="A .safetensors or .pth file; timm or official (the checkpoint that the spec names); hf:OWNER/NAME; an address.",
+            help="A .safetensors or .pth file; timm or official (the checkpoint that the spec names); hf:OWNER/NAME; a URL.",
             show_default=False,
         ),
     ],
@@ -44,9 +44,9 @@ def import_(
       metablock weights import timm resnet18 -o resnet18.safetensors
       metablock weights import hf:timm/resnet18.a1_in1k resnet18 --classes 10 -o resnet18.safetensors
     """
-    from ..report.weights import import_weights
+    from ...report.weights import import_weights
 
-    report = import_weights(source, choice_of(spec, variant, edits, classes, input, large), output)
+    report = import_weights(source, options.build_options(spec, variant, edits, classes, input, large), output)
     typer.echo(f"{output}: {report}")
 
 
@@ -56,12 +56,13 @@ def export(
         str,
         typer.Argument(
             metavar="SPEC",
-            help="A .safetensors file of ours, which says what it is; or a spec, with --weights.",
+            help="One of our .safetensors files, which holds its spec; or a spec, with --weights.",
             show_default=False,
         ),
     ],
     to: Annotated[
-        str, typer.Option("--to", metavar="NAME", help="Whose names: a table of the spec's `weights:`.", show_default=False)
+        str,
+        typer.Option("--to", metavar="NAME", help="The names to write: a table of the spec's `weights:`.", show_default=False),
     ],
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="A .safetensors or .pth file.", show_default=False)
@@ -69,7 +70,7 @@ def export(
     weights: Annotated[str | None, typer.Option("--weights", metavar="FILE", help="Our weights.")] = None,
     like: Annotated[
         str | None,
-        typer.Option("--like", metavar="FILE", help="A checkpoint of theirs, for shapes that do not follow from ours."),
+        typer.Option("--like", metavar="FILE", help="A checkpoint of that code, for shapes that do not follow from ours."),
     ] = None,
     variant: options.Variant = None,
     edits: options.Edits = None,
@@ -84,8 +85,8 @@ def export(
       metablock weights export swin.safetensors --to official -o swin.pth
       metablock weights export resnet18 --weights trained.safetensors --to torchvision -o resnet18.pth
     """
-    from ..report.weights import export_weights
+    from ...report.weights import export_weights
 
-    choice = choice_of(spec, variant, edits, classes, input, large)
-    count = export_weights(choice, to, output, weights=weights, like=like)
+    network = options.build_options(spec, variant, edits, classes, input, large)
+    count = export_weights(network, to, output, weights=weights, like=like)
     typer.echo(f"{output}: {count} tensors by the names of '{to}'")

@@ -1,0 +1,50 @@
+"""The command line as an application: how bad input ends, and the options beside the verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .. import __version__
+from ..errors import MetablockError
+
+BAD_INPUT = 2
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Verbs(TyperGroup):
+    """Prints the text of a MetablockError on standard error and ends with status 2; no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MetablockError as wrong:
+            typer.echo(str(wrong), err=True)
+        except RecursionError:
+            typer.echo("the spec is nested too deeply\n  let its bindings use each other in fewer steps", err=True)
+        raise typer.Exit(BAD_INPUT)
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings=SETTINGS,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"metablock {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="metablock VERB --help has examples.")
+def metablock(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Neural backbones, one YAML file a paper: check them, build them, swap their parts."""

@@ -1,0 +1,43 @@
+"""``metablock list``"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from .. import options
+from ..app import app
+
+
+@app.command(name="list")
+def list_(
+    pattern: Annotated[
+        str | None, typer.Argument(metavar="[PATTERN]", help="A part of a name, or a glob: 'swin', '*_s12'.", show_default=False)
+    ] = None,
+    operators: Annotated[bool, typer.Option("--operators", help="List the operators and standard bindings instead.")] = False,
+    plugin: options.Plugin = None,
+    as_json: options.Json = False,
+) -> None:
+    """List the catalogue, a line a variant, by the facts in its files; or the operators.
+
+    Parameters are the trainable ones; "+ 0.2M" are frozen besides. MACs are of one image.
+
+    \b
+      metablock list
+      metablock list 'poolformer*'
+      metablock list --operators attention
+      metablock list --json | jq '.[] | select(.parameters < 2e7) | .name'
+    """
+    from ...report import catalogue
+    from ..output import catalogue_table, operator_table
+
+    signatures = catalogue.operators(pattern) if operators else []
+    variants = catalogue.rows(pattern) if not operators else []
+    if as_json:
+        typer.echo(json.dumps([row.model_dump() for row in [*signatures, *variants]], indent=2))
+    elif operators:
+        operator_table(signatures)
+    else:
+        catalogue_table(variants)

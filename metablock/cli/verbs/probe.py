@@ -1,0 +1,77 @@
+"""``metablock probe``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import options
+from ..app import app
+from ..study_options import require_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...ablation.probe import Probed
+
+
+@app.command()
+def probe(
+    spec: options.Spec,
+    variant: options.Variant = None,
+    edits: options.Edits = None,
+    classes: options.Classes = None,
+    input: options.Input = None,
+    swaps: Annotated[
+        list[str] | None,
+        typer.Option("--swap", metavar="'SLOT = A, B'", help="Draw the network with each of these values, too. Repeatable."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="FILE", help="Trained weights; the initial ones by default.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME", help="Pictures: digits, folder:PATH, hf:NAME, npz:FILE; noise by default."),
+    ] = None,
+    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="The number of pictures.")] = 8,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME.probe by default.")] = None,
+    plugin: options.Plugin = None,
+) -> None:
+    """Draw how far the features of each stage see, and which frequencies each stage passes on.
+
+    Initial weights show what the architecture can see; trained weights show what it does see.
+
+    \b
+      metablock probe poolformer_s12 --weights poolformer.safetensors --data folder:imagenette
+      metablock probe poolformer_s12 --swap 'token = attention(dim // 32), dw(7)' --input 3x128x128
+    """
+    from ...ablation.data import load_data
+    from ...ablation.probe import probe as measure
+    from ...ablation.report.probes import table, write_probe
+    from ...ablation.study import parse_swap
+    from ...api import assemble, example
+    from ...front import front, parse_input, resolved, sized
+    from ...language.edits import apply
+    from ..progress import Bars
+
+    require_packages()
+    base = resolved(spec, variant=variant, edits=edits or ())
+    with Bars() as bars:
+        dataset = load_data(data, parse_input(input), bars.phase) if data is not None else None
+        base = sized(base, classes=classes, input=dataset.input if dataset else input)
+        networks = {base.variant or base.name: base}
+        for swap in swaps or ():
+            for level in parse_swap(swap, base).levels:
+                networks[level.name] = apply(base, level.edits)
+        results: dict[str, Sequence[Probed]] = {}
+        for number, (name, network) in enumerate(networks.items()):
+            bars.phase(f"probing {name}", number, len(networks))
+            model = assemble(*front(network), weights=weights if network is base else None)
+            pictures = dataset.val.get(range(min(images, len(dataset.val)))) if dataset is not None else example(model, images)
+            results[name] = measure(model, pictures[0])
+    folder = Path(output or f"{base.variant or base.name}.probe")
+    files = write_probe(results, folder)
+    typer.echo(table(results))
+    typer.echo(f"{len(files)} files in {folder}")

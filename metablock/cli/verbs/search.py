@@ -1,0 +1,95 @@
+"""``metablock search``"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import options
+from ..app import app
+from ..study_options import (
+    Compiled,
+    Data,
+    Device,
+    Epochs,
+    Jobs,
+    Overrides,
+    RecipeName,
+    Swaps,
+    require_packages,
+    study_of,
+)
+
+
+@app.command()
+def search(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="A study file, or a spec with `one_of` in it.", show_default=False)
+    ],
+    swaps: Swaps = None,
+    variant: options.Variant = None,
+    edits: options.Edits = None,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", min=1, help="The number of networks to evaluate.")] = 20,
+    objectives: Annotated[
+        str, typer.Option("--objectives", metavar="NAMES", help="top1, and one or more of macs, params, latency.")
+    ] = "top1,macs",
+    data: Data = None,
+    input: options.Input = None,
+    recipe: RecipeName = None,
+    epochs: Epochs = None,
+    overrides: Overrides = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=1, help="The number of runs a network.", show_default="1")
+    ] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME.search by default.")] = None,
+    jobs: Jobs = 1,
+    device: Device = "cpu",
+    compiled: Compiled = False,
+    plugin: options.Plugin = None,
+) -> None:
+    """Search the choices of a spec for the best accuracy at each cost; the front is a folder of specs.
+
+    Started again with more trials, it continues from those in its journal.
+
+    \b
+      metablock search my.yaml --trials 40 --epochs 10          # token: one_of(pool(3), dw(7), attention(dim // 32))
+      metablock search swin_tiny --swap 'stages[0].token = pool, dw(7)' --swap 'stages[1].token = pool, dw(7)'
+    """
+    from ...ablation import run as running
+    from ...ablation.search import search as search_networks
+    from ..progress import Bars
+
+    require_packages()
+    plan = study_of(
+        study,
+        swaps=swaps,
+        variant=variant,
+        edits=edits,
+        data=data,
+        input=input,
+        recipe=recipe,
+        epochs=epochs,
+        overrides=overrides,
+        seeds=seeds or 1,
+    )
+    folder = Path(output or f"{plan.name}.search")
+    with Bars() as bars:
+        prepared = running.prepare_search(plan, bars.phase)
+        engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
+        front, every = search_networks(
+            prepared,
+            folder,
+            lambda journal: running.run(journal, engine, bars.watch(prepared)),
+            trials=trials,
+            objectives=tuple(name.strip() for name in objectives.split(",")),
+            together=jobs,
+            device=device,
+            tell=bars.phase,
+            command=shlex.join(["metablock", *sys.argv[1:]]),
+        )
+    typer.echo((folder / "front" / "front.md").read_text(encoding="utf-8").rstrip())
+    typer.echo(f"\n{len(front)} of {len(every)} networks are on the front: {folder / 'front'}")

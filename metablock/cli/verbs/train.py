@@ -1,0 +1,89 @@
+"""``metablock train``"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import MetablockError
+from .. import options
+from ..app import app
+from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages
+
+
+@app.command()
+def train(
+    spec: options.Spec,
+    data: Data = None,
+    variant: options.Variant = None,
+    edits: options.Edits = None,
+    input: options.Input = None,
+    recipe: RecipeName = None,
+    epochs: Epochs = None,
+    overrides: Overrides = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of weights, order, augmentation, dropout.")] = 0,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the trained weights: .safetensors, .pt2, .onnx.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Written every epoch; if it exists, training continues from it."),
+    ] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", metavar="SPEC", help="For a recipe that distils.")] = None,
+    teacher_weights: Annotated[
+        str | None, typer.Option("--teacher-weights", metavar="FILE", help="The teacher's weights.")
+    ] = None,
+    device: Device = "cpu",
+    compiled: Compiled = False,
+    plugin: options.Plugin = None,
+) -> None:
+    """Train one network. On several GPUs: torchrun --standalone --nproc-per-node 4 -m metablock train ...
+
+    \b
+      metablock train poolformer_s12 --data digits --epochs 5
+      metablock train ./my.yaml --data folder:imagenette --recipe deit --with lr=1e-3 -o my.safetensors
+      metablock train examples/ecg.yaml --data npz:beats.npz
+    """
+    from ...ablation.data import load_data
+    from ...ablation.recipe import recipe as recipe_of
+    from ...ablation.training import Options, TrainingError
+    from ...ablation.training import train as train_network
+    from ...api import build
+    from ...front import parse_input, resolved, sized
+    from ...writers.outputs import check_output, write
+    from ..progress import Bars
+
+    require_packages()
+    if output is not None:
+        check_output(output)
+    settings = recipe_of(recipe or "small", **recipe_values(overrides, epochs))
+    base = resolved(spec, variant=variant, edits=edits or ())
+    with Bars() as bars:
+        dataset = load_data(data or "digits", parse_input(input), bars.phase)
+    network = sized(base, classes=dataset.classes, input=dataset.input)
+    teaching = None
+    if teacher is not None:
+        teaching = build(teacher, classes=dataset.classes, input=dataset.input, weights=teacher_weights)
+    with Bars() as bars:
+        report, step = bars.training(settings.epochs)
+        try:
+            model, _ = train_network(
+                network,
+                dataset,
+                settings,
+                seed,
+                checkpoint=Path(checkpoint) if checkpoint else None,
+                options=Options(device, compiled),
+                teacher=teaching,
+                report=report,
+                step=step,
+            )
+        except TrainingError as wrong:
+            hint = "a lower rate (--with lr=...), a smaller batch, or --with clip=1 may help"
+            raise MetablockError(str(wrong), hint) from None
+    if output is not None and not int(os.environ.get("RANK", "0")):
+        write(model.eval(), output)
+        typer.echo(f"{output} is written")
