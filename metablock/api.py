@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor
 from .backend.block import Block
 from .backend.builder import build as build_module
 from .backend.builder import drawn
+from .backend.device import parse_device, parse_dtype
 from .backend.init import initialiser
 from .backend.limits import check_size
+from .errors import MetablockError
 from .front import Edits, InputSize, Source, front
 from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
@@ -31,8 +35,8 @@ def build(
     input: InputSize | None = None,
     edits: Edits = (),
     weights: Weights | None = None,
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     seed: int = 0,
     features: bool | Sequence[int] = False,
     large: bool = False,
@@ -50,8 +54,8 @@ def build(
             address.
             For another size tables of positions and biases are interpolated; for other channels the first layer is adapted;
             for other classes the last one stays as initialised.
-        device: where the weights lie; ``"meta"`` allocates nothing.
-        dtype: of the weights; float32 by default.
+        device: where the weights lie, the CPU by default; ``"meta"`` allocates nothing.
+        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
@@ -63,8 +67,13 @@ def build(
         ``weights`` (None without).
 
     Raises:
-        MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit.
+        MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit, a device that is
+            not here; an argument of another type.
     """
+    if not isinstance(features, bool) and not _numbers(features):
+        raise MetablockError(
+            f"{reprlib.repr(features)} names no features", "write True, or numbers of stages: features=[1, 2, 3]"
+        )
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
     model = assemble(spec, ir, weights=weights, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
@@ -75,16 +84,19 @@ def assemble(
     ir: Subgraph,
     *,
     weights: Weights | None = None,
-    device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    device: str | int | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
     seed: int = 0,
 ) -> Block:
     """The module of a resolved spec and its IR (see :func:`build`, which does all in one).
 
     Raises:
-        MetablockError: a network larger than the caps (unless they are lifted), weights that do not fit.
+        MetablockError: a network larger than the caps (unless they are lifted), weights that do not fit, a device that is not
+            here, an argument of another type.
     """
-    place = torch.device(device) if device is not None else torch.device("cpu")
+    place, kind = parse_device(device), parse_dtype(dtype) if dtype is not None else None
+    if not _whole(seed):
+        raise MetablockError(f"{reprlib.repr(seed)} is no seed", "write a whole number: seed=0")
     check_size(ir)
     # Parameters the checkpoint will overwrite are not initialised; on large networks that would dominate build time.
     wanted: set[str] | None = None if weights is None or weights is False else set()
@@ -92,7 +104,7 @@ def assemble(
     model = build_module(ir, seed=seed, device=place, initialise=initialise)
     model.spec, model.ir = spec, ir
     model.inputs = tuple(wire.feature for wire in flat_values(ir.inputs))
-    model = model.to(device=place, dtype=dtype)  # before the weights come in: they keep their precision
+    model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None
         model.loaded = load_weights(model, state_of(weights, spec), spec)
@@ -108,11 +120,21 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
     """A state dict from any of the places that :func:`build` takes. Raises MetablockError."""
     if isinstance(weights, Mapping):
         return weights
+    if not isinstance(weights, (str, Path, bool)):
+        raise MetablockError(f"{reprlib.repr(weights)} holds no weights", "name a file, pass a state dict, or True")
     if is_place(weights):
         assert not isinstance(weights, Path)
         return read_state(bring(weights, spec))
     assert not isinstance(weights, bool)
     return read_state(weights)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _numbers(values: object) -> bool:
+    return isinstance(values, Sequence) and not isinstance(values, (str, bytes)) and all(map(_whole, values))
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """The one shape of every message: a place, what is wrong, one hint.
 
-A :class:`Text` is something a person wrote (a file, standard input, a ``--edit`` edit). A :class:`Span` is a stretch of it.
+A :class:`Text` is something a person wrote (a file, standard input, a ``--set`` edit). A :class:`Span` is a stretch of it.
 Any room that meets bad input raises :class:`SpecError` with one or more :class:`Problem`; only the outermost caller renders them.
 """
 
@@ -15,7 +15,7 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A source text and the name it is reported under (a path, ``<stdin>``, ``--edit``)."""
+    """A source text and the name it is reported under (a path, ``<stdin>``, ``--set``)."""
 
     name: str
     content: str

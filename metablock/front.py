@@ -6,7 +6,9 @@ names once, and lowers once.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ Source = str | Path | Spec
 Edits = str | Edit | Iterable[str | Edit]
 # What `input=` takes: "3x224x224", (3, 224, 224), a feature.
 InputSize = str | Sequence[int] | Feature
+MAX_DIGITS = 18  # of an extent in a text
 
 
 class Front(NamedTuple):
@@ -121,8 +124,8 @@ def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = N
     10
     """
     if classes is not None:
-        if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-            raise MetablockError(f"{classes!r} is no number of classes", "write a whole number from 1")
+        if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1:
+            raise MetablockError(f"{reprlib.repr(classes)} is no number of classes", "write a whole number from 1")
         spec = apply(spec, parse_edits([f"classes = {classes}"], "--classes"))
     feature = parse_input(input)
     if feature is None:
@@ -135,24 +138,32 @@ def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = N
 
 
 def parse_input(size: InputSize | None) -> Feature | None:
-    """An input size as a feature: one, two or three extents after the channels. Raises MetablockError for anything else.
+    """An input size as a feature.
+
+    Args:
+        size: channels and one, two or three extents: a text, a sequence of whole numbers, or a feature that is a map; None: None.
+
+    Raises:
+        MetablockError: anything else.
 
     >>> str(parse_input("3x256x192")), str(parse_input((12, 5000)))
     ('map 3 x 256x192', 'map 12 x 5000')
     """
-    if size is None or isinstance(size, Feature):
-        return size
-    hint = "write channels and extents: 3x224x224, 12x5000, 1x32x64x64"
-    if isinstance(size, str):
-        parts = size.lower().split("x")
-    elif isinstance(size, Sequence):
-        parts = [str(part) for part in size]
-    else:
-        raise MetablockError(f"{size!r} is no input size", hint)
-    if not 2 <= len(parts) <= 4 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise MetablockError(f"'{size if isinstance(size, str) else tuple(size)}' is no input size", hint)
-    channels, *grid = (int(part) for part in parts)
-    return Feature("map", channels, tuple(grid))
+    if size is None:
+        return None
+    numbers: list[int | None] = []  # None for a part that is no number
+    if isinstance(size, Feature):
+        numbers = [size.c, *size.grid] if size.layout == "map" else []
+    elif isinstance(size, str):
+        parts = [part.strip() for part in size.lower().split("x")]
+        numbers = [int(part) if part.isdecimal() and len(part) <= MAX_DIGITS else None for part in parts]
+    elif isinstance(size, Sequence) and not isinstance(size, (bytes, bytearray, memoryview)):
+        numbers = [int(part) if isinstance(part, Integral) and not isinstance(part, bool) else None for part in size]
+    sizes = [number for number in numbers if number is not None and number > 0]
+    if not 2 <= len(sizes) == len(numbers) <= 4:
+        text = reprlib.repr(size)
+        raise MetablockError(f"{text} is no input size", "write channels and extents: 3x224x224, 12x5000, 1x32x64x64")
+    return Feature("map", sizes[0], tuple(sizes[1:]))
 
 
 def _resolve(
@@ -160,9 +171,14 @@ def _resolve(
 ) -> tuple[Spec, list[Problem]]:
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
     file, meant = open_spec(source)
+    if variant is None:
+        variant = meant
+    elif not isinstance(variant, str):
+        names = ", ".join(list(file.variants)[:8])
+        raise MetablockError(f"{reprlib.repr(variant)} is no variant", f"there are {names}" if names else "leave out the variant")
     changes = parse_edits(edits)
-    spec = resolve(file, variant or meant, changes)
-    problems = check_edits(resolve(file, variant or meant), spec, changes) if changes else []
+    spec = resolve(file, variant, changes)
+    problems = check_edits(resolve(file, variant), spec, changes) if changes else []
     whole = not file.resolved and not is_shipped(file)
     problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
     return sized(spec, classes=classes, input=input), problems

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 import re
+import reprlib
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +40,8 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
     """
     if isinstance(source, Spec):
         return source, None
+    if not isinstance(source, (str, Path)):
+        raise MetablockError(f"{reprlib.repr(source)} is no source of a spec", "name a catalogue entry or a path, or pass a spec")
     if isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")):
         return load_file(source), None
     return _by_name(source)
@@ -76,8 +80,8 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
     known = [*files, *variants, *(variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))]
     if fits:
         hint = f"several begin so: {', '.join(variant for _, variant in fits[:8])}"
-    elif Path(name).exists():
+    elif os.path.isfile(name):
         hint = f"to build the file, write ./{name}"
     else:
         hint = suggest(name, known, "`metablock list` shows the catalogue; a file is named by its path") or ""
-    raise MetablockError(f"unknown architecture '{name}'\n  {hint}")
+    raise MetablockError(f"unknown architecture '{name}'", hint)
