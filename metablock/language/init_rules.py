@@ -7,12 +7,12 @@ the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) 
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import error, suggest
 from . import ast as e
+from .arithmetic import calculate
 from .printer import show
 
 # The rule that keeps an operator's own initialisation.
@@ -49,13 +49,8 @@ SIGNATURES: Mapping[str, tuple[Argument, ...]] = {
     "zeros": (),
 }
 
-_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": operator.pow,
-}
+# What an argument may be computed with.
+_OPERATORS = ("+", "-", "*", "/", "**")
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def _check(node: e.Node) -> None:
             return
         case e.Negative(value=value):
             _numeric(value)
-        case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
+        case e.Binary(op=op, left=left, right=right) if op in _OPERATORS:
             _numeric(left)
             _numeric(right)
         case _:
@@ -159,7 +154,7 @@ def _number(node: e.Node, layer: int) -> float:
             return -_number(inner, layer)
         case e.Binary(op=op, left=left, right=right):
             try:
-                return float(_ARITHMETIC[op](_number(left, layer), _number(right, layer)))
-            except (ArithmeticError, TypeError):  # Python makes a complex number of a root of a negative one
+                return float(calculate(op, _number(left, layer), _number(right, layer)))
+            except ArithmeticError:
                 raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
     return layer

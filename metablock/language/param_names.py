@@ -100,3 +100,32 @@ def _is_wire(node: e.Node, wires: set[str]) -> bool:
     """A wire is a value: reading it makes nothing that would need a name."""
     name = node.base if isinstance(node, e.Index) else node
     return isinstance(name, e.Name) and name.id in wires
+
+
+class ParamNames:
+    """The labels of all texts that were read so far. ``inline`` says of an operator's name whether it adds no level."""
+
+    def __init__(self, inline: Callable[[str], bool]):
+        self._inline = inline
+        self._labels: dict[int, Label] = {}
+        self._read: set[int] = set()
+        self._held: list[e.Node] = []  # nodes are known by identity: those that were read stay alive
+
+    def read(self, node: e.Node) -> None:
+        """Decides the labels of everything in the text of one slot, once."""
+        if id(node) not in self._read:
+            self._read.add(id(node))
+            self._held.append(node)
+            self._labels |= labels(node, self._inline)
+
+    def hold(self, node: e.Node) -> None:
+        """Keeps a node that was put together from parts of a text alive, so that its identity stays its own."""
+        self._held.append(node)
+
+    def known(self, node: e.Node) -> Label | None:
+        """The label of an occurrence in a text that was read."""
+        return self._labels.get(id(node))
+
+    def of(self, node: e.Node, otherwise: str = "part") -> Label:
+        """The label of an occurrence, or this name."""
+        return self.known(node) or Label(otherwise)

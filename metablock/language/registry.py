@@ -72,11 +72,11 @@ first: order.first inline
 flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
-keys_seen: keys.keys_seen inline
+keys_seen: attention_softmax.keys_seen inline
 mean: lists.mean inline
 merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
-near: attention.near inline
+near: attention_sources.near inline
 ones: tokens.ones inline
 pair_bias: positions.pair_bias
 patches: tokens.patches inline

@@ -107,6 +107,11 @@ class Names:
             return 0
         raise error(f"unknown {'operator or ' if not hidden else ''}name '{name}'", span, self.suggest(name, scope))
 
+    def is_inline(self, name: str) -> bool:
+        """Whether this is an operator that adds no level to parameter names."""
+        bound = any(name in table for table in self.tables.values())
+        return not bound and name in OPERATORS and OPERATORS[name].inline
+
     def suggest(self, name: str, scope: Scope) -> str | None:
         """The nearest known name."""
         known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]

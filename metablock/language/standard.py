@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+from .arithmetic import FUNCTIONS
 from .load import load_bindings
 from .resources import resource
 from .spec import Binding
@@ -12,7 +13,7 @@ from .spec import Binding
 # Values that the compiler knows at each place. None of them can be bound again.
 BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
-NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len", "range")
+NUMERIC = tuple(FUNCTIONS)
 # What `input:` can be, and its number of spatial dimensions.
 INPUT_RANKS = {"signal": 1, "image": 2, "volume": 3}
 

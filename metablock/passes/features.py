@@ -11,6 +11,7 @@ from torch import nn
 from ..backend.block import Block, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
+from ..lowering.emitter import Emitter
 from ..lowering.ir import (
     ModuleCall,
     ModuleList,
@@ -25,7 +26,6 @@ from ..lowering.ir import (
     steps_for,
     subgraphs,
 )
-from ..lowering.layouts import Combiner
 
 # Of a plain backbone (one stage), how many maps are taken where nobody says which: after each quarter of its blocks.
 QUARTERS = 4
@@ -108,10 +108,10 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs\n  feature maps are taken from networks that have one")
     taps, inner = _taps(name, root, stages)
-    combiner = Combiner(next_id(root))
-    outputs = [_map(combiner, tap.wire) for tap in taps]
+    emitter = Emitter(first=next_id(root))
+    outputs = [_map(emitter, tap.wire) for tap in taps]
     steps = [_rerouted(step, taps) if inner else step for step in root.steps]
-    result = _shortened(model, [*steps, *combiner.level.steps], outputs, [tap.wire for tap in taps] if inner else None)
+    result = _shortened(model, [*steps, *emitter.steps], outputs, [tap.wire for tap in taps] if inner else None)
     extent = model.inputs[0].grid
     result.feature_info = FeatureInfo(
         [
@@ -217,11 +217,11 @@ def _one(value: ValueTree) -> bool:
     return isinstance(value, Value) and _spatial(value)
 
 
-def _map(combiner: Combiner, wire: Value) -> Value:
+def _map(emitter: Emitter, wire: Value) -> Value:
     f = wire.feature
     if f.prefix:
-        wire = combiner.take_tokens(wire, f.prefix, f.n, grid=f.grid)
-    return combiner.to(wire, "map")
+        wire = emitter.take_tokens(wire, f.prefix, f.n, grid=f.grid)
+    return emitter.cast(wire, "map")
 
 
 # The network without the rest

@@ -7,7 +7,7 @@ from itertools import count
 from math import prod
 
 from ...language.registry import OPERATORS
-from ...lowering.emitter import shown
+from ...lowering.emitter import written
 from ...lowering.ir import (
     InlineOp,
     ModuleCall,
@@ -60,7 +60,7 @@ def merge(form: Form, shape: Affine) -> Merge:
         }
     entry = OPERATORS[leaf.operator]
     context = {**leaf.context, "c": shape.width}
-    return Merge(form, anchor, replace(leaf, context=context, args=args, text=shown(entry, args)), shape)
+    return Merge(form, anchor, replace(leaf, context=context, args=args, text=written(entry, args)), shape)
 
 
 def _extent(atom: Atom) -> int:
@@ -88,7 +88,7 @@ class Rewriter:
             gone.discard(id(atom.step))
             assert atom.leaf is not None
             args = {**atom.leaf.args, "bias": False}
-            self._replace(atom.path, replace(atom.leaf, args=args, text=shown(OPERATORS[atom.leaf.operator], args)))
+            self._replace(atom.path, replace(atom.leaf, args=args, text=written(OPERATORS[atom.leaf.operator], args)))
         last = list(merge.form.atoms)[-1].output
         inner = {atom.output.id for atom in merge.form.atoms} - {merge.form.source.id}
         level = self._level(merge.anchor.level)
