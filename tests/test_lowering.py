@@ -17,6 +17,7 @@ from metablock.language.load import load_text
 from metablock.lowering import network
 from metablock.lowering.context import ContextStack
 from metablock.lowering.emitter import Emitter
+from metablock.lowering.ir import module_nodes
 from metablock.lowering.layouts import casts
 from metablock.lowering.network import NetworkLowering
 from metablock.shape import Feature
