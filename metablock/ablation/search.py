@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..api import sized
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..files import write_whole
 from ..language.format import show_spec
 from .journal import Journal
@@ -60,7 +60,7 @@ def search(
         MetablockError: Optuna is not installed, an objective is unknown, or nothing varies.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise MetablockError("`search` needs optuna\n  pip install 'metablock[search]'")
+        raise MetablockError("`search` needs optuna", install_hint("search"))
     for name in objectives:
         if name not in OBJECTIVES:
             raise MetablockError(f"unknown objective '{name}'\n  {suggest(name, OBJECTIVES, 'known: ' + ', '.join(OBJECTIVES))}")
