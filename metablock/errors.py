@@ -156,6 +156,14 @@ def error(message: str, span: Span | None = None, hint: str | None = None) -> Sp
     return SpecError([Problem(message, span, hint)])
 
 
+def install_hint(extra: str) -> str:
+    """How the packages of an extra (``ablate``, of ``[project.optional-dependencies]``) are installed: a hint for an error.
+
+    It names the checkout: the distribution is on no package index.
+    """
+    return f"from a checkout: pip install '.[{extra}]'"
+
+
 def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> str | None:
     """``did you mean 'attention'?`` when one of the options is close to the word, or the word abbreviates it."""
     known = list(options)

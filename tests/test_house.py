@@ -50,6 +50,13 @@ FORBIDDEN = re.compile(
     re.IGNORECASE,
 )
 
+# Install commands that would download a distribution by our name, where a package index has another product or nothing.
+FROM_AN_INDEX = re.compile(r"pip3? install[^&|;`#\n]*(?<![\w./-])metablock(?:-nn)?(?![\w/-])|(?<![\w/.-])metablock\[[a-z]")
+
+# No tracked file has more bytes, but for these: the path, and the reason.
+LARGE = 500_000
+LARGE_FILES: dict[str, str] = {}
+
 
 def exists(name: str) -> bool:
     return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
@@ -145,20 +152,51 @@ def test_a_file_can_be_read_in_one_sitting(path: Path):
     assert lines <= LINES, f"{name_of(path)} has {lines} lines; the ceiling is {LINES}"
 
 
-def test_the_project_speaks_of_itself_alone():
-    assert FORBIDDEN.search("cd " + "/".join(["", "tmp", "x"]))
-    assert not FORBIDDEN.search("https://example.org/work/x, docs/tmp/x")
+def tracked() -> list[Path]:
+    """Every file of the checkout that git tracks, or would track."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
     assert listed.returncode == 0, listed.stderr
-    wrong = []
-    for name in filter(None, listed.stdout.split("\0")):
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]  # one that is deleted but not yet committed is still listed
+
+
+def lines_with(pattern: re.Pattern[str]) -> list[str]:
+    """The lines of all tracked text files that the pattern matches, each with its place."""
+    matches = []
+    for path in tracked():
         try:
-            text = (ROOT / name).read_text(encoding="utf-8")
-        except (FileNotFoundError, UnicodeDecodeError):  # deleted but not yet committed; not a text
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # not a text
             continue
-        wrong += [f"{name}:{i}: {line.strip()}" for i, line in enumerate(text.splitlines(), 1) if FORBIDDEN.search(line)]
+        matches += [f"{name_of(path)}:{i}: {line.strip()}" for i, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
+    return matches
+
+
+def test_the_project_speaks_of_itself_alone():
+    assert FORBIDDEN.search("cd " + "/".join(["", "tmp", "x"]))
+    assert not FORBIDDEN.search("https://example.org/work/x, docs/tmp/x")
+    wrong = lines_with(FORBIDDEN)
     assert not wrong, "machine paths or package indices:\n" + "\n".join(wrong)
+
+
+def test_every_install_command_installs_this_project():
+    for package in ("metablock", "metablock-nn"):
+        for command in (f"{package}", f"'{package}[ablate]'", f"-U {package}==1.0", f"pytest {package} && pytest"):
+            assert FROM_AN_INDEX.search(f"pip install {command}"), command
+        for fine in (". && {0} list", "'.[ablate]' # for `{0} train`", "dist/{0}-*.whl", "./{0}", "{0}_gated_pool"):
+            assert not FROM_AN_INDEX.search("pip install " + fine.format(package)), fine
+    wrong = lines_with(FROM_AN_INDEX)
+    assert not wrong, "pip install '.' or '.[extra]' from a checkout, nothing from an index:\n" + "\n".join(wrong)
+
+
+def test_no_large_file_is_tracked():
+    sizes = {name_of(path): path.stat().st_size for path in tracked()}
+    assert len(sizes) > 100
+    wrong = [f"{name} has {size} bytes" for name, size in sizes.items() if size > LARGE and name not in LARGE_FILES]
+    assert not wrong, f"the ceiling is {LARGE}; LARGE_FILES in {Path(__file__).name} lists exceptions:\n" + "\n".join(wrong)
+    unused = [name for name in LARGE_FILES if sizes.get(name, 0) <= LARGE]
+    assert not unused, f"LARGE_FILES lists what is not large, or is not there: {unused}"

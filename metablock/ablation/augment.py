@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..shape import Feature
 from .losses import soft_targets
 from .recipe import Recipe
@@ -28,7 +28,7 @@ def check_augmentation(recipe: Recipe, input: Feature) -> None:
         try:
             import kornia  # noqa: F401
         except ImportError:
-            raise MetablockError("this recipe's augmentation needs kornia\n  pip install 'metablock[ablate]'") from None
+            raise MetablockError("this recipe's augmentation needs kornia", install_hint("ablate")) from None
 
 
 def step_seed(seed: int, epoch: int, step: int, what: int) -> int:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..shape import Feature
 
 KINDS = ("digits", "folder:PATH", "hf:NAME[:config]", "npz:FILE")
@@ -105,7 +105,7 @@ def _digits(name: str, rest: str, input: Feature | None, progress: Progress) -> 
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MetablockError("the data set 'digits' needs scikit-learn\n  pip install 'metablock[ablate]'") from None
+        raise MetablockError("the data set 'digits' needs scikit-learn", install_hint("ablate")) from None
     found = load_digits()
     x, y = np.asarray(found.images, dtype=np.float32)[:, None] / 16, np.asarray(found.target)
     feature = input or Feature("map", 1, (32, 32))
@@ -302,7 +302,7 @@ def _corrupt(paths: Sequence[Path], progress: Progress) -> list[int]:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise MetablockError("pictures need pillow\n  pip install 'metablock[ablate]'") from None
+        raise MetablockError("pictures need pillow", install_hint("ablate")) from None
     files = _Files([str(path) for path in paths])
 
     def bad(index: int) -> bool:
@@ -338,7 +338,7 @@ def _hugging_face(name: str, rest: str, input: Feature | None, progress: Progres
     try:
         import datasets
     except ImportError:
-        raise MetablockError("data sets of Hugging Face need datasets\n  pip install 'metablock[ablate]'") from None
+        raise MetablockError("data sets of Hugging Face need datasets", install_hint("ablate")) from None
     path, _, config = rest.partition(":")
     feature = _picture_input(input)
     try:

@@ -17,7 +17,7 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..files import replacing
 from .journal import Job, Journal, owner
 from .results import Epoch, Run
@@ -54,7 +54,7 @@ def run_on_ray(
         MetablockError: Ray is not installed, or there is no cluster at the address.
     """
     if importlib.util.find_spec("ray") is None:
-        raise MetablockError("the executor 'ray' needs ray\n  pip install 'metablock[ray]'")
+        raise MetablockError("the executor 'ray' needs ray", install_hint("ray"))
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

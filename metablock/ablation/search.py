@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..files import write_whole
 from ..front import sized
 from ..language.format import show_spec
@@ -60,7 +60,7 @@ def search(
         MetablockError: Optuna is not installed, an objective is unknown, or nothing varies.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise MetablockError("`search` needs optuna\n  pip install 'metablock[search]'")
+        raise MetablockError("`search` needs optuna", install_hint("search"))
     for name in objectives:
         if name not in OBJECTIVES:
             raise MetablockError(f"unknown objective '{name}'\n  {suggest(name, OBJECTIVES, 'known: ' + ', '.join(OBJECTIVES))}")

@@ -45,7 +45,7 @@ def write(model: Block, path: str | Path, *, dynamic: Sequence[str] = ()) -> str
     ``.safetensors``          the weights, with the resolved spec and its hash beside them
     ``.py``                   the architecture as one readable file of plain PyTorch (:func:`metablock.standalone`)
     ``.pt2``                  a program of ``torch.export``, in evaluation, weights and all
-    ``.onnx``                 the same for onnxruntime and others (needs ``pip install 'metablock[onnx]'``)
+    ``.onnx``                 the same for onnxruntime and others (from a checkout: ``pip install '.[onnx]'``)
     ========================  =====================================================================================
 
     The last two are loaded again and compared with the model before they are kept.
