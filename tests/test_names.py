@@ -8,6 +8,8 @@ from metablock.api import check, resolved
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.language.check import check_names
+from metablock.language.edits import resolve
+from metablock.lowering.network import trace
 
 GOOD = """
 name: good
@@ -54,6 +56,9 @@ def test_nothing_to_say() -> None:
         ("linear(c)", "linear(bias=false)", "'linear' needs the argument 'out'", "linear(bias=false)", "it is linear(out, bias=true)"),
         ("norm >> ffn", "norm >> ffn(4, 5)", "'ffn' takes 1 argument", "5", "it takes r"),
         ("norm >> ffn", "norm >> ffn(s=5)", "'ffn' has no argument 's'", "s=5", "it takes r"),
+        ("norm >> ffn", "norm >> ffn(4, r=5)", "argument 'r' is given twice", "r=5", "remove one of them"),
+        ("norm >> ffn", "norm(3) >> ffn", "'norm' takes no arguments", "3", "remove the brackets"),
+        ("norm >> ffn", "norm(k=3) >> ffn", "'norm' has no argument 'k'", "k=3", "remove the brackets"),
         ("ffn(r=4)", "ffn(r)", "'ffn' needs the argument 'r'", None, "it takes r"),
         ("  size: 32", "  size: 32\n  c: 3", "'c' is a word of the language and cannot be bound", "c", "choose another name"),
         ("ffn(r=4)", "ffn(index=4)", "'index' is a word of the language and cannot be bound", "index=4", "choose another name"),
@@ -69,6 +74,7 @@ def test_nothing_to_say() -> None:
         ("large: {depth", "large: {of: large, depth", "variants start from each other: large -> large", "large", "remove one `of:`"),
         ("- [small, 1]", "- [smell, 1]", "facts of an unknown variant 'smell'", "facts", "did you mean 'small'?"),
         ("image(3, size)", "picture(3, size)", "this is no input", "picture(3, size)", None),
+        ("image(3, size)", "ids(3, size)", "this is no input", "ids(3, size)", "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"),
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
         ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
         ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),
@@ -89,6 +95,16 @@ def test_mistakes(old: str, new: str, message: str | None, place: str | None, hi
     assert place is None or where == place
     assert hint is None or said == hint
     assert where and said
+
+
+@pytest.mark.parametrize("call", ["ffn(4, 5)", "ffn(s=5)", "ffn(4, r=5)", "norm(3)", "norm(k=3)", "need"])
+def test_lowering_says_it_in_the_same_words(call: str) -> None:
+    """A call to a binding that nothing but lowering sees is reported as `check` would have."""
+    spec = parse_spec(GOOD.replace("norm >> ffn", f"norm >> {call}").replace("  size: 32", "  size: 32\n  need(k): dw(k)"))
+    checked = next(p for p in check_names(spec, unused=False))
+    with pytest.raises(SpecError) as caught:
+        trace(resolve(spec))
+    assert [p.render() for p in caught.value.problems] == [checked.render()]
 
 
 def test_all_at_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import Problem, error, suggest
+from ..errors import error, suggest
 from . import ast as e
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
@@ -28,22 +28,32 @@ def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
             yield param.default, names
 
 
-def misfit(binding: Binding, node: e.Call) -> Problem | None:
-    """What is wrong with a call to a binding."""
+def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
+    """The arguments of a call by the names of the binding's parameters; parameters left to their defaults are missing.
+
+    Raises SpecError, at the argument or the call: too many arguments, an unknown or repeated name, a required one left out.
+
+    >>> from metablock.language.parser import expression, parse_header, whole
+    >>> ffn = Binding(parse_header(whole("ffn(r, act=gelu)", "let")), expression("linear(r * c)"))
+    >>> [(name, argument.value) for name, argument in bind_arguments(ffn, expression("ffn(4)")).items()]
+    [('r', Number(value=4))]
+    """
     names = [param.name for param in binding.params]
-    takes = f"it takes {', '.join(names)}" if names else f"'{binding.name}' takes no arguments"
-    given: set[str] = set()
-    for position, argument in enumerate(node.args):
+    takes = f"it takes {', '.join(names)}" if names else "remove the brackets"
+    bound: dict[str, e.Argument] = {}
+    for position, argument in enumerate(call.args):
         if argument.name is None and position >= len(names):
-            return Problem(f"'{binding.name}' takes {len(names)} argument{'s' if len(names) != 1 else ''}", argument.span, takes)
+            raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
         if name not in names:
-            return Problem(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
-        given.add(name)
+            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+        if name in bound:
+            raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
+        bound[name] = argument
     for param in binding.params:
-        if param.default is None and param.name not in given:
-            return Problem(f"'{binding.name}' needs the argument '{param.name}'", node.span, takes)
-    return None
+        if param.default is None and param.name not in bound:
+            raise error(f"'{binding.name}' needs the argument '{param.name}'", call.span, takes)
+    return bound
 
 
 def read_later(name: str, later: list[e.Node]) -> bool:
@@ -106,7 +116,7 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
 
 
 def _count(n: int) -> str:
-    return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
+    return "no arguments" if n == 0 else f"{n} argument{'s' if n > 1 else ''}"
 
 
 def signature(operator: Operator) -> str:

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import Problem, SpecError, suggest
 from . import ast as e
-from .call_checks import bound_by, grouped_by_c, is_number, is_wire, misfit, missing, of_binding, pairs, read_later, signature
+from .call_checks import (
+    bind_arguments,
+    bound_by,
+    grouped_by_c,
+    is_number,
+    is_wire,
+    missing,
+    of_binding,
+    pairs,
+    read_later,
+    signature,
+)
 from .choices import NAME as ONE_OF
 from .edits import resolve, stage_count
 from .param_names import target
@@ -14,7 +25,7 @@ from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
-from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 from .weight_rules import check_rules
 
 MAX_CHAIN = 200
@@ -84,8 +95,7 @@ class _Checker:
     # Bindings themselves
 
     def _bindings(self) -> None:
-        own = [self.spec.let, self.spec.shared, self.spec.columns, self.spec.stage_shared]
-        written = [binding for table in own for binding in table.values()]
+        written = [binding for table in self.spec.binding_tables().values() for binding in table.values()]
         for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
@@ -105,7 +115,7 @@ class _Checker:
 
     def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
         spec = self.spec
-        for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
+        for table in spec.binding_tables().values():
             for binding in table.values():
                 if reached is None or binding.name in reached:
                     yield from of_binding(binding)
@@ -198,9 +208,7 @@ class _Checker:
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
-            misfits = [misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
-            if all(misfits) and misfits[-1] is not None:
-                self.problems.append(misfits[-1])
+            self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
         if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
             return
         if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
@@ -225,10 +233,9 @@ class _Checker:
         if name in names or name in NUMERIC:
             return
         if name in self.bindings:
-            misfits = [misfit(binding, node) for binding in self.bindings[name]]
-            # In its own body a binding's name means the operator; which one is meant here the tracer knows.
-            if all(misfits) and misfits[-1] is not None and name not in OPERATORS:
-                self.problems.append(misfits[-1])
+            # Inside its own body a binding's name means the operator; only lowering knows which of the two this call reaches.
+            if name not in OPERATORS:
+                self._binds(node, self.bindings[name])
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
@@ -245,9 +252,20 @@ class _Checker:
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
+    def _binds(self, call: e.Call, bindings: list[Binding]) -> None:
+        """Reports a call that fits none of the bindings which its name may have."""
+        wrong: SpecError | None = None
+        for binding in bindings:
+            try:
+                bind_arguments(binding, call)
+                return
+            except SpecError as problem:
+                wrong = problem
+        self.problems += wrong.problems if wrong else ()
+
     def _input(self) -> None:
         for node in self.spec.inputs.values():
-            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUTS:
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_RANKS:
                 for argument in node.args:
                     self._walk(argument.value, frozenset())
             else:
@@ -267,13 +285,7 @@ class _Checker:
         return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
 
     def _cycles(self) -> None:
-        table: dict[str, Binding] = {
-            **standard(),
-            **self.spec.let,
-            **self.spec.shared,
-            **self.spec.columns,
-            **self.spec.stage_shared,
-        }
+        table = {name: binding for table in reversed(tables(self.spec).values()) for name, binding in table.items()}
         state: dict[str, int] = {}
 
         def visit(name: str, path: tuple[str, ...]) -> None:
@@ -336,16 +348,12 @@ class _Checker:
 
     def _unused(self) -> None:
         spec, reached = self.spec, self._reached()
-        for table, what in (
-            (spec.let, "binding"),
-            (spec.shared, "shared module"),
-            (spec.columns, "column"),
-            (spec.stage_shared, "shared module"),
-        ):
+        kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
+        for field, table in spec.binding_tables().items():
             for name, binding in table.items():
                 if name not in reached:
                     self.wrong(
-                        f"the {what} '{name}' is never used",
+                        f"the {kinds[field]} '{name}' is never used",
                         binding.header,
                         "remove it, or use it in a block, the stem or the head",
                     )

@@ -3,7 +3,7 @@ studies and searches try them all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from . import ast as e
 from .spec import Binding, Spec
 
 NAME = "one_of"
-_TABLES = ("let", "shared", "columns", "stage_shared")
 
 
 @dataclass(frozen=True)
@@ -25,29 +24,34 @@ class OpenChoice:
 
 def choices(spec: Spec) -> tuple[OpenChoice, ...]:
     """The open places of a spec, in the order of its text. Raises SpecError for one without options."""
-    found: list[OpenChoice] = []
-    for table in _TABLES:
-        for slot, binding in getattr(spec, table).items():
-            number = 0
-            for node in e.walk(binding.body):
-                if _open(node):
-                    number += 1
-                    found.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
-    return tuple(found)
+    result: list[OpenChoice] = []
+    for slot, binding in _bindings(spec):
+        number = 0
+        for node in e.walk(binding.body):
+            if _open(node):
+                number += 1
+                result.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
+    return tuple(result)
 
 
 def chosen(spec: Spec, picks: Mapping[str, int] | None = None) -> Spec:
     """The spec with its open places filled: by these options (numbers by name), the others by their first."""
-    if not any(_open(node) for table in _TABLES for binding in getattr(spec, table).values() for node in e.walk(binding.body)):
+    if not any(_open(node) for _, binding in _bindings(spec) for node in e.walk(binding.body)):
         return spec
     changes = {}
-    for table in _TABLES:
+    for field, table in spec.binding_tables().items():
         filled = {}
-        for slot, binding in getattr(spec, table).items():
+        for slot, binding in table.items():
             filler = _Filler(slot, picks or {})
             filled[slot] = Binding(binding.header, filler.fill(binding.body))
-        changes[table] = filled
+        changes[field] = filled
     return spec.with_(**changes)
+
+
+def _bindings(spec: Spec) -> Iterator[tuple[str, Binding]]:
+    """Every binding with its slot, in the order of the text."""
+    for table in reversed(spec.binding_tables().values()):
+        yield from table.items()
 
 
 class _Filler:

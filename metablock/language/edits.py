@@ -113,12 +113,7 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         return spec.with_(inputs={"input": value})
     if name in EXPRESSIONS:
         return spec.with_(sections={**spec.sections, name: value})
-    for field, table in (
-        ("columns", spec.columns),
-        ("stage_shared", spec.stage_shared),
-        ("shared", spec.shared),
-        ("let", spec.let),
-    ):
+    for field, table in spec.binding_tables().items():
         if name in table:
             header = edit.target if edit.target.params else table[name].header
             return spec.with_(**{field: {**table, name: Binding(header, value)}})

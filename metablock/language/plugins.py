@@ -25,7 +25,7 @@ from ..errors import MetablockError, Span, SpecError, Text, error
 from ..shape import LAYOUTS
 from .choices import NAME as ONE_OF
 from .registry import OPERATORS, Operator, Param, Schema
-from .standard import BUILTIN, INPUTS, NUMERIC, standard
+from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 
 GROUP = "metablock.operators"
 CONTEXT = ("c", "grid", "rank", "prefix", "n", "layout")
@@ -205,7 +205,7 @@ def _taken(name: str) -> str | None:
         return f"{known.module}:{known.attribute} has it"
     if name in standard():
         return "a standard binding has it"
-    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUTS, ONE_OF} else None
+    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUT_RANKS, ONE_OF} else None
 
 
 def _check_name(made: Operator, cls: type) -> None:

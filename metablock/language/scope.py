@@ -13,8 +13,6 @@ from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
 from .standard import BUILTIN, NUMERIC, standard
 
-TABLES = ("stage_shared", "columns", "shared", "let", "standard")
-
 
 @dataclass(frozen=True)
 class Scope:
@@ -68,14 +66,8 @@ Found = Bound | Word | Operator | Any
 
 
 def tables(spec: Spec) -> dict[str, Mapping[str, Binding]]:
-    """The tables of bindings, innermost first."""
-    return {
-        "stage_shared": spec.stage_shared,
-        "columns": spec.columns,
-        "shared": spec.shared,
-        "let": spec.let,
-        "standard": standard(),
-    }
+    """All tables of bindings that a name is looked up in, innermost scope first; the standard library is the outermost."""
+    return {**spec.binding_tables(), "standard": standard()}
 
 
 class Names:

@@ -143,6 +143,10 @@ class Spec:
         node = self.sections.get("classes")
         return node.value if isinstance(node, Number) and isinstance(node.value, int) else CLASSES
 
+    def binding_tables(self) -> dict[str, Table]:
+        """The four tables of bindings by the names of their fields, innermost scope first: reversed, the order of the text."""
+        return {"stage_shared": self.stage_shared, "columns": self.columns, "shared": self.shared, "let": self.let}
+
     def place(self, section: str) -> Span | None:
         """Where a section of the file begins."""
         return self.places.get(section)

@@ -13,10 +13,8 @@ from .spec import Binding
 BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
 NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len", "range")
-# What `input:` can be.
-INPUTS = ("image", "signal", "volume", "ids", "uniform")
-
-
+# What `input:` may call, and how many spatial extents each has: `image(channels, height, width)`.
+INPUT_RANKS = {"signal": 1, "image": 2, "volume": 3}
 LIBRARY = "standard.yaml"
 
 

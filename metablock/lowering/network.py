@@ -10,13 +10,13 @@ from ..language.edits import stage_count
 from ..language.printer import show
 from ..language.scope import Bound, Closure, Scope
 from ..language.spec import CLASSES, Spec
+from ..language.standard import INPUT_RANKS
 from ..shape import Feature
 from .evaluate import Place
 from .ir import ModuleList, Subgraph, ValueTree, flat_values
 from .tracer import MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
-_RANKS = {"image": 2, "signal": 1, "volume": 3}
 
 
 def trace(spec: Spec, *, input: Feature | None = None, classes: int | None = None, large: bool = False) -> Subgraph:
@@ -130,11 +130,11 @@ class NetworkLowering(Tracer):
 
     def feature(self, node: e.Node) -> Feature:
         """The size that an entry of `input:` states."""
-        if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in _RANKS:
+        if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
-        kind, rank = node.func.id, _RANKS[node.func.id]
+        kind, rank = node.func.id, INPUT_RANKS[node.func.id]
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
