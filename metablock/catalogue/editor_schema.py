@@ -6,12 +6,14 @@ from typing import Any
 
 from ..language.load import PAPER, SECTIONS
 from ..language.registry import OPERATORS
+from ..language.spec import REVISIONS
 from ..language.standard import standard
 
 # The first line of every shipped file.
 MARK = "# yaml-language-server: $schema=../grammars/architecture.schema.json"
 
 _ABOUT = {
+    "metablock": "The revision of the language that the file is written in; 1 where it is not stated.",
     "name": "The name of the architecture, that of its file.",
     "paper": "Where it was published.",
     "input": "What enters: image(3, 224), signal(12, 5000), volume(1, 32, 64, 64); or several, by name.",
@@ -56,6 +58,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": {"$ref": "#/$defs/value"},
     }
     kinds: dict[str, dict[str, Any]] = {
+        "metablock": {"enum": list(REVISIONS)},
         "name": {"type": "string", "pattern": "^[A-Za-z0-9_]+$"},
         "paper": {
             "type": "object",

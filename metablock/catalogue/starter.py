@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import MetablockError
 from ..files import write_whole
 from ..language.format import format_text
+from ..language.spec import REVISIONS
 from .lookup import open_spec, source_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -19,6 +20,7 @@ STARTER = """\
 #   metablock check {file}          every mistake, with its place
 #   metablock build {file}          parts, parameters, MACs, speed
 #   metablock build {file} --set 'token = attention(dim // 32)'
+metablock: {revision}
 name: {name}
 input: image(3, 224)  # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
 classes: 1000
@@ -70,7 +72,7 @@ def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: 
         raise MetablockError(f"{path} exists\n  choose another name, or --force replaces it")
     variant = None
     if base is None:
-        text = STARTER.format(name=name, file=path.name)
+        text = STARTER.format(name=name, file=path.name, revision=REVISIONS[-1])
     else:
         spec, named = open_spec(base)
         variant = named if named and named != next(iter(spec.variants), None) else None

@@ -126,6 +126,8 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
 
 
 def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
+    if target.name == "metablock":
+        return error("the language's revision cannot be edited", target.span, "it stands once, at the top of the file")
     slots = [*spec.columns, *spec.let, *spec.shared, *spec.stage_shared, *OPTIONAL_COLUMNS]
     slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
     hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let])}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import Problem, Span, SpecError, Text, suggest
+from ..errors import Problem, Span, SpecError, Text, error, suggest
 from . import ast as e
 from .parser import parse_header, parse_target, parse_value
-from .spec import CHECKPOINTS, EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from .spec import CHECKPOINTS, EXPRESSIONS, REVISIONS, UNSTATED, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
 from .yaml import Mapping, Node, Scalar, Sequence, read, read_file
 
 SECTIONS = (
-    "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
+    "metablock", "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
     "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
 )  # fmt: skip
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
@@ -36,9 +37,9 @@ def load(root: Mapping) -> Spec:
     return _SpecLoader().spec(root)
 
 
-def load_text(content: str, name: str = "<spec>") -> Spec:
+def load_text(text: str, name: str = "<spec>") -> Spec:
     """Reads a spec from a string; ``name`` is what messages call it."""
-    return _SpecLoader().spec(read(Text(name, content)))
+    return _SpecLoader().spec(read(Text(name, text)))
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
@@ -72,34 +73,36 @@ class _SpecLoader:
     # The whole file
 
     def spec(self, root: Mapping) -> Spec:
-        found: dict[str, Node] = {}
+        revision = self.revision(root.get("metablock"))
+        sections: dict[str, Node] = {}
         for key, node in root.entries:
             if key.value in SECTIONS:
-                found[key.value] = node
+                sections[key.value] = node
             else:
                 hint = suggest(key.value, SECTIONS, "names of your own stand under `let`")
                 self.wrong(f"unknown section '{key.value}'", key.span, hint)
-        stages, stage_shared = self.stages(found.get("stages"))
+        stages, stage_shared = self.stages(sections.get("stages"))
         spec = Spec(
-            name=self.word(found.get("name")) or "",
-            paper=self.paper(found.get("paper")),
-            inputs=self.inputs(found.get("input")),
-            let=self.table(found.get("let")),
-            shared=self.table(found.get("shared")),
+            name=self.word(sections.get("name")) or "",
+            paper=self.paper(sections.get("paper")),
+            inputs=self.inputs(sections.get("input")),
+            let=self.table(sections.get("let")),
+            shared=self.table(sections.get("shared")),
             columns=stages,
             stage_shared=stage_shared,
-            sections={k: v for k in EXPRESSIONS if k in found and (v := self.expr(found[k])) is not None},
-            freeze=self.list(found.get("freeze")),
-            init=self.init(found.get("init")),
-            weights=self.weights(found.get("weights")),
-            traits=self.sets(found.get("traits")),
-            variants=self.sets(found.get("variants")),
-            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), found.get("checkpoints")),
-            facts=self.table_of("facts", FACTS, found.get("facts")),
+            sections={k: v for k in EXPRESSIONS if k in sections and (v := self.expr(sections[k])) is not None},
+            freeze=self.list(sections.get("freeze")),
+            init=self.init(sections.get("init")),
+            weights=self.weights(sections.get("weights")),
+            traits=self.sets(sections.get("traits")),
+            variants=self.sets(sections.get("variants")),
+            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), sections.get("checkpoints")),
+            facts=self.table_of("facts", FACTS, sections.get("facts")),
+            revision=revision,
             places={key.value: key.span for key, _ in root.entries},
         )
         for section in ("name", "input"):
-            if section not in found:
+            if section not in sections:
                 self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), _MISSING[section])
         if not root.get("model") and not stages and (not root.get("stages") or not self.problems):
             hint = "a network is its stages: depth, dim, body ..."
@@ -155,6 +158,19 @@ class _SpecLoader:
         return value.items if isinstance(value, e.List) else (value,)
 
     # Sections
+
+    def revision(self, node: Node | None) -> int:
+        """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""
+        if node is None:
+            return UNSTATED
+        text = node.value if isinstance(node, Scalar) else ""
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+            self.wrong("the revision of the language is a whole number", node.span, f"write `metablock: {REVISIONS[-1]}`")
+            return UNSTATED
+        if int(text) not in REVISIONS:  # nothing else in the file can be judged
+            hint = f"this version of metablock reads revision {', '.join(map(str, REVISIONS))}: upgrade it"
+            raise error(f"this file is written in revision {text} of the language", node.span, hint)
+        return int(text)
 
     def inputs(self, node: Node | None) -> dict[str, e.Node]:
         if node is None:

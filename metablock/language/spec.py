@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from ..errors import Span, suggest
 from .ast import Header, Node, Number, Parameter, StageTarget
 
+# The language's revisions that this version reads (the section `metablock`), and that of a file which states none.
+REVISIONS = (1,)
+UNSTATED = 1
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
 # How many where the spec does not say: ImageNet's.
@@ -128,6 +131,7 @@ class Spec:
     checkpoints: Facts = field(default_factory=Facts)
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
+    revision: int = UNSTATED
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 
     def __deepcopy__(self, memo: object) -> Spec:

@@ -231,6 +231,7 @@ SLOTS = "slots of 'net': depth, dim, heads, body, norm, token, channel, block"
 MESSAGES = [
     ("tokn = id", "tokn", "'tokn' names no slot or column of 'net'", "did you mean 'token'?"),
     ("zzz = id", "zzz", "'zzz' names no slot or column of 'net'", SLOTS),
+    ("metablock = 2", "metablock", "the language's revision cannot be edited", "it stands once, at the top of the file"),
     ("stages[0].tokn = id", "stages[0].tokn", "'tokn' names no slot or column of 'net'", "did you mean 'token'?"),
     ("stages[0].head = id", "stages[0].head", "'head' names no slot or column of 'net'", "did you mean 'heads'?"),
     ("stages[4].token = id", "4", "there is no stage 4", "stages are numbered 0 to 3"),
@@ -255,6 +256,13 @@ def test_messages(text: str, marked: str, message: str, hint: str):
 
 # The same for a file's variants.
 FILES = [
+    (
+        "variants: {a: {metablock: 2}}",
+        "a",
+        "metablock",
+        "the language's revision cannot be edited",
+        "it stands once, at the top of the file",
+    ),
     ("variants: {a: {of: b}}", None, "a", "'a' starts from unknown 'b'", None),
     (
         "variants: {tiny: {of: tinny}, other: {of: othr}}",

@@ -90,11 +90,21 @@ def attach(comments: Sequence[Comment], sections: Mapping[str, Entry], root: Map
     units = sorted(_units(entries, None, None), key=lambda unit: unit.start)
     _Attaching(units, root.span.text).run(comments)
     _hoist(sections.values())
-    # What stands above the first section stays at the top of the file, whichever section comes first there.
-    first, top = entries[0][0], next(sections[name] for group in GROUPS for name in group if name in sections)
-    if top is not first and any(first.notes.above):
-        top.notes.above[:0] = [*first.notes.above, ""]
-        first.notes.above.clear()
+    _keep_at_the_top(sections, [entry for entry, _, _ in entries])
+
+
+def _keep_at_the_top(sections: Mapping[str, Entry], written: Sequence[Entry]) -> None:
+    """What stands above the first section of the file stays at its top, whichever section comes first there.
+
+    A blank line then separates it from that section, unless only the revision comes between them, which the file did not state.
+    """
+    order = [sections[name] for group in GROUPS for name in group if name in sections]
+    first, top = written[0], order[0]
+    if top is first or not any(first.notes.above):
+        return
+    stated = any(entry is top for entry in written)
+    top.notes.above[:0] = [*first.notes.above, *([] if first is order[1] and not stated else [""])]
+    first.notes.above.clear()
 
 
 # Units: the parts of a text with their places

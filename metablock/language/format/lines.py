@@ -14,7 +14,7 @@ _CHAINS = 80  # a longer list with chains has a line for each
 _COLUMN = 64  # the last one where comments are brought below each other
 # Sections that stand together; a blank line is between the groups.
 GROUPS = (
-    ("name", "paper", "input", "classes"),
+    ("metablock", "name", "paper", "input", "classes"),
     ("let", "shared"),
     ("stem", "stages", "head", "model", "predict", "loss"),
     ("freeze", "init"),

@@ -110,6 +110,7 @@ def sections_of(spec: Spec) -> dict[str, Entry]:
 
 
 def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
+    yield "metablock", Word(str(spec.revision))
     yield "name", Word(spec.name)
     if spec.paper:
         yield "paper", Map([Entry(Word(key), _paper(value)) for key, value in spec.paper.items()])
