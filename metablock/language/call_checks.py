@@ -1,4 +1,4 @@
-"""Questions about expressions that need no scope: what a binding holds, whether a call fits it, whether a wire is read."""
+"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator, whether a wire is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit makes."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -21,6 +21,7 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:
@@ -57,6 +58,7 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
 
 
 def read_later(name: str, later: list[e.Node]) -> bool:
+    """Whether the lines and outputs after a line use the wire that it names, before another line takes its name."""
     for node in later:
         value = node.value if isinstance(node, e.Assign) else node
         if any(isinstance(n, e.Name) and n.id == name for n in e.walk(value)):
@@ -67,19 +69,21 @@ def read_later(name: str, later: list[e.Node]) -> bool:
 
 
 def grouped_by_c(node: e.Node) -> bool:
+    """Whether this is ``conv(..., groups=c)``."""
     if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
         return False
     return any(a.name == "groups" and isinstance(a.value, e.Name) and a.value.id == "c" for a in node.args)
 
 
 def is_number(node: e.Node) -> bool:
+    """Whether this is a number or a list of numbers, as it is written."""
     if isinstance(node, e.List):
         return bool(node.items) and all(map(is_number, node.items))
     return isinstance(node, e.Number) or (isinstance(node, e.Negative) and is_number(node.value))
 
 
 def is_wire(name: str, body: e.Node) -> bool:
-    """Whether the name is bound inside the body: a line or a parameter of a stream."""
+    """Whether a stream in the body, or a comprehension, gives this name to a value."""
     for node in e.walk(body):
         if (isinstance(node, e.Assign) and name in node.targets) or (isinstance(node, e.Function) and name in node.params):
             return True
@@ -92,7 +96,15 @@ def is_wire(name: str, body: e.Node) -> bool:
 
 
 def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.Argument, Param | None]]:
-    """Each argument with the parameter it falls on (None: one of any number). Raises for those that fall on none."""
+    """Each argument of a call to an operator with its parameter; None for those of an operator that takes any number.
+
+    Raises SpecError, at the argument: too many, an unknown name, a parameter given twice.
+
+    >>> from metablock.language.parser import expression
+    >>> from metablock.language.registry import OPERATORS
+    >>> [param.name for _, param in pairs(OPERATORS["conv"], expression("conv(64, 3, stride=2)").args)]
+    ['out', 'kernel', 'stride']
+    """
     schema = operator.schema
     seen: set[str] = set()
     for position, argument in enumerate(args):
@@ -104,11 +116,11 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
                 raise error(f"'{operator.name}' takes {_count(len(schema.params))}", argument.span, signature(operator))
             param = schema.params[position]
         else:
-            found = [p for p in schema.params if p.name == argument.name]
-            if not found:
+            named = [p for p in schema.params if p.name == argument.name]
+            if not named:
                 hint = suggest(argument.name, schema.names(), signature(operator))
                 raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
-            param = found[0]
+            param = named[0]
         if param.name in seen:
             raise error(f"argument '{param.name}' is given twice", argument.span, "remove one of them")
         seen.add(param.name)
@@ -120,7 +132,12 @@ def _count(n: int) -> str:
 
 
 def signature(operator: Operator) -> str:
-    """``conv(out, kernel=1, ...)`` for messages."""
+    """The operator's parameters, for hints.
+
+    >>> from metablock.language.registry import OPERATORS
+    >>> signature(OPERATORS["linear"])
+    'it is linear(out, bias=true)'
+    """
     schema: Schema = operator.schema
     parts = ["..."] if schema.variadic else []
     parts += [p.name if p.required else f"{p.name}={_shown(p.default)}" for p in schema.params]
@@ -134,6 +151,11 @@ def _shown(value: Any) -> str:
 
 
 def missing(operator: Operator, paired: Iterable[tuple[e.Argument, Param | None]]) -> list[str]:
-    """The required parameters that a call does not give."""
-    given = {param.name for _, param in paired if param is not None}
-    return [param.name for param in operator.schema.params if param.required and param.name not in given]
+    """The required parameters that a call leaves out; ``paired`` are its arguments as :func:`pairs` gives them.
+
+    >>> from metablock.language.registry import OPERATORS
+    >>> missing(OPERATORS["linear"], [])
+    ['out']
+    """
+    present = {param.name for _, param in paired if param is not None}
+    return [param.name for param in operator.schema.params if param.required and param.name not in present]

@@ -1,4 +1,4 @@
-"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used, rules for weights."""
+"""Checks of a spec that need neither shapes nor torch: names, calls, circles, unused bindings, weight rules, variants."""
 
 from __future__ import annotations
 
@@ -34,19 +34,37 @@ _SECTIONS = ("stem", "stages", "head")
 
 
 def check_names(spec: Spec, *, unused: bool = True) -> list[Problem]:
-    """Every problem of names in a file, its variants and weight rules included; empty when all is well.
+    """Every problem of a spec's names and calls, in its variants and weight rules too. An empty list: there is none.
 
-    ``unused=False`` is for a spec that edits were made to: what they replaced may have been the only use of a binding, and may
-    have bound what it names. So only what the network uses counts.
+    Args:
+        spec: with its variants, or resolved.
+        unused: whether unused bindings count as problems. False for a spec with edits: they may have replaced the only use of a
+            binding. Then only expressions that the network uses are checked.
 
-    Raises MetablockError where an installed package brings an operator whose name is taken.
+    Raises:
+        MetablockError: an installed package declares an operator whose name is taken.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {spare: relu}\\nmodel: conv(8, 3) >> gelo\\n")
+    >>> [(problem.message, problem.hint) for problem in check_names(net)][0]
+    ("unknown name 'gelo'", "did you mean 'gelu'?")
+    >>> [problem.message for problem in check_names(net)][1]
+    "the binding 'spare' is never used"
     """
     installed()
     return _Checker(spec).run(unused)
 
 
 def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
-    """Edits that change nothing: the network uses what they name neither before all edits nor after them."""
+    """A problem for each edit that changes nothing: the network uses its slot neither before all edits nor after them.
+
+    >>> from metablock.language.edits import apply, parse_edits
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n")
+    >>> edits = parse_edits(["mlp = id"])
+    >>> [problem.message for problem in check_edits(net, apply(net, edits), edits)]
+    ["the edit of 'mlp' changes nothing: 'net' does not use it"]
+    """
     reached = _Checker(before)._reached() | _Checker(after)._reached()
     slots = [name for table in (before.columns, before.let) for name in table if name in reached]
     bound = {name for table in tables(after).values() for name in table}
@@ -66,7 +84,7 @@ class _Checker:
         self.spec = spec
         self.problems: list[Problem] = []
         self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
-        # Everything a name may be bound to, in the file itself or by an edit.
+        # All bindings that a name may have, in the file itself or by an edit.
         self.bindings: dict[str, list[Binding]] = {}
         for table in tables(spec).values():
             for name, binding in table.items():
@@ -191,7 +209,7 @@ class _Checker:
                 returned.add(output.id)
 
     def _counts(self, node: e.Node) -> bool:
-        """Whether this is a number, as far as the text says."""
+        """Whether this is a number, as far as the text alone can tell."""
         if isinstance(node, e.Name):
             return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
         if isinstance(node, e.Binary):
@@ -199,7 +217,7 @@ class _Checker:
         return is_number(node)
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
-        """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
+        """Reports sources that are items of a repeated chain. (As an argument, `query=id + learned(1)`, they may be meant.)"""
         for item in node.items if isinstance(node, e.Chain) else (node,):
             name = item.func if isinstance(item, e.Call) else item
             if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
@@ -277,7 +295,7 @@ class _Checker:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
 
-    # The graph of who uses whom
+    # The graph of uses
 
     def _uses(self, binding: Binding) -> set[str]:
         nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
@@ -325,7 +343,7 @@ class _Checker:
                 )
 
     def _reached(self) -> set[str]:
-        """Every name that the network may use, in any variant."""
+        """Every name that the network may reach, in any variant."""
         spec = self.spec
         roots = {
             n.id

@@ -1,5 +1,4 @@
-"""Choices that a spec leaves open: ``token: one_of(pool(3), dw(7))``. A network has one of them, the first unless told otherwise;
-studies and searches try them all."""
+"""Open choices of a spec: ``token: one_of(pool(3), dw(7))``. A build takes the first option, studies try them all."""
 
 from __future__ import annotations
 
@@ -16,14 +15,20 @@ NAME = "one_of"
 
 @dataclass(frozen=True)
 class OpenChoice:
-    """An open place: what it is called (its slot, numbered from the second on), and what may stand there."""
+    """A ``one_of``: its slot's name (``token``, then ``token2`` for the second one in the slot), and its options."""
 
     name: str
     options: tuple[e.Node, ...]
 
 
 def choices(spec: Spec) -> tuple[OpenChoice, ...]:
-    """The open places of a spec, in the order of its text. Raises SpecError for one without options."""
+    """The open choices of a spec, in the order of its text. Raises SpecError for one with fewer than two options.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {act: 'one_of(relu, gelu)'}\\nmodel: conv(8) >> act\\n")
+    >>> [(choice.name, [option.id for option in choice.options]) for choice in choices(net)]
+    [('act', ['relu', 'gelu'])]
+    """
     result: list[OpenChoice] = []
     for slot, binding in _bindings(spec):
         number = 0
@@ -35,7 +40,17 @@ def choices(spec: Spec) -> tuple[OpenChoice, ...]:
 
 
 def chosen(spec: Spec, picks: Mapping[str, int] | None = None) -> Spec:
-    """The spec with its open places filled: by these options (numbers by name), the others by their first."""
+    """The spec with its choices made.
+
+    Args:
+        spec: with any number of open choices.
+        picks: the number of the option for choices by name; others get their first option.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {act: 'one_of(relu, gelu)'}\\nmodel: conv(8) >> act\\n")
+    >>> chosen(net).let["act"].body.id, chosen(net, {"act": 1}).let["act"].body.id
+    ('relu', 'gelu')
+    """
     if not any(_open(node) for _, binding in _bindings(spec) for node in e.walk(binding.body)):
         return spec
     changes = {}
@@ -68,8 +83,8 @@ class _Filler:
             name = self.slot if self.number == 1 else f"{self.slot}{self.number}"
             options = _options(node)
             at = self.picks.get(name, 0)
-            filled = [self.fill(option) for option in options]  # all of them: those behind are numbered in the text's order
-            return filled[at]
+            # Fills every option, also those not picked, so that later choices keep their numbers.
+            return [self.fill(option) for option in options][at]
         parts = {field.name: getattr(node, field.name) for field in fields(node) if field.name != "span"}
         new = {name: self.fill(part) for name, part in parts.items()}
         return replace(node, **new) if any(new[name] is not parts[name] for name in new) else node

@@ -1,4 +1,4 @@
-"""From a located YAML tree to a :class:`~metablock.language.spec.Spec`: which sections exist and what each holds."""
+"""Loads specs: a located YAML tree to a :class:`~metablock.language.spec.Spec`. Which sections exist, and what each holds."""
 
 from __future__ import annotations
 
@@ -28,22 +28,55 @@ T = TypeVar("T")
 
 
 def load_file(path: str | Path) -> Spec:
-    """Reads one spec file. Raises SpecError with every problem of its form."""
+    """Reads one spec file.
+
+    Raises:
+        SpecError: the file cannot be read, or its form is wrong; with every problem. What the expressions say is left to
+            :func:`~metablock.language.check.check_names`.
+
+    >>> from metablock.language.resources import architectures
+    >>> spec = load_file(architectures()["vit"])
+    >>> spec.name, spec.paper["arxiv"]
+    ('vit', '2010.11929')
+    """
     return _SpecLoader().spec(read_file(path))
 
 
 def load(root: Mapping) -> Spec:
-    """A spec from its located tree. Raises SpecError with every problem of its form."""
+    """A spec from its located tree. Raises SpecError with every problem of its form.
+
+    >>> from metablock.language.yaml import read
+    >>> load(read(Text("net.yaml", "name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n"))).name
+    'net'
+    """
     return _SpecLoader().spec(root)
 
 
 def load_text(text: str, name: str = "<spec>") -> Spec:
-    """Reads a spec from a string; ``name`` is what messages call it."""
+    """Reads a spec from a string, which :func:`metablock.build` takes as it takes a file's name.
+
+    Args:
+        text: what a spec file would hold.
+        name: what messages call it.
+
+    Raises:
+        SpecError: with every problem of the spec's form.
+
+    >>> import metablock
+    >>> spec = metablock.load_text("name: tiny\\ninput: image(3, 32)\\nmodel: conv(8, 3) >> global_pool >> linear(classes)\\n")
+    >>> model = metablock.build(spec, classes=10)
+    >>> sum(parameter.numel() for parameter in model.parameters())
+    314
+    """
     return _SpecLoader().spec(read(Text(name, text)))
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
-    """Reads a file that is one table of bindings (the standard library)."""
+    """Reads a text that is one table of bindings, as the standard library is. Raises SpecError with every problem.
+
+    >>> load_bindings("ffn(r=4): linear(r * c) >> gelu >> linear(c)\\n", "mine.yaml")["ffn"].params[0].name
+    'r'
+    """
     loader = _SpecLoader()
     table = loader.table(read(Text(name, content)))
     loader.done()
@@ -111,7 +144,7 @@ class _SpecLoader:
         return spec
 
     def expr(self, node: Node) -> e.Node | None:
-        """Any YAML value as an expression: a scalar is parsed, a list has one expression an item."""
+        """Any YAML value as an expression: a scalar is parsed, each item of a list is one expression."""
         if isinstance(node, Scalar):
             return self.attempt(parse_value, node.content)
         if isinstance(node, Sequence):
@@ -202,7 +235,7 @@ class _SpecLoader:
         return self.table(Mapping(mapping.span, entries, mapping.flow)), shared
 
     def rows(self, node: Sequence) -> dict[str, Binding]:
-        """Stages written as rows, one mapping a stage, as columns."""
+        """Columns from stages that are written as rows, one mapping per stage."""
         rows = [self.table(self.mapping(item, "a stage")) for item in node.items]
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns: dict[str, Binding] = {}

@@ -1,4 +1,4 @@
-"""The standard library of bindings (``grammars/standard.yaml``) and the words that the language itself knows."""
+"""The standard library of bindings (``grammars/standard.yaml``) and the words of the language itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .load import load_bindings
 from .resources import resource
 from .spec import Binding
 
-# Values that the compiler knows at each place. None of them can be bound again.
+# Values that the compiler supplies. No binding may have their names.
 BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
 NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len", "range")
@@ -20,5 +20,9 @@ LIBRARY = "standard.yaml"
 
 @cache
 def standard() -> Mapping[str, Binding]:
-    """The standard bindings by name."""
+    """The standard bindings by name.
+
+    >>> {"mlp", "dw", "attention"} & set(standard()) == {"mlp", "dw"}
+    True
+    """
     return load_bindings(resource(LIBRARY), LIBRARY)

@@ -1,6 +1,6 @@
-"""What is wrong where the parser stops, and how to mend it.
+"""Explains a syntax error: what is wrong at the place where the parser stopped, and how to mend it.
 
-The rules are tried in order, the first that fits speaks. A test reads every message; whoever adds a rule adds a line there.
+The rules are tried in order; the first that applies gives the message. A test reads every message: a new rule needs a line there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from ...errors import Span, SpecError, error
 
-# As the grammar's lexer reads, but every other character is a word of its own.
+# The words of the grammar's lexer; every other character is a word of its own.
 _WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S')
 _LANGUAGE = ("if", "else", "for", "in", "and", "or", "not", "return")
 _COMPARE = ("==", "!=", "<=", ">=", "<", ">")
@@ -23,7 +23,7 @@ _OPENS = {")": "(", "]": "["}
 _KEY = "a key is a name, or a name with parameters: `ffn(r=4)`"
 _TARGET = "write `token = ...`, `stages[2].token = ...`"
 
-# The first character that no word of the language begins with.
+# Messages for characters that begin no word of the language.
 _CHARACTERS = {
     "|": ("'|' is not an operator", "channels are concatenated with `||`"),
     "&": ("'&' is not an operator", "tests are joined with `and`"),
@@ -51,16 +51,16 @@ class _Word:
 
 @dataclass(frozen=True)
 class _Stop:
-    """Where the parser stopped: the word it could not use (empty at the end), and what stands before it."""
+    """Where the parser stopped: the word it could not use (empty at the end of the text), and the words before it."""
 
     text: str
     start: int
     word: str
-    what: str  # the grammar's start: value, header, target, edit
+    what: str  # the grammar's start symbol: value, header, target, edit
 
     @cached_property
     def words(self) -> list[_Word]:
-        """Those before the place, without comments."""
+        """The words before the place, without comments."""
         words: list[_Word] = []
         depth = 0
         for match in _WORDS.finditer(self.text, 0, self.start):
@@ -91,11 +91,11 @@ class _Stop:
         return bool(self.words) and self.words[-1].ends_operand
 
     def outside(self, *texts: str) -> _Word | None:
-        """The last of these words that stands outside all brackets."""
+        """The last of these words outside all brackets."""
         return next((word for word in reversed(self.words) if not word.depth and word.text in texts), None)
 
     def beside(self, *texts: str) -> _Word | None:
-        """The last of these words within the same brackets, and the same argument or line."""
+        """The last of these words inside the same brackets and the same argument or line."""
         start, depth = (self.open[-1].start if self.open else -1), len(self.open)
         for word in reversed(self.words):
             if word.start <= start or (word.depth == depth and word.text in (",", "=", "return", "->")):
@@ -109,14 +109,14 @@ class _Stop:
 class _Mistake:
     message: str
     hint: str
-    at: _Word | None = None  # where it is not the word that the parser stopped at
+    at: _Word | None = None  # the wrong word, if it is not the one that the parser stopped at
 
 
 _Rule = Callable[[_Stop], _Mistake | None]
 
 
 def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
-    """lark's exception in our words."""
+    """A SpecError that says in the language's terms what lark's exception means."""
     text = span.content
     if isinstance(problem, UnexpectedCharacters):
         start = problem.pos_in_stream or 0
@@ -126,7 +126,7 @@ def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
     end = problem.token.type == "$END"
     start = len(text) if end else problem.token.start_pos or 0
     stop = _Stop(text, start, "" if end else str(problem.token), what)
-    mistake = next(found for rule in _RULES if (found := rule(stop)) is not None)
+    mistake = next(mistake for rule in _RULES if (mistake := rule(stop)) is not None)
     word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, 0))
     return error(mistake.message, span.part(word.start, word.start + max(1, len(word.text))), mistake.hint)
 
@@ -172,9 +172,9 @@ def _list_without_brackets(stop: _Stop) -> _Mistake | None:
 
 
 def _if_alone(stop: _Stop) -> _Mistake | None:
-    found = stop.beside("if")
-    if stop.word in ("", ",", ")", "]") and stop.after_operand and found and not stop.beside("else"):
-        return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", found)
+    word = stop.beside("if")
+    if stop.word in ("", ",", ")", "]") and stop.after_operand and word and not stop.beside("else"):
+        return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", word)
     return None
 
 
