@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+import metablock
 from metablock.api import check, resolved
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.language.check import check_names
 from metablock.language.edits import resolve
+from metablock.language.format import show_spec
+from metablock.language.load import load_text
 from metablock.lowering.network import trace
 
 GOOD = """
@@ -35,6 +39,9 @@ facts:
 """.replace("conv_down", "shrink").replace("  norm: layer_norm\n", "  norm: layer_norm\n  shrink: conv(dim, 2, stride=2)\n")
 
 
+NONE = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
+
+
 def problems(old: str, new: str) -> list[tuple[str, str, str | None]]:
     assert old in GOOD
     found = check_names(parse_spec(GOOD.replace(old, new, 1), "x.yaml"))
@@ -50,6 +57,15 @@ def test_nothing_to_say() -> None:
     [
         ("gelu", "gelo", "unknown name 'gelo'", "gelo", "did you mean 'gelu'?"),
         ("linear(r * c)", "liner(r * c)", "unknown operator 'liner'", "liner", "did you mean 'linear'?"),
+        ("gelu", "identity", "unknown name 'identity'", "identity", "did you mean 'id'?"),
+        ("gelu", "swish", "unknown name 'swish'", "swish", "did you mean 'silu'?"),
+        ("gelu", "leaky_relu", "unknown name 'leaky_relu'", "leaky_relu", NONE),
+        ("gelu", "sin", "unknown name 'sin'", "sin", NONE),
+        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+        ("gelu", "clamp(0, 1)", "unknown operator 'clamp'", "clamp", NONE),
+        ("gelu", "reshape(1, 2)", "unknown operator 'reshape'", "reshape", "operators convert layouts themselves: docs/language.md, section 6"),
+        ("norm: layer_norm", "norm: lnorm(1e-6)", "unknown operator 'lnorm'", "lnorm", "did you mean 'l2norm'?"),
+        ("norm: layer_norm", "norm: ffn2(4)", "unknown operator 'ffn2'", "ffn2", "did you mean 'ffn'?"),
         ("gelu", "xyzzy", "unknown name 'xyzzy'", "xyzzy", "names are bound in `let`; `metablock list --operators` shows the operators"),
         ("stride=2", "strid=2", "'conv' has no argument 'strid'", "strid=2", "did you mean 'stride'?"),
         ("linear(c)", "linear(c, true, 3)", "'linear' takes 2 arguments", "3", "it is linear(out, bias=true)"),
@@ -78,6 +94,10 @@ def test_nothing_to_say() -> None:
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
         ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
         ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),
+        ("conv(8, 4, stride=4)", "relu >> conv(8, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(8, 3, groups=c)", "give the convolution a name in `let`: there `c` is the width that arrives"),
+        ("  body: depth * block", "  body: |\n    y, z = conv(2 * c) >> chunk(2)\n    return y", "the wire 'z' is never read", "y, z = conv(2 * c) >> chunk(2)", "use it, or write `_` in its place"),
+        ("  body: depth * block", "  body: |\n    _ = conv(c)\n    return depth * block", "the wire '_' is never read", "_ = conv(c)", "use it, or drop the line (its parts are named `_`)"),
+        ("  body: depth * block", "  body: |\n    y, _ = conv(2 * c) >> chunk(2)\n    return y + _", "unknown name '_'", "_", "`_` discards a value: give the value a name to read it"),
         ("conv(8, 4, stride=4)", "c(3)", "'c' takes no arguments", "c(3)", "remove the brackets"),
         ("conv(8, 4, stride=4)", "(relu >> gelu)(3)", "only a name can be called", None, None),
         ("  body: depth * block", "  body: |\n    y = conv(c)\n    return depth * block", "the wire 'y' is never read", "y = conv(c)", None),
@@ -115,6 +135,20 @@ def test_all_at_once() -> None:
         "'conv' has no argument 'strid'",
         "unknown name 'gelo'",
     ]
+
+
+def test_a_value_that_is_discarded() -> None:
+    """`_` may stand several times, needs no reader, and adds nothing to the names of parameters."""
+    text = "name: n\ninput: image(8, 4)\nmodel: |\n  {} = conv(12, 1) >> chunk(3)\n  return y >> dw(3)\n"
+    discards = parse_spec(text.format("_, y, _"))
+    assert check(discards) == []
+    model = metablock.build(discards).eval()
+    assert list(model.state_dict()) == ["y.conv.weight", "y.conv.bias", "dw.weight", "dw.bias"]
+    x = torch.randn(1, 8, 4, 4)
+    y = torch.nn.functional.conv2d(x, model.get_parameter("y.conv.weight"), model.get_parameter("y.conv.bias"))[:, 4:8]
+    weight, bias = model.get_parameter("dw.weight"), model.get_parameter("dw.bias")
+    torch.testing.assert_close(model(x), torch.nn.functional.conv2d(y, weight, bias, padding=1, groups=4))
+    assert load_text(show_spec(discards)) == discards
 
 
 def test_edits_may_leave_bindings_unused() -> None:

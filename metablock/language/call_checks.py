@@ -75,6 +75,15 @@ def grouped_by_c(node: e.Node) -> bool:
     return any(a.name == "groups" and isinstance(a.value, e.Name) and a.value.id == "c" for a in node.args)
 
 
+def depthwise_hint(node: e.Node) -> str:
+    """How to write a ``conv(..., groups=c)`` that is not at the start of a chain."""
+    assert isinstance(node, e.Call)
+    out = next((a.value for position, a in enumerate(node.args) if a.name == "out" or (a.name is None and position == 0)), None)
+    if isinstance(out, e.Name) and out.id == "c":
+        return "`dw(k)` is depthwise wherever it stands"
+    return "give the convolution a name in `let`: there `c` is the width that arrives"
+
+
 def is_number(node: e.Node) -> bool:
     """Whether this is a number or a list of numbers, as it is written."""
     if isinstance(node, e.List):

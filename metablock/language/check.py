@@ -9,6 +9,7 @@ from . import ast as e
 from .call_checks import (
     bind_arguments,
     bound_by,
+    depthwise_hint,
     grouped_by_c,
     is_number,
     is_wire,
@@ -20,6 +21,7 @@ from .call_checks import (
 )
 from .choices import NAME as ONE_OF
 from .edits import resolve, stage_count
+from .hints import hint_for
 from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
@@ -84,6 +86,7 @@ class _Checker:
         self.spec = spec
         self.problems: list[Problem] = []
         self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
+        self.inside: str | None = None  # the binding of the file whose expressions are being checked
         # All bindings that a name may have, in the file itself or by an edit.
         self.bindings: dict[str, list[Binding]] = {}
         for table in tables(spec).values():
@@ -136,7 +139,9 @@ class _Checker:
         for table in spec.binding_tables().values():
             for binding in table.values():
                 if reached is None or binding.name in reached:
+                    self.inside = binding.name
                     yield from of_binding(binding)
+        self.inside = None
         for name, node in spec.sections.items():
             yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
@@ -162,7 +167,7 @@ class _Checker:
             case e.Function(params=params, body=body):
                 for name in params:
                     self._reserved(name, node)
-                self._walk(body, names | set(params))
+                self._walk(body, (names | set(params)) - {"_"})
             case e.StreamBody():
                 self._block(node, names)
             case e.Binary(op="*", left=left, right=right) if self._counts(left):
@@ -177,9 +182,7 @@ class _Checker:
                 for position, item in enumerate(items):
                     if position and grouped_by_c(item):
                         self.wrong(
-                            "`groups=c` in the middle of a chain: `c` is the width at its start",
-                            item,
-                            "`dw(k)` is depthwise wherever it stands",
+                            "`groups=c` in the middle of a chain: `c` is the width at its start", item, depthwise_hint(item)
                         )
                     self._walk(item, names)
             case _:
@@ -190,15 +193,15 @@ class _Checker:
         for position, line in enumerate(node.lines):
             self._walk(line.value, names)
             later = [*node.lines[position + 1 :], *node.outputs]
+            several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-                if not read_later(name, later):
-                    self.wrong(
-                        f"the wire '{name}' is never read",
-                        line,
-                        f"use it, or drop the line (its parts are named `{target(line.targets)}`)",
+                if not read_later(name, later) and not (name == "_" and several):
+                    drop = (
+                        "write `_` in its place" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
                     )
-            names = names | set(line.targets)
+                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or {drop}")
+            names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
             self._walk(output, names)
@@ -231,12 +234,13 @@ class _Checker:
             return
         if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
             return
-        options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
-        self.wrong(
-            f"unknown name '{node.id}'",
-            node,
-            suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"),
-        )
+        hint = "names are bound in `let`; `metablock list --operators` shows the operators"
+        options = [*names, *self._others(), *OPERATORS, *BUILTIN, *NUMERIC]
+        self.wrong(f"unknown name '{node.id}'", node, hint_for(node.id, options, hint))
+
+    def _others(self) -> Iterator[str]:
+        """The bindings that the current one may use: its own name would lead in a circle."""
+        return (name for name in self.bindings if name != self.inside or name in standard())
 
     def _call(self, node: e.Call, names: frozenset[str]) -> None:
         func = node.func
@@ -263,10 +267,8 @@ class _Checker:
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
-            options = [*self.bindings, *OPERATORS, *NUMERIC]
-            self.wrong(
-                f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators")
-            )
+            hint = "`metablock list --operators` shows the operators"
+            self.wrong(f"unknown operator '{name}'", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 

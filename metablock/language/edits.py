@@ -139,6 +139,9 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         return spec.with_(let={**spec.let, **value})
     if isinstance(edit.target, e.StageTarget):
         return _apply_to_stages(spec, edit.target, value)
+    if name in ("input", *EXPRESSIONS) and any(name in table for table in spec.binding_tables().values()):
+        hint = "a binding or column with the name of a section cannot be edited: rename it"
+        raise error(f"'{name}' is both a section and a binding of '{spec.name}'", edit.target.span, hint)
     if name == "input":
         return spec.with_(inputs={"input": value})
     if name in EXPRESSIONS:

@@ -67,11 +67,12 @@ def labels(root: e.Node, inline: Callable[[str], bool]) -> dict[int, Label]:
 
 
 def target(names: tuple[str, ...]) -> str:
-    """The label of a stream's line, from the names that it assigns.
+    """The label of a stream's line, from the names that it assigns; ``_`` discards a value and is left out.
 
-    >>> target(("x",)), target(("q", "k", "v")), target(("query", "key"))
-    ('x', 'qkv', 'query_key')
+    >>> target(("x",)), target(("q", "k", "v")), target(("query", "key")), target(("y", "_"))
+    ('x', 'qkv', 'query_key', 'y')
     """
+    names = tuple(name for name in names if name != "_") or names
     return ("" if all(len(name) == 1 for name in names) else "_").join(names)
 
 

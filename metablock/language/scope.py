@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import Span, error, suggest
+from ..errors import Span, error
 from .ast import Node, Parameter
+from .hints import hint_for
 from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
 from .standard import BUILTIN, NUMERIC, standard
@@ -115,7 +116,7 @@ class Names:
     def suggest(self, name: str, scope: Scope) -> str | None:
         """A hint with the known name that is nearest, or where names come from."""
         known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
-        return suggest(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+        return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
 def given(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

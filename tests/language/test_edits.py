@@ -309,6 +309,18 @@ def test_a_spec_without_variants():
         resolve(spec(), "tiny")
 
 
+@pytest.mark.parametrize("text", ["head = 5", "stem = id"])
+def test_a_name_of_a_section_and_of_a_column(text: str):
+    """An edit of the section could have meant the column: it is refused; one stage of the column can be edited."""
+    name = text.split()[0]
+    columns = f"  depth: [1, 1]\n  {name}: 4\n  body: depth * pw({name})\n"
+    net = load_text(f"name: n\ninput: image(3, 8)\nstem: pw(8)\nstages:\n{columns}head: global_pool\n")
+    with pytest.raises(SpecError, match=f"'{name}' is both a section and a binding of 'n'") as caught:
+        apply(net, parse_edits([text]))
+    assert caught.value.problems[0].hint == "a binding or column with the name of a section cannot be edited: rename it"
+    assert apply(net, parse_edits([f"stages[0].{name} = 5"])).columns[name].body.items[0].value == 5
+
+
 def test_a_network_without_stages():
     flat = load_text("name: flat\ninput: image(3, 8)\nlet: {token: id}\nmodel: token\n")
     assert stage_count(flat) == 0
@@ -335,7 +347,11 @@ def test_variants_that_double_and_double():
 
 def test_every_message_is_read():
     said = [m[2] for m in MESSAGES] + [f[3] for f in FILES]
-    said += ["'v' stands below more than 9 others", "'v' is made of more than 9 variants and traits"]
+    said += [
+        "'head' is both a section and a binding of 'n'",
+        "'v' stands below more than 9 others",
+        "'v' is made of more than 9 variants and traits",
+    ]
     source = Path(module.__file__).read_text(encoding="utf-8")
     for words in re.findall(r'(?:error|Problem)\(\s*f?"([^"]+)"', source):
         pattern = re.sub(r"\\{.*?\\}", ".*", re.escape(words))

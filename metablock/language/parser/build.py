@@ -141,7 +141,7 @@ class Builder:
     def names(self, parts: Parts) -> Parts:
         """The tokens of the names; the node around them takes its place from them."""
         names = [part for part in parts if part.type == "NAME"]
-        self._once(names, "the name '{}' stands twice", "give each value a name of its own")
+        self._once((name for name in names if name != "_"), "the name '{}' stands twice", "give each value a name of its own")
         return names
 
     def assign(self, parts: Parts) -> e.Assign:

@@ -171,6 +171,15 @@ def _list_without_brackets(stop: _Stop) -> _Mistake | None:
     return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in _OPENS else None
 
 
+def _outputs_without_brackets(stop: _Stop) -> _Mistake | None:
+    arrow, comma = stop.outside("->"), stop.outside(",")
+    if stop.what != "value" or not arrow or not comma or comma.start < arrow.start or stop.outside("=", "return"):
+        return None
+    if stop.open or not stop.after_operand or stop.word not in ("", *_AFTER):
+        return None
+    return _Mistake("a comma outside brackets", "several outputs are a list, `x -> [a, b]`, or lines with `return a, b`", comma)
+
+
 def _if_alone(stop: _Stop) -> _Mistake | None:
     word = stop.beside("if")
     if stop.word in ("", ",", ")", "]") and stop.after_operand and word and not stop.beside("else"):
@@ -300,6 +309,12 @@ def _point(stop: _Stop) -> _Mistake | None:
     return _Mistake(f"unexpected '{stop.word}'", "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`")
 
 
+def _splice_in_call(stop: _Stop) -> _Mistake | None:
+    if stop.word != "*" or stop.last not in ("(", ",") or not stop.open or stop.open[-1].text != "(":
+        return None
+    return _Mistake("`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`")
+
+
 def _no_operator(stop: _Stop) -> _Mistake | None:
     if stop.after_operand and (stop.word[0].isalnum() or stop.word[0] in '_"'):
         return _Mistake(f"an operator is missing before {_quoted(stop.word)}", "`>>` applies, `,` separates arguments")
@@ -323,7 +338,8 @@ def _quoted(word: str) -> str:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _if_alone, _never_closed, _no_return, _ends_early,
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _if_alone, _never_closed,
+    _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
-    _comparison, _point, _no_operator, _no_operand, _unexpected,
+    _comparison, _point, _splice_in_call, _no_operator, _no_operand, _unexpected,
 )  # fmt: skip

@@ -100,6 +100,7 @@ class Reader:
         pattern = self.left(_located(self.rule.ours, self.rule.ours_at))
         sources, *steps = _split(_located(self.rule.theirs, self.rule.theirs_at), "|")
         keys = [self.key(part) for part in _split(sources, "++")]
+        steps = [self.without_sum(part) for part in steps]
         done = [self.step(part) for part in steps]
         deep = self.rest == "**"
         if deep and (len(keys) > 1 or steps):
@@ -107,6 +108,14 @@ class Reader:
         if self.problems:
             return None
         return ReadyRule(pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep)
+
+    def without_sum(self, step: Span) -> Span:
+        """A step, without the `++` that may not follow it: steps transform the concatenated tensor."""
+        at = step.content.find("++")
+        if at < 0:
+            return step
+        self.wrong("`++` after a step", step.part(at, at + 2), "steps stand last, and apply to the whole: `a ++ b | chunk(0, 3)`")
+        return step.part(0, len(step.content[:at].rstrip()))
 
     def left(self, span: Span) -> re.Pattern[str]:
         """``stages.{i}.norm.*`` as a regular expression; a name that occurs twice is the same number."""
