@@ -43,6 +43,10 @@ TORCHLESS = ("errors", "shape", "files", "language", "catalogue", "lowering", "f
 
 LINES = 400
 
+# Words that say where a thing comes from, not what it is: no variable or parameter is called so in these rooms.
+BARE = {"found", "given", "made", "kept", "told"}
+NAMED = ("errors", "shape", "files", "language", "catalogue")
+
 # Machine paths and package indices, spelt so that this file does not contain them.
 FORBIDDEN = re.compile(
     r"(?<![\w.\-])/(?:work|root|tmp)/|/home/\w"
@@ -67,11 +71,14 @@ def room(path: Path) -> str:
     return DOORS.get(first, first)
 
 
-def imports(path: Path, source: str | None = None) -> list[tuple[int, str]]:
-    """Line and absolute dotted name of everything a file imports; of `from a import b`, `a.b`."""
+def imports(path: Path, source: str | None = None, deferred: bool = True) -> list[tuple[int, str]]:
+    """Line and absolute dotted name of everything a file imports; of `from a import b`, `a.b`.
+
+    Without `deferred`, only what is imported when the file is: nothing inside functions.
+    """
     package = list(path.relative_to(ROOT).parent.parts)
     found = []
-    for node in _running(ast.parse(path.read_text(encoding="utf-8") if source is None else source)):
+    for node in _running(ast.parse(path.read_text(encoding="utf-8") if source is None else source), deferred):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -81,13 +88,15 @@ def imports(path: Path, source: str | None = None) -> list[tuple[int, str]]:
     return found
 
 
-def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """What runs: all but what stands under `if TYPE_CHECKING`, which types may look up from."""
+def _running(tree: ast.AST, deferred: bool) -> Iterator[ast.AST]:
+    """What runs: all but what stands under `if TYPE_CHECKING`, which types may look up from; functions only if `deferred`."""
     if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
+        return
+    if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not deferred:
         return
     yield tree
     for child in ast.iter_child_nodes(tree):
-        yield from _running(child)
+        yield from _running(child, deferred)
 
 
 def target(name: str) -> str:
@@ -144,6 +153,91 @@ def test_the_language_imports_no_torch():
     code = f"import importlib, sys\nfor name in {names}:\n    importlib.import_module(name)\n    if 'torch' in sys.modules: sys.exit(f'{{name}} imports torch')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def module_of(path: Path) -> str:
+    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    return name.removesuffix(".__init__")
+
+
+def needed(path: Path) -> set[str]:
+    """The modules of metablock that must run before this one has: its imports outside functions."""
+    modules = {module_of(file) for file in FILES}
+    names = {name for _, name in imports(path, deferred=False)}
+    return {name if name in modules else name.rpartition(".")[0] for name in names} & modules - {module_of(path)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The first way back to itself that a depth-first walk meets from each module which has one."""
+    result: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            result.append([*path[path.index(name) :], name])
+        elif name not in done:
+            for other in sorted(graph[name]):
+                visit(other, [*path, name])
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, [])
+    return result
+
+
+def test_no_module_imports_itself_through_others():
+    wrong = circles({module_of(path): needed(path) for path in FILES})
+    assert not wrong, "imports in a circle:\n" + "\n".join(" -> ".join(circle) for circle in wrong)
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c", "b"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert {"metablock.errors", "metablock.language.ast", "metablock.language.parser"} <= needed(PACKAGE / "language" / "load.py")
+    source = "from . import ast as e\nfrom .yaml import read\ndef f():\n    from .check import check_names\n"
+    path = PACKAGE / "language" / "load.py"
+    assert [name for _, name in imports(path, source, deferred=False)] == [
+        "metablock.language.ast",
+        "metablock.language.yaml.read",
+    ]
+
+
+def test_a_class_has_a_name_of_its_own():
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{name_of(path)}:{node.lineno}")
+    wrong = [f"{name}: {', '.join(where)}" for name, where in places.items() if len(where) > 1]
+    assert not wrong, "classes of one name:\n" + "\n".join(wrong)
+
+
+def bare_names(source: str) -> list[tuple[int, str]]:
+    """Line and name of every variable and parameter that is called by one of the `BARE` words."""
+    result = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.ExceptHandler(name=str(name)):
+                pass
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                pass
+            case _:
+                continue
+        if name in BARE:
+            result.append((node.lineno, name))
+    return sorted(result)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) in NAMED], ids=name_of)
+def test_a_variable_is_called_what_it_is(path: Path):
+    wrong = [f"{name_of(path)}:{line}: {name}" for line, name in bare_names(path.read_text(encoding="utf-8"))]
+    assert not wrong, "say what the thing is:\n" + "\n".join(wrong)
+
+
+def test_a_bare_name_is_seen():
+    source = "def f(given, *, kept=1):\n    found = [made for made in given]\n    return found, lambda told: told\n"
+    assert bare_names(source) == [(1, "given"), (1, "kept"), (2, "found"), (2, "made"), (3, "told")]
+    assert bare_names("givens = found()\ndef found(): ...\nx.kept = y(told=1)\n") == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -32,7 +32,11 @@ _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def is_real(value: Any) -> TypeGuard[int | float]:
-    """Whether a value is a number (truth values count as 0 and 1)."""
+    """Whether a value is a number (truth values count as 0 and 1).
+
+    >>> is_real(0.5), is_real("0.5")
+    (True, False)
+    """
     return isinstance(value, (int, float))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import Span, error
 from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real
+from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, given
 from ..language.spec import CLASSES, Binding, Spec
@@ -260,20 +261,7 @@ class Evaluator:
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
         """The arguments of a call to a binding, not yet evaluated, by the parameters' names."""
-        values: dict[str, Any] = {}
-        for position, argument in enumerate(node.args):
-            if argument.name is None and position >= len(binding.params):
-                raise error(f"'{binding.name}' takes {len(binding.params)} arguments", argument.span, _takes(binding))
-            name = argument.name or binding.params[position].name
-            if name not in [param.name for param in binding.params]:
-                raise error(f"'{binding.name}' has no argument '{name}'", argument.span, _takes(binding))
-            if name in values:
-                raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
-            values[name] = Closure(argument.value, scope)
-        for param in binding.params:
-            if param.default is None and param.name not in values:
-                raise error(f"'{binding.name}' needs the argument '{param.name}'", node.span, _takes(binding))
-        return values
+        return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         values = [self.value(argument.value, scope) for argument in node.args]
@@ -288,12 +276,6 @@ class Evaluator:
             raise error(f"a list of {many} entries", node.span, f"at most {MAX_LIST} are allowed") from None
         except (TypeError, ValueError, OverflowError):
             raise error(f"'{name}' does not take these arguments", node.span, "numbers, or one list of numbers") from None
-
-
-def _takes(binding: Binding) -> str:
-    if not binding.params:
-        return f"'{binding.name}' takes no arguments"
-    return f"it takes {', '.join(param.name for param in binding.params)}"
 
 
 def _kind(value: Any) -> str:
