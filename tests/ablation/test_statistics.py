@@ -135,7 +135,7 @@ def test_the_interval_never_contradicts_its_verdict():
                 assert low < 0 < high and (low < -margin or high > margin)
             else:
                 assert (low > 0) if result.verdict == "better" else (high < 0)
-            assert result.paired.interval(result.ir) == result.interval
+            assert result.paired.interval(result.level) == result.interval
     assert seen == set(VERDICTS)
 
 
