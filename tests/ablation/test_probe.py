@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import metablock
-from metablock.ablation.probe import area, probe, read, told
+from metablock.ablation.probe import area, from_json, probe, to_json
 from metablock.ablation.report.probes import table, write_probe
 from metablock.errors import MetablockError
 from metablock.language.load import load_text
@@ -118,7 +118,7 @@ def test_what_cannot_be_probed():
 def test_kept_as_text_and_read_again():
     model = metablock.build("poolformer_s12", edits=["depth = 1", "dim = [8, 8, 8, 8]"], input="3x224x224")
     before = probe(model, torch.randn(1, 3, 224, 224))
-    after = read(told(before))
+    after = from_json(to_json(before))
     for a, b in zip(before, after, strict=True):
         assert (a.stage, a.grid, a.areas) == (b.stage, b.grid, b.areas)
         assert max(b.field.shape) <= 96

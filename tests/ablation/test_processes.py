@@ -241,7 +241,7 @@ def test_runs_that_crash(folder: Path):
     assert reasons["token = dies(0)"].startswith("its process ended with status 3")
     assert reasons["token = raises"] == "ValueError: no such thing (dying.py:24)"
     assert "1 of 5 runs are done, 4 failed" in said
-    assert reasons["token = vanishes"].startswith("the loss is no number any more (epoch 1")
+    assert reasons["token = vanishes"].startswith("the loss is NaN or infinite (epoch 1")
     (folder / "dying.py").write_text(PLUGIN.replace("if self.training and", "if False and"))
     finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     assert len(rows(study, "SELECT 1 FROM runs WHERE status = 'failed'")) == 4  # not without being asked

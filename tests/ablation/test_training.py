@@ -361,7 +361,7 @@ def test_a_teacher(digits: Data):
 
 def test_what_goes_wrong(digits: Data, tmp_path: Path):
     data = few(digits)
-    with pytest.raises(TrainingError, match=r"the loss is no number any more \(epoch 1, by step 5 of 5\)"):
+    with pytest.raises(TrainingError, match=r"the loss is NaN or infinite \(epoch 1, by step 5 of 5\)"):
         train(
             MINI,
             data,
