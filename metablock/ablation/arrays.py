@@ -64,8 +64,10 @@ def _pairs(path: str) -> list[_Pair]:
             arrays = {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise MetablockError(f"there is no file '{path}'", "check the path, relative to where you are") from None
-    except Exception as wrong:  # numpy raises many kinds for what is no archive
-        raise MetablockError(f"'{path}' is no archive of arrays: {first_line(wrong)}", "numpy.savez(file, x=x, y=y)") from None
+    except Exception as wrong:  # numpy raises many kinds for other files
+        raise MetablockError(
+            f"'{path}' is not an archive of arrays: {first_line(wrong)}", "numpy.savez(file, x=x, y=y)"
+        ) from None
     if {"x_train", "y_train", "x_val", "y_val"} <= set(arrays):
         return [(arrays["x_train"], arrays["y_train"]), (arrays["x_val"], arrays["y_val"])]
     if {"x", "y"} <= set(arrays):
@@ -78,6 +80,6 @@ def _check(path: str, x: np.ndarray, y: np.ndarray) -> None:
     if x.ndim not in (3, 4, 5) or len(x) != y.size or len(x) == 0:
         raise MetablockError(f"'{path}': x is {x.shape}, y {y.shape}", "x is (n, channels, extents), y has n labels")
     if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise MetablockError(f"'{path}': x has values that are no finite numbers", "remove or replace them")
+        raise MetablockError(f"'{path}': x has values that are NaN or infinite", "remove or replace them")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0:
         raise MetablockError(f"'{path}': the labels in y are not whole numbers from 0", "they count the classes: 0, 1, 2")

@@ -142,6 +142,8 @@ class Journal:
             self.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.DatabaseError as wrong:
+            raise self._explained(wrong) from None
         except (OSError, sqlite3.Error) as wrong:
             raise MetablockError(f"{self.path}: cannot be opened: {wrong}", _ELSEWHERE) from None
         with self.change() as do:
@@ -170,13 +172,18 @@ class Journal:
                 raise
             self.connection.execute("COMMIT")
         except sqlite3.DatabaseError as wrong:
-            text = str(wrong)
-            if "full" in text or "disk I/O" in text:
-                hint = "the journal is as it was; make room, and start again"
-                raise MetablockError(f"{self.path}: the disk is full", hint) from None
-            if "not a database" in text or "malformed" in text:
-                raise MetablockError(f"{self.path}: this is no journal of metablock", _ELSEWHERE) from None
-            raise MetablockError(f"{self.path}: {text}", "the journal is as it was; start again") from None
+            raise self._explained(wrong) from None
+
+    def _explained(self, wrong: sqlite3.DatabaseError) -> MetablockError:
+        """SQLite's error in our words."""
+        text = str(wrong)
+        if "full" in text or "disk I/O" in text:
+            return MetablockError(f"{self.path}: the disk is full", "the journal is as it was; make room, and start again")
+        if "not a database" in text or "malformed" in text:
+            return MetablockError(f"{self.path}: this is not a journal of metablock", _ELSEWHERE)
+        if "unable to open" in text:
+            return MetablockError(f"{self.path}: cannot be opened", _ELSEWHERE)
+        return MetablockError(f"{self.path}: {text}", "the journal is as it was; start again")
 
     # The study
 

@@ -111,7 +111,7 @@ def widths_of(spec: Spec, names: Sequence[str] = ()) -> tuple[Width, ...]:
     for name in names:
         if name not in tables:
             hint = suggest(name, tables, "name its widths")
-            raise MetablockError(f"'{name}' is no column or binding of '{spec.name}'", hint)
+            raise MetablockError(f"'{name}' is not a column or binding of '{spec.name}'", hint)
     widths = [width for name in names or USUAL if (width := _width(spec, name))]
     if names and len(widths) < len(names):
         other = next(name for name in names if name not in [width.name for width in widths])

@@ -131,7 +131,9 @@ def _parts(root: Path, shown: str) -> tuple[Path, ...]:
     train, val = _first(TRAIN, names), _first(VAL, names)
     if (train is None) != (val is None):
         there, missing = ("train", "val") if train is not None else ("val", "train")
-        raise MetablockError(f"'{shown}' has a folder '{there}' but none for '{missing}'", "both, or classes alone")
+        raise MetablockError(
+            f"'{shown}' has a folder '{there}' but none for '{missing}'", "make both, or put the class folders there"
+        )
     return (root / train, root / val) if train is not None and val is not None else (root,)
 
 
@@ -222,7 +224,7 @@ def hugging_face(name: str, rest: str, input: Feature | None, progress: Progress
         rows = [splits[train].select(at) for at in fifths(labels)]
     parts = [PictureSplit(_Rows(part, image), list(part[label]), feature) for part in rows]
     if any(min(part.labels) < 0 or max(part.labels) >= classes for part in parts):
-        message = f"'{rest}' has labels that are no classes, as tests without answers have"
+        message = f"'{rest}' has labels outside its classes, as test sets without answers do"
         raise MetablockError(message, "choose another data set")
     digest = sha256(repr((rest, feature, [getattr(part, "_fingerprint", len(part)) for part in rows])).encode())
     return Data(name, digest.hexdigest(), feature, classes, parts[0], parts[1])

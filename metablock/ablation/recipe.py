@@ -72,7 +72,7 @@ class Recipe(BaseModel):
 
     # Everything else
     ema: Annotated[
-        float, Field(ge=0, lt=1, description="decay of the moving average of the weights, which is what is evaluated; 0: none")
+        float, Field(ge=0, lt=1, description="decay of the moving average of the weights; the average is evaluated; 0: none")
     ] = 0.0
     precision: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="of the passes; weights stay float32")] = (
         "float32"

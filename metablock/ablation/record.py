@@ -44,7 +44,7 @@ def results(folder: Path) -> Results:
     about, runs, probes = journal.about(), journal.runs(), journal.probes()
     journal.close()
     if "study" not in about:
-        raise MetablockError(f"the study in '{folder}' was never begun", "start `metablock ablate` again")
+        raise MetablockError(f"the study in '{folder}' was never started", "start `metablock ablate` again")
     return Results(
         study=study_from_json(about["study"]),
         cells=[cell_from_json(values) for values in about["cells"]["cells"]],

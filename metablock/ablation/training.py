@@ -123,7 +123,7 @@ class _Run:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         if recipe.batch % self.world:
-            raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes", "their number must divide it")
+            raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes", "the number of processes must divide it")
         self.bare = assemble(*front(spec, large=True), seed=seed).to(self.device)
         self.optimizer = optimizer_of(self.bare, recipe)
         self.average = (
@@ -279,7 +279,7 @@ class _Run:
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         except Exception as wrong:  # cut off, or of another version
             message = f"{path}: this checkpoint cannot be read: {first_line(wrong)}"
-            raise MetablockError(message, "remove it, the run begins anew") from None
+            raise MetablockError(message, "remove it, and the run starts again") from None
 
 
 def _ahead(split: Split, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +50,15 @@ def test_what_others_import_has_an_example(module: str):
     room = importlib.import_module(f"metablock.ablation.{module}")
     for name in PUBLIC[module].split():
         assert ">>> " in getattr(room, name).__doc__, f"{module}.{name} shows no example"
+
+
+def test_the_page_shows_python_that_runs():
+    """Of the block that trains the imports, of the one on statistics everything."""
+    page = (Path(__file__).parents[2] / "docs" / "ablation.md").read_text(encoding="utf-8")
+    steps, verdict = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec("".join(line for line in steps.splitlines(keepends=True) if line.startswith("from ")), {})
+    *lines, last = verdict.rstrip().splitlines()
+    names: dict[str, object] = {}
+    exec("\n".join(lines), names)
+    code, _, comment = last.partition("  # ")
+    assert repr(eval(code, names)) == comment

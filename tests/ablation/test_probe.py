@@ -87,14 +87,14 @@ def test_layouts_agree():
 
 
 def test_what_is_written(tmp_path: Path):
-    found = {
+    probes = {
         "conv $3": probe(built(), torch.randn(1, 1, 33, 33)),
         "attention": probe(built("token = attention(2)"), torch.randn(1, 1, 33, 33)),
     }
-    written = write_probe(found, tmp_path)
+    written = write_probe(probes, tmp_path)
     assert {path.suffix for path in written} == {".md", ".svg", ".png"}
     assert all(path.stat().st_size > 500 for path in written)
-    lines = table(found).splitlines()
+    lines = table(probes).splitlines()
     assert lines[0].startswith("| network | stage | map | 20% | 30% | 50% | 99% |")
     assert len(lines) == 2 + 4 + 2
 
