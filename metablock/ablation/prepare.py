@@ -97,6 +97,16 @@ def enter(prepared: Prepared, folder: Path, command: str = "") -> Journal:
 
     Raises:
         MetablockError: the journal belongs to a study of another base.
+
+    >>> import tempfile
+    >>> from metablock.ablation.study import edits_of, parse_swap
+    >>> study = Study("mixers", "poolformer_s12", edits=edits_of(["depth = [1, 1, 1, 1]"]), input="1x32x32", seeds=(0, 1))
+    >>> study = replace(study, factors=(parse_swap("token = dw(7)", study.resolved()),))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     journal = enter(prepare(study), Path(folder))
+    ...     [(run.cell, run.seed) for run in journal.runs()]
+    ...     journal.close()
+    [('base', 0), ('token = dw(7)', 0), ('base', 1), ('token = dw(7)', 1)]
     """
     study, cells = prepared.study, prepared.cells
     journal = Journal(folder)

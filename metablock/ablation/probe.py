@@ -205,7 +205,13 @@ def to_json(stages: Sequence[Probed]) -> str:
 
 
 def from_json(text: str) -> list[Probed]:
-    """Reads the text of :func:`to_json`."""
+    """Reads the text of :func:`to_json`.
+
+    >>> stage = Probed(0, (4, 4), np.eye(8), {0.5: 0.25}, np.zeros((4, 4)), np.array([0.0, np.nan]))
+    >>> [again] = from_json(to_json([stage]))
+    >>> again.areas, again.radial.tolist()
+    ({0.5: 0.25}, [0.0, nan])
+    """
     return [
         Probed(
             one["stage"],

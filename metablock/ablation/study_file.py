@@ -24,6 +24,14 @@ def load_study(path: str | Path) -> Study:
     Raises:
         SpecError: with all problems of the file, or of the edits in it.
         MetablockError: there is no such file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mixers.yaml")
+    ...     _ = path.write_text("study: mixers\\nbase: poolformer_s12\\nfactors: {token: [pool(3), dw(7)]}\\nmatch: macs")
+    ...     study = load_study(path)
+    >>> study.match.by, study.seeds
+    ('macs', (0, 1, 2))
     """
     return _StudyLoader(Path(path).parent).study(read_file(path))
 

@@ -46,6 +46,9 @@ class Options:
         device: ``cpu``, ``cuda``, ``mps``.
         compiled: whether the network is compiled. Compiled networks draw dropout in another order.
         threads: of torch on the CPU; 0 leaves their number as it is.
+
+    >>> Options(device="cuda", compiled=True)
+    Options(device='cuda', compiled=True, threads=0)
     """
 
     device: str = "cpu"

@@ -21,8 +21,8 @@ PUBLIC = {
     "matching": "cost_of match widths_of",
     "on_ray": "run_on_ray",
     "plan": "plan",
-    "prepare": "prepare",
-    "probe": "area probe",
+    "prepare": "enter prepare",
+    "probe": "area from_json probe",
     "recipe": "Recipe parse_override recipe recipes",
     "record": "results",
     "report": "write_report",
@@ -32,9 +32,9 @@ PUBLIC = {
     "search": "search",
     "statistics": "compare decide holm holm_alphas judge smallest_difference smallest_margin t_tests",
     "study": "Study edits_of open_factors parse_swap",
-    "study_file": "is_study load_study_text",
+    "study_file": "is_study load_study load_study_text",
     "timing": "latency",
-    "training": "train",
+    "training": "Options train",
     "work": "work",
 }
 
