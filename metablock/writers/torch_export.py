@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
-from ..backend.input_size import difference
+from ..backend.input_size import size_dependence
 from ..errors import MetablockError, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
@@ -63,7 +63,7 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     only = inputs[0]
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
-        reason = difference(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
+        reason = size_dependence(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
     except MetablockError as wrong:
         reason = str(wrong).strip().split("\n")[0]
     if reason:
