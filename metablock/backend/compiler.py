@@ -100,8 +100,9 @@ def compile(
         MetablockError: ``freeze`` for a model in train mode.
 
     >>> import metablock
-    >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32))
-    >>> metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
+    >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
+    >>> with torch.no_grad():
+    ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
     if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
