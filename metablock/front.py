@@ -98,7 +98,7 @@ def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
     """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty where there is none.
 
     >>> from metablock.language.load import load_text
-    >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nstem: con(4)"))]
+    >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nmodel: con(4)"))]
     ["unknown operator 'con'"]
     """
     problems = check_names(spec)

@@ -166,9 +166,9 @@ def test_bad_files(hub: Hub, capsys, file: str, content: bytes, says: str) -> No
 
 
 def test_what_is_not_there(hub: Hub) -> None:
-    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be brought"):
+    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be downloaded"):
         loaded("hf:nobody/none")
-    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be brought"):
+    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be downloaded"):
         loaded("hf:no such place")
     with pytest.raises(metablock.MetablockError, match="'b' names no checkpoint of 'timm'\n  there is: official"):
         loaded("timm", variant="b")
@@ -213,7 +213,7 @@ def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, va
 
 def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
     assert same(loaded("https://example.org/any.pth"), state)
-    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be brought: HTTP Error 404"):
+    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be downloaded: HTTP Error 404"):
         loaded("https://example.org/none.pth")
 
 
