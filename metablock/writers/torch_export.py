@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
 from ..backend.input_size import size_dependence
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
