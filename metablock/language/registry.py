@@ -176,8 +176,9 @@ def _read_schema(operator: Operator) -> Schema:
     found: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
     doc = ast.get_docstring(found) or ""  # type: ignore[arg-type]
     if isinstance(found, ast.ClassDef):
-        init = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        function, skip = init, 1
+        # A class that makes one of torch's modules has its signature in `__new__`.
+        made_by = ("__init__", "__new__")
+        function, skip = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name in made_by), None), 1
     else:
         assert isinstance(found, ast.FunctionDef)
         function, skip = found, 2

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...backend.block import Block
-from ...backend.builder import build
+from ...backend.builder import build, on_meta
 from ...errors import MetablockError
 from ...lowering.ir import Subgraph
 from .affine import Affine
@@ -85,6 +85,8 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
 
 
 def _finder(model: Block) -> Callable[[Atom], nn.Module]:
+    same: dict[str, bool] = {}  # whether a part is still what was built, by its class and its settings
+
     def find(atom: Atom) -> nn.Module:
         path = ".".join(atom.path)
         try:
@@ -92,7 +94,9 @@ def _finder(model: Block) -> Callable[[Atom], nn.Module]:
         except AttributeError:
             raise MetablockError(f"'{path}' is not in this model any more\n  re-parameterise before parts are replaced") from None
         assert atom.leaf is not None
-        if type(module).__name__ != atom.leaf.attribute:
+        if path not in same:
+            same[path] = repr(module) == repr(on_meta(atom.leaf))
+        if not same[path]:
             raise MetablockError(
                 f"'{path}' was {atom.leaf.text} and is {type(module).__name__} now\n  re-parameterise before parts are replaced"
             )
