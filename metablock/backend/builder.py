@@ -80,14 +80,12 @@ class _Builder:
         return block
 
     def leaf(self, leaf: ModuleNode, path: str) -> nn.Module:
-        cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
-            with torch.device("meta"):
-                module: nn.Module = cls(**leaf.context, **leaf.args)
+            module = on_meta(leaf)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(path_seed(self.seed, path))
-                module = cls(**leaf.context, **leaf.args)
+                module = _made(leaf)
                 if self.initialise is not None:
                     self.initialise(path, leaf, module)
         if not leaf.trainable:
@@ -98,6 +96,17 @@ class _Builder:
         """Sets the links of blocks that call shared modules."""
         for block, links in self.linked:
             block.links = {".".join(path): model.get_submodule(".".join(path)) for path in links}
+
+
+def on_meta(leaf: ModuleNode) -> nn.Module:
+    """The module of a leaf on ``meta``: its class and settings, and nothing allocated."""
+    with torch.device("meta"):
+        return _made(leaf)
+
+
+def _made(leaf: ModuleNode) -> nn.Module:
+    module: nn.Module = getattr(importlib.import_module(leaf.module), leaf.attribute)(**leaf.context, **leaf.args)
+    return module
 
 
 def path_seed(seed: int, path: str) -> int:

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
-from ..operators.conv import Conv
-from ..operators.std_conv import StdConv
 from .block import Block
 
 
@@ -126,7 +124,7 @@ def compile(
 def _channels_last(model: nn.Module) -> None:
     """Stores kernels channels-last, as Inductor's CPU convolutions want them; otherwise every call converts its kernel."""
     for module in model.modules():
-        if isinstance(module, (Conv, StdConv)) and module.weight.dim() in _FORMATS:
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             module.weight.data = module.weight.data.contiguous(memory_format=_FORMATS[module.weight.dim()])
 
 

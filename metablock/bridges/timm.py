@@ -28,7 +28,6 @@ from ..catalogue.lookup import catalogue
 from ..errors import MetablockError, install_hint
 from ..front import resolved
 from ..lowering.network import input_features
-from ..operators.linear import Linear
 from ..passes.features import trunk
 
 # What stands before our names in timm's registry, where none of timm's own names has a slash.
@@ -199,7 +198,7 @@ class _Timm:
 def _timms(model: Block, num_classes: int | None) -> nn.Module:
     found = trunk(model)
     features = [
-        (name, module) for name, module in model.named_modules() if name.startswith("head.") and isinstance(module, Linear)
+        (name, module) for name, module in model.named_modules() if name.startswith("head.") and isinstance(module, nn.Linear)
     ]
     classes = num_classes if num_classes is not None else model.spec.classes
     classifier = features[-1][0] if features and found is not None else None

@@ -183,8 +183,10 @@ def _read_schema(operator: Operator) -> Schema:
     definition: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
     doc = ast.get_docstring(definition) or ""  # type: ignore[arg-type]
     if isinstance(definition, ast.ClassDef):
-        init = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-        function, skip = init, 1
+        # A class that makes one of torch's modules has its signature in `__new__`.
+        makers = ("__init__", "__new__")
+        function = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name in makers), None)
+        skip = 1
     else:
         assert isinstance(definition, ast.FunctionDef)
         function, skip = definition, 2

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...backend.block import Block
-from ...backend.builder import build
+from ...backend.builder import build, on_meta
 from ...errors import MetablockError
 from ...lowering.ir import Subgraph
 from .affine import Affine
@@ -103,6 +103,7 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
 
 def _finder(model: Block) -> Callable[[Atom], nn.Module]:
     """The function from an atom to its module in the model. It raises MetablockError for a module that was replaced."""
+    same: dict[str, bool] = {}  # whether a part is still what was built, by its class and its settings
 
     def find(atom: Atom) -> nn.Module:
         path = ".".join(atom.path)
@@ -111,7 +112,9 @@ def _finder(model: Block) -> Callable[[Atom], nn.Module]:
         except AttributeError:
             raise MetablockError(f"'{path}' is not in this model any more", "re-parameterise before parts are replaced") from None
         assert atom.leaf is not None
-        if type(module).__name__ != atom.leaf.attribute:
+        if path not in same:
+            same[path] = repr(module) == repr(on_meta(atom.leaf))
+        if not same[path]:
             raise MetablockError(
                 f"'{path}' was {atom.leaf.text} and is {type(module).__name__} now", "re-parameterise before parts are replaced"
             )

@@ -171,7 +171,7 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
         if doc and number == node.body[0].lineno:
             result.append(doc)
         elif number not in removed:
-            result.append(lines[number - 1])
+            result.append(lines[number - 1].partition("  # type: ignore[")[0])
     return _spaced(result)
 
 
@@ -180,7 +180,7 @@ def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
     for part in ast.walk(node):
         if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
             continue
-        if ast.get_docstring(part) is not None and len(part.body) > 1:
+        if ast.get_docstring(part) is not None and (part is node or len(part.body) > 1):
             yield part.body[0]
         for statement in part.body:
             static = isinstance(statement, ast.FunctionDef) and statement.name == "shape" and statement.decorator_list
