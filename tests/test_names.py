@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.front import check, resolved
 from metablock.language.check import check_names
@@ -44,12 +43,12 @@ NONE = "the language has no such operator; one of your own is a plug-in: docs/pl
 
 def problems(old: str, new: str) -> list[tuple[str, str, str | None]]:
     assert old in GOOD
-    found = check_names(parse_spec(GOOD.replace(old, new, 1), "x.yaml"))
+    found = check_names(load_text(GOOD.replace(old, new, 1), "x.yaml"))
     return [(p.message, p.span.content if p.span else "", p.hint) for p in found]
 
 
 def test_nothing_to_say() -> None:
-    assert check(parse_spec(GOOD)) == []
+    assert check(load_text(GOOD)) == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_mistakes(old: str, new: str, message: str | None, place: str | None, hi
 @pytest.mark.parametrize("call", ["ffn(4, 5)", "ffn(s=5)", "ffn(4, r=5)", "norm(3)", "norm(k=3)", "need"])
 def test_lowering_says_it_in_the_same_words(call: str) -> None:
     """A call to a binding that nothing but lowering sees is reported as `check` would have."""
-    spec = parse_spec(GOOD.replace("norm >> ffn", f"norm >> {call}").replace("  size: 32", "  size: 32\n  need(k): dw(k)"))
+    spec = load_text(GOOD.replace("norm >> ffn", f"norm >> {call}").replace("  size: 32", "  size: 32\n  need(k): dw(k)"))
     checked = next(p for p in check_names(spec, unused=False))
     with pytest.raises(SpecError) as caught:
         lower(resolve(spec))
@@ -129,7 +128,7 @@ def test_lowering_says_it_in_the_same_words(call: str) -> None:
 
 def test_all_at_once() -> None:
     wrong = GOOD.replace("gelu", "gelo").replace("stride=2", "strid=2").replace("layer_norm", "layer_nrm")
-    messages = [p.message for p in check(parse_spec(wrong))]
+    messages = [p.message for p in check(load_text(wrong))]
     assert [m for m in messages if "unknown" in m or "no argument" in m] == [
         "unknown name 'layer_nrm'",
         "'conv' has no argument 'strid'",
@@ -140,7 +139,7 @@ def test_all_at_once() -> None:
 def test_a_value_that_is_discarded() -> None:
     """`_` may stand several times, needs no reader, and adds nothing to the names of parameters."""
     text = "name: n\ninput: image(8, 4)\nmodel: |\n  {} = conv(12, 1) >> chunk(3)\n  return y >> dw(3)\n"
-    discards = parse_spec(text.format("_, y, _"))
+    discards = load_text(text.format("_, y, _"))
     assert check(discards) == []
     model = metablock.build(discards).eval()
     assert list(model.state_dict()) == ["y.conv.weight", "y.conv.bias", "dw.weight", "dw.bias"]
@@ -152,7 +151,7 @@ def test_a_value_that_is_discarded() -> None:
 
 
 def test_edits_may_leave_bindings_unused() -> None:
-    spec = parse_spec(GOOD.replace("norm >> ffn", "norm >> relu"))
+    spec = load_text(GOOD.replace("norm >> ffn", "norm >> relu"))
     assert [p.message for p in check_names(spec)] == ["the binding 'ffn' is never used"]
     assert check_names(spec, unused=False) == []
 

@@ -11,7 +11,7 @@ from torch import nn
 
 import metablock
 from metablock.api import example
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from metablock.passes.reparameterize import Report
 from oracles import relative_error
 
@@ -25,7 +25,7 @@ def network(block: str, input: str = "image(8, 11, 9)") -> str:
 
 def randomised(text: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A network in evaluation, all its parameters and statistics at random."""
-    return randomise(metablock.build(parse_spec(text), dtype=dtype).eval())
+    return randomise(metablock.build(load_text(text), dtype=dtype).eval())
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -158,7 +158,7 @@ def test_precisions(dtype: torch.dtype) -> None:
 
 
 def test_on_meta_the_structure_alone() -> None:
-    model = metablock.build(parse_spec(network("conv_bn(8, 3) + bn")), device="meta").eval()
+    model = metablock.build(load_text(network("conv_bn(8, 3) + bn")), device="meta").eval()
     result = metablock.reparameterize(model)
     assert all(p.is_meta for p in result.parameters())
     assert result.collapsed.difference is None

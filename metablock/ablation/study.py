@@ -216,7 +216,7 @@ def open_factors(spec: Spec) -> tuple[Factor, ...]:
 
 
 def _bindings(spec: Spec) -> dict[str, Binding]:
-    return {**spec.let, **spec.shared, **spec.columns, **spec.stage_shared}
+    return {name: binding for table in reversed(spec.binding_tables().values()) for name, binding in table.items()}
 
 
 def _stripped(span: Span) -> Span:

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from ..api import assemble
 from ..backend.block import Block
-from ..catalogue.lookup import parse_spec
 from ..errors import MetablockError, install_hint
 from ..front import Edits, InputSize, front, resolved
 from ..language.format import show_spec
+from ..language.load import load_text
 from ..language.spec import Spec
 from ..passes.features import features
 
@@ -68,7 +68,7 @@ class MetablockConfig(PretrainedConfig):
         self.out_features: list[str] | None = None
         self.out_indices: list[int] | None = None
         if spec:
-            info = _maps(parse_spec(spec, "config.json"))
+            info = _maps(load_text(spec, "config.json"))
             self.hidden_sizes = info.channels() if info else []
             self.stage_names = [f"stage{i + 1}" for i in range(len(self.hidden_sizes))]
             self.choose(out_features, out_indices)
@@ -113,7 +113,7 @@ class MetablockConfig(PretrainedConfig):
         """The network, with initial weights. Raises MetablockError where the text is no spec."""
         if not self.spec:
             raise MetablockError("the config holds no spec\n  MetablockConfig.of('poolformer_s12')")
-        spec, ir = front(parse_spec(self.spec, "config.json"), classes=self.num_labels)
+        spec, ir = front(load_text(self.spec, "config.json"), classes=self.num_labels)
         with torch.device("cpu"):  # also where transformers would build on meta: tables that are not saved must have values
             return assemble(spec, ir)
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MetablockError, suggest
-from ..language.load import load_file, load_text
+from ..language.load import load_file
 from ..language.resources import architectures
 from ..language.spec import Spec
 
@@ -67,15 +67,6 @@ def source_of(source: str | Path) -> str:
     spec, _ = open_spec(source)
     shipped = not (isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")))
     return (architectures()[spec.name] if shipped else Path(source)).read_text(encoding="utf-8")
-
-
-def parse_spec(text: str, name: str = "<spec>") -> Spec:
-    """A spec from the text of a file: :func:`metablock.load_text`.
-
-    >>> parse_spec("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n").name
-    'net'
-    """
-    return load_text(text, name)
 
 
 def _by_name(name: str) -> tuple[Spec, str | None]:

@@ -124,11 +124,11 @@ class Names:
         return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
-def given(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
+def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     """The values of all parameters: those in ``values``, and the defaults of the others, which see the parameters before them.
 
     >>> from metablock.language.ast import Name, Number
-    >>> result = given((Parameter("n", None), Parameter("k", Name("n"))), {"n": Number(8)}, Scope())
+    >>> result = parameter_values((Parameter("n", None), Parameter("k", Name("n"))), {"n": Number(8)}, Scope())
     >>> result["n"].value, result["k"].node.id, result["k"].scope.vars["n"].value
     (8, 'n', 8)
     """

@@ -10,7 +10,7 @@ from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real
 from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Names, Scope, Section, Word, given
+from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
@@ -178,7 +178,7 @@ class Evaluator:
         """A binding's value, `c` staying the caller's."""
         binding = found.binding
         inner = Scope(c=scope.c, hide=(found.table, binding.name))
-        inner = inner.bind(**given(binding.params, values, inner))
+        inner = inner.bind(**parameter_values(binding.params, values, inner))
         if found.table != "columns":
             return Closure(e.Name(binding.name), scope) if found.table.endswith("shared") else self.value(binding.body, inner)
         stage = self.context.now.stage

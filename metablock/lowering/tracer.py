@@ -13,7 +13,7 @@ from ..language import ast as e
 from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Scope, Section, Word, given
+from ..language.scope import Bound, Closure, Scope, Section, Word, parameter_values
 from .arguments import Arg, ArgumentReader
 from .context import Context, ContextStack
 from .emitter import Emitter
@@ -150,7 +150,7 @@ class Tracer:
         if bound.table.endswith("shared"):
             return Finished(self.network.shared(bound, x, node))
         inner = Scope(c=width(x), hide=(bound.table, binding.name))
-        inner = inner.bind(**given(binding.params, values, inner))
+        inner = inner.bind(**parameter_values(binding.params, values, inner))
         if bound.table != "columns":
             return Closure(binding.body, inner)
         if stage is None:
