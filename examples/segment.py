@@ -1,4 +1,4 @@
-"""A backbone's feature maps in a small FPN with a segmentation head: it learns to outline bright discs.
+"""A backbone's feature maps, a small FPN and a segmentation head: the network learns to outline bright discs.
 
 python examples/segment.py [ARCHITECTURE]
 """
@@ -15,7 +15,7 @@ EDITS = ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "drop = 0"]
 
 
 class FPN(nn.Module):
-    """Maps of a pyramid, finest first -> one as fine as the finest: each is brought to one width and added to the next."""
+    """Feature pyramid (Lin et al. 2017): maps, finest first -> one map at the finest size. Adds coarse maps to finer ones."""
 
     def __init__(self, channels: list[int], width: int = 32):
         super().__init__()
@@ -31,7 +31,7 @@ class FPN(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Images -> logits of two classes for every pixel."""
+    """Images (b, 3, h, w) -> logits (b, classes, h, w)."""
 
     def __init__(self, architecture: str, classes: int = 2, width: int = 32):
         super().__init__()
@@ -44,7 +44,7 @@ class Segmenter(nn.Module):
 
 
 def batch(size: int) -> tuple[Tensor, Tensor]:
-    """Noise with a brighter disc, and where the disc is."""
+    """Images of noise with a brighter disc (b, 3, 64, 64), and the masks of the discs (b, 64, 64)."""
     y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     centre, radius = torch.randint(16, 48, (size, 2, 1, 1)), torch.randint(6, 16, (size, 1, 1))
     disc = (y - centre[:, 0]) ** 2 + (x - centre[:, 1]) ** 2 < radius**2
@@ -58,14 +58,14 @@ def main(architecture: str = "convnext_tiny", steps: int = 60) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     iou = 0.0
     for step in range(steps):
-        images, wanted = batch(8)
+        images, masks = batch(8)
         logits = model(images)
-        loss = F.cross_entropy(logits, wanted)
+        loss = F.cross_entropy(logits, masks)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        found = logits.argmax(1)
-        iou = float((found & wanted).sum() / (found | wanted).sum().clamp(min=1))
+        predicted = logits.argmax(1)
+        iou = float((predicted & masks).sum() / (predicted | masks).sum().clamp(min=1))
         if step % 20 == 19:
             print(f"step {step + 1}: loss {loss.item():.3f}, intersection over union {iou:.2f}")
     return iou

@@ -1,4 +1,4 @@
-"""One backbone, six token mixers: what each costs. Nothing is allocated.
+"""The costs of one backbone with six token mixers. Nothing is allocated.
 
 python examples/swap_mixers.py [ARCHITECTURE]
 """

@@ -1,4 +1,4 @@
-"""An architecture in an ordinary training loop, compiled: a small ConvNeXt learns which quarter of an image is bright.
+"""A compiled network in an ordinary training loop: a small ConvNeXt learns which quarter of an image is bright.
 
 python examples/train.py
 """
@@ -12,7 +12,7 @@ EDITS = ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 64]", "token = dw(3)", "dro
 
 
 def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise with one brighter quarter, and the number of the quarter."""
+    """Images of noise with one brighter quarter, and the numbers of the quarters."""
     images, labels = torch.randn(size, 3, 64, 64), torch.randint(4, (size,))
     for image, label in zip(images, labels.tolist(), strict=True):
         row, column = divmod(label, 2)

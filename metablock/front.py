@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MetablockError, Problem, Span, SpecError
-from .language.check import CIRCLE, check_edits, check_names
+from .language.check import check_edits, check_names
+from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.spec import Edit, Spec
@@ -100,7 +101,7 @@ def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
     """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty where there is none.
 
     >>> from metablock.language.load import load_text
-    >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nstem: con(4)"))]
+    >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nmodel: con(4)"))]
     ["unknown operator 'con'"]
     """
     problems = check_names(spec)

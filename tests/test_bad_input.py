@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import Problem, SpecError
 from metablock.front import check
+from metablock.language.load import load_text
 
 
 def spec(body: str, *sections: str, input: str = "image(8, 16, 16)") -> str:
@@ -19,7 +19,7 @@ def stream(*lines: str) -> str:
 
 def problems(text: str) -> list[Problem]:
     try:
-        return check(parse_spec(text))
+        return check(load_text(text))
     except SpecError as wrong:
         return list(wrong.problems)
 

@@ -11,7 +11,7 @@ import torch
 
 import metablock
 from metablock.api import example
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from oracles import require
 
 timm = require("timm")
@@ -105,7 +105,7 @@ def test_saved_and_read_again(saved):
         assert torch.equal(again(x).logits, model(x).logits)
         assert again(x, labels=torch.tensor([0, 4])).loss.isfinite()
     assert again.config.num_labels == 5
-    assert metablock.resolved(parse_spec(again.config.spec)) == metablock.resolved(parse_spec(model.config.spec))
+    assert metablock.resolved(load_text(again.config.spec)) == metablock.resolved(load_text(model.config.spec))
 
 
 def test_another_head(saved):

@@ -13,8 +13,8 @@ from torch import nn
 import metablock
 from metablock.api import example
 from metablock.backend.block import Block
-from metablock.catalogue.lookup import parse_spec
 from metablock.front import parse_input
+from metablock.language.load import load_text
 from metablock.language.param_names import TAKEN
 
 TINY = """
@@ -38,7 +38,7 @@ init: {linear: trunc_normal(0.02), head.linear.bias: ones}
 
 
 def tiny(**options) -> Block:
-    return metablock.build(parse_spec(TINY, "tiny.yaml"), classes=5, **options)
+    return metablock.build(load_text(TINY, "tiny.yaml"), classes=5, **options)
 
 
 def answer(model: nn.Module) -> torch.Tensor:
@@ -152,7 +152,7 @@ def test_unknown_architecture() -> None:
 def test_three_mistakes_three_places() -> None:
     wrong = TINY.replace("pool(3)", "pol(3)").replace("mlp(2)", "mlp(2, rate=1)").replace("conv(dim[0], 4,", "conv(dim[0], 4.5,")
     with pytest.raises(metablock.SpecError) as caught:
-        metablock.build(parse_spec(wrong, "wrong.yaml"))
+        metablock.build(load_text(wrong, "wrong.yaml"))
     text = str(caught.value)
     assert len(caught.value.problems) == 3
     assert "wrong.yaml:6:10: unknown operator 'pol'\n      token: pol(3)\n             ^^^\n  did you mean 'pool'?" in text

@@ -15,7 +15,7 @@ from torch._dynamo.backends.common import aot_autograd
 import metablock
 from metablock.api import example
 from metablock.backend.compiler import distinct
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from metablock.operators.drop_path import DropPath
 from metablock.operators.dropout import Dropout
 
@@ -94,7 +94,7 @@ head: global_pool >> linear(5)
 
 def test_whole_is_one_graph() -> None:
     torch._dynamo.reset()
-    model, backend = metablock.build(parse_spec(TINY)).eval(), Counting()
+    model, backend = metablock.build(load_text(TINY)).eval(), Counting()
     x = torch.randn(2, 3, 16, 16)
     expected = model(x)
     metablock.compile(model, whole=True, backend=backend)
@@ -105,7 +105,7 @@ def test_whole_is_one_graph() -> None:
 def test_frozen_inference() -> None:
     """Inductor itself: what is folded and packed gives eager's answer."""
     torch._dynamo.reset()
-    model = metablock.build(parse_spec(TINY)).eval()
+    model = metablock.build(load_text(TINY)).eval()
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         expected = model(x)
@@ -116,7 +116,7 @@ def test_frozen_inference() -> None:
 
 def test_kernels_lie_channels_last() -> None:
     """On the CPU: the values, names and what is saved stay."""
-    model = metablock.build(parse_spec(TINY))
+    model = metablock.build(load_text(TINY))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     metablock.compile(model)
     assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)

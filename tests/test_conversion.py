@@ -10,7 +10,7 @@ from cases import RULES, SMALLEST, SPECS
 from torch import Tensor, nn
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from metablock.weights.export_names import export_state, layout, read_layout
 from metablock.weights.loading import load_weights
 from oracles import golden, goldens, require, variant_of
@@ -90,7 +90,7 @@ def test_every_model_of_timm(name: str) -> None:
 
 
 def test_what_cannot_be_given_back() -> None:
-    spec = parse_spec(RULES)
+    spec = load_text(RULES)
     model = metablock.build(spec)
     with pytest.raises(metablock.MetablockError, match=r"'small' has no weight rules 'their'\n  did you mean 'theirs'"):
         export_state(model, spec, "their")
@@ -123,7 +123,7 @@ def first(model: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize(("channels", "wanted"), [(1, "sum"), (4, "repeat"), (6, "repeat"), (2, "repeat")])
 def test_other_channels_as_timm_adapts_them(channels: int, wanted: str) -> None:
-    spec = parse_spec(RULES)
+    spec = load_text(RULES)
     state = metablock.build(spec).state_dict()
     model = metablock.build(spec, input=(channels, 8, 8), weights=state, seed=1)
     adapted = require("timm").models.adapt_input_conv(channels, state["stem.conv.weight"])
@@ -133,7 +133,7 @@ def test_other_channels_as_timm_adapts_them(channels: int, wanted: str) -> None:
 
 
 def test_other_classes() -> None:
-    spec = parse_spec(RULES)
+    spec = load_text(RULES)
     state = metablock.build(spec).state_dict()
     model, fresh = (metablock.build(spec, classes=7, weights=w, seed=1) for w in (state, None))
     assert torch.equal(model.get_parameter("head.linear.weight"), fresh.get_parameter("head.linear.weight"))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from metablock.backend.costs import macs, parameters
+from metablock.errors import MetablockError
 
 
 class Twice(nn.Module):
@@ -42,7 +43,9 @@ def test_an_unknown_product_is_an_error_not_a_zero() -> None:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return torch.ops.metablock_test.strange_matmul(x)
 
-        with pytest.raises(NotImplementedError, match="strange_matmul is a matrix product that cannot be counted"):
+        with pytest.raises(
+            MetablockError, match="strange_matmul is a matrix product that cannot be counted\n  register a formula"
+        ):
             macs(Strange(), torch.empty(2, 2, device="meta"))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import metablock
-from metablock.api import example, open_spec
+from metablock.api import example
+from metablock.catalogue.lookup import open_spec
 from metablock.front import check
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -12,8 +12,8 @@ import torch
 
 import metablock
 from metablock.backend.device import parse_device, parse_dtype
-from metablock.catalogue.lookup import parse_spec
 from metablock.front import parse_input
+from metablock.language.load import load_text
 from metablock.language.spec import Spec
 from metablock.shape import Feature
 
@@ -101,7 +101,7 @@ def ids(cases: list[Wrong]) -> list[str]:
 
 @pytest.fixture
 def spec() -> Spec:
-    return parse_spec(SPEC)
+    return load_text(SPEC)
 
 
 def refused(function: Callable[..., object], source: object, **arguments: object) -> str:

@@ -17,7 +17,7 @@ from cases import SPECS
 from safetensors.torch import save
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from metablock.weights.hub import bring, is_place
 
 SPEC = """
@@ -93,7 +93,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def state() -> dict[str, torch.Tensor]:
-    return metablock.build(parse_spec(SPEC), seed=7).state_dict()
+    return metablock.build(load_text(SPEC), seed=7).state_dict()
 
 
 def pickled(content: object) -> bytes:
@@ -103,7 +103,7 @@ def pickled(content: object) -> bytes:
 
 
 def loaded(weights: object, spec: str = SPEC, variant: str = "a") -> dict[str, torch.Tensor]:
-    return metablock.build(parse_spec(spec), variant=variant, weights=weights).state_dict()
+    return metablock.build(load_text(spec), variant=variant, weights=weights).state_dict()
 
 
 def same(a: dict, b: dict) -> bool:
@@ -127,7 +127,7 @@ def test_safetensors_first(hub: Hub, state: dict) -> None:
 
 def test_adapted_on_the_way(hub: Hub, state: dict) -> None:
     hub.files["me/safe/model.safetensors"] = save(state)
-    model = metablock.build(parse_spec(SPEC), classes=2, input=(1, 8, 8), weights=True)
+    model = metablock.build(load_text(SPEC), classes=2, input=(1, 8, 8), weights=True)
     assert len(model.loaded.adapted) == 3
 
 
@@ -166,9 +166,9 @@ def test_bad_files(hub: Hub, capsys, file: str, content: bytes, says: str) -> No
 
 
 def test_what_is_not_there(hub: Hub) -> None:
-    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be brought"):
+    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be downloaded"):
         loaded("hf:nobody/none")
-    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be brought"):
+    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be downloaded"):
         loaded("hf:no such place")
     with pytest.raises(metablock.MetablockError, match="'b' names no checkpoint of 'timm'\n  there is: official"):
         loaded("timm", variant="b")
@@ -213,7 +213,7 @@ def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, va
 
 def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
     assert same(loaded("https://example.org/any.pth"), state)
-    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be brought: HTTP Error 404"):
+    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be downloaded: HTTP Error 404"):
         loaded("https://example.org/none.pth")
 
 
@@ -234,5 +234,5 @@ def test_the_catalogues_places() -> None:
 
 def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(metablock.MetablockError, match=r"on the Hugging Face hub\n  pip install 'metablock\[hub\]'"):
-        bring("hf:a/b", parse_spec(SPEC))
+    with pytest.raises(metablock.MetablockError, match=r"on the Hugging Face hub\n  from a checkout: pip install '\.\[hub\]'"):
+        bring("hf:a/b", load_text(SPEC))

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.front import front, resolved
+from metablock.language.load import load_text
 
 TEXT = """
 name: i
@@ -25,7 +25,7 @@ init: {RULES}
 
 
 def state(rules: str, **options) -> dict[str, torch.Tensor]:
-    return metablock.build(parse_spec(TEXT.replace("{RULES}", "{" + rules + "}")), **options).state_dict()
+    return metablock.build(load_text(TEXT.replace("{RULES}", "{" + rules + "}")), **options).state_dict()
 
 
 def test_an_operator_a_slot_a_parameter() -> None:
@@ -65,7 +65,7 @@ def test_torch_keeps_what_the_operator_does() -> None:
     ],
 )
 def test_spread(rule: str, std: float) -> None:
-    spec = parse_spec(
+    spec = load_text(
         f"name: i\ninput: image(4096, 2)\nstages: {{body: id}}\nhead: global_pool >> linear(9)\ninit: {{linear: {rule}}}\n"
     )
     weight = metablock.build(spec).state_dict()["head.linear.weight"]
@@ -81,7 +81,7 @@ def test_spread(rule: str, std: float) -> None:
     ],
 )
 def test_mistakes(rule: str, message: str, hint: str) -> None:
-    spec = parse_spec(TEXT.replace("{RULES}", f"\n  linear: {rule}"), "i.yaml")
+    spec = load_text(TEXT.replace("{RULES}", f"\n  linear: {rule}"), "i.yaml")
     with pytest.raises(SpecError) as caught:
         front(resolved(spec))
     (problem,) = caught.value.problems
@@ -110,18 +110,18 @@ def test_numbers_by_the_block() -> None:
     """The number of the block in the network, over the stages."""
     stages = "{depth: [2, 1], body: depth * res(linear(c))}"
     rule = "normal(0.02 / (layer + 1) ** 0.5)"
-    spec = parse_spec(f"name: i\ninput: image(256, 2)\nstages: {stages}\ninit: {{linear: {rule}}}\n")
+    spec = load_text(f"name: i\ninput: image(256, 2)\nstages: {stages}\ninit: {{linear: {rule}}}\n")
     weights = [p for name, p in metablock.build(spec).state_dict().items() if name.endswith("weight")]
     assert [round(float(w.std() / weights[0].std()), 2) for w in weights] == [1.0, 0.71, 0.58]
 
 
 def test_a_normal_cut_at_one_deviation() -> None:
-    spec = parse_spec("name: i\ninput: image(256, 2)\nstages: {body: linear(c)}\ninit:\n  linear: trunc_normal(0.02, 0.02)\n")
+    spec = load_text("name: i\ninput: image(256, 2)\nstages: {body: linear(c)}\ninit:\n  linear: trunc_normal(0.02, 0.02)\n")
     (weight,) = [p for p in metablock.build(spec).state_dict().values() if p.dim() == 2]
     assert 0.0199 < float(weight.abs().max()) <= 0.02
 
 
 def test_a_number_that_is_none() -> None:
-    spec = parse_spec("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
+    spec = load_text("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
     with pytest.raises(SpecError, match="'1 / layer' is no number in block 0"):
         metablock.build(spec)

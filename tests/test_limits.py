@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import MetablockError
+from metablock.language.load import load_text
 
 
 def build(body: str, input: str = "image(4, 8)", **options):
-    return metablock.build(parse_spec(f"name: big\ninput: {input}\nstages:\n  depth: 1\n  body: depth * ({body})\n"), **options)
+    return metablock.build(load_text(f"name: big\ninput: {input}\nstages:\n  depth: 1\n  body: depth * ({body})\n"), **options)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_doubling_bindings_end() -> None:
     lets = "\n".join(f"  f{i}: f{i + 1} + f{i + 1}" for i in range(40))
     text = f"name: big\ninput: image(4, 8)\nlet:\n{lets}\n  f40: conv(c)\nhead: f0\nstages: {{body: id}}\n"
     with pytest.raises(MetablockError, match="more than 20000 operators"):
-        metablock.build(parse_spec(text), device="meta")
+        metablock.build(load_text(text), device="meta")
 
 
 def test_large_lifts_them() -> None:

@@ -11,10 +11,11 @@ from torch import nn
 
 import metablock
 from metablock.api import example
-from metablock.catalogue.lookup import parse_spec
-from metablock.operators.conv import Conv
+from metablock.language.load import load_text
 from metablock.passes.reparameterize import Report
 from oracles import relative_error
+
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def network(block: str, input: str = "image(8, 11, 9)") -> str:
@@ -24,7 +25,7 @@ def network(block: str, input: str = "image(8, 11, 9)") -> str:
 
 def randomised(text: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A network in evaluation, all its parameters and statistics at random."""
-    return randomise(metablock.build(parse_spec(text), dtype=dtype).eval())
+    return randomise(metablock.build(load_text(text), dtype=dtype).eval())
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -47,7 +48,7 @@ def compare(model: nn.Module) -> tuple[nn.Module, Report]:
 
 def convs(model: nn.Module) -> list[tuple[object, ...]]:
     """Extents, stride, padding and groups of the convolutions that are left."""
-    return [(*m.weight.shape[2:], *m.stride, *m.padding, m.groups) for m in model.modules() if isinstance(m, Conv)]
+    return [(*m.weight.shape[2:], *m.stride, *m.padding, m.groups) for m in model.modules() if isinstance(m, CONVS)]
 
 
 # What is written, and extents, strides, paddings, groups of what is left.
@@ -97,7 +98,7 @@ def test_table(body: str) -> None:
 def test_other_ranks(input: str, kernel: int) -> None:
     result, report = compare(randomised(network("dw_bn(5) + dw_bn(3) + bn", input)))
     assert len(report.collapsed) == 1
-    assert [len(m.kernel) for m in result.modules() if isinstance(m, Conv)] == [kernel]
+    assert [len(m.kernel_size) for m in result.modules() if isinstance(m, CONVS)] == [kernel]
 
 
 def test_what_is_read_twice_is_kept() -> None:
@@ -157,7 +158,7 @@ def test_precisions(dtype: torch.dtype) -> None:
 
 
 def test_on_meta_the_structure_alone() -> None:
-    model = metablock.build(parse_spec(network("conv_bn(8, 3) + bn")), device="meta").eval()
+    model = metablock.build(load_text(network("conv_bn(8, 3) + bn")), device="meta").eval()
     result = metablock.reparameterize(model)
     assert all(p.is_meta for p in result.parameters())
     assert result.collapsed.difference is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.front import front, parse_input
+from metablock.language.load import load_text
 from metablock.lowering.ir import flat_values
 from metablock.shape import Feature
 
@@ -14,7 +14,7 @@ from metablock.shape import Feature
 def final(expression: str, input: str = "image(8, 16)", let: str = "", **options) -> Feature:
     """The shape that an expression leaves."""
     text = f"name: s\ninput: {input}\n" + (f"let:\n{let}\n" if let else "") + f"stem: |\n  {expression}\nstages: {{body: id}}\n"
-    return next(flat_values(front(parse_spec(text, "s.yaml"), **options).ir.output)).feature
+    return next(flat_values(front(load_text(text, "s.yaml"), **options).ir.output)).feature
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_rank_follows_the_input() -> None:
     assert str(final("dw(3, stride=2)", "volume(8, 15, 16, 8)")) == "map 8 x 8x8x4"
     assert str(final("dw(3, stride=2)", input="image(8, 16)")) == "map 8 x 8x8"
     text = "name: s\ninput: image(3, 8)\nstages: {body: conv(4)}\n"
-    assert next(flat_values(front(parse_spec(text), input=parse_input("3x5")).ir.output)).feature.grid == (5,)
+    assert next(flat_values(front(load_text(text), input=parse_input("3x5")).ir.output)).feature.grid == (5,)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_mistakes(expression: str, message: str, place: str | None, hint: str | 
 def test_the_same_problem_is_reported_once() -> None:
     text = "name: s\ninput: image(4, 8)\nstages:\n  depth: [2, 2]\n  dim: [4, 8]\n  down: conv(dim)\n  body: depth * res(attention(3))\n"
     with pytest.raises(SpecError) as caught:
-        front(parse_spec(text))
+        front(load_text(text))
     assert [p.message for p in caught.value.problems] == ["3 heads do not divide 4 channels"]
 
 
 def test_blocks_after_a_bad_one_are_still_checked() -> None:
     text = "name: s\ninput: image(4, 8)\nlet:\n  a: attention(3)\n  b: conv(9, groups=2)\nstages:\n  depth: 2\n  body: depth * res(a) >> res(b)\n"
     with pytest.raises(SpecError) as caught:
-        front(parse_spec(text))
+        front(load_text(text))
     assert [p.message for p in caught.value.problems] == [
         "3 heads do not divide 4 channels",
         "2 groups do not divide 4 channels in and 9 out",

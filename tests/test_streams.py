@@ -6,15 +6,15 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
+from metablock.language.load import load_text
 
 
 def build(let: str = "", body: str = "", head: str = "global_pool", rest: str = "", **options):
     text = f"name: s\ninput: image(4, 8)\n{rest}\n" + (f"let:\n{let}\n" if let else "")
     if body:
         text += f"stages:\n  body: |\n{body}\n"
-    return metablock.build(parse_spec(text + f"head: {head}\n", "s.yaml"), classes=3, **options)
+    return metablock.build(load_text(text + f"head: {head}\n", "s.yaml"), classes=3, **options)
 
 
 def x(batch: int = 2) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_shared_is_built_once() -> None:
 def test_shared_inside_blocks_is_linked_not_registered_twice() -> None:
     let = "  block: res(norm >> f)"
     model = metablock.build(
-        parse_spec(
+        load_text(
             f"name: s\ninput: image(4, 8)\nlet:\n{let}\n  norm: group_norm(1)\nstages:\n  depth: 3\n  shared: {{f: conv(c)}}\n  body: depth * block\n"
         )
     )
@@ -106,7 +106,7 @@ def test_model_composes_sections_and_may_use_one_twice() -> None:
         "model: |\n  a ->\n  y = a >> stem >> stages\n  z = y >> stages\n  return first = y >> global_pool, second = z >> global_pool\n"
         "predict: p, q -> (p + q) / 2\n"
     )
-    model = metablock.build(parse_spec(text))
+    model = metablock.build(load_text(text))
     assert len(list(model.parameters())) == 2 * 3
     v = x()
     training = model.train()(v)
@@ -119,7 +119,7 @@ def test_model_composes_sections_and_may_use_one_twice() -> None:
 
 def test_blocks_of_a_stream_are_its_repeats() -> None:
     text = "name: s\ninput: image(4, 8)\nlet:\n  f: conv(c + index)\nstages:\n  depth: 3\n  body: |\n    a ->\n    return a >> depth * f\n"
-    model = metablock.build(parse_spec(text))
+    model = metablock.build(load_text(text))
     assert [p.shape[0] for n, p in model.named_parameters() if n.endswith("weight")] == [4, 5, 7]
     assert "stages.0.fs.2.weight" in model.state_dict()
 
@@ -130,7 +130,7 @@ def test_blocks_stand_in_the_lines_of_a_stream_too() -> None:
     text = (
         f"name: s\ninput: image(4, 8)\nlet:\n  f: linear(4 + layer) >> linear(4)\nstages:\n  depth: 3\n  body: |\n    {lines}\n"
     )
-    model = metablock.build(parse_spec(text))
+    model = metablock.build(load_text(text))
     regions = [name for name, module in model.named_modules() if getattr(module, "region", None) == "block"]
     assert regions == ["stages.0.b", "stages.0.a.fs.0", "stages.0.a.fs.1", "stages.0.a.fs.2", "stages.0.f"]
     assert [p.shape[0] for n, p in model.named_parameters() if n.endswith("linear1.weight")] == [4, 5, 6, 7]

@@ -1,1 +1,1 @@
-"""The backend: from the IR to an ``nn.Module`` that runs, its initial weights, its costs, its compilation."""
+"""The backend: from the IR to an ``nn.Module``, its initial weights, its costs and its compilation."""

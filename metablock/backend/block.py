@@ -1,4 +1,4 @@
-"""The module a level becomes: ordinary in every way, with a ``forward`` of its own."""
+"""The module of a subgraph: an ordinary ``nn.Module`` whose ``forward`` is generated code."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError
-from .input_size import misfit
+from .input_size import input_error
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 
 
 class Block(nn.Module):
-    """A part of a network. Its class is made from the text of its ``forward``; parts that compute the same share one class.
+    """A part of a network. Its class is compiled from the text of its ``forward``; parts that compute the same share one class.
 
     Attributes:
         source: the text of ``forward``.
-        key: names what is computed; one class, and one compiled graph, a key.
-        text: the expression of the spec.
-        region: what it is for the compiler: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`), or None for
-            a part of one of these.
+        key: a hash of what the part computes: one class, and one compiled graph, per key.
+        text: the expression in the spec.
+        region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
+            part inside a region.
         texts: the expressions of the children.
-        links: modules that are built once elsewhere (``shared``) and used here; they are registered there only.
-        spec, ir, inputs, loaded, collapsed: of a whole network: the resolved spec, the shaped tree, the shapes of its inputs,
-            what became of given weights, what re-parameterisation did.
-        feature_info, whole: of a network that gives feature maps: what they are, and the shaped tree with what was left out.
+        links: shared modules that are registered elsewhere in the network and called here, by their paths.
+        spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
+        loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
+        feature_info, whole: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`, and the IR of the
+            network they were taken from.
     """
 
     source: str
@@ -55,7 +56,7 @@ class Block(nn.Module):
 
 
 class Network(Block):
-    """The whole of a network: says what is wrong with what it is called with, where that makes it fail."""
+    """A whole network. Where inputs of a wrong shape make it fail, the error says what is wrong with them."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive_network, (self.source, self.key), self.__getstate__()
@@ -66,17 +67,17 @@ class Network(Block):
         except Exception as wrong:
             if torch.compiler.is_compiling() or isinstance(wrong, MetablockError):
                 raise
-            given = [*args, *named.values()]
-            if self.ir is None or not all(isinstance(x, Tensor) for x in given):
+            tensors = [*args, *named.values()]
+            if self.ir is None or not all(isinstance(x, Tensor) for x in tensors):
                 raise
-            reason = misfit(self.spec, self.whole or self.ir, self.inputs, [tuple(x.shape) for x in given])
+            reason = input_error(self.spec, self.whole or self.ir, self.inputs, [tuple(x.shape) for x in tensors])
             if reason is None:
                 raise
-            raise MetablockError(reason) from wrong
+            raise reason from wrong
 
 
 def describe(module: nn.Module, depth: int) -> list[str]:
-    """The children, a line each, in the words of the spec; runs of equal ones are a single line."""
+    """One line per child, in the words of the spec; consecutive equal blocks share a line. ``depth`` is the indentation."""
     lines: list[str] = []
     texts = getattr(module, "texts", {})
     children = list(module.named_children())
@@ -105,7 +106,7 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
 
 
 def make(source: str, key: str, root: bool = False) -> Block:
-    """An empty block with this ``forward``; ``root``: a whole network."""
+    """A block with this ``forward`` and no children yet; with ``root`` a whole network."""
     cls = _class(source, key, Network if root else Block)
     block = cls.__new__(cls)
     nn.Module.__init__(block)
@@ -123,14 +124,14 @@ def _revive_network(source: str, key: str) -> Block:
 
 
 def _class(source: str, key: str, base: type[Block]) -> type[Block]:
-    """One class for each text and key. Each has code objects of its own: dynamo counts recompilations by them."""
-    found = _CLASSES.get((source, key, base))
-    if found is None:
+    """One class per text and key, each with its own code objects: dynamo limits recompilations per code object."""
+    cls = _CLASSES.get((source, key, base))
+    if cls is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
         space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        found = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
-        _CLASSES[source, key, base] = found
-    return found
+        cls = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
+        _CLASSES[source, key, base] = cls
+    return cls

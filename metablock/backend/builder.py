@@ -1,4 +1,4 @@
-"""From the shaped tree to modules with weights."""
+"""From the IR to modules with initial weights."""
 
 from __future__ import annotations
 
@@ -13,32 +13,43 @@ from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from .block import Block, make
 from .codegen import Sources, numbered
 
-# Called for each leaf with its path, itself and its module, once its default weights are drawn.
+# Runs on every module node after its class has set its default weights; takes the path, the node and the module.
 Initialise = Callable[[str, ModuleNode, nn.Module], None]
 
 
 def build(root: Subgraph, *, seed: int = 0, device: torch.device | None = None, initialise: Initialise | None = None) -> Block:
-    """The module of a shaped tree.
+    """Builds the module of a network.
 
-    Every leaf's weights are drawn from a generator that its path seeds: replacing one part leaves all others as they were.
-    They are drawn on the
-    CPU, so that they do not depend on the device; on ``meta`` nothing is allocated.
+    Each module node draws its weights from a generator seeded by ``seed`` and its path, so replacing one part leaves the
+    others unchanged. Weights are drawn on the CPU: they do not depend on the device.
+
+    Args:
+        root: the IR of the network.
+        seed: of the initial weights.
+        device: ``meta`` allocates nothing; for any other device the weights are on the CPU, for the caller to move.
+        initialise: runs on every module node (see :func:`metablock.backend.init.initialiser`); not on ``meta``.
+
+    >>> from metablock.front import front
+    >>> from metablock.language.load import load_text
+    >>> spec, ir = front(load_text("name: net\\ninput: image(3, 8)\\nmodel: conv(4, 3)"))
+    >>> build(ir).conv.weight.shape
+    torch.Size([4, 3, 3, 3])
     """
     maker = _Builder(seed, device, initialise)
-    model = maker.level(root, "", root=True)
+    model = maker.subgraph(root, "", root=True)
     maker.connect(model)
     return model
 
 
 def drawn(root: Subgraph, names: Collection[str], *, seed: int = 0, initialise: Initialise | None = None) -> dict[str, Tensor]:
-    """The initial values of these parameters alone, as :func:`build` draws them."""
+    """The initial values of the parameters in ``names``, by name: those that :func:`build` draws with the same seed."""
     maker, values = _Builder(seed, None, initialise), dict[str, Tensor]()
-    for steps, leaf in module_nodes(root):
-        path = ".".join(steps)
-        mine = [name for name in names if name.startswith(f"{path}.")]
-        if mine:
-            state = maker.leaf(leaf, path).state_dict()
-            values |= {name: state[name.removeprefix(f"{path}.")] for name in mine}
+    for segments, node in module_nodes(root):
+        path = ".".join(segments)
+        own = [name for name in names if name.startswith(f"{path}.")]
+        if own:
+            state = maker.leaf(node, path).state_dict()
+            values |= {name: state[name.removeprefix(f"{path}.")] for name in own}
     return values
 
 
@@ -53,30 +64,28 @@ class _Builder:
         if isinstance(child, ModuleNode):
             return self.leaf(child, path)
         if isinstance(child, Subgraph):
-            return self.level(child, path)
+            return self.subgraph(child, path)
         parts = {name: self.part(below, _below(path, name)) for name, below in child.children.items()}
         return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
 
-    def level(self, level: Subgraph, path: str, root: bool = False) -> Block:
-        source = self.sources.of(level, root)
+    def subgraph(self, subgraph: Subgraph, path: str, root: bool = False) -> Block:
+        source = self.sources.of(subgraph, root)
         block = make(source.text, source.key, root)
-        block.text, block.region = level.text, level.region
-        block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, ModuleNode)}
-        for name, child in level.children.items():
+        block.text, block.region = subgraph.text, subgraph.region
+        block.texts = {name: child.text for name, child in subgraph.children.items() if isinstance(child, ModuleNode)}
+        for name, child in subgraph.children.items():
             block.add_module(name, self.part(child, _below(path, name)))
         if source.links:
             self.linked.append((block, source.links))
         return block
 
     def leaf(self, leaf: ModuleNode, path: str) -> nn.Module:
-        cls = getattr(importlib.import_module(leaf.module), leaf.attribute)
         if self.meta:
-            with torch.device("meta"):
-                module: nn.Module = cls(**leaf.context, **leaf.args)
+            module = on_meta(leaf)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(path_seed(self.seed, path))
-                module = cls(**leaf.context, **leaf.args)
+                module = _made(leaf)
                 if self.initialise is not None:
                     self.initialise(path, leaf, module)
         if not leaf.trainable:
@@ -84,13 +93,24 @@ class _Builder:
         return module
 
     def connect(self, model: Block) -> None:
-        """Gives blocks that use shared modules a reference to them."""
+        """Sets the links of blocks that call shared modules."""
         for block, links in self.linked:
             block.links = {".".join(path): model.get_submodule(".".join(path)) for path in links}
 
 
+def on_meta(leaf: ModuleNode) -> nn.Module:
+    """The module of a leaf on ``meta``: its class and settings, and nothing allocated."""
+    with torch.device("meta"):
+        return _made(leaf)
+
+
+def _made(leaf: ModuleNode) -> nn.Module:
+    module: nn.Module = getattr(importlib.import_module(leaf.module), leaf.attribute)(**leaf.context, **leaf.args)
+    return module
+
+
 def path_seed(seed: int, path: str) -> int:
-    """A seed that depends on the network's seed and on where a part stands, on nothing else."""
+    """The seed of one part: depends only on the network's seed and the part's path."""
     return (seed * 0x9E3779B1 + zlib.crc32(path.encode())) & 0x7FFFFFFF
 
 

@@ -1,4 +1,4 @@
-"""Levels to source: the straight line of a level's steps as the text of a ``forward``. No torch needed to write it."""
+"""Code generation: the steps of a subgraph as the text of a ``forward``. Imports no torch."""
 
 from __future__ import annotations
 
@@ -21,46 +21,63 @@ from ..lowering.ir import (
     inputs_of,
 )
 
-# Arguments that live in a buffer: blocks that differ in nothing else share their code.
+# Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The code of one level, and what it is told apart by: two levels with the same key run the same graph."""
+    """The code of one subgraph.
+
+    Attributes:
+        text: the source of ``forward``.
+        key: a hash of what the subgraph computes; two with the same key run the same graph. Empty outside of compile regions.
+        links: paths from the root of the shared modules that the code calls.
+    """
 
     text: str
     key: str
     links: tuple[tuple[str, ...], ...]
 
 
-def write(level: Subgraph, root: bool = False) -> Source:
-    """The ``forward`` of a level."""
-    return Sources().of(level, root)
+def write(subgraph: Subgraph, root: bool = False) -> Source:
+    """The code of a subgraph; with ``root``, of a whole network.
+
+    >>> from metablock.front import front
+    >>> from metablock.language.load import load_text
+    >>> spec, ir = front(load_text("name: net\\ninput: image(3, 8)\\nmodel: conv(4, 3) >> global_pool"))
+    >>> print(write(ir, root=True).text)
+    def forward(self, x):
+        v1 = self.conv(x)
+        v2 = self.global_pool(v1)
+        return v2
+    <BLANKLINE>
+    """
+    return Sources().of(subgraph, root)
 
 
 class Sources:
-    """The code of one tree's levels, which stay as they are meanwhile: each is worked out once."""
+    """Cache of generated code, per subgraph. The IR must not change while it is in use."""
 
     def __init__(self) -> None:
         self.free: dict[int, list[Value]] = {}
         self.texts: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
         self.described: dict[int, str] = {}
 
-    def of(self, level: Subgraph, root: bool = False) -> Source:
-        """The ``forward`` of a level; ``root``: of a whole network."""
-        text, links = self.text(level, root)
-        return Source(text, self.key(level) if level.region else "", links)
+    def of(self, subgraph: Subgraph, root: bool = False) -> Source:
+        """The code of a subgraph; with ``root``, of a whole network."""
+        text, links = self.text(subgraph, root)
+        return Source(text, self.key(subgraph) if subgraph.region else "", links)
 
-    def text(self, level: Subgraph, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
         if root:
-            return _ForwardWriter(level, True, self.free).source()
-        if id(level) not in self.texts:
-            self.texts[id(level)] = _ForwardWriter(level, False, self.free).source()
-        return self.texts[id(level)]
+            return _ForwardWriter(subgraph, True, self.free).source()
+        if id(subgraph) not in self.texts:
+            self.texts[id(subgraph)] = _ForwardWriter(subgraph, False, self.free).source()
+        return self.texts[id(subgraph)]
 
     def key(self, child: Child) -> str:
-        """What a part computes, apart from its weights, as a short hash."""
+        """A short hash of what a part computes, apart from its weights."""
         return hashlib.sha256(self.describe(child).encode()).hexdigest()[:16]
 
     def describe(self, child: Child) -> str:
@@ -80,46 +97,48 @@ class Sources:
 
 
 class _ForwardWriter:
-    def __init__(self, level: Subgraph, root: bool, known: dict[int, list[Value]]):
-        self.level, self.root, self.known = level, root, known
+    """Writes the ``forward`` of one subgraph: one line per step."""
+
+    def __init__(self, subgraph: Subgraph, root: bool, known: dict[int, list[Value]]):
+        self.subgraph, self.root, self.known = subgraph, root, known
         self.names: dict[int, str] = {}
         self.links: list[tuple[str, ...]] = []
-        self.last: dict[int, int] = {}
 
     def source(self) -> tuple[str, tuple[tuple[str, ...], ...]]:
-        inputs = free_values(self.level, self.known)
+        inputs = free_values(self.subgraph, self.known)
         params = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
-        for wire, name in zip(inputs, params, strict=True):
-            self.names[wire.id] = name
+        for value, name in zip(inputs, params, strict=True):
+            self.names[value.id] = name
         lines = [f"def forward(self, {', '.join(params)}):" if params else "def forward(self):"]
-        lines += [f"    {self.step(step)}" for step in self.level.steps]
-        if self.level.prediction is not None:
-            lines += ["    if self.training:", f"        return {self.value(self.level.output)}"]
-            lines += [f"    {self.step(step)}" for step in self.level.prediction_steps]
-            lines.append(f"    return {self.value(self.level.prediction)}")
+        lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
+        if self.subgraph.prediction is not None:
+            lines += ["    if self.training:", f"        return {self.result(self.subgraph.output)}"]
+            lines += [f"    {self.step(step)}" for step in self.subgraph.prediction_steps]
+            lines.append(f"    return {self.result(self.subgraph.prediction)}")
         else:
-            lines.append(f"    return {self.value(self.level.output)}")
+            lines.append(f"    return {self.result(self.subgraph.output)}")
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
 
     def step(self, step: Step) -> str:
-        inputs = [self.names[wire.id] for wire in inputs_of(self.level, step, self.known)]
+        inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
         right = step.template.format(*inputs) if isinstance(step, InlineOp) else f"{self.child(step)}({', '.join(inputs)})"
-        for wire in flat_values(step.output):
-            self.names.setdefault(wire.id, f"v{len(self.names)}")
+        for value in flat_values(step.output):
+            self.names.setdefault(value.id, f"v{len(self.names)}")
         return f"{self.pattern(step.output)} = {right}"
 
     def child(self, step: ModuleCall) -> str:
+        """The expression for the module that a step calls."""
         if step.root and not self.root:
             if step.child not in self.links:
                 self.links.append(step.child)
             return f'self.links["{".".join(step.child)}"]'
-        text, holder = "self", self.level
-        found: Child = holder
+        text = "self"
+        parent: Child = self.subgraph
         for name in step.child:
-            assert not isinstance(found, ModuleNode)
-            text += subscript(found, name)
-            found = found.children[name]
+            assert not isinstance(parent, ModuleNode)
+            text += subscript(parent, name)
+            parent = parent.children[name]
         return text
 
     def pattern(self, value: ValueTree) -> str:
@@ -132,27 +151,27 @@ class _ForwardWriter:
         text = ", ".join(self.pattern(i) if i is None or isinstance(i, Value) else f"({self.pattern(i)})" for i in items)
         return text + "," if len(items) == 1 else text
 
-    def value(self, value: ValueTree) -> str:
-        """A result: a tensor, a tuple, a dictionary."""
+    def result(self, value: ValueTree) -> str:
+        """The expression after ``return``: a tensor, a tuple, a dictionary."""
         if isinstance(value, Value):
             return self.names[value.id]
         if value is None:
             return "None"
         if isinstance(value, dict):
             if not self.root:
-                return self.value(list(value.values()))
-            return "{" + ", ".join(f'"{k}": {self.value(v)}' for k, v in value.items()) + "}"
-        text = ", ".join(self.value(item) for item in value)
+                return self.result(list(value.values()))
+            return "{" + ", ".join(f'"{k}": {self.result(v)}' for k, v in value.items()) + "}"
+        text = ", ".join(self.result(item) for item in value)
         return f"({text},)" if len(value) == 1 else f"({text})"
 
 
-def subscript(holder: Child, name: str) -> str:
-    """How a child is reached in code."""
-    if isinstance(holder, ModuleList):
-        return f"[{name}]" if numbered(holder) else f'["{name}"]'
+def subscript(parent: Child, name: str) -> str:
+    """How code reaches a child: ``.stem``, ``[0]``, ``["x"]``."""
+    if isinstance(parent, ModuleList):
+        return f"[{name}]" if numbered(parent) else f'["{name}"]'
     return f".{name}"
 
 
 def numbered(items: ModuleList) -> bool:
-    """Whether the children are 0, 1, 2 ... without a gap."""
+    """Whether the children are 0, 1, 2, ... without a gap: a ModuleList; otherwise a ModuleDict."""
     return list(items.children) == [str(i) for i in range(len(items.children))]

@@ -1,4 +1,4 @@
-"""Compilation by region: one graph for each distinct block, however often it is repeated."""
+"""Compilation by region: one graph per distinct block, however often the block is repeated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
-from ..operators.conv import Conv
-from ..operators.std_conv import StdConv
 from .block import Block
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
-    """The parts that are compiled as units: stem, downsampling, blocks, ends, head, lines of `model`; outermost only."""
+    """The outermost compile regions of a module: stem, downsampling, blocks, ends, head, lines of `model:`."""
     for _, region in _regions(module, ()):
         yield region
 
@@ -32,9 +30,13 @@ def _regions(module: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[s
 
 
 def distinct(model: nn.Module) -> int:
-    """How many different regions a model has, by what they compute and at what sizes: the graphs that it needs for one mode.
+    """Number of graphs that torch.compile produces per mode: distinct pairs of code and input sizes.
 
-    What is used at several sizes (a network in two passes) is as many.
+    A region used at k sizes (a network in two passes) counts k times.
+
+    >>> import metablock
+    >>> distinct(metablock.build("vit_small_patch16_224", device="meta"))  # stem, block, head
+    3
     """
     root = getattr(model, "ir", None)
     if not isinstance(root, Subgraph):
@@ -51,10 +53,10 @@ _Sizes = tuple[tuple[int, ...], ...]
 
 
 def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], set[_Sizes]]:
-    """The sizes at which the parts are used that are used more than once, by their paths."""
+    """By path, the input sizes at which each shared part is called."""
     uses: dict[tuple[str, ...], set[_Sizes]] = {}
-    for above, level in every.items():
-        for step in [*level.steps, *level.prediction_steps]:
+    for above, subgraph in every.items():
+        for step in [*subgraph.steps, *subgraph.prediction_steps]:
             if isinstance(step, ModuleCall) and step.shared:
                 path = step.child if step.root else (*above, *step.child)
                 first = {_sizes(free_values(every[path]))} if path in every else set()
@@ -62,8 +64,8 @@ def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], se
     return uses
 
 
-def _sizes(given: Iterable[Value]) -> _Sizes:
-    return tuple(wire.feature.size() for wire in given)
+def _sizes(values: Iterable[Value]) -> _Sizes:
+    return tuple(value.feature.size() for value in values)
 
 
 def compile(
@@ -77,29 +79,35 @@ def compile(
 ) -> nn.Module:
     """Compiles a built model in place and returns it.
 
-    Each distinct region becomes one graph that all its copies run, with their own weights. What joins the regions stays
-    eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled again),
-    trained, hooked. On the CPU the kernels of convolutions are brought into channels-last memory first (same values, other
-    strides), so that no region converts what it takes and gives.
+    Each distinct compile region becomes one graph; all its copies run that graph with their own weights. The code between
+    regions stays eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled
+    again), trained and hooked. On the CPU, convolution kernels are first stored channels-last (same values, other strides), so
+    that regions need not convert their inputs and outputs.
 
     Args:
         model: from :func:`metablock.build`.
-        whole: the network becomes a single graph: longer to compile, and each pass is spared the entry into every region
-            (some tenths of a millisecond each), which counts where the passes are short.
-        freeze: as ``whole``, for inference only: weights are constants of the graph, folded and packed. Takes effect under
-            ``torch.no_grad``; later changes of the weights are not seen.
-        fullgraph: a graph break is an error.
-        dynamic: whether sizes are symbols in the graphs; by default another batch size makes further graphs.
+        whole: compile the network as a single graph. Compiling takes longer; each pass saves the entry into every region (some
+            tenths of a millisecond each), which matters where passes are short.
+        freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
+            under ``torch.no_grad``; later changes of the weights have no effect.
+        fullgraph: treat a graph break as an error.
+        dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
         MetablockError: ``freeze`` for a model in train mode.
+
+    >>> import metablock
+    >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
+    >>> with torch.no_grad():
+    ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 1000])
     """
     if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
         _channels_last(model)
     if freeze:
         if model.training:
-            raise MetablockError("a model in train mode cannot be frozen\n  call .eval() first")
+            raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
         options["options"] = {"freezing": True, **options.get("options", {})}
     if whole or freeze:
         model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
@@ -114,9 +122,9 @@ def compile(
 
 
 def _channels_last(model: nn.Module) -> None:
-    """Inductor's convolutions on the CPU want it so; otherwise every region converts at its borders, and every use a kernel."""
+    """Stores kernels channels-last, as Inductor's CPU convolutions want them; otherwise every call converts its kernel."""
     for module in model.modules():
-        if isinstance(module, (Conv, StdConv)) and module.weight.dim() in _FORMATS:
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             module.weight.data = module.weight.data.contiguous(memory_format=_FORMATS[module.weight.dim()])
 
 
@@ -124,11 +132,12 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def _enter(function: Callable[..., Any], region: Block, *args: Any) -> Any:
-    """Copies of a block see the same strides, whatever made their input, and so share one graph."""
-    return function(region, *[_settled(a) for a in args])
+    """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
+    return function(region, *[_canonical(a) for a in args])
 
 
-def _settled(value: Any) -> Any:
+def _canonical(value: Any) -> Any:
+    """A tensor with contiguous or channels-last strides."""
     if isinstance(value, Tensor) and not value.is_contiguous() and value.dim() in _FORMATS:
         return value.contiguous(memory_format=_FORMATS[value.dim()])
     return value

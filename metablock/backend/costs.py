@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates, counted by running the real module on ``meta``."""
+"""Parameters and multiply-accumulates: the module itself runs, normally on ``meta``, and its operators are counted."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-# Operators that look like a matrix product by name; one that the registry cannot count is an error, never a silent zero.
+from ..errors import MetablockError
+
+# Names of operators that may be matrix products: one that torch's registry cannot count is an error, never a silent zero.
 _PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|conv\d?d?|attention|einsum|addmv|mv|dot)(_|$)")
 
-# What operators make of values on ``meta``, and what they cost: asked of torch once for each shape. Most of the time that
-# counting takes is that of its shape functions, which are written in Python.
+# Cache: operator and described arguments -> described result and multiply-accumulates. Without it, counting would spend most of
+# its time in torch's shape functions, which are written in Python.
 _KNOWN: dict[Any, tuple[Any, int]] = {}
-_MOST = 20_000
+_MAX_KNOWN = 20_000
 
 
 class _Shape(NamedTuple):
-    """A tensor on ``meta``."""
+    """The description of a tensor on ``meta``."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -30,7 +32,7 @@ class _Shape(NamedTuple):
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up multiply-accumulates (half the registry's floating-point operations) for each module that is running."""
+    """Adds up multiply-accumulates (half of the floating-point operations in torch's registry) for every running module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,25 +41,27 @@ class _Counter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         try:
-            known = None if func._schema.is_mutable else (func, torch.get_default_dtype(), _shown(args), _shown(kwargs or {}))
+            shared = (func, torch.get_default_dtype())
+            key = None if func._schema.is_mutable else (*shared, _describe(args), _describe(kwargs or {}))
         except TypeError:
-            known = None
-        if known in _KNOWN:
-            made, count = _KNOWN[known]
+            key = None
+        if key in _KNOWN:
+            described, count = _KNOWN[key]
             self.add(count)
-            return _fresh(made)
+            return _empty(described)
         before = self.macs[""]
-        result = self.called(func, args, kwargs or {})
+        result = self.call(func, args, kwargs or {})
         with suppress(TypeError):
-            if known is not None and len(_KNOWN) < _MOST:
-                _KNOWN[known] = _shown(result), self.macs[""] - before
+            if key is not None and len(_KNOWN) < _MAX_KNOWN:
+                _KNOWN[key] = _describe(result), self.macs[""] - before
         return result
 
     def add(self, count: int) -> None:
         for name in {"", *self.running} if count else ():
             self.macs[name] += count
 
-    def called(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Runs an operator and counts it: itself if the registry knows it, otherwise what it decomposes into."""
         packet = func._overloadpacket
         if packet not in flop_registry and func is not torch.ops.prim.device.default:
             with self:
@@ -68,46 +72,60 @@ class _Counter(TorchDispatchMode):
         if packet in flop_registry:
             self.add(flop_registry[packet](*args, **kwargs, out_val=result) // 2)
         elif _PRODUCT.search(packet.__name__):
-            raise NotImplementedError(f"{packet.__name__} is a matrix product that cannot be counted")
+            hint = "register a formula: torch.utils.flop_counter.register_flop_formula"
+            raise MetablockError(f"{packet.__name__} is a matrix product that cannot be counted", hint)
         return result
 
 
-def _shown(value: Any) -> Any:
-    """A value without its data, to be compared. Raises TypeError for what has data, or cannot be compared."""
+def _describe(value: Any) -> Any:
+    """Hashable description of a value (of a tensor: shape, stride, dtype), used as a cache key.
+
+    Raises TypeError for a tensor with data, and for types that are not compared by value.
+    """
     if isinstance(value, torch.Tensor):
         if not value.is_meta:
             raise TypeError
         return _Shape(tuple(value.shape), value.stride(), value.dtype)
     if isinstance(value, (list, tuple)):
-        return type(value), tuple(_shown(item) for item in value)
+        return type(value), tuple(_describe(item) for item in value)
     if isinstance(value, dict):
-        return dict, tuple((key, _shown(item)) for key, item in value.items())
+        return dict, tuple((key, _describe(item)) for key, item in value.items())
     if value is None or isinstance(value, (bool, int, float, str, torch.dtype, torch.device, torch.memory_format, torch.layout)):
-        return type(value), value  # 1, 1.0 and True are told apart
+        return type(value), value  # 1, 1.0 and True are equal, but not the same argument
     raise TypeError
 
 
-def _fresh(shown: Any) -> Any:
-    """A value of this description."""
-    if isinstance(shown, _Shape):
-        return torch.empty_strided(shown.size, shown.stride, dtype=shown.dtype, device="meta")
-    kind, value = shown
-    return kind(_fresh(item) for item in value) if kind in (list, tuple) else value
+def _empty(description: Any) -> Any:
+    """A value that fits a description, on ``meta``."""
+    if isinstance(description, _Shape):
+        return torch.empty_strided(description.size, description.stride, dtype=description.dtype, device="meta")
+    kind, value = description
+    return kind(_empty(item) for item in value) if kind in (list, tuple) else value
 
 
 def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
-    """Multiply-accumulates of convolutions and matrix products by module path; ``""`` is the whole model.
+    """Multiply-accumulates of convolutions and matrix products, by module path; ``""`` is the whole model.
 
-    The model is run as it is, in evaluation mode: give it, and the inputs, on ``meta`` to allocate nothing. Norms, activations,
-    pooling and other elementwise work are not counted. A module that is used twice counts twice.
+    Runs the model once, in evaluation mode; pass the model and its inputs on ``meta`` to allocate nothing. Norms, activations,
+    pooling and other elementwise work are not counted. A module that is called twice counts twice.
+
+    Args:
+        model: any module.
+        inputs: what it is called with; the batch multiplies the counts.
+
+    Raises:
+        MetablockError: a matrix product that torch's registry of floating-point operations cannot count.
+
+    >>> macs(nn.Linear(3, 5), torch.zeros(2, 3))
+    {'': 30}
     """
     counter = _Counter()
-    hooks, once = [], _Once(counter)
+    hooks, repeats = [], _Repeats(counter)
     for name, module in model.named_modules():
         if getattr(module, "key", "") and not getattr(module, "links", None):
-            hooks.append(once.wrap(name, module))
+            hooks.append(repeats.wrap(name, module))
         hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
-        hooks.append(module.register_forward_hook(lambda _m, _a, _o: _leave(counter)))
+        hooks.append(module.register_forward_hook(lambda _m, _a, _o: _pop(counter)))
     training = model.training
     model.eval()
     try:
@@ -120,11 +138,12 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     return dict(counter.macs)
 
 
-class _Once:
-    """Blocks that compute the same on the same shapes (one ``key``) are run once, and counted as often as they come."""
+class _Repeats:
+    """Runs blocks that compute the same (one ``key``) on the same shapes only once, and counts every repeat."""
 
     def __init__(self, counter: _Counter) -> None:
         self.counter = counter
+        # Key and input shapes -> result and the counts that the block added, by path below the block.
         self.known: dict[Any, tuple[Any, dict[str, int]]] = {}
 
     def wrap(self, name: str, module: nn.Module) -> _Wrapped:
@@ -133,15 +152,15 @@ class _Once:
         def counted(*inputs: torch.Tensor) -> Any:
             if not all(isinstance(x, torch.Tensor) and x.is_meta for x in inputs):
                 return forward(*inputs)
-            known = (key, *((x.shape, x.stride(), x.dtype) for x in inputs))
+            call = (key, *((x.shape, x.stride(), x.dtype) for x in inputs))
             macs, below = self.counter.macs, f"{name}."
-            if known not in self.known:
+            if call not in self.known:
                 before = macs.copy()
                 result = forward(*inputs)
                 added = {path: n - before[path] for path, n in macs.items() if path == name or path.startswith(below)}
-                self.known[known] = result, {path[len(name) :]: n for path, n in added.items() if n}
+                self.known[call] = result, {path[len(name) :]: n for path, n in added.items() if n}
                 return result
-            result, added = self.known[known]
+            result, added = self.known[call]
             for path, n in added.items():
                 for place in {"", *self.counter.running} if not path else {name + path}:
                     macs[place] += n
@@ -151,7 +170,7 @@ class _Once:
 
 
 class _Wrapped:
-    """A module whose ``forward`` is another for a time."""
+    """Replaces the ``forward`` of a module until :meth:`remove`."""
 
     def __init__(self, module: nn.Module, forward: Any) -> None:
         self.module = module
@@ -161,11 +180,15 @@ class _Wrapped:
         del self.module.__dict__["forward"]
 
 
-def _leave(counter: _Counter) -> None:
-    counter.running.pop()
+def _pop(counter: _Counter) -> None:
+    counter.running.pop()  # a hook must return None
 
 
 def parameters(module: nn.Module) -> tuple[int, int]:
-    """Trainable and frozen parameters, shared ones counted once."""
+    """The numbers of trainable and of frozen parameters; shared ones count once.
+
+    >>> parameters(nn.Linear(3, 5))
+    (20, 0)
+    """
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return trainable, sum(p.numel() for p in module.parameters()) - trainable

@@ -1,6 +1,6 @@
-"""Initialisation: what the rules of a spec's `init:` (:mod:`metablock.language.init_rules`) do to the weights.
+"""Initialisation: applies the rules of a spec's `init:` (:mod:`metablock.language.init_rules`) to the weights.
 
-A rule for a module sets its weights and zeroes its bias; a rule for a parameter sets that parameter.
+A rule that selects a module sets its weights and zeroes its bias; one that selects a parameter sets that parameter.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ Rule = Callable[..., object]
 
 
 def _fan(weight: Tensor, mode: str) -> int:
+    """Inputs or outputs of a weight ``(out, in, *extents)``, times its extents."""
     receptive = weight[0, 0].numel() if weight.dim() > 2 else 1
     return (weight.shape[0] if mode == "fan_out" else weight.shape[1]) * receptive
 
 
 def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups: int = 1) -> None:
-    """``normal(0.02)``, or ``normal("fan_out")``: variance 2 / (outputs * taps), of one group of a convolution.
+    """``normal(0.02)``: this standard deviation. ``normal("fan_out")``: variance 2 / (outputs * extents) within one group.
 
-    ``normal("inputs")``: standard deviation 1 / inputs, whatever the taps (ShuffleNet).
+    ``normal("inputs")``: standard deviation 1 / inputs, extents left out (ShuffleNet).
     """
     if std == "inputs":
         std = 1 / weight.shape[1]
@@ -38,20 +39,20 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
 
 
 def _uniform(weight: Tensor, bound: float | str = 1.0) -> None:
-    """``uniform(0.1)``, or ``uniform("fan_out")``: within 1 / sqrt(outputs * taps)."""
+    """``uniform(0.1)``: within this bound. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
     if isinstance(bound, str):
         bound = 1 / math.sqrt(_fan(weight, bound))
     nn.init.uniform_(weight, -bound, bound)
 
 
 def _lecun_normal(weight: Tensor) -> None:
-    """Variance 1 / fan_in, of a normal that is cut off at two of its standard deviations, as flax and TensorFlow have it."""
+    """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 def _sinusoid(weight: Tensor) -> None:
-    """A table of positions: sines (even channels) and cosines (odd ones) of ``i / 10000 ** (2 * (j // 2) / c)``."""
+    """A position table: sines (even channels j) and cosines (odd ones) of ``i / 10000 ** (2 * (j // 2) / c)`` in row i."""
     n, c = weight.shape[-2:]
     rates = 10000 ** (torch.arange(c, dtype=torch.float64) // 2 * 2 / c)
     angles = torch.arange(n, dtype=torch.float64)[:, None] / rates
@@ -60,7 +61,7 @@ def _sinusoid(weight: Tensor) -> None:
 
 
 def _softmax_rand(weight: Tensor) -> None:
-    """Rows that are the softmax of uniform numbers (RandFormer)."""
+    """The softmax of uniform numbers, row by row (RandFormer)."""
     with torch.no_grad():
         weight.copy_(torch.rand_like(weight).softmax(-1))
 
@@ -85,22 +86,31 @@ RULES: Mapping[str, Rule] = {
 def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
     """Returns the callback that the builder runs on every leaf.
 
-    Only parameters in ``wanted`` are initialised (default: all); the set is read at call time. Raises SpecError for a rule that
-    does not exist.
+    Args:
+        rules: of a spec's `init:`, from a selector to the call of a rule.
+        seed: of the network; each parameter is drawn with a seed that depends on this one and its name.
+        wanted: only these parameters are initialised (default: all); the set is read at call time.
+
+    Raises:
+        SpecError: a rule that does not exist, or wrong arguments.
+
+    >>> from metablock.front import front
+    >>> from metablock.language.load import load_text
+    >>> from metablock.backend.builder import build
+    >>> spec, ir = front(load_text("name: net\\ninput: image(3, 8)\\nmodel: conv(4, 3)\\ninit: {conv: ones}"))
+    >>> model = build(ir, initialise=initialiser(spec.init, seed=0))
+    >>> model.conv.weight.mean().item(), model.conv.bias.mean().item()
+    (1.0, 0.0)
     """
-    chosen = read_init_rules(rules)
+    every = read_init_rules(rules)
     depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
-    def initialise(path: str, leaf: ModuleNode, module: nn.Module) -> None:
+    def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
         layer = _layer(path, depths)
         for name, parameter in module.named_parameters():
             if wanted is not None and f"{path}.{name}" not in wanted:
                 continue
-            best: tuple[InitRule, bool] | None = None
-            for rule in chosen:
-                fit = _fits(rule.selector, path, leaf.operator, name)
-                if fit is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
-                    best = rule, fit
+            best = _best(every, path, node.operator, name)
             if best is None or best[0].name == KEEP:
                 continue
             rule, direct = best
@@ -109,30 +119,35 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                 if name.rpartition(".")[2] == "bias" and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
-                    groups = {"groups": leaf.args.get("groups", 1)} if rule.name == "normal" else {}
+                    groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     RULES[rule.name](parameter, *rule.arguments(layer), **groups)
 
     return initialise
 
 
+def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -> tuple[InitRule, bool] | None:
+    """The rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter itself."""
+    best: tuple[InitRule, bool] | None = None
+    for rule in rules:
+        direct = _fits(rule.selector, path, operator, parameter)
+        if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
+            best = rule, direct
+    return best
+
+
 def _layer(path: str, depths: dict[int, int]) -> int:
-    """The number of the block that this is in, counted from the network's first; 0 outside of the stages."""
-    found = re.match(r"stages\.(\d+)(?:\.[a-z]\w*)?\.blocks\.(\d+)(?=\.|$)", path)
-    if found is None:
+    """The number of the block that a path leads into, counted from the network's first; 0 outside of the stages."""
+    match = re.match(r"stages\.(\d+)(?:\.[a-z]\w*)?\.blocks\.(\d+)(?=\.|$)", path)
+    if match is None:
         return 0
-    stage, block = int(found[1]), int(found[2])
+    stage, block = int(match[1]), int(match[2])
     depths[stage] = max(depths.get(stage, 0), block + 1)
     return sum(depths.get(before, 0) for before in range(stage)) + block
 
 
-def used(selector: str, path: str, operator: str, names: list[str]) -> bool:
-    """Whether a selector fits any parameter of a leaf."""
-    return any(_fits(selector.split("."), path, operator, name) is not None for name in names)
-
-
 def _fits(selector: Sequence[str], path: str, operator: str, parameter: str) -> bool | None:
-    """None: no; True: the parameter itself is named; False: its module is."""
-    # A part is found by its name with the number that the text gave it, and without: `norm2`, `norm`.
+    """Whether a selector fits a parameter: None if it does not, True if it names the parameter, False if it names its module."""
+    # A selector may name a part with or without the number at the end of its name: `norm2`, `norm`.
     trail = [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
     *above, last = selector
     own = parameter.split(".")
@@ -152,5 +167,6 @@ def _bare(name: str) -> str:
 
 
 def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:
+    """Whether the parts stand in the trail, in this order."""
     rest = iter(trail)
     return all(part in rest for part in parts)

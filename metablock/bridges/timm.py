@@ -25,10 +25,9 @@ from torch import Tensor, nn
 from ..api import build
 from ..backend.block import Block, make
 from ..catalogue.lookup import catalogue
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..front import resolved
 from ..lowering.network import input_features
-from ..operators.linear import Linear
 from ..passes.features import trunk
 
 # The prefix of our names in timm's registry; none of timm's own names has a slash.
@@ -59,7 +58,7 @@ def register(names: Iterable[str] | None = None) -> list[str]:
     except ModuleNotFoundError as problem:
         if problem.name != "timm":
             raise
-        raise MetablockError("timm is not installed", "pip install 'metablock[timm]'") from None
+        raise MetablockError("timm is not installed", install_hint("timm")) from None
     known = {variant or file: (file, variant) for file, spec in catalogue().items() for variant in spec.variants or [None]}
     wanted = list(known) if names is None else list(names)
     unknown = [name for name in wanted if name not in known]
@@ -237,7 +236,7 @@ class _TimmInterface:
 def _with_interface(model: Block, num_classes: int | None) -> nn.Module:
     """The network with timm's interface: its class becomes a subclass of its own."""
     body, _ = trunk(model) or (None, "")
-    linear = [(name, part) for name, part in model.named_modules() if name.startswith("head.") and isinstance(part, Linear)]
+    linear = [(name, part) for name, part in model.named_modules() if name.startswith("head.") and isinstance(part, nn.Linear)]
     classes = num_classes if num_classes is not None else model.spec.classes
     classifier = linear[-1][0] if linear and body is not None else None
     model.__class__ = _mixed(type(model))

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from ..api import assemble
 from ..backend.block import Block
-from ..catalogue.lookup import parse_spec
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..front import Edits, InputSize, front, resolved
 from ..language.edits import resolve
 from ..language.format import show_spec
+from ..language.load import load_text
 from ..language.spec import Spec
 from ..passes.features import features
 
@@ -43,7 +43,7 @@ try:
     from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 except ImportError as problem:
     if isinstance(problem, ModuleNotFoundError) and problem.name == "transformers":
-        raise MetablockError("transformers is not installed", "pip install 'metablock[transformers]'") from None
+        raise MetablockError("transformers is not installed", install_hint("transformers")) from None
     first = str(problem).splitlines()[0]
     raise MetablockError(f"transformers does not import: {first}", "`import transformers` itself must work") from problem
 
@@ -152,7 +152,7 @@ class MetablockConfig(PretrainedConfig):
 
 def _resolved(text: str) -> Spec:
     """A resolved spec from its text. It may hold bindings that other variants use."""
-    return resolve(parse_spec(text, "config.json"))
+    return resolve(load_text(text, "config.json"))
 
 
 def _maps(spec: Spec) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 
 if TYPE_CHECKING:
     from ..ablation.study import Study
@@ -37,7 +37,7 @@ def require_packages() -> None:
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join({"sklearn": "scikit-learn"}.get(name, name) for name in missing)
-        raise MetablockError(f"training needs {names}", "pip install 'metablock[ablate]'")
+        raise MetablockError(f"training needs {names}", install_hint("ablate"))
 
 
 def recipe_values(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:

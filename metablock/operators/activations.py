@@ -1,4 +1,4 @@
-"""Activations: one number in, one number out, in any layout."""
+"""Activations: one number in, one number out, in any layout. Those that torch has are torch's own modules."""
 
 from __future__ import annotations
 
@@ -10,38 +10,51 @@ from ..errors import error, suggest
 from ..shape import Feature
 
 
-class Relu(nn.Module):
-    """``max(x, 0)``, in any layout."""
+class Relu:
+    """``max(x, 0)``, in any layout. Makes torch's ``nn.ReLU``.
+
+    Example:
+        >>> Relu()(torch.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x)
+    def __new__(cls) -> nn.ReLU:  # type: ignore[misc]
+        return nn.ReLU()
 
 
-class Relu6(nn.Module):
-    """``min(max(x, 0), 6)``, in any layout."""
+class Relu6:
+    """``min(max(x, 0), 6)``, in any layout. Makes torch's ``nn.ReLU6``.
+
+    Example:
+        >>> Relu6()(torch.tensor([-1.0, 8.0]))
+        tensor([0., 6.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(x)
+    def __new__(cls) -> nn.ReLU6:  # type: ignore[misc]
+        return nn.ReLU6()
 
 
-class Gelu(nn.Module):
-    """``x * Phi(x)`` with ``Phi`` the normal distribution function, in any layout.
+class Gelu:
+    """``x * Phi(x)`` with ``Phi`` the normal distribution function, in any layout. Makes torch's ``nn.GELU``.
 
     Args:
         approximate: ``"none"``, the exact one, or ``"tanh"``: ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))``.
 
     Hendrycks & Gimpel 2016 (arXiv 1606.08415). PyTorch code mostly means the exact one, JAX code the other.
+
+    Example:
+        >>> Gelu(approximate="tanh")(torch.zeros(2))
+        tensor([0., 0.])
     """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def __init__(self, *, approximate: str = "none"):
-        super().__init__()
-        self.approximate = approximate
+    def __new__(cls, *, approximate: str = "none") -> nn.GELU:  # type: ignore[misc]
+        return nn.GELU(approximate)
 
     @staticmethod
     def shape(x: Feature, *, approximate: str) -> Feature:
@@ -49,12 +62,14 @@ class Gelu(nn.Module):
             raise error(f"unknown approximation '{approximate}'", hint=suggest(approximate, ["tanh"], '"none" or "tanh"'))
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x, approximate=self.approximate)
-
 
 class QuickGelu(nn.Module):
-    """``x * sigmoid(1.702 x)``, CLIP's, in any layout."""
+    """``x * sigmoid(1.702 x)``, CLIP's, in any layout.
+
+    Example:
+        >>> QuickGelu()(torch.zeros(2))
+        tensor([0., 0.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
@@ -62,62 +77,97 @@ class QuickGelu(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class Silu(nn.Module):
-    """``x * sigmoid(x)`` (also called swish), in any layout."""
+class Silu:
+    """``x * sigmoid(x)`` (also called swish), in any layout. Makes torch's ``nn.SiLU``.
+
+    Example:
+        >>> Silu()(torch.zeros(2))
+        tensor([0., 0.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(x)
+    def __new__(cls) -> nn.SiLU:  # type: ignore[misc]
+        return nn.SiLU()
 
 
-class Sigmoid(nn.Module):
-    """``1 / (1 + exp(-x))``, in any layout."""
+class Sigmoid:
+    """``1 / (1 + exp(-x))``, in any layout. Makes torch's ``nn.Sigmoid``.
 
-    takes = ("map", "grid", "tokens", "vector")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(x)
-
-
-class Tanh(nn.Module):
-    """``tanh(x)``, in any layout."""
+    Example:
+        >>> Sigmoid()(torch.zeros(2))
+        tensor([0.5000, 0.5000])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x)
+    def __new__(cls) -> nn.Sigmoid:  # type: ignore[misc]
+        return nn.Sigmoid()
 
 
-class HardSwish(nn.Module):
-    """``x * relu6(x + 3) / 6``, in any layout. MobileNetV3, Howard et al. 2019 (arXiv 1905.02244)."""
+class Tanh:
+    """``tanh(x)``, in any layout. Makes torch's ``nn.Tanh``.
 
-    takes = ("map", "grid", "tokens", "vector")
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.hardswish(x)
-
-
-class HardSigmoid(nn.Module):
-    """``relu6(x + 3) / 6``, in any layout. MobileNetV3, Howard et al. 2019 (arXiv 1905.02244)."""
+    Example:
+        >>> Tanh()(torch.zeros(2))
+        tensor([0., 0.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.hardsigmoid(x)
+    def __new__(cls) -> nn.Tanh:  # type: ignore[misc]
+        return nn.Tanh()
 
 
-class Softplus(nn.Module):
-    """``log(1 + exp(x))``, in any layout. As torch's, which returns ``x`` itself above 20."""
+class HardSwish:
+    """``x * relu6(x + 3) / 6``, in any layout. Makes torch's ``nn.Hardswish``. MobileNetV3 (arXiv 1905.02244).
+
+    Example:
+        >>> HardSwish()(torch.tensor([-4.0, 4.0]))
+        tensor([-0., 4.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.softplus(x)
+    def __new__(cls) -> nn.Hardswish:  # type: ignore[misc]
+        return nn.Hardswish()
+
+
+class HardSigmoid:
+    """``relu6(x + 3) / 6``, in any layout. Makes torch's ``nn.Hardsigmoid``. MobileNetV3 (arXiv 1905.02244).
+
+    Example:
+        >>> HardSigmoid()(torch.tensor([-4.0, 0.0, 4.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __new__(cls) -> nn.Hardsigmoid:  # type: ignore[misc]
+        return nn.Hardsigmoid()
+
+
+class Softplus:
+    """``log(1 + exp(x))``, in any layout. Makes torch's ``nn.Softplus``, which returns ``x`` itself above 20.
+
+    Example:
+        >>> Softplus()(torch.zeros(1))
+        tensor([0.6931])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __new__(cls) -> nn.Softplus:  # type: ignore[misc]
+        return nn.Softplus()
 
 
 class Log(nn.Module):
-    """The natural logarithm, in any layout; minus infinity at 0, not a number below."""
+    """The natural logarithm, in any layout: minus infinity at 0, NaN below.
+
+    Example:
+        >>> Log()(torch.ones(2))
+        tensor([0., 0.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
@@ -125,24 +175,33 @@ class Log(nn.Module):
         return torch.log(x)
 
 
-class Elu(nn.Module):
-    """``x`` where positive, ``exp(x) - 1`` elsewhere, in any layout."""
+class Elu:
+    """``x`` where positive, ``exp(x) - 1`` elsewhere, in any layout. Makes torch's ``nn.ELU``.
+
+    Example:
+        >>> Elu()(torch.tensor([0.0, 2.0]))
+        tensor([0., 2.])
+    """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.elu(x)
+    def __new__(cls) -> nn.ELU:  # type: ignore[misc]
+        return nn.ELU()
 
 
 class StarRelu(nn.Module):
-    """``scale * relu(x)^2 + bias`` with two learned numbers (not one a channel), in any layout.
+    """``scale * relu(x)^2 + bias`` with two learned numbers (not one per channel), in any layout.
 
     Args:
-        scale: what ``scale`` starts with.
-        bias: what ``bias`` starts with.
+        scale: initial value of ``scale``.
+        bias: initial value of ``bias``.
 
-    MetaFormer baselines, Yu et al. 2024 (arXiv 2210.13452), whose text also gives 0.8944 and -0.4472 as fixed numbers; its code
+    MetaFormer baselines, Yu et al. 2024 (arXiv 2210.13452). The text also gives 0.8944 and -0.4472 as fixed numbers; the code
     learns them from 1 and 0.
+
+    Example:
+        >>> StarRelu(bias=0.5)(torch.tensor([-1.0, 2.0])).tolist()
+        [0.5, 4.5]
     """
 
     takes = ("map", "grid", "tokens", "vector")

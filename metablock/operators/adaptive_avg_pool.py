@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import error
 from ..shape import Feature
 from .extents import Extent, expand
 
-ADAPTIVE_AVG_POOL: dict[int, Callable[..., Tensor]] = {
-    1: F.adaptive_avg_pool1d,
-    2: F.adaptive_avg_pool2d,
-    3: F.adaptive_avg_pool3d,
-}
 
-
-class AdaptiveAvgPool(nn.Module):
-    """Mean over as many bins as asked for: ``(b, c, *grid) -> (b, c, *size)``.
+class AdaptiveAvgPool:
+    """Mean over a given number of bins: ``(b, c, *grid) -> (b, c, *size)``. Makes torch's ``nn.AdaptiveAvgPool{rank}d``.
 
     Bin ``i`` of ``m`` on an axis of ``n`` reaches from ``floor(i n / m)`` to ``ceil((i + 1) n / m)``: where ``m`` does not
     divide ``n``, neighbours overlap.
 
     Args:
-        size: the grid that leaves, one number or one an axis.
+        size: the output grid, one number or one per axis.
+
+    Example:
+        >>> import torch
+        >>> AdaptiveAvgPool(2, size=3)(torch.zeros(1, 4, 8, 8)).shape
+        torch.Size([1, 4, 3, 3])
     """
 
     takes = ("map",)
 
-    def __init__(self, rank: int, *, size: int | list[int]):
-        super().__init__()
-        self.size = expand(size, rank)
+    def __new__(cls, rank: int, *, size: int | list[int]) -> nn.Module:  # type: ignore[misc]
+        return ADAPTIVE_AVG_POOLS[rank](expand(size, rank))
 
     @staticmethod
     def shape(x: Feature, *, size: Extent) -> Feature:
         return x.with_(grid=sized(size, x.rank))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ADAPTIVE_AVG_POOL[x.dim() - 2](x, self.size)
+
+ADAPTIVE_AVG_POOLS: dict[int, type] = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
 def sized(size: Extent, rank: int) -> tuple[int, ...]:
-    """A size that was asked for, one number an axis."""
+    """``size`` with one number per axis. Raises SpecError if one is below 1."""
     sizes = expand(size, rank)
     if min(sizes, default=1) < 1:
         raise error(f"a size of {'x'.join(map(str, sizes))}", hint="a size is at least 1")

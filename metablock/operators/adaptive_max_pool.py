@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..shape import Feature
 from .adaptive_avg_pool import sized
 from .extents import Extent, expand
 
-ADAPTIVE_MAX_POOL = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive_max_pool3d}
 
+class AdaptiveMaxPool:
+    """Maximum over a given number of bins: ``(b, c, *grid) -> (b, c, *size)``. Makes torch's ``nn.AdaptiveMaxPool{rank}d``.
 
-class AdaptiveMaxPool(nn.Module):
-    """Maximum over as many bins as asked for: ``(b, c, *grid) -> (b, c, *size)``. The bins are those of ``adaptive_avg_pool``.
+    The bins are those of ``adaptive_avg_pool``.
 
     Args:
-        size: the grid that leaves, one number or one an axis.
+        size: the output grid, one number or one per axis.
+
+    Example:
+        >>> import torch
+        >>> AdaptiveMaxPool(1, size=3)(torch.zeros(1, 4, 8)).shape
+        torch.Size([1, 4, 3])
     """
 
     takes = ("map",)
 
-    def __init__(self, rank: int, *, size: int | list[int]):
-        super().__init__()
-        self.size = expand(size, rank)
+    def __new__(cls, rank: int, *, size: int | list[int]) -> nn.Module:  # type: ignore[misc]
+        return ADAPTIVE_MAX_POOLS[rank](expand(size, rank))
 
     @staticmethod
     def shape(x: Feature, *, size: Extent) -> Feature:
         return x.with_(grid=sized(size, x.rank))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ADAPTIVE_MAX_POOL[x.dim() - 2](x, self.size)
+
+ADAPTIVE_MAX_POOLS: dict[int, type] = {1: nn.AdaptiveMaxPool1d, 2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}

@@ -10,20 +10,20 @@ from .resize import interpolate
 
 
 class AgentBias(nn.Module):
-    """Bias between agents and positions, for one of the two sides of agent attention, ``N = prod(grid)``:
+    """Bias between agents and positions for one of the two sides of agent attention, ``N = prod(grid)``:
 
     - ``side="keys"`` (agents read positions): ``() -> (heads, agents, prefix + N)``
     - ``side="queries"`` (positions read agents): ``() -> (heads, prefix + N, agents)``
 
-    ``bias = bilinear(weight -> grid) + axes[0] + axes[1] + ...``: a small table enlarged to the grid, and a table for each
-    axis of the grid that is the same along the others; prefix tokens have numbers of their own, in front.
+    ``bias = bilinear(weight -> grid) + axes[0] + axes[1] + ...``: a small table enlarged to the grid, and for each axis of the
+    grid a table that is constant along the others. Prefix tokens have a table of their own and come first.
 
     Args:
         heads: number of heads.
         agents: number of agents.
         table: extent of the small table on each axis.
         side: ``"keys"`` or ``"queries"``.
-        std: spread of all tables at the start (truncated normal).
+        std: standard deviation of the initial tables (truncated normal).
 
     Agent attention, Han et al. 2024 (arXiv 2312.08874). In its code and checkpoints, for the keys and the queries:
 
@@ -34,7 +34,11 @@ class AgentBias(nn.Module):
     prefix      ``ac_bias (1, h, n, 1)``                     ``ca_bias (1, h, 1, n)``
     ==========  ===========================================  ===========================================
 
-    Its one- and three-dimensional forms (linear, trilinear, an axis less or more) are ours.
+    The one- and three-dimensional forms (linear, trilinear, one axis less or more) are not in the paper.
+
+    Example:
+        >>> AgentBias((14, 14), 1, heads=2, agents=9)().shape
+        torch.Size([2, 9, 197])
     """
 
     takes = ()

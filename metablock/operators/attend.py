@@ -15,17 +15,22 @@ class Attend(nn.Module):
     ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
     between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is
     ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``, ``(b, ..., 1)``, is 0 for keys
-    that are left out. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with ``row`` also ``(b, ..., 1)`` with those of
-    ``k``.
+    that no query may read. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with ``row`` also ``(b, ..., 1)`` with
+    those of ``k``.
 
     Args:
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
-        biased: whether the first further argument is a bias.
-        masked: whether the last one says which keys are kept.
-        row: number of the query whose weights on all keys, the mean of its heads, are given too. They have to be written out for
-            that, so there is no fused kernel.
+        biased: whether ``forward`` takes ``bias``.
+        masked: whether ``forward`` takes ``keep``.
+        row: number of the query whose attention weights, averaged over the heads, ``forward`` returns too. It then writes out all
+            weights and uses no fused kernel.
+
+    Example:
+        >>> q, k, v = torch.zeros(2, 3, 8), torch.zeros(2, 5, 8), torch.zeros(2, 5, 16)
+        >>> Attend(heads=4)(q, k, v).shape
+        torch.Size([2, 3, 16])
     """
 
     takes = ("grid", "tokens")
@@ -52,16 +57,18 @@ class Attend(nn.Module):
             mask = tables[self.biased].to(q.dtype).unsqueeze(1)
             bias = mask if bias is None else mask + bias
             bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
-        if self.masked:
-            keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0
-            bias = keep if bias is None else torch.where(keep, bias, -math.inf)
+        keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0 if self.masked else None
+        if keep is not None and bias is not None:
+            bias = torch.where(keep, bias, -math.inf)
         drop = self.drop if self.training else 0.0
         if self.row is None:
-            x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale)
+            x = F.scaled_dot_product_attention(q, k, v, keep if bias is None else bias, drop, scale=self.scale)
             return x.transpose(1, 2).flatten(2).unflatten(1, extents)
         logits = (q * self.scale) @ k.transpose(-2, -1)
         if bias is not None:
-            logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
+            logits = logits + bias
+        elif keep is not None:
+            logits = logits.masked_fill(~keep, -math.inf)
         weights = logits.softmax(-1)
         x = F.dropout(weights, drop) @ v if drop else weights @ v
         row = weights[:, :, self.row].mean(1)
@@ -69,7 +76,7 @@ class Attend(nn.Module):
 
 
 def window_regions(grid: tuple[int, ...], size: list[int], shift: list[int]) -> Tensor:
-    """Labels of a rolled map: tokens with different labels were not neighbours before the roll."""
+    """Labels of a rolled map, one per position: tokens with different labels were not neighbours before the roll."""
     labels = torch.zeros(grid)
     for axis, (extent, s, d) in enumerate(zip(grid, size, shift, strict=True)):
         position = torch.arange(extent)

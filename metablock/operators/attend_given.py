@@ -1,4 +1,4 @@
-"""The core of attention whose logits are given."""
+"""The core of attention whose logits come as an input."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from torch import Tensor, nn
 class AttendGiven(nn.Module):
     """``softmax(scale * logits) v`` for each head.
 
-    ``forward(v, logits)`` with ``v (b, ..., h * e)`` of M tokens, extents between the first and the last axis being flattened
-    to tokens; ``logits (b, ..., h * M)`` of N queries, or ``(b, ..., h * N * M)`` of one token for all queries: head by head,
+    ``forward(v, logits)`` with ``v (b, ..., h * e)`` of M tokens (extents between the first and the last axis are flattened to
+    tokens); ``logits (b, ..., h * M)`` of N queries, or ``(b, ..., h * N * M)`` of one token for all queries: head by head,
     query by query. Returns ``(b, N, h * e)``.
 
     Args:
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
+
+    Example:
+        >>> import torch
+        >>> AttendGiven(heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 3, 2 * 5)).shape
+        torch.Size([1, 3, 8])
     """
 
     takes = ("grid", "tokens")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class AttendLinear(nn.Module):
-    """``q (k' v) / (q sum k' + eps)`` for each head, ``q`` and ``k`` being features, not negative.
+    """``q (k' v) / (q sum k' + eps)`` for each head, where ``q`` and ``k`` are non-negative features.
 
     ``forward(q, k, v)`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents between the first and
     the last axis are flattened to tokens. Returns ``(b, ..., h * e)`` with the extents of ``q``.
@@ -16,6 +16,12 @@ class AttendLinear(nn.Module):
         eps: added to the denominator.
 
     Katharopoulos et al. 2020 (arXiv 2006.16236).
+
+    Example:
+        >>> import torch
+        >>> q, k, v = torch.ones(1, 3, 8), torch.ones(1, 5, 8), torch.ones(1, 5, 4)
+        >>> AttendLinear(heads=2)(q, k, v).shape
+        torch.Size([1, 3, 4])
     """
 
     takes = ("grid", "tokens")

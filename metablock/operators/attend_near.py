@@ -14,23 +14,28 @@ class AttendNear(nn.Module):
     """``softmax(scale * q k' + bias) v`` for each head, over the neighbours of each query, and further keys with them.
 
     ``forward(q, k, v, [far_k, far_v], [bias], [extra])`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``,
-    ``v (b, *grid, h * e)``; ``far_k`` and ``far_v`` (``(b, ..., h * d)``, ``(b, ..., h * e)``, ``M`` tokens) are seen by all
-    queries. ``bias`` is ``(h, N, K + M)`` with the ``K = prod(size)`` neighbours first; ``extra``, ``(b, *grid, h * K)``, is
-    added to the neighbours' weights behind the softmax. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
+    ``v (b, *grid, h * e)``; all queries also see ``far_k`` and ``far_v`` (``(b, ..., h * d)``, ``(b, ..., h * e)``, ``M``
+    tokens). ``bias`` is ``(h, N, K + M)`` with the ``K = prod(size)`` neighbours first; ``extra``, ``(b, *grid, h * K)``, is
+    added to the neighbours' weights after the softmax. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
 
     Args:
-        size: extents of a neighbourhood, one odd number an axis.
-        border: beyond the map are no keys (``"mask"``), or zeros (``"zeros"``), or the neighbourhood is moved inside
-            (``"clamp"``).
+        size: extents of a neighbourhood, one odd number per axis.
+        border: what lies beyond the map: no keys (``"mask"``) or zeros (``"zeros"``); with ``"clamp"`` the neighbourhood moves
+            inside.
         dilation: distance between neighbours.
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
-        far: whether there are further keys.
-        biased: whether there is a bias.
-        extra: whether there are weights outside the softmax.
+        far: whether ``forward`` takes ``far_k`` and ``far_v``.
+        biased: whether ``forward`` takes ``bias``.
+        extra: whether ``forward`` takes ``extra``.
 
     Neighbourhood attention (NAT, arXiv 2204.07143); with further keys TransNeXt's aggregated attention (arXiv 2311.17132).
+
+    Example:
+        >>> x = torch.zeros(1, 5, 6, 8)
+        >>> AttendNear(size=[3, 3], heads=2)(x, x, x).shape
+        torch.Size([1, 5, 6, 8])
     """
 
     takes = ("grid",)
@@ -59,8 +64,7 @@ class AttendNear(nn.Module):
         k, v = k.permute(0, 1, 3, 2, 4), v.permute(0, 1, 3, 4, 2)  # b, h, N, d, K and b, h, N, K, e
         logits = (q.unsqueeze(-2) @ k).squeeze(-2) * self.scale
         if self.border == "mask":
-            inside = neighbours(torch.ones_like(rest_of(q, grid)), self.size, self.border, self.dilation)[0, 0]
-            logits = logits.masked_fill(inside == 0, -math.inf)
+            logits = logits.masked_fill(beyond(q, grid, self.size, self.dilation), -math.inf)
         if self.far:
             far_k, far_v = (t.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in rest[:2])
             logits = torch.cat([logits, q @ far_k.transpose(-1, -2) * self.scale], dim=-1)
@@ -77,13 +81,13 @@ class AttendNear(nn.Module):
         return x.transpose(1, 2).flatten(2).unflatten(1, grid)
 
 
-def rest_of(q: Tensor, grid: Sequence[int]) -> Tensor:
-    """A map of one image and one channel."""
-    return q[:1, 0, :, :1].reshape(1, *grid, 1)
+def beyond(like: Tensor, grid: Sequence[int], size: Sequence[int], dilation: int) -> Tensor:
+    """Which neighbours lie beyond the map, ``(N, prod(size))``, on the device of ``like``."""
+    return neighbours(like.new_ones((1, *grid, 1)), size, "mask", dilation)[0, 0] == 0
 
 
 def neighbours(x: Tensor, size: Sequence[int], border: str, dilation: int) -> Tensor:
-    """What each place of a grid sees: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
+    """The neighbours of each position: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
     rank = len(size)
     sides = [dilation * (s // 2) for s in size]
     grid = x.shape[1:-1]
@@ -98,5 +102,10 @@ def neighbours(x: Tensor, size: Sequence[int], border: str, dilation: int) -> Te
 
 
 def starts(extent: int, size: int, side: int, device: torch.device | None = None) -> Tensor:
-    """Where the neighbourhoods begin that were moved inside the map."""
+    """First index of each position's neighbourhood on an axis, moved inside the map."""
     return (torch.arange(extent, device=device) - side).clamp(0, extent - size)
+
+
+# Both read sizes, which torch.fx does not know: each is one node of a graph that it traces.
+torch.fx.wrap("beyond")
+torch.fx.wrap("neighbours")

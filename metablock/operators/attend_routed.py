@@ -9,21 +9,27 @@ from torch import Tensor, nn
 
 
 class AttendRouted(nn.Module):
-    """``softmax(scale * q k') v`` for each head, over the keys of those ``top`` regions that suit a query's region best.
+    """``softmax(scale * q k') v`` for each head, over the keys of the ``top`` regions that match a query's region best.
 
     ``forward(q, k, v)`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``, ``v (b, *grid, h * e)`` on one grid of
-    ``prod(regions)`` equal regions. Regions suit each other by the product of their mean query and mean key, all heads together;
-    the choice has no gradient. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
+    ``prod(regions)`` equal regions. The product of a region's mean query and another's mean key, all heads together, says how
+    well they match; the choice has no gradient. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
 
     Args:
-        regions: how many regions an axis is divided into.
-        top: how many of them a region attends to.
+        regions: number of regions per axis.
+        top: number of regions that each region attends to.
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
 
-    Bi-level routing attention of BiFormer, Zhu et al. 2023 (arXiv 2303.08810). Which regions are chosen is not continuous in what
-    arrives: where two suit almost alike, rounding decides.
+    Bi-level routing attention of BiFormer, Zhu et al. 2023 (arXiv 2303.08810). The choice is not continuous in the
+    input: where two regions match almost equally, rounding decides.
+
+    Example:
+        >>> import torch
+        >>> x = torch.randn(1, 4, 6, 8)
+        >>> AttendRouted(regions=[2, 3], top=2, heads=2)(x, x, x).shape
+        torch.Size([1, 4, 6, 8])
     """
 
     takes = ("grid",)
@@ -35,8 +41,8 @@ class AttendRouted(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         grid = q.shape[1:-1]
         q, k, v = (regional(t, self.regions) for t in (q, k, v))
-        suits = q.detach().mean(2) @ k.detach().mean(2).transpose(1, 2)
-        chosen = suits.topk(self.top, dim=-1).indices
+        match = q.detach().mean(2) @ k.detach().mean(2).transpose(1, 2)
+        chosen = match.topk(self.top, dim=-1).indices
         k, v = gathered(k, chosen), gathered(v, chosen)
         q, k, v = (t.flatten(0, 1).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v, None, self.drop if self.training else 0.0, scale=self.scale)
@@ -44,7 +50,7 @@ class AttendRouted(nn.Module):
 
 
 def regional(x: Tensor, regions: Sequence[int]) -> Tensor:
-    """Regions row by row, and the tokens of each: ``(b, *grid, c) -> (b, R, n, c)``."""
+    """Cuts a grid into regions, row by row, and flattens the tokens of each: ``(b, *grid, c) -> (b, R, n, c)``."""
     rank = len(regions)
     for axis, count in enumerate(regions):
         x = x.unflatten(2 * axis + 1, (count, -1))
@@ -53,7 +59,7 @@ def regional(x: Tensor, regions: Sequence[int]) -> Tensor:
 
 
 def gathered(x: Tensor, chosen: Tensor) -> Tensor:
-    """All tokens of the regions that each region chose: ``(b, R, n, c), (b, R, t) -> (b, R, t * n, c)``."""
+    """Collects the tokens of the regions that each region chose: ``(b, R, n, c), (b, R, t) -> (b, R, t * n, c)``."""
     places = chosen.flatten(1)[:, :, None, None].expand(-1, -1, x.shape[2], x.shape[3])
     return x.gather(1, places).unflatten(1, chosen.shape[1:]).flatten(2, 3)
 
@@ -61,6 +67,9 @@ def gathered(x: Tensor, chosen: Tensor) -> Tensor:
 def whole(x: Tensor, regions: Sequence[int], grid: Sequence[int]) -> Tensor:
     """The inverse of :func:`regional`: ``(b * R, n, c) -> (b, *grid, c)``."""
     rank = len(regions)
-    sizes = [extent // count for extent, count in zip(grid, regions, strict=True)]
+    sizes = [grid[axis] // count for axis, count in enumerate(regions)]
     order = [0, *(axis for i in range(1, rank + 1) for axis in (i, rank + i)), 2 * rank + 1]
-    return x.reshape(-1, *regions, *sizes, x.shape[-1]).permute(order).reshape(-1, *grid, x.shape[-1])
+    x = x.unflatten(1, sizes).unflatten(0, (-1, *regions)).permute(order)
+    for axis in range(1, rank + 1):
+        x = x.flatten(axis, axis + 1)
+    return x

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import error
 from ..shape import Feature
 from .extents import SMALLER, Extent, expand, sides, slide
 
-AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
-
-class AvgPool(nn.Module):
-    """Mean over a sliding window: ``(b, c, *grid) -> (b, c, *grid')``.
+class AvgPool:
+    """Mean over a sliding window: ``(b, c, *grid) -> (b, c, *grid')``. Makes torch's ``nn.AvgPool{rank}d``.
 
     Args:
-        kernel: extent of the window, one number or one an axis.
-        stride: step, one number or one an axis.
-        padding: zeros a side, by default ``ceil((kernel - stride) / 2)``.
+        kernel: extent of the window, one number or one per axis.
+        stride: step, one number or one per axis.
+        padding: zeros per side, by default ``ceil((kernel - stride) / 2)``.
         count_padding: whether these zeros count in the mean.
-        ceil: whether a last window that sticks out is kept (it starts inside the map, and what sticks out never counts).
+        ceil: whether to keep a last window that sticks out (it starts inside the map; what sticks out never counts).
+
+    Example:
+        >>> import torch
+        >>> AvgPool(2, kernel=3, stride=2)(torch.zeros(1, 4, 8, 8)).shape
+        torch.Size([1, 4, 4, 4])
     """
 
     takes = ("map",)
 
-    def __init__(
-        self,
+    def __new__(  # type: ignore[misc]
+        cls,
         rank: int,
         *,
         kernel: int | list[int],
@@ -34,11 +36,10 @@ class AvgPool(nn.Module):
         padding: int | list[int] | None = None,
         count_padding: bool = True,
         ceil: bool = False,
-    ):
-        super().__init__()
-        self.kernel, self.stride = expand(kernel, rank), expand(stride, rank)
-        self.padding = sides(padding, self.kernel, self.stride, (1,) * rank)
-        self.count_padding, self.ceil = count_padding, ceil
+    ) -> nn.Module:
+        kernels, strides = expand(kernel, rank), expand(stride, rank)
+        pads = sides(padding, kernels, strides, (1,) * rank)
+        return AVG_POOLS[rank](kernels, strides, pads, ceil, count_padding)
 
     @staticmethod
     def shape(x: Feature, *, kernel: Extent, stride: Extent, padding: Extent | None, ceil: bool) -> Feature:
@@ -46,12 +47,12 @@ class AvgPool(nn.Module):
             raise error(f"{x} is smaller than the window", hint="in 3-D torch averages no window that reaches over both edges")
         return x.with_(grid=pooled(x.grid, kernel, stride, padding, ceil))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return AVG_POOL[x.dim() - 2](x, self.kernel, self.stride, self.padding, self.ceil, self.count_padding)
+
+AVG_POOLS: dict[int, type] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 
 
 def pooled(grid: tuple[int, ...], kernel: Extent, stride: Extent, padding: Extent | None, ceil: bool = False) -> tuple[int, ...]:
-    """The grid after pooling. Raises where the window does not fit, or could lie on padding alone."""
+    """The grid after pooling. Raises SpecError if the window does not fit, or could lie on padding alone."""
     rank = len(grid)
     kernels, strides = expand(kernel, rank), expand(stride, rank)
     if min(*kernels, *strides) < 1:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class BatchNorm(_BatchNorm):
+class BatchNorm:
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``: ``(b, c, ...) -> (b, c, ...)``.
 
-    Mean and variance of a channel over the batch and all positions; in evaluation the running ones.
+    Makes torch's ``nn.BatchNorm1d``, ``nn.BatchNorm2d`` or ``nn.BatchNorm3d``. Mean and variance of a channel are those of the
+    batch and all positions in training, and running averages in evaluation.
 
     Args:
         eps: added to the (biased) variance.
-        momentum: share of the new value in the running ones.
-        gamma: what the weight starts with; 0 makes the last norm of a residual branch start as nothing.
+        momentum: weight of a batch's statistics in the running averages.
+        gamma: initial value of the weight; 0 makes a residual branch that ends in this norm start as zero.
 
-    Ioffe & Szegedy 2015 (arXiv 1502.03167). This is torch's own batch norm for any number of dimensions: its buffers, its
-    names in a checkpoint, and ``nn.SyncBatchNorm.convert_sync_batchnorm`` knows it.
+    Ioffe & Szegedy 2015 (arXiv 1502.03167). ``reset_parameters`` of the module is torch's and sets the weight to 1.
+
+    Example:
+        >>> import torch
+        >>> BatchNorm(4, 2)
+        BatchNorm2d(4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+        >>> BatchNorm(4, 2, gamma=0.0)(torch.randn(2, 4, 5, 5)).abs().max().item()
+        0.0
     """
 
     takes = ("map", "vector")
 
-    def __init__(self, c: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0):
-        self.gamma = gamma  # read by reset_parameters, which the line below calls
-        super().__init__(c, eps=eps, momentum=momentum)
+    def __new__(  # type: ignore[misc]
+        cls, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0
+    ) -> _BatchNorm:
+        norm = BATCH_NORMS[max(rank, 1)](c, eps, momentum)
+        nn.init.constant_(norm.weight, gamma)
+        return norm
 
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        nn.init.constant_(self.weight, self.gamma)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do."""
+BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

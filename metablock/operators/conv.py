@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ..errors import error
 from ..shape import Feature
@@ -15,26 +16,33 @@ from .extents import Extent, expand, same_sides, slide
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class Conv(nn.Module):
-    """Convolution: ``(b, c, *grid) -> (b, out, *grid')``.
+class Conv:
+    """Convolution: ``(b, c, *grid) -> (b, out, *grid')``. Makes torch's ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d``.
 
     Args:
-        out: channels that leave.
-        kernel: extent of the kernel, one number or one an axis.
-        stride: step, one number or one an axis.
-        padding: zeros a side. By default ``ceil((k - stride) / 2)`` with ``k`` the dilated extent ("the map shrinks by the
-            stride"); ``"same"`` is TensorFlow's rule, which may put one more zero at the end than at the start.
+        out: number of output channels.
+        kernel: extent of the kernel, one number or one per axis.
+        stride: step, one number or one per axis.
+        padding: zeros per side. The default is ``ceil((k - stride) / 2)`` with ``k`` the dilated extent ("the map shrinks by
+            the stride"); ``"same"`` is TensorFlow's rule, which may put one more zero at the end than at the start.
         dilation: distance between taps.
-        groups: groups of channels convolved apart; must divide ``c`` and ``out``.
-        bias: whether a constant is added to each channel.
+        groups: number of channel groups convolved separately; must divide ``c`` and ``out``.
+        bias: whether to add a constant to each channel.
 
-    Weights start as torch's own (Kaiming uniform with ``a = sqrt(5)``).
+    Initial values are torch's (Kaiming uniform with ``a = sqrt(5)``). Where the zeros of ``"same"`` depend on the size of the
+    input, the module is a subclass of torch's that pads before it convolves (:class:`SameConv2d`).
+
+    Example:
+        >>> Conv(3, 2, out=8, kernel=3, stride=2)
+        Conv2d(3, 8, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))
+        >>> Conv(3, 1, out=8, kernel=5)(torch.zeros(2, 3, 20)).shape
+        torch.Size([2, 8, 20])
     """
 
     takes = ("map",)
 
-    def __init__(
-        self,
+    def __new__(  # type: ignore[misc]
+        cls,
         c: int,
         rank: int,
         *,
@@ -45,20 +53,11 @@ class Conv(nn.Module):
         dilation: int | list[int] = 1,
         groups: int = 1,
         bias: bool = True,
-    ):
-        super().__init__()
-        self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
-        self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
-        self.groups = groups
-        self.weight = nn.Parameter(torch.empty(out, c // groups, *self.kernel))
-        self.bias = nn.Parameter(torch.empty(out)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+    ) -> _ConvNd:
+        kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
+        same, pads = same_sides(padding, kernels, strides, dilations)
+        classes = SAME_CONVS if same else CONVS
+        return classes[rank](c, out, kernels, strides, pads, dilations, groups, bias)
 
     @staticmethod
     def shape(
@@ -75,18 +74,43 @@ class Conv(nn.Module):
             raise error(f"{groups} groups do not divide {x.c} channels in and {out} out", hint="`groups=` divides both widths")
         return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding, dilation))
 
+
+class _SameConv(_ConvNd):
     def forward(self, x: Tensor) -> Tensor:
-        if self.same:
-            x = pad_same(x, self.kernel, self.stride, self.dilation)
-        return CONV[x.dim() - 2](x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        x = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return CONV[len(self.kernel_size)](x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+class SameConv1d(_SameConv, nn.Conv1d):
+    """``nn.Conv1d`` with TensorFlow's SAME padding, computed from the size of each input."""
+
+
+class SameConv2d(_SameConv, nn.Conv2d):
+    """``nn.Conv2d`` with TensorFlow's SAME padding, computed from the size of each input.
+
+    Example:
+        >>> SameConv2d(3, 8, 3, stride=2)(torch.zeros(1, 3, 15, 16)).shape
+        torch.Size([1, 8, 8, 8])
+    """
+
+
+class SameConv3d(_SameConv, nn.Conv3d):
+    """``nn.Conv3d`` with TensorFlow's SAME padding, computed from the size of each input."""
+
+
+CONVS: dict[int, type] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+SAME_CONVS: dict[int, type] = {1: SameConv1d, 2: SameConv2d, 3: SameConv3d}
 
 
 def pad_same(
     x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], value: float = 0.0
 ) -> Tensor:
-    """TensorFlow's SAME padding: as many outputs as ``ceil(size / stride)``, the odd zero at the end."""
+    """Pads as TensorFlow's SAME rule does: ``ceil(size / stride)`` outputs per axis, the odd ``value`` at the end."""
     pads: list[int] = []
     for size, k, s, d in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), reversed(dilation), strict=True):
         total = max(0, (math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size)
         pads += [total // 2, total - total // 2]
     return F.pad(x, pads, value=value)
+
+
+torch.fx.wrap("pad_same")  # reads sizes, which torch.fx does not know: one node of the traced graph

@@ -1,41 +1,45 @@
-"""Transposed convolution: a learned enlargement."""
+"""Transposed convolution: learned upsampling."""
 
 from __future__ import annotations
 
 import math
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from ..errors import error
 from ..shape import Feature
 from .extents import Extent, expand
 
-CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
-
-class ConvTranspose(nn.Module):
+class ConvTranspose:
     """Transposed convolution: ``(b, c, *grid) -> (b, out, *grid')``, by default ``grid' = stride * grid``.
 
-    Args:
-        out: channels that leave.
-        kernel: extent of the kernel, one number or one an axis.
-        stride: factor of the enlargement, one number or one an axis.
-        padding: what is cut off the result a side, which then has ``(g - 1) * stride + kernel - 2 * padding`` positions an
-            axis. By default the mirror image of ``conv``'s rule ("the map grows by the stride"): ``ceil((k - stride) / 2)``
-            are cut at the start, the rest of ``k - stride`` at the end. These are the (4, 1, 0), (3, 1, 1) and (2, 0, 0) of
-            Simple Baselines (Xiao et al. 2018) as kernel, padding and output padding for stride 2.
-        groups: groups of channels convolved apart; must divide ``c`` and ``out``.
-        bias: whether a constant is added to each channel.
+    Makes torch's ``nn.ConvTranspose1d``, ``nn.ConvTranspose2d`` or ``nn.ConvTranspose3d``.
 
-    The weight is ``(c, out / groups, *kernel)`` and starts as torch's own (Kaiming uniform with ``a = sqrt(5)``).
+    Args:
+        out: number of output channels.
+        kernel: extent of the kernel, one number or one per axis.
+        stride: upsampling factor, one number or one per axis.
+        padding: positions cut off each side of the result, which then has ``(g - 1) * stride + kernel - 2 * padding``
+            positions per axis. The default mirrors ``conv``'s rule ("the map grows by the stride"): it cuts
+            ``ceil((k - stride) / 2)`` at the start and the rest of ``k - stride`` at the end. For stride 2 this gives the
+            (4, 1, 0), (3, 1, 1) and (2, 0, 0) of Simple Baselines (Xiao et al. 2018): kernel, padding, output padding.
+        groups: number of channel groups convolved separately; must divide ``c`` and ``out``.
+        bias: whether to add a constant to each channel.
+
+    The weight is ``(c, out / groups, *kernel)``; initial values are torch's (Kaiming uniform with ``a = sqrt(5)``).
+
+    Example:
+        >>> import torch
+        >>> ConvTranspose(8, 2, out=4, kernel=3, stride=2)(torch.zeros(1, 8, 5, 6)).shape
+        torch.Size([1, 4, 10, 12])
     """
 
     takes = ("map",)
 
-    def __init__(
-        self,
+    def __new__(  # type: ignore[misc]
+        cls,
         c: int,
         rank: int,
         *,
@@ -45,20 +49,10 @@ class ConvTranspose(nn.Module):
         padding: int | list[int] | None = None,
         groups: int = 1,
         bias: bool = True,
-    ):
-        super().__init__()
-        self.stride, self.groups = expand(stride, rank), groups
-        kernels = expand(kernel, rank)
-        self.padding, self.extra = cut(padding, kernels, self.stride)
-        self.weight = nn.Parameter(torch.empty(c, out // groups, *kernels))
-        self.bias = nn.Parameter(torch.empty(out)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+    ) -> _ConvTransposeNd:
+        kernels, strides = expand(kernel, rank), expand(stride, rank)
+        pads, extra = cut(padding, kernels, strides)
+        return CONV_TRANSPOSES[rank](c, out, kernels, strides, pads, extra, groups, bias)
 
     @staticmethod
     def shape(x: Feature, *, out: int, kernel: Extent, stride: Extent, padding: Extent | None, groups: int) -> Feature:
@@ -78,8 +72,8 @@ class ConvTranspose(nn.Module):
             raise error(text, hint="less padding, or a larger kernel")
         return x.with_(c=out, grid=grid)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return CONV_TRANSPOSE[x.dim() - 2](x, self.weight, self.bias, self.stride, self.padding, self.extra, self.groups)
+
+CONV_TRANSPOSES: dict[int, type] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 def cut(padding: Extent | None, kernel: tuple[int, ...], stride: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

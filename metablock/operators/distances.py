@@ -1,4 +1,4 @@
-"""The distances between queries and keys, and a table of what was made of each."""
+"""The distances between queries and keys, and the look-up of a value per distance."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from .extents import half_steps
 
 
 class Distances(nn.Module):
-    """Every distance ``d`` from a key to a query, once, in log-spaced coordinates: ``() -> (1, T, rank)``.
+    """Each different distance ``d`` from a key to a query in log-spaced coordinates: ``() -> (1, T, rank)``.
 
-    ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis. A key of a coarser grid stands where the mean of
-    the queries is that adaptive pooling puts into its bin.
+    ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis. A key of a coarser grid stands at the mean position
+    of the queries that adaptive pooling puts into its bin.
 
     Args:
         keys: extents of the keys' grid.
-        extent: extents of the queries' grid for which the coordinates are meant; by default those of ``grid``.
-        reach: by how much they are enlarged.
+        extent: extents of the queries' grid that normalise the coordinates; by default those of ``grid``.
+        reach: factor on the normalised distances.
 
-    Swin V2 (arXiv 2111.09883), with the normalisation of its code, which is also that of TransNeXt's (arXiv 2311.17132). The last
-    axis changes fastest.
+    Swin V2 (arXiv 2111.09883), with the normalisation of its code, which TransNeXt's (arXiv 2311.17132) shares. The last axis
+    changes fastest.
+
+    Example:
+        >>> Distances((7, 7), keys=[7, 7])().shape
+        torch.Size([1, 169, 2])
     """
 
     takes = ()
@@ -50,12 +54,16 @@ class Distances(nn.Module):
 
 
 class AtDistances(nn.Module):
-    """What was made of each distance, for each pair: ``(1, T, heads) -> (heads, N, M)``, query by key.
+    """Looks up the value of each pair's distance: ``(1, T, heads) -> (heads, N, M)``, query by key.
 
     Args:
         keys: extents of the keys' grid.
 
-    The distances are those of :class:`Distances`, in its order.
+    The ``T`` values belong to the distances of :class:`Distances`, in its order.
+
+    Example:
+        >>> AtDistances((7, 7), keys=[7, 7])(torch.zeros(1, 169, 4)).shape
+        torch.Size([4, 49, 49])
     """
 
     takes = ("tokens",)
@@ -73,7 +81,7 @@ class AtDistances(nn.Module):
             steps = half_steps(n, m)
             number = {step: i for i, step in enumerate(sorted(set(steps)))}
             distance = torch.tensor([number[step] for step in steps], device=index.device).view(n, m)
-            # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
+            # Axis by axis, (i, j) x (i_a, j_a): the index of the axes so far becomes the slower digit.
             index = (index[:, None, :, None] * len(number) + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
         self.index.copy_(index)
 

@@ -18,7 +18,11 @@ class DropPath(nn.Module):
         rate: share of the items that become 0, in ``[0, 1)``.
 
     Huang et al. 2016 (arXiv 1603.09382), in the form of timm's ``DropPath`` with ``scale_by_keep``. The rate is a buffer
-    outside the state dict, so that the blocks of a stage share one graph.
+    outside the state dict, so that the blocks of a stage share one compiled graph.
+
+    Example:
+        >>> DropPath(rate=0.5)(torch.ones(64, 3)).unique().tolist()
+        [0.0, 2.0]
     """
 
     takes = ("map", "grid", "tokens", "vector")
@@ -39,4 +43,12 @@ class DropPath(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return keep(x, (x.shape[0],) + (1,) * (x.dim() - 1), self.rate) if self.training else x
+        return drop_items(x, self.rate) if self.training else x
+
+
+def drop_items(x: Tensor, rate: Tensor) -> Tensor:
+    """Zeroes whole items of the batch with probability ``rate``, scales the others by ``1 / (1 - rate)``."""
+    return keep(x, (x.shape[0],) + (1,) * (x.dim() - 1), rate)
+
+
+torch.fx.wrap("drop_items")

@@ -9,21 +9,31 @@ from ..errors import error
 from ..shape import Feature
 
 
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """``x * keep / (1 - rate)``, each number kept with probability ``1 - rate``; in evaluation ``x``. In any layout.
 
     Args:
         rate: share of the numbers that become 0, in ``[0, 1)``.
 
-    Srivastava et al. 2014. The rate is a buffer outside the state dict, so that blocks with different rates share one graph
-    (torch's ``nn.Dropout`` keeps a Python number). The numbers drawn are therefore not those of ``nn.Dropout``.
+    Srivastava et al. 2014. A subclass of torch's ``nn.Dropout`` with its own ``forward``: the rate is a buffer outside the state
+    dict, so that modules with different rates share one compiled graph. It therefore draws other random numbers than
+    ``nn.Dropout``. Tools may read and set the rate as ``p``.
+
+    Example:
+        >>> drop = Dropout(rate=0.25)
+        >>> drop.eval()(torch.ones(3))
+        tensor([1., 1., 1.])
+        >>> drop.p = 0.0
+        >>> drop.train()(torch.ones(3))
+        tensor([1., 1., 1.])
     """
 
     takes = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
     def __init__(self, *, rate: float):
-        super().__init__()
+        nn.Module.__init__(self)  # torch's own would keep the rate as a Python number
+        self.inplace = False
         self.initial = checked(rate)
         self.register_buffer("rate", torch.empty(1), persistent=False)
         self.reset_parameters()
@@ -31,24 +41,42 @@ class Dropout(nn.Module):
     def reset_parameters(self) -> None:
         self.rate.fill_(self.initial)
 
+    @property
+    def p(self) -> float:
+        """The rate; setting it takes effect at once."""
+        return self.initial
+
+    @p.setter
+    def p(self, rate: float) -> None:
+        self.initial = checked(rate)
+        self.rate.fill_(rate)
+
     @staticmethod
     def shape(x: Feature, *, rate: float) -> Feature:
         checked(rate)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return keep(x, x.shape, self.rate) if self.training else x
+        return drop_entries(x, self.rate) if self.training else x
 
 
 def checked(rate: float) -> float:
-    """The rate, if it is one."""
+    """The rate itself. Raises SpecError if it is not in ``[0, 1)``."""
     if not 0 <= rate < 1:
         raise error(f"a drop rate of {rate}", hint="a rate is at least 0 and below 1")
     return rate
 
 
+def drop_entries(x: Tensor, rate: Tensor) -> Tensor:
+    """Inverted dropout: zeroes entries with probability ``rate``, scales the others by ``1 / (1 - rate)``."""
+    return keep(x, x.shape, rate)
+
+
 def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
-    """``x`` with some of its parts dropped and the others enlarged; ``size`` says what is one part."""
+    """Inverted dropout with a mask of shape ``size``, which is broadcast to ``x``."""
     # Drawn in float32 whatever x is: bfloat16 has 256 numbers between 0 and 1, too few for a rate.
-    kept = torch.rand(size, device=x.device, dtype=torch.float32) >= rate
-    return x * (kept / (1 - rate)).to(x.dtype)
+    mask = torch.rand(size, device=x.device, dtype=torch.float32) >= rate
+    return x * (mask / (1 - rate)).to(x.dtype)
+
+
+torch.fx.wrap("drop_entries")

@@ -1,4 +1,4 @@
-"""Integer rules that sliding operators (convolution, pooling, unfolding) share."""
+"""Integer rules shared by sliding operators (convolution, pooling, unfolding)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SMALLER = "a larger input, a smaller kernel, more padding or fewer strides"
 
 
 def expand(value: Extent, rank: int) -> tuple[int, ...]:
-    """One number for all axes, or one an axis."""
+    """``value`` as one number per axis. Raises SpecError for a sequence of another length."""
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(values) != rank:
         raise error(f"{len(values)} numbers for {rank} spatial dimensions", hint="one number, or one an axis")
@@ -20,7 +20,7 @@ def expand(value: Extent, rank: int) -> tuple[int, ...]:
 
 
 def sides(padding: Extent | None, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """Padding a side; by default ``ceil((k - s) / 2)``, ``k`` the dilated extent."""
+    """Padding per side; by default ``ceil((k - s) / 2)``, ``k`` the dilated extent."""
     if padding is not None:
         return expand(padding, len(kernel))
     return tuple(max(0, math.ceil((d * (k - 1) + 1 - s) / 2)) for k, s, d in zip(kernel, stride, dilation, strict=True))
@@ -29,7 +29,7 @@ def sides(padding: Extent | None, kernel: tuple[int, ...], stride: tuple[int, ..
 def same_sides(
     padding: Extent | str | None, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[bool, tuple[int, ...]]:
-    """Whether ``"same"`` depends on the size of what arrives; and the padding a side where it does not (else zeros)."""
+    """Whether the padding depends on the size of the input (``"same"`` may); and the padding per side, zeros if it does."""
     if padding != "same":
         return False, (0,) * len(kernel) if isinstance(padding, str) else sides(padding, kernel, stride, dilation)
     if all(s == 1 and d * (k - 1) % 2 == 0 for k, s, d in zip(kernel, stride, dilation, strict=True)):
@@ -44,7 +44,7 @@ def slide(
     padding: Extent | str | None = None,
     dilation: Extent = 1,
 ) -> tuple[int, ...]:
-    """The grid that a window sliding over ``grid`` leaves. Raises where the window does not fit."""
+    """The output grid of a window sliding over ``grid``. Raises SpecError if the window does not fit."""
     rank = len(grid)
     kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
     if min((*kernels, *strides, *dilations), default=1) < 1:
@@ -65,8 +65,9 @@ def slide(
 
 
 def half_steps(n: int, m: int) -> list[int]:
-    """Twice the distances from ``m`` bins of adaptive pooling to the ``n`` places of an axis that they are means of: whole
-    numbers, place by place and for each bin by bin.
+    """Twice the distance from each of ``n`` positions of an axis to each of the ``m`` bins that adaptive pooling makes of them.
+
+    A bin stands at the mean of its positions, so these are whole numbers: position by position, and for each bin by bin.
     """
     middles = [i * n // m - (-(i + 1) * n // m) - 1 for i in range(m)]  # twice the mean of the first and the last place
     return [2 * place - middle for place in range(n) for middle in middles]

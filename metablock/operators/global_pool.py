@@ -1,4 +1,4 @@
-"""From a map, or tokens, to one value a channel."""
+"""From a map, or tokens, to one value per channel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ class GlobalPool(nn.Module):
     """Mean or maximum over all positions: ``(b, c, *grid)``, ``(b, *grid, c)`` or ``(b, N, c) -> (b, c)``.
 
     Args:
-        kind: ``"avg"`` or ``"max"``. (The gradient of the maximum is shared by equal values.)
+        kind: ``"avg"`` or ``"max"``. (Equal values share the gradient of the maximum.)
 
-    Tokens may have no prefix: a class token is never averaged in unasked.
+    Tokens may have no prefix: a class token is never averaged in unasked. Torch's ``nn.AdaptiveAvgPool2d(1)`` would give
+    ``(b, c, 1, 1)``.
+
+    Example:
+        >>> import torch
+        >>> GlobalPool("map", 2)(torch.zeros(2, 8, 7, 7)).shape
+        torch.Size([2, 8])
     """
 
     takes = ("map", "grid", "tokens")
 
-    def __init__(self, layout: Layout, *, kind: str = "avg"):
+    def __init__(self, layout: Layout, rank: int, *, kind: str = "avg"):
         super().__init__()
-        self.first = 2 if layout == "map" else 1
+        first = 2 if layout == "map" else 1
+        self.axes = (1,) if layout == "tokens" else tuple(range(first, first + rank))
         self.kind = kind
 
     @staticmethod
@@ -36,5 +43,4 @@ class GlobalPool(nn.Module):
         return x.with_(layout="vector", grid=())
 
     def forward(self, x: Tensor) -> Tensor:
-        axes = tuple(range(self.first, x.dim() + self.first - 2))
-        return x.mean(axes) if self.kind == "avg" else x.amax(axes)
+        return x.mean(self.axes) if self.kind == "avg" else x.amax(self.axes)

@@ -14,16 +14,21 @@ class GRN(nn.Module):
 
     Args:
         eps: added to the mean.
-        bias: whether a constant is added to each channel. (Re-parameterisation moves it into the layer that follows.)
+        bias: whether to add a constant to each channel. (Re-parameterisation moves it into the layer that follows.)
 
     ConvNeXt V2, Woo et al. 2023 (arXiv 2301.00808), algorithm 1. Weight and bias start as 0: the identity.
+
+    Example:
+        >>> x = torch.randn(2, 5, 5, 4)
+        >>> torch.equal(GRN(4, 2)(x), x)
+        True
     """
 
     takes = ("grid",)
 
-    def __init__(self, c: int, *, eps: float = 1e-6, bias: bool = True):
+    def __init__(self, c: int, rank: int, *, eps: float = 1e-6, bias: bool = True):
         super().__init__()
-        self.eps = eps
+        self.axes, self.eps = tuple(range(1, 1 + rank)), eps
         self.weight = nn.Parameter(torch.empty(c))
         self.bias = nn.Parameter(torch.empty(c)) if bias else None
         self.reset_parameters()
@@ -34,7 +39,7 @@ class GRN(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=tuple(range(1, x.dim() - 1)), keepdim=True)
+        norm = torch.linalg.vector_norm(x, dim=self.axes, keepdim=True)
         norm = norm / (norm.mean(dim=-1, keepdim=True) + self.eps)
         y = self.weight * (x * norm)
         return (y if self.bias is None else y + self.bias) + x

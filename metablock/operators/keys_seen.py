@@ -1,4 +1,4 @@
-"""How many keys a query sees."""
+"""The number of keys that a query sees."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from torch import Tensor, nn
 
 
 class KeysSeen(nn.Module):
-    """Number of the keys of each query: ``(b, *grid, c) -> (b, *grid, 1)``; the values do not matter.
+    """Number of keys of each query: ``(b, *grid, c) -> (b, *grid, 1)``; the values of the input do not matter.
 
-    Without neighbours it is the same for all queries: ``(b, ..., c) -> (b, 1, 1)``. With neighbours at the border fewer.
+    Queries at the border have fewer neighbours. Without ``size`` all queries see the same keys: ``(b, ..., c) -> (b, 1, 1)``.
 
     Args:
-        size: extents of the neighbourhood, one odd number an axis.
+        size: extents of the neighbourhood, one odd number per axis.
         dilation: distance between neighbours.
         far: number of keys that all queries see.
 
-    TransNeXt (arXiv 2311.17132), which multiplies the logits by its logarithm.
+    TransNeXt (arXiv 2311.17132) multiplies the logits by the logarithm of this number.
+
+    Example:
+        >>> KeysSeen((4,), size=[3])(torch.zeros(1, 4, 8)).flatten()
+        tensor([2., 3., 3., 2.])
     """
 
     takes = ("grid", "tokens")
@@ -43,6 +47,6 @@ class KeysSeen(nn.Module):
 
 
 def inside(extent: int, size: int, dilation: int, device: torch.device | None = None) -> Tensor:
-    """How many neighbours of each place of an axis lie on it."""
-    place = torch.arange(extent, device=device)[:, None] + dilation * (torch.arange(size, device=device) - size // 2)
-    return ((place >= 0) & (place < extent)).sum(1)
+    """Number of neighbours of each position of an axis that lie on the axis."""
+    neighbour = torch.arange(extent, device=device)[:, None] + dilation * (torch.arange(size, device=device) - size // 2)
+    return ((neighbour >= 0) & (neighbour < extent)).sum(1)

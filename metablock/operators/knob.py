@@ -1,4 +1,4 @@
-"""A number that training sets."""
+"""A number that training may change."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from ..shape import Feature
 
 
 class Knob(nn.Module):
-    """A source of one number: ``(b, ...) -> (b, 1)``. Of what arrives, only the batch matters.
+    """A source of one number: ``(b, ...) -> (b, 1)``. Of the input, only the batch matters.
 
     Args:
-        value: the number of evaluation.
+        value: the number in evaluation.
         start: the number when training begins; without it training has ``value`` too.
 
     ``id * knob(0.5)``, ``attention(heads, scale=knob(0.2, start=0.1))``. :func:`metablock.operators.softmax.anneal` sets the
-    number of training; evaluation keeps ``value``. Both are buffers outside the state dict, since a schedule's value is no
+    number in training; evaluation keeps ``value``. Both are buffers outside the state dict, since a schedule's value is no
     weight.
+
+    Example:
+        >>> knob = Knob(value=1.0, start=0.0)
+        >>> knob.train()(torch.zeros(1, 3)).item(), knob.eval()(torch.zeros(1, 3)).item()
+        (0.0, 1.0)
     """
 
     takes = ("map", "grid", "tokens", "vector")
@@ -43,7 +48,7 @@ class Knob(nn.Module):
         return x.with_(layout="vector", c=1, grid=(), prefix=0)
 
     def anneal(self, value: float) -> None:
-        """Sets the number of training."""
+        """Sets the number in training."""
         if self.current is None:
             raise error("this knob has one number", hint="give it another for training: knob(1, start=0)")
         self.current.fill_(value)

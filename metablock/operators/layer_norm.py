@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 
-class LayerNorm(nn.Module):
+class LayerNorm:
     """``y = (x - mean) / sqrt(var + eps) * weight + bias`` over the last axis: ``(b, ..., c) -> (b, ..., c)``.
+
+    Makes torch's ``nn.LayerNorm``. Maps, whose channels stand second, are brought into the ``grid`` layout before it.
 
     Args:
         eps: added to the (biased) variance.
-        bias: whether a constant is added.
+        bias: whether to add a constant.
         affine: whether there is a weight, and with it a bias, at all.
 
     Ba et al. 2016 (arXiv 1607.06450). Weight 1, bias 0.
+
+    Example:
+        >>> import torch
+        >>> LayerNorm(4, bias=False)(torch.randn(2, 3, 4)).shape
+        torch.Size([2, 3, 4])
     """
 
     takes = ("grid", "tokens", "vector")
 
-    def __init__(self, c: int, *, eps: float = 1e-5, bias: bool = True, affine: bool = True):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(c)) if affine else None
-        self.bias = nn.Parameter(torch.empty(c)) if affine and bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        if self.weight is not None:
-            nn.init.ones_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+    def __new__(  # type: ignore[misc]
+        cls, c: int, *, eps: float = 1e-5, bias: bool = True, affine: bool = True
+    ) -> nn.LayerNorm:
+        return nn.LayerNorm(c, eps, affine, bias)

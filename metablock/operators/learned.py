@@ -10,14 +10,18 @@ from ..shape import Feature
 
 
 class Learned(nn.Module):
-    """A source of learned tokens: ``(b, ...) -> (b, n, out)``. Of what arrives, only the batch and the width matter.
+    """A source of learned tokens: ``(b, ...) -> (b, n, out)``. Of the input, only the batch and the width matter.
 
     Args:
         n: number of tokens.
-        out: their width, by default that of what arrives.
+        out: width of the tokens, by default the input's.
 
     A class token, the queries of DETR (arXiv 2005.12872), the tokens of Mobile-Former (arXiv 2108.05895). They start as a
     truncated normal of std 0.02.
+
+    Example:
+        >>> Learned(8, n=3)(torch.zeros(2, 8, 7, 7)).shape
+        torch.Size([2, 3, 8])
     """
 
     takes = ("map", "grid", "tokens", "vector")

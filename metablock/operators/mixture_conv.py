@@ -1,4 +1,4 @@
-"""Convolution whose kernel is mixed anew for every sample."""
+"""Convolution that mixes a kernel of its own for every sample."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ from .extents import Extent, expand, same_sides
 class MixtureConv(nn.Module):
     """Dynamic convolution: ``(b, c, *grid), (b, experts) -> (b, out, *grid')``.
 
-    ``y = x * (sum_e route_e W_e) + sum_e route_e b_e``: the kernels are mixed, not the outputs, by one matrix product; then
-    one grouped convolution convolves each sample with its own kernel.
+    ``y = x * (sum_e route_e W_e) + sum_e route_e b_e``. One matrix product mixes the kernels, not the outputs; one grouped
+    convolution then convolves each sample with its own kernel.
 
     Args:
-        out: channels that leave.
-        kernel: extent of the kernel, one number or one an axis.
-        stride: step, one number or one an axis.
-        padding: zeros a side, as in ``conv``.
+        out: number of output channels.
+        kernel: extent of the kernel, one number or one per axis.
+        stride: step, one number or one per axis.
+        padding: zeros per side, as in ``conv``.
         dilation: distance between taps.
-        groups: groups of channels convolved apart; must divide ``c`` and ``out``.
-        bias: whether a constant, mixed in the same way, is added to each channel.
+        groups: number of channel groups convolved separately; must divide ``c`` and ``out``.
+        bias: whether to add a constant, mixed in the same way, to each channel.
         experts: number of kernels to mix.
 
     Chen et al. 2020 (arXiv 1912.03458), where ``route`` is a softmax; CondConv (arXiv 1904.04971) has a sigmoid. Each kernel
-    starts by itself as Kaiming uniform (``a = 0``), biases as 0.
+    starts as Kaiming uniform (``a = 0``) of its own, biases as 0.
+
+    Example:
+        >>> conv = MixtureConv(3, 2, out=8, kernel=3, experts=4)
+        >>> conv(torch.zeros(2, 3, 9, 9), torch.full((2, 4), 0.25)).shape
+        torch.Size([2, 8, 9, 9])
     """
 
     takes = ("map",)
@@ -50,7 +55,7 @@ class MixtureConv(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
         self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
-        self.groups = groups
+        self.out, self.groups = out, groups
         self.weight = nn.Parameter(torch.empty(experts, out, c // groups, *self.kernel))
         self.bias = nn.Parameter(torch.empty(experts, out)) if bias else None
         self.reset_parameters()
@@ -81,10 +86,13 @@ class MixtureConv(nn.Module):
     def forward(self, x: Tensor, route: Tensor) -> Tensor:
         if self.same:
             x = pad_same(x, self.kernel, self.stride, self.dilation)
-        b, (_, out, c, *kernel) = x.shape[0], self.weight.shape
-        weight = (route @ self.weight.flatten(1)).view(b * out, c, *kernel)
+        weight = (route @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:]).flatten(0, 1)
         bias = None if self.bias is None else (route @ self.bias).flatten()
         # The samples stand side by side in the channels: that makes them groups.
-        x = x.reshape(1, -1, *x.shape[2:])
-        x = CONV[x.dim() - 2](x, weight, bias, self.stride, self.padding, self.dilation, self.groups * b)
-        return x.view(b, out, *x.shape[2:])
+        groups = self.groups * x.shape[0]
+        x = x.flatten(0, 1).unsqueeze(0)
+        x = CONV[len(self.kernel)](x, weight, bias, self.stride, self.padding, self.dilation, groups)
+        return x.squeeze(0).unflatten(0, (-1, self.out))
+
+
+torch.fx.wrap("pad_same")

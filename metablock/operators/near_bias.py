@@ -14,16 +14,20 @@ from .attend_near import starts
 class NearBias(nn.Module):
     """Relative position bias of neighbourhoods: ``() -> (heads, N, K)``, ``N = prod(grid)``, ``K = prod(size)``.
 
-    ``bias[h, i, j] = weight[index(j - i), h]``: a table of the ``K`` distances row by row; with the border ``"clamp"``, where a
-    query may stand at the side of its neighbourhood, of the ``prod(2 size - 1)`` that there are.
+    ``bias[h, i, j] = weight[index(j - i), h]``: a table of the ``K`` distances, row by row. With the border ``"clamp"`` a query
+    may stand at the side of its neighbourhood, and the table has ``prod(2 size - 1)`` distances.
 
     Args:
         heads: number of heads.
-        size: extents of a neighbourhood, one odd number an axis.
-        clamp: whether neighbourhoods are moved inside the map.
-        std: spread of the table at the start (truncated normal).
+        size: extents of a neighbourhood, one odd number per axis.
+        clamp: whether neighbourhoods move inside the map at the border.
+        std: standard deviation of the initial table (truncated normal).
 
     TransNeXt (arXiv 2311.17132, there ``(heads, K)``), and NAT (arXiv 2204.07143, there ``(heads, *(2 size - 1))``).
+
+    Example:
+        >>> NearBias((5, 6), heads=2, size=[3, 3])().shape
+        torch.Size([2, 30, 9])
     """
 
     takes = ()
@@ -44,7 +48,7 @@ class NearBias(nn.Module):
             distance = taps.expand(g, s)
             if self.clamp:
                 distance = starts(g, s, s // 2, index.device)[:, None] + taps - place[:, None] + s - 1
-            # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
+            # Axis by axis, (i, j) x (i_a, j_a): the index of the axes so far becomes the slower digit.
             wide = 2 * s - 1 if self.clamp else s
             index = (index[:, None, :, None] * wide + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
         self.index.copy_(index)

@@ -7,15 +7,19 @@ from torch import Tensor, nn
 
 
 class PairBias(nn.Module):
-    """Absolute position bias: ``() -> (heads, queries, keys)``, every number of it learned.
+    """Absolute position bias: ``() -> (heads, queries, keys)``, one learned number each.
 
     Args:
         heads: number of heads.
         queries: number of queries.
         keys: number of keys.
-        std: spread of the table at the start (truncated normal).
+        std: standard deviation of the initial table (truncated normal).
 
     CMT, Guo et al. 2022 (arXiv 2107.06263), which calls it relative.
+
+    Example:
+        >>> PairBias(heads=2, queries=49, keys=16)().shape
+        torch.Size([2, 49, 16])
     """
 
     takes = ()

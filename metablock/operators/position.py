@@ -14,17 +14,22 @@ from .resize import check, interpolate
 
 
 class Position(nn.Module):
-    """``x + weight``, one learned vector a position: ``(b, n, c) -> (b, n, c)``, or on the grid.
+    """``x + weight``, one learned vector per position: ``(b, n, c) -> (b, n, c)``, or on the grid.
 
     Args:
-        mode: how a table of another size is resampled, when a checkpoint is loaded or on the way (``"bicubic"``,
+        mode: how to resample a table of another size, from a checkpoint or in each ``forward`` (``"bicubic"``,
             ``"bilinear"``, ``"nearest"``; edges aligned).
-        antialias: whether that resampling is low-passed.
-        size: the table's own extents, one number or one an axis: each ``forward`` brings it to the grid. By default it has
-            the grid's; ``mode`` and ``antialias`` are then not read.
+        antialias: whether to low-pass in that resampling.
+        size: the table's own extents, one number or one per axis: each ``forward`` resamples it to the grid. By default the
+            table has the grid's extents, and only checkpoints are resampled.
 
     The table is ``(1, prefix + prod(grid), c)``: prefix tokens first, then the grid row by row. ViT, Dosovitskiy et al. 2021
     (arXiv 2010.11929). It starts as a truncated normal of std 0.02.
+
+    Example:
+        >>> position = Position(8, (4, 4), 1)
+        >>> position.weight.shape, position(torch.zeros(2, 17, 8)).shape
+        (torch.Size([1, 17, 8]), torch.Size([2, 17, 8]))
     """
 
     takes = ("tokens", "grid")
@@ -56,7 +61,14 @@ class Position(nn.Module):
         return x
 
     def resized(self, table: Tensor) -> Tensor | None:
-        """Another table (``(prefix + m, c)``, of a square or cube) as one of this size; None if it is none."""
+        """Interpolates a table from another (square or cubic) grid to this one.
+
+        Args:
+            table: ``(prefix + m, c)``, or any shape that flattens to it.
+
+        Returns:
+            The table ``(1, prefix + prod(size), c)``; None if ``m`` is no square or cube, or ``c`` another width.
+        """
         size = self.size or self.grid
         table = table.reshape(-1, table.shape[-1])
         side = round((len(table) - self.prefix) ** (1 / len(size)))
@@ -64,12 +76,12 @@ class Position(nn.Module):
             return None
         prefix, rest = table[: self.prefix], table[self.prefix :]
         places = rest.T.reshape(1, -1, *[side] * len(size)).float()
-        made = interpolate(places, tuple(size), self.mode, self.antialias and len(size) == 2)
-        return torch.cat([prefix, made.flatten(2)[0].T.to(table.dtype)])[None]
+        resampled = interpolate(places, tuple(size), self.mode, self.antialias and len(size) == 2)
+        return torch.cat([prefix, resampled.flatten(2)[0].T.to(table.dtype)])[None]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.size is None:
-            return x + self.weight.view(1, *x.shape[1:])
+            return x + self.weight.view(x.shape[1:])
         first, table = self.weight.split([self.prefix, prod(self.size)], 1)
         table = interpolate(table.mT.unflatten(2, self.size), self.grid, self.mode, self.antialias).flatten(2).mT
-        return x + torch.cat([first, table], 1).view(1, *x.shape[1:])
+        return x + torch.cat([first, table], 1).view(x.shape[1:])

@@ -18,20 +18,25 @@ class RandomFeatures(nn.Module):
     Args:
         n: number of features.
 
-    For normal rows of ``w`` the mean of ``y(q) y(k)'`` is ``exp(q k')``: attention by these features comes near to a softmax.
+    For normal rows of ``w`` the mean of ``y(q) y(k)'`` is ``exp(q k')``: attention with these features approximates a softmax.
     FAVOR+ of the Performer, Choromanski et al. 2021 (arXiv 2009.14794), as T2T-ViT (arXiv 2101.11986) has it: orthogonal rows
-    of length ``sqrt(n)``, drawn once (``frozen(random_features(32))``); nothing is subtracted before the exponential.
+    of length ``sqrt(n)``, drawn once (``frozen(random_features(32))``), and no maximum subtracted before the exponential.
+
+    Example:
+        >>> RandomFeatures(8, n=16)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 16])
     """
 
     takes = ("grid", "tokens", "vector")
 
     def __init__(self, c: int, *, n: int):
         super().__init__()
+        self.n = n
         self.weight = nn.Parameter(torch.empty(n, c))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.orthogonal_(self.weight, math.sqrt(len(self.weight)))
+        nn.init.orthogonal_(self.weight, math.sqrt(self.n))
 
     @staticmethod
     def shape(x: Feature, *, n: int) -> Feature:
@@ -41,4 +46,4 @@ class RandomFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.square().sum(-1, keepdim=True) / 2
-        return torch.exp(F.linear(x, self.weight) - length) / math.sqrt(len(self.weight))
+        return torch.exp(F.linear(x, self.weight) - length) / math.sqrt(self.n)

@@ -17,13 +17,18 @@ class RelativeBias(nn.Module):
 
     Args:
         heads: number of heads.
-        std: spread of the table at the start (truncated normal); 0: zeros.
+        std: standard deviation of the initial table (truncated normal); 0: zeros.
         mirror: whether both directions of an axis share a number (LeViT, arXiv 2104.01136), so that there are ``prod(g)``.
-        prefix: 1 if there is a class token. The table then has three rows more: its bias to all tokens, theirs to it, its
-            own to itself (BEiT, arXiv 2106.08254).
+        prefix: 1 if there is a class token. The table then has three more rows: the class token's bias to all tokens, theirs to
+            it, and its own to itself (BEiT, arXiv 2106.08254).
 
     Swin, Liu et al. 2021 (arXiv 2103.14030); the table is ``(prod(2 g - 1), heads)`` as in its checkpoints, for one to three
     dimensions.
+
+    Example:
+        >>> bias = RelativeBias((7, 7), heads=3)
+        >>> bias.weight.shape, bias().shape
+        (torch.Size([169, 3]), torch.Size([3, 49, 49]))
     """
 
     takes = ()
@@ -48,9 +53,15 @@ class RelativeBias(nn.Module):
             self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
     def resized(self, table: Tensor) -> Tensor | None:
-        """Another table (``(m, heads)``, of a square or cube) as one for this grid; None if it is none.
+        """Interpolates a table from another (square or cubic) grid to this one, as timm does for Swin.
 
-        Distances are interpolated as timm does it for Swin: bicubic in 2-D, linear otherwise.
+        Bicubic in 2-D, linear otherwise.
+
+        Args:
+            table: ``(m, heads)``.
+
+        Returns:
+            A table of this one's shape; None if ``m`` fits no square or cube, or ``heads`` differs.
         """
         rank, extra = len(self.grid), 3 * self.prefix
         side = round((len(table) - extra) ** (1 / rank)) if len(table) > extra else 0
@@ -59,25 +70,25 @@ class RelativeBias(nn.Module):
         places = table[: len(table) - extra].T.reshape(1, -1, *[side] * rank).float()
         wanted = tuple(2 * g - 1 for g in self.grid)
         mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[rank]
-        if self.mirror:  # as the whole table that it stands for, of which the distances from 0 are kept
+        if self.mirror:  # interpolates the unmirrored table, and keeps the distances from 0
             for axis in range(2, rank + 2):
                 places = torch.cat([places.flip(axis).narrow(axis, 0, side - 1), places], axis)
-        made = F.interpolate(places, wanted, mode=mode, align_corners=False)
+        resampled = F.interpolate(places, wanted, mode=mode, align_corners=False)
         if self.mirror:
-            made = made[:, :, *(slice(g - 1, None) for g in self.grid)]
-        return torch.cat([made.flatten(2)[0].T.to(table.dtype), table[len(table) - extra :]])
+            resampled = resampled[:, :, *(slice(g - 1, None) for g in self.grid)]
+        return torch.cat([resampled.flatten(2)[0].T.to(table.dtype), table[len(table) - extra :]])
 
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)
 
 
 def distances(grid: tuple[int, ...], device: torch.device | None = None, mirror: bool = False) -> Tensor:
-    """The number of the distance from key ``j`` to query ``i``, ``(N, N)``: Swin's index, or LeViT's."""
+    """The row of the table for each query ``i`` and key ``j``, ``(N, N)``: Swin's index, or with ``mirror`` LeViT's."""
     index = torch.zeros(1, 1, dtype=torch.long, device=device)
     for g in grid:
         place = torch.arange(g, device=device)
         distance = place[:, None] - place
         distance, many = (distance.abs(), g) if mirror else (distance + g - 1, 2 * g - 1)
-        # Axis by axis, (i, j) x (i_a, j_a): what was found so far becomes the slower digit.
+        # Axis by axis, (i, j) x (i_a, j_a): the index of the axes so far becomes the slower digit.
         index = (index[:, None, :, None] * many + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
     return index

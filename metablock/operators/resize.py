@@ -18,30 +18,35 @@ MODES = {
 }
 
 
-class Resize(nn.Module):
-    """Interpolation: ``(b, c, *grid) -> (b, c, *size)``.
+class Resize:
+    """Interpolation: ``(b, c, *grid) -> (b, c, *size)``. Makes torch's ``nn.Upsample``.
 
     Args:
-        size: the grid that leaves, one number or one an axis.
+        size: the output grid, one number or one per axis.
         mode: ``"bilinear"`` (linear in 1-D, trilinear in 3-D), ``"nearest"`` or ``"bicubic"`` (2-D).
-        antialias: whether a smaller image is low-passed first (2-D, bilinear and bicubic).
-        align_corners: whether the outermost positions of both grids lie on each other; by default the outermost edges do.
+        antialias: whether to low-pass the map before it becomes smaller (2-D, bilinear and bicubic). The module is then an
+            :class:`AntialiasedUpsample`.
+        align_corners: whether the outermost positions of both grids coincide; by default the outermost edges do.
+
+    Example:
+        >>> import torch
+        >>> Resize(2, size=[4, 6])(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 4, 6])
     """
 
     takes = ("map",)
 
-    def __init__(
-        self,
+    def __new__(  # type: ignore[misc]
+        cls,
         rank: int,
         *,
         size: int | list[int],
         mode: str = "bilinear",
         antialias: bool = False,
         align_corners: bool = False,
-    ):
-        super().__init__()
-        self.size = expand(size, rank)
-        self.mode, self.antialias, self.align_corners = mode, antialias, align_corners
+    ) -> nn.Upsample:
+        corners = None if mode == "nearest" else align_corners
+        return (AntialiasedUpsample if antialias else nn.Upsample)(expand(size, rank), None, MODES[mode][rank], corners)
 
     @staticmethod
     def shape(x: Feature, *, size: Extent, mode: str, antialias: bool, align_corners: bool) -> Feature:
@@ -50,12 +55,25 @@ class Resize(nn.Module):
             raise error("'nearest' has no align_corners", hint="leave it out")
         return x.with_(grid=sized(size, x.rank))
 
+
+class AntialiasedUpsample(nn.Upsample):
+    """``nn.Upsample`` that low-passes the map before it makes it smaller.
+
+    Example:
+        >>> import torch
+        >>> AntialiasedUpsample((2, 2), mode="bilinear")(torch.ones(1, 1, 8, 8))
+        tensor([[[[1., 1.],
+                  [1., 1.]]]])
+    """
+
+    takes = ("map",)
+
     def forward(self, x: Tensor) -> Tensor:
-        return interpolate(x, self.size, self.mode, self.antialias, self.align_corners)
+        return F.interpolate(x, self.size, mode=self.mode, align_corners=self.align_corners, antialias=True)
 
 
 def check(mode: str, rank: int, antialias: bool = False) -> None:
-    """Raises where this way to interpolate does not exist."""
+    """Raises SpecError if torch has no such interpolation."""
     if mode not in MODES:
         raise error(f"unknown mode '{mode}'", hint=suggest(mode, MODES, f"one of {', '.join(MODES)}"))
     if rank not in MODES[mode]:
@@ -67,7 +85,7 @@ def check(mode: str, rank: int, antialias: bool = False) -> None:
         raise error(f"no antialias for '{mode}' in {rank}-D", hint="it exists in 2-D, for bilinear and bicubic")
 
 
-def interpolate(x: Tensor, size: tuple[int, ...], mode: str, antialias: bool = False, align_corners: bool = False) -> Tensor:
-    """``F.interpolate`` with one name a mode in all dimensions."""
-    corners = None if mode == "nearest" else align_corners
-    return F.interpolate(x, size, mode=MODES[mode][x.dim() - 2], align_corners=corners, antialias=antialias)
+def interpolate(x: Tensor, size: tuple[int, ...], mode: str, antialias: bool = False) -> Tensor:
+    """``F.interpolate`` of ``(b, c, *grid)`` to ``size``, edges aligned, with one name per mode in all dimensions."""
+    corners = None if mode == "nearest" else False
+    return F.interpolate(x, size, mode=MODES[mode][len(size)], align_corners=corners, antialias=antialias)

@@ -1,4 +1,4 @@
-"""A learned factor for each channel."""
+"""A learned factor per channel."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from ..shape import Layout
 
 
 class Scale(nn.Module):
-    """``weight * x`` with one weight a channel, in any layout.
+    """``weight * x`` with one weight per channel, in any layout.
 
     Args:
-        init: what the weights start with.
+        init: initial value of the weights.
 
     LayerScale of CaiT, Touvron et al. 2021 (arXiv 2103.17239).
+
+    Example:
+        >>> Scale(3, 2, "map", init=0.5)(torch.ones(1, 3, 1, 1)).flatten()
+        tensor([0.5000, 0.5000, 0.5000], grad_fn=<ViewBackward0>)
     """
 
     takes = ("map", "grid", "tokens", "vector")

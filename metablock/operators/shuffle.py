@@ -9,12 +9,17 @@ from ..shape import Feature, Layout
 
 
 class Shuffle(nn.Module):
-    """Channels of all groups in turn: channel ``i`` of group ``g`` comes to place ``i * groups + g``, in any layout.
+    """Interleaves the channels of all groups: channel ``i`` of group ``g`` moves to ``i * groups + g``, in any layout.
 
     Args:
-        groups: how many the channels are divided into; must divide ``c``.
+        groups: number of equal groups; must divide ``c``.
 
     Zhang et al. 2018, ShuffleNet (arXiv 1707.01083), figure 1c.
+
+    Example:
+        >>> import torch
+        >>> Shuffle(6, "vector", groups=2)(torch.arange(6)[None])
+        tensor([[0, 3, 1, 4, 2, 5]])
     """
 
     takes = ("map", "grid", "tokens", "vector")

@@ -11,23 +11,31 @@ from ..shape import Feature, Layout
 from .knob import Knob
 
 
-class Softmax(nn.Module):
+class Softmax(nn.Softmax):
     """``exp(x / T) / sum(exp(x / T))`` over the channels, in any layout.
 
     Args:
         temperature: ``T`` of evaluation.
         start: ``T`` when training begins; without it training has ``temperature`` too.
-        parts: with it over that many equal parts, channel by channel of a part: ``softmax(parts=2)`` of ``a || b`` weighs each
-            channel of ``a`` against the same one of ``b`` (ResNeSt's radix, arXiv 2004.08955).
+        parts: takes the softmax over that many equal parts, channel by channel of a part: ``softmax(parts=2)`` of ``a || b``
+            weighs each channel of ``a`` against the same one of ``b`` (ResNeSt's radix, arXiv 2004.08955).
 
-    Dynamic convolution (Chen et al. 2020, arXiv 1912.03458) anneals ``T`` from 30 to 1 over the first ten epochs: a flat softmax
-    trains all kernels. With :func:`anneal` that is, at the start of each epoch::
+    A subclass of torch's ``nn.Softmax`` with its own ``forward``, for the temperature and the parts. Dynamic convolution (Chen et
+    al. 2020, arXiv 1912.03458) anneals ``T`` from 30 to 1 over the first ten epochs: a flat softmax trains all kernels. With
+    :func:`anneal` that is, at the start of each epoch::
 
         anneal(model, max(1, 34 - 3 * epoch))
 
     Evaluation keeps ``temperature``, whatever training has come to. Both live in buffers outside the state dict, since a
     schedule's value is no weight: training that is resumed sets it again. (The usual code has one attribute instead, so that a
     model made from a checkpoint computes with the first value of training.)
+
+    Example:
+        >>> softmax = Softmax("vector", temperature=1.0, start=30.0)
+        >>> anneal(softmax, 10.0)
+        1
+        >>> softmax.eval()(torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
     """
 
     takes = ("vector", "tokens", "grid", "map")
@@ -35,7 +43,7 @@ class Softmax(nn.Module):
     current: Tensor | None
 
     def __init__(self, layout: Layout, *, temperature: float = 1.0, start: float | None = None, parts: int | None = None):
-        super().__init__()
+        super().__init__(1 if layout == "map" else -1)
         self.axis, self.parts = 1 if layout == "map" else -1, parts
         self.initial = temperature, start
         self.register_buffer("temperature", torch.empty(1), persistent=False)
@@ -74,8 +82,8 @@ class Softmax(nn.Module):
 
 
 def anneal(model: nn.Module, value: float) -> int:
-    """Sets the temperature, or the knob, of training wherever a model has one; in how many places."""
-    found = [module for module in model.modules() if isinstance(module, (Softmax, Knob)) and module.current is not None]
-    for module in found:
+    """Sets the training value of every softmax and knob that has one. Returns how many those are."""
+    annealed = [m for m in model.modules() if isinstance(m, (Softmax, Knob)) and m.current is not None]
+    for module in annealed:
         module.anneal(value)
-    return len(found)
+    return len(annealed)

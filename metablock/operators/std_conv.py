@@ -1,40 +1,46 @@
-"""Convolution whose filters are standardised before use."""
+"""Convolution with standardised filters."""
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ..shape import Feature
 from .conv import CONV, Conv, pad_same
 from .extents import Extent, expand, same_sides
 
 
-class StdConv(nn.Module):
-    """Weight-standardised convolution: ``(b, c, *grid) -> (b, out, *grid')``.
+class StdConv:
+    """Weight-standardised convolution: ``(b, c, *grid) -> (b, out, *grid')``. Makes a subclass of torch's ``nn.Conv{rank}d``.
 
     ``y = x * (w - mean(w)) / sqrt(var(w) + eps)``, mean and (biased) variance over each output filter.
 
     Args:
-        out: channels that leave.
-        kernel: extent of the kernel, one number or one an axis.
-        stride: step, one number or one an axis.
+        out: number of output channels.
+        kernel: extent of the kernel, one number or one per axis.
+        stride: step, one number or one per axis.
         padding: as in ``conv``, but by default ``"same"``, TensorFlow's rule; ``none`` is the rule of ``conv``.
         eps: added to the variance.
         dilation: distance between taps.
-        groups: groups of channels convolved apart; must divide ``c`` and ``out``.
-        bias: whether a constant is added to each channel.
+        groups: number of channel groups convolved separately; must divide ``c`` and ``out``.
+        bias: whether to add a constant to each channel.
 
-    Qiao et al. 2019 (arXiv 1903.10520). As timm's ``StdConv2dSame``; the JAX code of BiT and ViT divides by ``std + 1e-5``.
+    Qiao et al. 2019 (arXiv 1903.10520). Equals timm's ``StdConv2dSame``; the JAX code of BiT and ViT divides by ``std + 1e-5``.
+
+    Example:
+        >>> conv = StdConv(3, 2, out=8, kernel=7, stride=2)
+        >>> isinstance(conv, nn.Conv2d), conv(torch.zeros(1, 3, 15, 15)).shape
+        (True, torch.Size([1, 8, 8, 8]))
     """
 
     takes = ("map",)
 
-    def __init__(
-        self,
+    def __new__(  # type: ignore[misc]
+        cls,
         c: int,
         rank: int,
         *,
@@ -46,20 +52,10 @@ class StdConv(nn.Module):
         dilation: int | list[int] = 1,
         groups: int = 1,
         bias: bool = False,
-    ):
-        super().__init__()
-        self.kernel, self.stride, self.dilation = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
-        self.same, self.padding = same_sides(padding, self.kernel, self.stride, self.dilation)
-        self.groups, self.eps = groups, eps
-        self.weight = nn.Parameter(torch.empty(out, c // groups, *self.kernel))
-        self.bias = nn.Parameter(torch.empty(out)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0].numel())
-            nn.init.uniform_(self.bias, -bound, bound)
+    ) -> _ConvNd:
+        kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
+        same, pads = same_sides(padding, kernels, strides, dilations)
+        return STD_CONVS[rank](c, out, kernels, strides, pads, dilations, groups, bias, eps=eps, same=same)
 
     @staticmethod
     def shape(
@@ -74,8 +70,31 @@ class StdConv(nn.Module):
     ) -> Feature:
         return Conv.shape(x, out=out, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
+
+class _StdConv(_ConvNd):
+    def __init__(self, *args: Any, eps: float, same: bool):
+        super().__init__(*args)
+        self.eps, self.same = eps, same
+
     def forward(self, x: Tensor) -> Tensor:
         if self.same:
-            x = pad_same(x, self.kernel, self.stride, self.dilation)
+            x = pad_same(x, self.kernel_size, self.stride, self.dilation)
         weight = F.layer_norm(self.weight, self.weight.shape[1:], eps=self.eps)
-        return CONV[x.dim() - 2](x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return CONV[len(self.kernel_size)](x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class StdConv1d(_StdConv, nn.Conv1d):
+    """``nn.Conv1d`` that standardises its filters before use; made by :class:`StdConv`."""
+
+
+class StdConv2d(_StdConv, nn.Conv2d):
+    """``nn.Conv2d`` that standardises its filters before use; made by :class:`StdConv`."""
+
+
+class StdConv3d(_StdConv, nn.Conv3d):
+    """``nn.Conv3d`` that standardises its filters before use; made by :class:`StdConv`."""
+
+
+STD_CONVS = {1: StdConv1d, 2: StdConv2d, 3: StdConv3d}
+
+torch.fx.wrap("pad_same")

@@ -10,8 +10,12 @@ class Times(nn.Module):
     """``factor * x``, in any layout.
 
     Args:
-        factor: the number. It is a buffer outside the state dict, so that blocks with different numbers share one graph; it has
-            the precision of the default dtype when built.
+        factor: the number. It is a buffer outside the state dict, so that blocks with different numbers share one graph, with
+            the default dtype of the moment it is built.
+
+    Example:
+        >>> Times(factor=0.5)(torch.ones(2))
+        tensor([0.5000, 0.5000])
     """
 
     takes = ("map", "grid", "tokens", "vector")

@@ -1,9 +1,10 @@
-"""Neighbourhoods written into the channels."""
+"""Sliding windows as channels."""
 
 from __future__ import annotations
 
 from math import prod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,19 +16,23 @@ AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
 class Unfold(nn.Module):
-    """What a sliding window sees, as channels: ``(b, c, *grid) -> (b, c * prod(kernel), *grid')``, or with the channels last.
+    """Writes each sliding window into the channels: ``(b, c, *grid) -> (b, c * prod(kernel), *grid')``, or channels last.
 
     Args:
-        kernel: extent of the window, one number or one an axis.
-        stride: step, one number or one an axis.
+        kernel: extent of the window, one number or one per axis.
+        stride: step, one number or one per axis.
         order: the order of the new channels, the slowest first: ``c`` the old channel, ``y`` the row and ``x`` the column
             inside the window (1-D: ``x`` alone; 3-D: ``z`` first). By default ``"c y x"``, torch's ``F.unfold``. ``"x y c"``
-            is Swin's patch merging, where the row varies faster than the column and each place keeps its ``c`` channels
+            is Swin's patch merging, where the row varies faster than the column and each position keeps its ``c`` channels
             together.
-        padding: zeros a side, by default ``ceil((kernel - stride) / 2)``.
-        ceil: whether a last window that sticks out is kept. It sees zeros there.
+        padding: zeros per side, by default ``ceil((kernel - stride) / 2)``.
+        ceil: whether to keep a last window that sticks out. It sees zeros there.
 
-    Windows that touch without overlap (``stride = kernel``, no padding) are a reshape and a transposition.
+    Windows that touch without overlap (``stride = kernel``, no padding) take a reshape and a transposition.
+
+    Example:
+        >>> Unfold(2, "map", kernel=2, stride=2)(torch.zeros(1, 3, 8, 8)).shape
+        torch.Size([1, 12, 4, 4])
     """
 
     takes = ("grid", "map")
@@ -61,10 +66,10 @@ class Unfold(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rank, first = len(self.kernel), self.first
-        grid = tuple(x.shape[first : first + rank])
-        ends = missing(grid, self.kernel, self.stride, self.padding) if self.ceil else (0,) * rank
-        if any(self.padding) or any(ends):
-            pads = [p for side, end in zip(reversed(self.padding), reversed(ends), strict=True) for p in (side, side + end)]
+        if self.ceil:
+            x = pad_windows(x, first, self.kernel, self.stride, self.padding)
+        elif any(self.padding):
+            pads = [side for side in reversed(self.padding) for _ in range(2)]
             x = F.pad(x, pads if first == 2 else [0, 0, *pads])
         # Each axis of the grid becomes two: which window (its place), and where inside the window.
         if self.kernel == self.stride:
@@ -73,10 +78,10 @@ class Unfold(nn.Module):
                 x = x.narrow(first + axis, 0, count * k).unflatten(first + axis, (count, k))
             places = [first + 2 * axis for axis in range(rank)]
             inside = [place + 1 for place in places]
-            channel = 1 if first == 2 else x.dim() - 1
+            channel = 1 if first == 2 else 1 + 2 * rank
         else:
             places = [first + axis for axis in range(rank)]
-            inside = [x.dim() + axis for axis in range(rank)]  # `Tensor.unfold` puts it at the end
+            inside = [2 + rank + axis for axis in range(rank)]  # `Tensor.unfold` puts it at the end
             channel = 1 if first == 2 else 1 + rank
             for place, k, s in zip(places, self.kernel, self.stride, strict=True):
                 x = x.unfold(place, k, s)
@@ -87,13 +92,21 @@ class Unfold(nn.Module):
         return x.permute(0, *places, *window).flatten(1 + rank)
 
 
+def pad_windows(x: Tensor, first: int, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
+    """Pads the axes from ``first`` on with zeros on both sides, and further ones at the end for a last whole window."""
+    grid = tuple(x.shape[first : first + len(kernel)])
+    ends = missing(grid, kernel, stride, padding)
+    pads = [p for side, end in zip(reversed(padding), reversed(ends), strict=True) for p in (side, side + end)]
+    return F.pad(x, pads if first == 2 else [0, 0, *pads]) if any(pads) else x
+
+
 def missing(grid: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> tuple[int, ...]:
-    """What the last window needs beyond the end of each axis."""
+    """Positions that the last window needs beyond the end of each axis."""
     return tuple(max(k - g - 2 * p, -(g + 2 * p - k) % s) for g, k, s, p in zip(grid, kernel, stride, padding, strict=True))
 
 
 def ordered(order: str | None, rank: int) -> tuple[str, ...]:
-    """The names of the axes from the slowest to the fastest."""
+    """The names of the axes in ``order``, the slowest first. Raises SpecError for another rank or order."""
     if rank not in AXES:
         raise error(f"unfold works in 1, 2 or 3 dimensions, not in {rank}", hint="tokens or vectors have no windows")
     default = ("c", *AXES[rank])
@@ -104,3 +117,6 @@ def ordered(order: str | None, rank: int) -> tuple[str, ...]:
             hint=f'write {", ".join(default)} in any order, the slowest first: "{" ".join(default)}"',
         )
     return names
+
+
+torch.fx.wrap("pad_windows")  # reads sizes, which torch.fx does not know: one node of the traced graph

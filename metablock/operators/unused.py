@@ -1,4 +1,4 @@
-"""A parameter that is counted and never read."""
+"""A parameter that counts but is never read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from ..shape import Feature
 
 
 class Unused(nn.Module):
-    """``y = x``, and a parameter of ``n``, or of ``(n, out)`` numbers, in any layout.
+    """``y = x``, with a parameter of ``n`` or of ``(n, out)`` numbers that nothing reads, in any layout.
 
     Args:
-        n: how many numbers.
-        out: how many to each of them.
+        n: number of rows, or of numbers.
+        out: numbers per row; without it the parameter has one axis.
 
-    Some official code has parameters that nothing reads (the constants of DynamicConv, arXiv 1901.10430; the class token's row in
-    MAE's fixed table, arXiv 2111.06377). They count, and stand in the checkpoints. They start as 0.
+    Some official code has such parameters (the constants of DynamicConv, arXiv 1901.10430; the class token's row in MAE's fixed
+    table, arXiv 2111.06377). They count, and checkpoints contain them. They start as 0.
+
+    Example:
+        >>> Unused(n=3).weight.shape
+        torch.Size([3])
     """
 
     takes = ("map", "grid", "tokens", "vector")

@@ -9,14 +9,22 @@ from .attend import window_regions
 
 
 class WindowMask(nn.Module):
-    """``(windows, N, N)``: -100 between tokens of one window that were not neighbours before the roll, else 0.
+    """``() -> (windows, N, N)``: -100 between tokens of a window that were not neighbours before the roll, else 0.
 
-    -100 and not minus infinity, as the official code of Swin (arXiv 2103.14030): exactness needs it.
+    -100 and not minus infinity, as in the official code of Swin (arXiv 2103.14030): exactness needs it.
 
     Args:
         grid: extents of the map.
         size: extents of a window; they divide the grid.
         shift: how far the map was rolled along each axis.
+
+    Example:
+        >>> WindowMask((4,), size=[2], shift=[1])()
+        tensor([[[   0.,    0.],
+                 [   0.,    0.]],
+        <BLANKLINE>
+                [[   0., -100.],
+                 [-100.,    0.]]])
     """
 
     takes = ("grid",)

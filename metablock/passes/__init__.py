@@ -1,1 +1,1 @@
-"""Passes: each takes a built network and returns another (re-parameterisation, feature extraction, early exit)."""
+"""Passes on a built network: re-parameterisation, feature extraction, early exit."""

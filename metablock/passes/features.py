@@ -1,4 +1,4 @@
-"""Feature maps: what a network computes on the way, as the maps that detection and segmentation start from."""
+"""Feature extraction: intermediate results of a network as the maps that detection and segmentation start from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import nn
 from ..backend.block import Block, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
+from ..lowering.emitter import Emitter
 from ..lowering.ir import (
+    Child,
     ModuleCall,
     ModuleList,
     ModuleNode,
@@ -25,25 +27,29 @@ from ..lowering.ir import (
     steps_for,
     subgraphs,
 )
-from ..lowering.layouts import Combiner
 
-# Of a plain backbone (one stage), how many maps are taken where nobody says which: after each quarter of its blocks.
+# Default number of feature maps of a single-stage backbone: one after each quarter of its blocks.
 QUARTERS = 4
 
 
 @dataclass(frozen=True)
-class Tap:
-    """A value that is taken out: the part that gives it, by its path, and the stage or block it is counted as."""
+class FeaturePoint:
+    """A feature extraction point: a value, the path of the part that computes it, and the number of its stage or block."""
 
     name: str
     index: int
-    wire: Value
+    value: Value
 
 
 class FeatureInfo(Sequence[dict[str, Any]]):
-    """What is known of the maps of :func:`features`, in their order. The same questions as timm's ``feature_info`` are answered.
+    """Describes the maps of :func:`features`, in their order, with the methods of timm's ``feature_info``.
 
     An item is ``{"num_chs": channels, "reduction": input extent / map extent, "module": path of the part, "index": its number}``.
+
+    >>> import metablock
+    >>> info = metablock.features(metablock.build("resnet18", device="meta")).feature_info
+    >>> info.channels(), info.reduction(-1), info[0]["module"]
+    ([64, 128, 256, 512], 32, 'stages.0')
     """
 
     def __init__(self, maps: Sequence[dict[str, Any]]):
@@ -65,220 +71,247 @@ class FeatureInfo(Sequence[dict[str, Any]]):
         return f"FeatureInfo({self._maps})"
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
-        """One entry of all maps, of one (``idx`` an integer), or of several."""
+        """One entry of all maps, of one map (``idx`` an integer), or of several (``idx`` a sequence)."""
         if isinstance(idx, int):
             return self._maps[idx][key]
         return [self._maps[i][key] for i in (range(len(self)) if idx is None else idx)]
 
     def get_dicts(self, keys: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """The items, or these entries of them."""
+        """The items; with ``keys``, only these entries of each."""
         return [{key: item[key] for key in keys or item} for item in self._maps]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Channels of the maps."""
+        """The channels of the maps."""
         return self.get("num_chs", idx)
 
     def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
-        """How many pixels of the input a position of the map stands for, along each axis."""
+        """Input extent / map extent, along each axis."""
         return self.get("reduction", idx)
 
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Paths of the parts whose results the maps are."""
+        """The paths of the parts that compute the maps."""
         return self.get("module", idx)
 
 
 def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
-    """The network up to its feature maps: what comes after the last one is left out.
+    """The network up to its feature maps; whatever comes after the last map is dropped.
 
     Args:
-        model: from :func:`metablock.build`. The result is made of its modules; they are not copied.
-        stages: which. ``True``: of a hierarchical network a map of each size, the last that a stage gives; of a plain one (a
-            single stage, as ViT has) four maps, after each quarter of its blocks; of one whose stages carry several sizes side by
-            side (HRNet), those of its last stage; of one without a head that gives maps (ViT-Adapter), these. Numbers, from 0, or
-            from the end if negative: the maps after these stages, or, of a plain network, after these blocks.
+        model: from :func:`metablock.build`. The result is made of its modules, without copying them.
+        stages: the points to extract. ``True``: of a hierarchical network one map of each size, from the last stage of that
+            size; of a network with a single stage (ViT) four maps, one after each quarter of its blocks; of a network whose
+            stages carry several sizes side by side (HRNet) the maps of its last stage; of a network that returns several maps
+            itself (ViT-Adapter) those. Numbers: the maps after these stages, or after these blocks of a single stage, counted
+            from 0, or from the end if negative.
 
     Returns:
-        A module from the input to a list of maps ``(b, channels, *extents)``, in the order of the network; prefix tokens (class
-        token, registers) are left out, tokens are put back on their grid. Its ``feature_info`` has channels, reductions, names.
+        A module from the input to a list of maps ``(b, channels, *extents)``, in the order of the network. Tokens are put back
+        on their grid; prefix tokens (class token, registers) are dropped. Its ``feature_info`` is a :class:`FeatureInfo`.
 
     Raises:
         MetablockError: several inputs; no stages, or stages that run more than once; a number that no stage has.
+
+    >>> import metablock, torch
+    >>> maps = metablock.features(metablock.build("vit_tiny_patch16_224", device="meta"), [5, -1])
+    >>> [tuple(x.shape) for x in maps(torch.empty(1, 3, 224, 224, device="meta"))]
+    [(1, 192, 14, 14), (1, 192, 14, 14)]
     """
     name, root = model.spec.variant or model.spec.name, model.ir
     if len(model.inputs) != 1:
-        raise MetablockError(f"'{name}' has {len(model.inputs)} inputs\n  feature maps are taken from networks that have one")
-    taps, inner = _taps(name, root, stages)
-    combiner = Combiner(next_id(root))
-    outputs = [_map(combiner, tap.wire) for tap in taps]
-    steps = [_rerouted(step, taps) if inner else step for step in root.steps]
-    result = _shortened(model, [*steps, *combiner.level.steps], outputs, [tap.wire for tap in taps] if inner else None)
+        raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
+    points, inside = _feature_points(name, root, stages)
+    emitter = Emitter(first=next_id(root))
+    outputs = [_map(emitter, point.value) for point in points]
+    steps = [_with_outputs(step, points) if inside else step for step in root.steps]
+    result = _shortened(model, [*steps, *emitter.steps], outputs, [point.value for point in points] if inside else None)
     extent = model.inputs[0].grid
     result.feature_info = FeatureInfo(
         [
             {
-                "num_chs": tap.wire.c,
-                "reduction": round(extent[0] / tap.wire.feature.grid[0]),
-                "module": tap.name,
-                "index": tap.index,
+                "num_chs": point.value.c,
+                "reduction": round(extent[0] / point.value.feature.grid[0]),
+                "module": point.name,
+                "index": point.index,
             }
-            for tap in taps
+            for point in points
         ]
     )
     return result
 
 
 def trunk(model: Block) -> tuple[Block, str] | None:
-    """The network up to what enters its head, made of its modules, and the head's name; None where it has no head."""
+    """The network up to the input of its head, made of its modules, and the head's path; None if it has no single head.
+
+    >>> import metablock
+    >>> body, head = trunk(metablock.build("resnet18", device="meta"))
+    >>> head, body.ir.output.c
+    ('head', 512)
+    """
     root = model.ir
-    runs = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "head" and not step.shared]
-    if len(runs) != 1 or root.steps[-1] is not runs[0] or root.prediction is not None:
+    calls = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "head" and not step.shared]
+    if len(calls) != 1 or root.steps[-1] is not calls[0] or root.prediction is not None:
         return None
-    entering = list(inputs_of(root, runs[0]))
-    if len(entering) != 1:
+    inputs = list(inputs_of(root, calls[0]))
+    if len(inputs) != 1:
         return None
-    return _shortened(model, root.steps, entering[0]), ".".join(runs[0].child)
+    return _shortened(model, root.steps, inputs[0]), ".".join(calls[0].child)
 
 
 def _shortened(model: Block, steps: Sequence[Step], output: ValueTree, inside: list[Value] | None = None) -> Block:
-    """The network up to these values; ``inside``: they lie inside its only stage."""
+    """The network up to the values of ``output``. ``inside``: the values to return from its only stage, if they lie in it."""
     root = model.ir
     steps = steps_for(root, steps, list(flat_values(output)))
-    level = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
-    used = _used(root, steps)
-    for child, part in root.children.items():
-        if child == "stages" and inside is not None:
-            level.children[child] = ModuleList({"0": _cut(part.children["0"], inside)})
-        elif child == "stages" and isinstance(part, ModuleList):
-            last = max((int(path[1]) for path in used if path[0] == child), default=-1)
-            level.children[child] = ModuleList({key: below for key, below in part.children.items() if int(key) <= last})
-        elif any(path[0] == child for path in used):
-            level.children[child] = part
-    result = _assembled(level, root, model)
-    result.spec, result.ir, result.inputs = model.spec, level, model.inputs
+    short = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
+    called = _called(root, steps)
+    for name, child in root.children.items():
+        if name == "stages" and inside is not None:
+            short.children[name] = ModuleList({"0": _cut(_subgraph(child.children["0"]), inside)})
+        elif name == "stages" and isinstance(child, ModuleList):
+            last = max((int(path[1]) for path in called if path[0] == name), default=-1)
+            short.children[name] = ModuleList({key: below for key, below in child.children.items() if int(key) <= last})
+        elif any(path[0] == name for path in called):
+            short.children[name] = child
+    result = _assembled(short, root, model)
+    result.spec, result.ir, result.inputs = model.spec, short, model.inputs
     result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
     return result.train(model.training)
 
 
-# What is taken
+# The feature extraction points
 
 
-def _taps(name: str, root: Subgraph, stages: bool | Sequence[int]) -> tuple[list[Tap], bool]:
-    """What is taken out, and whether it lies inside the only stage."""
-    rank = max(wire.feature.rank for wire in flat_values(root.inputs))
-    runs = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "stages" and len(step.child) == 2]
-    if any(step.shared for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "stages"):
-        raise MetablockError(f"the stages of '{name}' run more than once\n  which of their maps are meant cannot be said")
-    if not runs:
-        raise MetablockError(f"'{name}' has no stages\n  feature maps are what stages give: `stages:` in the spec")
-    given = [wire for wire in flat_values(root.output) if _spatial(wire)]
-    if len(given) > 1 and not isinstance(root.output, Value) and len(given) == len(list(flat_values(root.output))):
-        return _chosen(name, [Tap(f"output.{i}", i, wire) for i, wire in enumerate(given)], stages, "maps"), False
-    if len(runs) == 1 and isinstance(runs[0].output, Value):
-        stage = root.child(runs[0].child)
-        blocks = [
-            step for step in _level(stage).steps if isinstance(step, ModuleCall) and step.child[0] == "blocks" and not step.shared
-        ]
-        taps = [
-            Tap(".".join((*runs[0].child, *step.child)), i, step.output) for i, step in enumerate(blocks) if _one(step.output)
-        ]
-        if len(taps) > 1 and len(taps) == len(blocks):
-            if stages is True:
-                quarters = min(QUARTERS, len(taps))
-                stages = [len(taps) * (i + 1) // quarters - 1 for i in range(quarters)]
-            return _chosen(name, taps, stages, "blocks"), True
-    found = [[wire for wire in flat_values(step.output) if _spatial(wire) and wire.feature.rank == rank] for step in runs]
-    taps = [Tap(".".join(step.child), i, maps[0]) for i, (step, maps) in enumerate(zip(runs, found, strict=True)) if maps]
-    if not taps:
-        raise MetablockError(f"the stages of '{name}' give no maps\n  their results have no place on a grid")
-    if stages is True and len({tap.wire.feature.grid for tap in taps}) == 1 and len(found[-1]) > 1:
-        path = ".".join(runs[-1].child)  # the pyramid stands inside the stages
-        return [Tap(f"{path}.{i}", i, wire) for i, wire in enumerate(found[-1])], False
+def _feature_points(name: str, root: Subgraph, stages: bool | Sequence[int]) -> tuple[list[FeaturePoint], bool]:
+    """The points to extract, and whether they lie inside the only stage."""
+    calls = [step for step in root.steps if isinstance(step, ModuleCall) and step.child[0] == "stages"]
+    if any(call.shared for call in calls):
+        raise MetablockError(f"the stages of '{name}' run more than once", "which of their maps are meant cannot be said")
+    calls = [call for call in calls if len(call.child) == 2]
+    if not calls:
+        raise MetablockError(f"'{name}' has no stages", "feature maps are the results of stages: add `stages:` to the spec")
+    outputs = list(flat_values(root.output))
+    if len(outputs) > 1 and all(map(_spatial, outputs)):
+        points = [FeaturePoint(f"output.{i}", i, value) for i, value in enumerate(outputs)]
+        return _select(name, points, stages, "maps"), False
+    points = _block_points(root, calls[0]) if len(calls) == 1 else []
+    if points:
+        if stages is True:
+            count = min(QUARTERS, len(points))
+            stages = [len(points) * (i + 1) // count - 1 for i in range(count)]
+        return _select(name, points, stages, "blocks"), True
+    return _stage_points(name, root, calls, stages), False
+
+
+def _block_points(root: Subgraph, call: ModuleCall) -> list[FeaturePoint]:
+    """A point after every block of the only stage; none if it has fewer than two blocks, or they do not give one map each."""
+    if not isinstance(call.output, Value):
+        return []
+    steps = _subgraph(root.child(call.child)).steps
+    blocks = [step for step in steps if isinstance(step, ModuleCall) and step.child[0] == "blocks" and not step.shared]
+    if len(blocks) < 2 or not all(isinstance(block.output, Value) and _spatial(block.output) for block in blocks):
+        return []
+    return [FeaturePoint(".".join((*call.child, *block.child)), i, block.output) for i, block in enumerate(blocks)]
+
+
+def _stage_points(name: str, root: Subgraph, calls: Sequence[ModuleCall], stages: bool | Sequence[int]) -> list[FeaturePoint]:
+    """The points after the stages: the chosen ones, or by default the last of each size, or all maps of the last stage."""
+    rank = max(value.feature.rank for value in flat_values(root.inputs))
+    maps = [[value for value in flat_values(call.output) if _spatial(value) and value.feature.rank == rank] for call in calls]
+    points = [
+        FeaturePoint(".".join(call.child), i, values[0])
+        for i, (call, values) in enumerate(zip(calls, maps, strict=True))
+        if values
+    ]
+    if not points:
+        raise MetablockError(f"the stages of '{name}' give no maps", "their results have no place on a grid")
+    if stages is True and len({point.value.feature.grid for point in points}) == 1 and len(maps[-1]) > 1:
+        path = ".".join(calls[-1].child)  # every stage carries a whole pyramid
+        return [FeaturePoint(f"{path}.{i}", i, value) for i, value in enumerate(maps[-1])]
     if stages is True:
-        stages = list({tap.wire.feature.grid: i for i, tap in enumerate(taps)}.values())
-    return _chosen(name, taps, stages, "stages"), False
+        stages = list({point.value.feature.grid: i for i, point in enumerate(points)}.values())
+    return _select(name, points, stages, "stages")
 
 
-def _chosen(name: str, taps: list[Tap], numbers: bool | Sequence[int], what: str) -> list[Tap]:
+def _select(name: str, points: list[FeaturePoint], numbers: bool | Sequence[int], what: str) -> list[FeaturePoint]:
+    """The points with these numbers, in the order of the network; negative ones count from the end."""
     if isinstance(numbers, bool):
-        return taps
-    wanted = [number + len(taps) if number < 0 else number for number in numbers]
-    wrong = [number for number, at in zip(numbers, wanted, strict=True) if not 0 <= at < len(taps)]
-    if wrong or not wanted or len(set(wanted)) < len(wanted):
-        said = f"no {wrong[0]} among its {what}" if wrong else f"{list(numbers)} names " + ("one twice" if wanted else "none")
-        raise MetablockError(f"features of '{name}': {said}\n  its {what} are 0 to {len(taps) - 1}")
-    return [taps[at] for at in sorted(wanted)]
+        return points
+    places = [number + len(points) if number < 0 else number for number in numbers]
+    wrong = [number for number, place in zip(numbers, places, strict=True) if not 0 <= place < len(points)]
+    if wrong or not places or len(set(places)) < len(places):
+        reason = f"no {wrong[0]} among its {what}" if wrong else f"{list(numbers)} names " + ("one twice" if places else "none")
+        raise MetablockError(f"features of '{name}': {reason}", f"its {what} are 0 to {len(points) - 1}")
+    return [points[place] for place in sorted(places)]
 
 
-def _spatial(wire: Value) -> bool:
-    return wire.feature.layout in ("map", "grid", "tokens") and wire.feature.rank > 0 and wire.feature.windows == 1
+def _spatial(value: Value) -> bool:
+    """Whether a value has a place on a grid: a map, a grid, tokens; not inside windows."""
+    return value.feature.layout in ("map", "grid", "tokens") and value.feature.rank > 0 and value.feature.windows == 1
 
 
-def _one(value: ValueTree) -> bool:
-    return isinstance(value, Value) and _spatial(value)
-
-
-def _map(combiner: Combiner, wire: Value) -> Value:
-    f = wire.feature
+def _map(emitter: Emitter, value: Value) -> Value:
+    """The value as a map, without its prefix tokens."""
+    f = value.feature
     if f.prefix:
-        wire = combiner.take_tokens(wire, f.prefix, f.n, grid=f.grid)
-    return combiner.to(wire, "map")
+        value = emitter.take_tokens(value, f.prefix, f.n, grid=f.grid)
+    return emitter.cast(value, "map")
 
 
 # The network without the rest
 
 
-def _level(child: Any) -> Subgraph:
+def _subgraph(child: Child) -> Subgraph:
     assert isinstance(child, Subgraph)
     return child
 
 
-def _rerouted(step: Step, taps: list[Tap]) -> Step:
-    """The only stage gives what is taken out of it."""
+def _with_outputs(step: Step, points: list[FeaturePoint]) -> Step:
+    """The step; of the only stage, the one that returns the values of the points."""
     if isinstance(step, ModuleCall) and step.child == ("stages", "0"):
-        return replace(step, output=[tap.wire for tap in taps])
+        return replace(step, output=[point.value for point in points])
     return step
 
 
-def _cut(stage: Any, outputs: list[Value]) -> Subgraph:
+def _cut(stage: Subgraph, outputs: list[Value]) -> Subgraph:
     """A stage up to the last of these values."""
-    level = _level(stage)
-    steps = steps_for(level, level.steps, outputs)
-    used = _used(level, steps)
+    steps = steps_for(stage, stage.steps, outputs)
+    called = _called(stage, steps)
     children = {
-        name: ModuleList({key: part for key, part in child.children.items() if any(path[:2] == (name, key) for path in used)})
+        name: ModuleList({key: part for key, part in child.children.items() if any(path[:2] == (name, key) for path in called)})
         if isinstance(child, ModuleList) and name == "blocks"
         else child
-        for name, child in level.children.items()
-        if any(path[0] == name for path in used) or name == "shared"
+        for name, child in stage.children.items()
+        if any(path[0] == name for path in called) or name == "shared"
     }
-    return replace(level, steps=steps, output=list(outputs), children=children)
+    return replace(stage, steps=steps, output=list(outputs), children=children)
 
 
-def _used(level: Subgraph, steps: Sequence[Step]) -> set[tuple[str, ...]]:
-    """The paths of the parts that steps run, and of those that they use from the root."""
-    used = {step.child for step in steps if isinstance(step, ModuleCall)}
-    for path in list(used):
-        for _, below in subgraphs(level.child(path)):
-            used |= {step.child for step in below.steps if isinstance(step, ModuleCall) and step.root}
-    return used
+def _called(subgraph: Subgraph, steps: Sequence[Step]) -> set[tuple[str, ...]]:
+    """The paths of the parts that steps call, and of the shared parts that these call from the root."""
+    called = {step.child for step in steps if isinstance(step, ModuleCall)}
+    for path in list(called):
+        for _, below in subgraphs(subgraph.child(path)):
+            called |= {step.child for step in below.steps if isinstance(step, ModuleCall) and step.root}
+    return called
 
 
-def _assembled(level: Subgraph, before: Subgraph, model: nn.Module, root: bool = True) -> Block:
-    """The module of a level that has lost some of its parts, from the modules it had."""
-    source = write(level, root)
+def _assembled(short: Subgraph, before: Subgraph, model: nn.Module, root: bool = True) -> Block:
+    """The module of a shortened subgraph, from the modules of the one before it."""
+    source = write(short, root)
     block = make(source.text, source.key, root)
-    old: Any = model
-    block.text, block.region, block.links = level.text, level.region, dict(getattr(old, "links", {}))
-    block.texts = {name: child.text for name, child in level.children.items() if isinstance(child, ModuleNode)}
-    for name, child in level.children.items():
+    block.text, block.region, block.links = short.text, short.region, dict(getattr(model, "links", {}))
+    block.texts = {name: child.text for name, child in short.children.items() if isinstance(child, ModuleNode)}
+    for name, child in short.children.items():
         block.add_module(name, _part(child, before.children[name], model.get_submodule(name)))
     return block
 
 
-def _part(child: Any, before: Any, module: nn.Module) -> nn.Module:
+def _part(child: Child, before: Child, module: nn.Module) -> nn.Module:
+    """The module of one child: the old one where the child is unchanged."""
     if child is before:
         return module
+    assert not isinstance(child, ModuleNode)
+    assert not isinstance(before, ModuleNode)
     if isinstance(child, Subgraph):
-        return _assembled(child, before, module, root=False)
+        return _assembled(child, _subgraph(before), module, root=False)
     parts = {key: _part(part, before.children[key], module.get_submodule(key)) for key, part in child.children.items()}
     return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)

@@ -24,7 +24,7 @@ from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
 from .layout import LayoutPart, parts
 from .measure import PhaseWatch, device_errors, measure
-from .models import BuildReport, Deployed, Figures, Merged, PartRow, Timings, Totals
+from .models import BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals
 from .options import BuildOptions, lowered
 
 
@@ -164,7 +164,7 @@ def _reparameterized(spec: Spec, ir: Subgraph, state: State | None, place: torch
 
 def _deployed(model: Block, macs: tuple[int, int]) -> Deployed:
     report = model.collapsed
-    merged = [Merged(path=one.path, into=one.into, parts=dict(one.parts)) for one in report.collapsed]
+    merged = [MergedLayer(path=one.path, into=one.into, parts=dict(one.parts)) for one in report.collapsed]
     return Deployed(merged=tuple(merged), params=report.params, macs=macs, difference=report.difference)
 
 

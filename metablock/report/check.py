@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..catalogue.lookup import parse_spec
 from ..errors import Problem, SpecError
 from ..language.check import check_names
-from ..language.load import load_file
+from ..language.load import load_file, load_text
 from ..language.spec import Spec
 from ..language.yaml import Limits
 
@@ -65,7 +64,7 @@ def shown(source: str) -> str:
 
 def read_stdin() -> Spec:
     """The spec on standard input. Raises SpecError."""
-    return parse_spec(read_text(), shown(STDIN))
+    return load_text(read_text(), shown(STDIN))
 
 
 def read_text() -> str:

@@ -30,7 +30,7 @@ def reformat(source: str, *, write: bool = True) -> tuple[bool, str]:
     ...     with open(path, "w") as file:
     ...         _ = file.write("name:  net\\ninput: image( 3, 8 )\\nstages: {body: dw(3)}\\n")
     ...     changed, text = reformat(path)
-    >>> changed, text.splitlines()[1]
+    >>> changed, text.splitlines()[2]
     (True, 'input: image(3, 8)')
     """
     if source == STDIN:

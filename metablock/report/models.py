@@ -79,7 +79,7 @@ class Timings(_Model):
     passes: int
 
 
-class Merged(_Model):
+class MergedLayer(_Model):
     """A layer of a re-parameterised network, ``into`` by its text, and the ``parts`` it replaces: their texts by their paths."""
 
     path: str
@@ -90,7 +90,7 @@ class Merged(_Model):
 class Deployed(_Model):
     """Re-parameterisation: counts before and after; ``difference``: of the outputs, relative to the largest one."""
 
-    merged: tuple[Merged, ...]
+    merged: tuple[MergedLayer, ...]
     params: tuple[int, int]
     macs: tuple[int, int]
     difference: float | None

@@ -14,7 +14,7 @@ def spec_text(options: BuildOptions) -> str:
     Raises:
         MetablockError: see :func:`metablock.report.options.lowered`.
 
-    >>> print(spec_text(BuildOptions("resnet18", classes=10)).splitlines()[0])
+    >>> print(spec_text(BuildOptions("resnet18", classes=10)).splitlines()[1])
     name: resnet
     """
     return show_spec(lowered(options).spec)

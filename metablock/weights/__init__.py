@@ -1,1 +1,1 @@
-"""Weights: checkpoints into a network by the rules of its spec, out of it under other names, and from hubs."""
+"""Weights: loads checkpoints by the rules of a spec, exports weights under other names, downloads checkpoints."""

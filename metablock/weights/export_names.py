@@ -1,8 +1,8 @@
-"""Weights under other names: what a checkpoint of the official repository or of timm would hold, had it these weights.
+"""Exports weights under other names: as the checkpoint of the official repository or of timm that these weights come from.
 
-A rule says how ours are made of theirs by moving numbers: parts of a tensor, several side by side, another order of axes. So it
-is turned round without a second set of rules: the rule is applied to tensors of numbered places, and the result says which
-number of ours goes to which place of theirs.
+A weight rule only moves numbers: it splits, joins and permutes the tensors of a checkpoint to make ours. So no second set of
+rules is needed for the way back: the rule is applied to tensors of indices, and the result says which number of ours goes to
+which index of theirs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ..errors import MetablockError, suggest
 from ..language.spec import Spec
 from ..language.weight_rules import Fit, ReadyRule, read_rules
-from .loading import WeightReport, blocks_of, made_of
+from .loading import WeightReport, apply_rule, blocks_of
 
-# What a file of ours remembers of the checkpoint that it came from.
+# The metadata key under which a .safetensors file keeps the layout of the checkpoint its weights were loaded from.
 LAYOUT = "layout"
 _COUNTER = "num_batches_tracked"
 Shapes = Mapping[str, Sequence[int]]
@@ -28,72 +28,90 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass
 class _Use:
-    """One of our tensors, and how it is made of theirs."""
+    """One of our tensors, the keys of theirs that it is made of, and the rule that makes it."""
 
     name: str
     keys: list[str]
-    found: tuple[ReadyRule, Fit]
+    rule: ReadyRule
+    fit: Fit
 
 
 def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = None) -> dict[str, Tensor]:
-    """The weights of a model under the names of another code, in its shapes.
+    """The weights of a model under the names, and in the shapes, of another implementation.
 
     Args:
         model: built from ``spec``.
-        spec: has the rules; from :func:`metablock.resolved`, or ``model.spec``.
+        spec: holds the rules; from :func:`metablock.resolved`, or ``model.spec``.
         to: a table of its `weights:`: ``official``, ``timm``.
-        shapes: of the tensors there, from a checkpoint of theirs. Without it they follow from ours, unless a rule joins several
-            tensors or reshapes one: then they cannot be known.
+        shapes: the shapes of their tensors, from one of their checkpoints. Without it they are computed from ours, which is
+            impossible where a rule joins several tensors or reshapes one.
 
     Returns:
-        A state dict. Their keys that have no part in ours (index tables, masks) are not in it.
+        A state dict on the CPU. It lacks keys of theirs that do not contribute to ours (index tables, masks).
 
     Raises:
-        MetablockError: no such table; shapes that are not known, or do not fit; a tensor of theirs that ours do not fill.
+        MetablockError: no such table; shapes that are unknown, or do not fit; a tensor of theirs that ours do not fill.
+
+    >>> import metablock
+    >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"])
+    >>> list(export_state(model, model.spec, "torchvision"))[:2]
+    ['conv1.weight', 'bn1.weight']
     """
     if to not in spec.weights:
         hint = suggest(to, spec.weights, f"there are: {', '.join(spec.weights)}" if spec.weights else "it has no `weights:`")
-        raise MetablockError(f"'{spec.name}' has no weight rules '{to}'\n  {hint}")
-    rules, blocks, ours = read_rules(spec, to), blocks_of(model), model.state_dict()
-    uses: list[_Use] = []
-    for name in ours:
-        found = rules.find(name, blocks)
-        if found is not None:
-            uses.append(_Use(name, [key.fill(found[1]) for key in found[0].keys], found))
-        elif not name.endswith(_COUNTER):
-            raise MetablockError(f"no rule of '{to}' says where {name} goes\n  add one to `weights:` of '{spec.name}'")
+        raise MetablockError(f"'{spec.name}' has no weight rules '{to}'", hint)
+    ours = model.state_dict()
+    uses = _uses(list(ours), spec, to, blocks_of(model))
     rank = max((len(feature.grid) for feature in getattr(model, "inputs", ())), default=2)
     extents = _extents(uses, {name: tuple(tensor.shape) for name, tensor in ours.items()}, shapes or {}, rank)
     result: dict[str, Tensor] = {}
     filled: dict[str, int] = {}
     for use in uses:
         tensor = ours[use.name]
-        places, start = list[Tensor](), 0
-        for key in use.keys:
-            count = prod(extents[key])
-            places.append(torch.arange(start, start + count).reshape(extents[key]))
-            start += count
-        index = made_of(use.found, places, tensor.shape)
-        if index is None or index.numel() != tensor.numel():
-            shown = " ++ ".join(f"{key} {extents[key]}" for key in use.keys)
-            raise MetablockError(f"{use.name} {tuple(tensor.shape)} does not fill {shown}\n  are they of another variant?")
-        values = torch.empty(start, dtype=tensor.dtype)
-        taken = torch.zeros(start, dtype=torch.bool)
-        values[index.flatten()] = tensor.detach().cpu().flatten()
-        taken[index.flatten()] = True
-        sizes = [place.numel() for place in places]
-        for key, part, used in zip(use.keys, values.split(sizes), taken.split(sizes), strict=True):
+        sizes = [prod(extents[key]) for key in use.keys]
+        index = _index(use, [extents[key] for key in use.keys], tensor.shape)
+        values = torch.empty(sum(sizes), dtype=tensor.dtype)
+        covered = torch.zeros(sum(sizes), dtype=torch.bool)
+        values[index] = tensor.detach().cpu().flatten()
+        covered[index] = True
+        for key, part, mask in zip(use.keys, values.split(sizes), covered.split(sizes), strict=True):
             target = result.setdefault(key, torch.zeros(extents[key], dtype=tensor.dtype))
-            target.view(-1)[used] = part[used]
-            filled[key] = filled.get(key, 0) + int(used.sum())
+            target.view(-1)[mask] = part[mask]
+            filled[key] = filled.get(key, 0) + int(mask.sum())
     for key, target in result.items():
         if filled[key] < target.numel():
             raise MetablockError(f"{key} {tuple(target.shape)}: ours fill {filled[key]} of its {target.numel()} numbers")
     return result
 
 
+def _uses(names: Sequence[str], spec: Spec, to: str, blocks: Sequence[int]) -> list[_Use]:
+    """By the rules of a table, what each of our tensors is made of. Raises MetablockError for a name without a rule."""
+    rules, uses = read_rules(spec, to), list[_Use]()
+    for name in names:
+        match = rules.find(name, blocks)
+        if match is not None:
+            rule, fit = match
+            uses.append(_Use(name, [key.fill(fit) for key in rule.keys], rule, fit))
+        elif not name.endswith(_COUNTER):
+            raise MetablockError(f"no rule of '{to}' says where {name} goes", f"add one to `weights:` of '{spec.name}'")
+    return uses
+
+
+def _index(use: _Use, shapes: Sequence[tuple[int, ...]], shape: torch.Size) -> Tensor:
+    """For every number of ours, flattened, its index in their tensors, flattened and joined."""
+    indices, start = list[Tensor](), 0
+    for extents in shapes:
+        indices.append(torch.arange(start, start + prod(extents)).reshape(extents))
+        start += prod(extents)
+    index = apply_rule(use.rule, use.fit, indices, shape)
+    if index is None or index.numel() != shape.numel():
+        shown = " ++ ".join(f"{key} {extents}" for key, extents in zip(use.keys, shapes, strict=True))
+        raise MetablockError(f"{use.name} {tuple(shape)} does not fill {shown}", "are they of another variant?")
+    return index.flatten()
+
+
 def _extents(uses: list[_Use], ours: Shapes, known: Shapes, rank: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of their tensors: those that are known, else as ours say."""
+    """The shapes of their tensors: the known ones, otherwise computed from ours."""
     result: dict[str, tuple[int, ...]] = {}
     for use in uses:
         for key in use.keys:
@@ -101,25 +119,25 @@ def _extents(uses: list[_Use], ours: Shapes, known: Shapes, rank: int) -> dict[s
                 result[key] = tuple(known[key])
         if all(key in known for key in use.keys):
             continue
-        guess = _before(use, tuple(ours[use.name]), rank)
-        if guess is None:
+        extents = _before(use, tuple(ours[use.name]), rank)
+        if extents is None:
             shown = " ++ ".join(use.keys)
             raise MetablockError(
-                f"the shape of {shown} does not follow from that of {use.name}\n  give a checkpoint of theirs: --like FILE"
+                f"the shape of {shown} does not follow from that of {use.name}", "give a checkpoint of theirs: --like FILE"
             )
         key = use.keys[0]
-        before = result.get(key, guess)
-        result[key] = tuple(max(a, b) for a, b in zip(before, guess, strict=True)) if len(before) == len(guess) else guess
+        before = result.get(key, extents)
+        same_rank = len(before) == len(extents)
+        result[key] = tuple(max(a, b) for a, b in zip(before, extents, strict=True)) if same_rank else extents
     return result
 
 
 def _before(use: _Use, shape: tuple[int, ...], rank: int) -> tuple[int, ...] | None:
-    """The shape that a rule's steps made this one of; None where they do not say."""
+    """The shape of the tensor that the steps of a rule turn into one of this shape; None if they do not determine it."""
     if len(use.keys) > 1:
         return None
-    rule, fit = use.found
-    for step in reversed(rule.steps):
-        numbers = step.numbers(fit)
+    for step in reversed(use.rule.steps):
+        numbers = step.numbers(use.fit)
         match step.name:
             case "chunk":
                 shape = (shape[0] * numbers[1], *shape[1:])
@@ -140,18 +158,26 @@ def _before(use: _Use, shape: tuple[int, ...], rank: int) -> tuple[int, ...] | N
     return shape
 
 
-# What a file remembers
+# The layout in a file's metadata
 
 
 def layout(report: WeightReport) -> str:
-    """Whose names a checkpoint had and of what shapes its tensors were, as a text for a file's metadata."""
+    """The source and the tensor shapes of the loaded checkpoint, as JSON for a file's metadata."""
     return json.dumps({"of": report.source, "shapes": report.shapes})
 
 
 def read_layout(text: str | None, to: str) -> Shapes:
-    """The shapes that :func:`layout` wrote, if they are those of this kind of checkpoint."""
+    """The shapes in a text by :func:`layout`; empty if it describes another source than ``to``.
+
+    Raises:
+        MetablockError: a text that :func:`layout` did not write.
+
+    >>> read_layout('{"of": "timm", "shapes": {"fc.bias": [1000]}}', "timm")
+    {'fc.bias': (1000,)}
+    """
     try:
-        found = json.loads(text or "{}")
-        return {str(key): tuple(map(int, shape)) for key, shape in found["shapes"].items()} if found.get("of") == to else {}
+        content = json.loads(text or "{}")
+        return {str(key): tuple(map(int, shape)) for key, shape in content["shapes"].items()} if content.get("of") == to else {}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise MetablockError("what the file says of its origin is damaged\n  give a checkpoint of theirs: --like FILE") from None
+        message = "what the file says of its origin is damaged"
+        raise MetablockError(message, "give a checkpoint of theirs: --like FILE") from None

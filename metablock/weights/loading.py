@@ -1,4 +1,4 @@
-"""Weights from checkpoints: ours, the official repository's or timm's, by the rules of :mod:`metablock.language.weight_rules`."""
+"""Loads checkpoints: ours, the official repository's or timm's, by the rules of :mod:`metablock.language.weight_rules`."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from ..language.spec import Spec
 from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, RuleStep, read_rules
 
 State = Mapping[str, Tensor]
-# Counters that batch norm keeps; they take no part in what a network computes.
+# Batch norm's counters: evaluation does not read them.
 _OPTIONAL = "num_batches_tracked"
-# Where training scripts put the weights, the averaged ones first.
+# Keys under which training scripts save the weights, averaged ones first.
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# What wrappers of modules put before every name.
+# Prefixes that DataParallel and torch.compile add to every name.
 _PREFIXES = ("module.", "_orig_mod.")
+# Names listed per kind in a report's text.
 _SHOWN = 20
-# The parts of a network that the number of classes takes no part in.
+# The parts of a network that do not depend on the number of classes.
 _BODY = ("stem", "stages", "shared")
 
 
 @dataclass
 class WeightReport:
-    """What became of a checkpoint.
+    """How a checkpoint was loaded. "Ours" are tensors of the model, "theirs" entries of the checkpoint.
 
     Attributes:
-        source: whose names it used.
-        used: where each of our tensors came from.
-        reshaped: ours, of another shape there that differs by extents of 1.
-        resized: ours, tables of another size there: positions that were interpolated.
-        adapted: ours, first and last layers for other channels and classes, and what was done.
-        initial: ours, of these those that keep their initial values: a classifier of other classes.
-        missing: ours, not there.
-        left: theirs, without a use here.
-        wrong: ours, of another shape there.
-        skipped: theirs, no tensors (an epoch, a version).
-        shapes: of theirs that were used: with these the same weights can be given back under their names.
+        source: the table of `weights:` whose names the checkpoint has; ``ours`` for our own names.
+        used: for each of our tensors, the keys of theirs it was made of.
+        reshaped: ours whose shape differs from theirs only by extents of 1.
+        resized: ours that were interpolated from tables of another size (positions).
+        adapted: ours in the first and last layers that fit other channels or classes, with what was done.
+        initial: the adapted ones that keep their initial values: a classifier of other classes.
+        missing: ours that the checkpoint lacks.
+        left: theirs that no rule uses.
+        wrong: ours whose shape does not fit theirs.
+        skipped: theirs that are no tensors (an epoch, a version).
+        shapes: the shapes of theirs that were used; :func:`~metablock.weights.export_names.export_state` takes them.
     """
 
     source: str
@@ -60,6 +61,7 @@ class WeightReport:
 
     @property
     def misfits(self) -> int:
+        """The number of tensors that are missing, left over or of another shape."""
         return len(self.missing) + len(self.left) + len(self.wrong)
 
     @property
@@ -78,10 +80,10 @@ class WeightReport:
 
 
 class WeightsError(MetablockError):
-    """A checkpoint that does not fit. ``report`` says all, the text lists the first of each kind."""
+    """A checkpoint that does not fit. ``report`` is complete; the text lists the first names of each kind."""
 
     def __init__(self, name: str, report: WeightReport):
-        super().__init__(f"the weights do not fit '{name}': {report}\n  nothing was loaded")
+        super().__init__(f"the weights do not fit '{name}': {report}", "nothing was loaded")
         self.name, self.report = name, report
 
     def __reduce__(self) -> tuple[type[WeightsError], tuple[str, WeightReport]]:
@@ -89,16 +91,16 @@ class WeightsError(MetablockError):
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
-    """A state dict from a ``.safetensors`` file, or from one that torch wrote (``.pth``), of which only data is read, never code.
+    """Reads a state dict from a ``.safetensors`` file or one that torch wrote (``.pth``). Only data is read; no code runs.
 
-    A training script's file is unwrapped: ``{"model": {...}, "epoch": 3}``, averaged weights before others.
+    The checkpoint of a training script is unwrapped (see :func:`unwrapped`).
 
     Raises:
-        MetablockError: no such file; damaged; holds more than data; holds no tensors.
+        MetablockError: no such file; a damaged one; one that holds code, or no mapping.
     """
     path = Path(path)
     if not path.is_file():
-        raise MetablockError(f"{path}: {'not a file' if path.exists() else 'no such file'}\n  give a .safetensors or .pth file")
+        raise MetablockError(f"{path}: {'not a file' if path.exists() else 'no such file'}", "give a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -108,16 +110,22 @@ def read_state(path: str | Path) -> dict[str, Any]:
     except Exception as problem:
         code = isinstance(problem, pickle.UnpicklingError) and re.search("GLOBAL|allowlisted", str(problem))
         kind = "holds more than data (code in it was not run)" if code else "damaged, or not a checkpoint"
-        raise MetablockError(f"{path}: {kind}\n  nothing was loaded; save it anew as `state_dict()` or .safetensors") from None
+        hint = "nothing was loaded; save it anew as `state_dict()` or .safetensors"
+        raise MetablockError(f"{path}: {kind}", hint) from None
     if not isinstance(content, Mapping):
-        raise MetablockError(
-            f"{path}: holds a {type(content).__name__}, not a state dict\n  a mapping from names to tensors is expected"
-        )
+        message = f"{path}: holds a {type(content).__name__}, not a state dict"
+        raise MetablockError(message, "a mapping from names to tensors is expected")
     return unwrapped(content)
 
 
 def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The state dict in what a training script saved, without what DataParallel and ``torch.compile`` put before the names."""
+    """The state dict in the checkpoint of a training script, without the prefixes of DataParallel and ``torch.compile``.
+
+    Averaged weights are preferred.
+
+    >>> list(unwrapped({"epoch": 3, "model": {"module.fc.bias": torch.zeros(2)}}))
+    ['fc.bias']
+    """
     while True:
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
@@ -132,33 +140,37 @@ def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source: str | None = None) -> WeightReport:
-    """Fills a model from a state dict. Nothing is changed unless every name of both sides is accounted for.
+    """Loads a state dict into a model. The model changes only if every tensor of both sides is accounted for.
 
     Args:
-        model: built from ``spec``. On ``meta`` it is only seen whether the weights fit.
-        state: names and tensors of a checkpoint, also in a training script's wrapping.
-        spec: has the rules.
-        source: whose names are used (``ours`` or a table of `weights:`); by default those that fit best.
+        model: built from ``spec``. On ``meta`` the weights are only checked, not copied.
+        state: names and tensors of a checkpoint, also as a training script wraps them.
+        spec: holds the rules.
+        source: whose names the checkpoint has (``ours`` or a table of `weights:`); by default those that fit best.
 
     Returns:
         Which tensor came from where.
 
     Raises:
-        WeightsError: something is missing, left over or of another shape; the text lists it.
-        MetablockError: an unknown source, no tensors at all; its subclass SpecError for rules that are malformed.
+        WeightsError: tensors are missing, left over or of another shape; the text lists them.
+        MetablockError: an unknown source, no tensors at all; its subclass SpecError for malformed rules.
+
+    >>> import metablock
+    >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"])
+    >>> report = metablock.load_weights(model, model.state_dict(), model.spec)
+    >>> report.source, report.used["head.linear.bias"], report.complete
+    ('ours', 'head.linear.bias', True)
     """
     known = [OURS, *spec.weights]
     if source is not None and source not in known:
         hint = suggest(source, known, f"there are: {', '.join(known)}")
-        raise MetablockError(f"'{spec.name}' has no weight rules '{source}'\n  {hint}")
+        raise MetablockError(f"'{spec.name}' has no weight rules '{source}'", hint)
     state = unwrapped(state)
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise MetablockError(f"the weights for '{spec.name}' hold no tensors\n  a mapping from names to tensors is expected")
-    own, blocks = model.state_dict(), blocks_of(model)
-    tables = {f"{path}.weight": module for path, module in model.named_modules() if hasattr(module, "resized")}
-    sizes = _Sizes(spec, model)
-    attempts = [_match(own, blocks, tensors, name, spec, tables, sizes) for name in ([source] if source is not None else known)]
+        raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a mapping from names to tensors is expected")
+    own, blocks, adapter = model.state_dict(), blocks_of(model), _Adapter(spec, model)
+    attempts = [_match(own, blocks, tensors, name, spec, adapter) for name in ([source] if source is not None else known)]
     values, report = min(attempts, key=lambda attempt: attempt[1].misfits)
     report.skipped = [key for key in state if key not in tensors]
     if not report.complete:
@@ -168,15 +180,44 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
     return report
 
 
-class _Sizes:
-    """The numbers of classes and of input channels: what first and last layers are adapted to, as timm does."""
+class _Adapter:
+    """Fits the tensors of a checkpoint to a network with another input size, other channels or other classes, as timm does."""
 
     def __init__(self, spec: Spec, model: nn.Module):
         self.classes = spec.classes
         self.channels = {feature.c for feature in getattr(model, "inputs", ())}
+        self.tables: dict[str, Any] = {
+            f"{path}.weight": module for path, module in model.named_modules() if hasattr(module, "resized")
+        }
+
+    def fit(self, name: str, value: Tensor, ours: Tensor, report: WeightReport, composed: bool) -> Tensor:
+        """The value in our shape; what was done goes into the report.
+
+        ``composed``: a rule computed the value, so the message of a misfit has its shape. Raises _MisfitError.
+        """
+        if value.shape.numel() != ours.shape.numel() and (table := self.resized(name, value)) is not None:
+            report.resized.append(name)
+            value = table
+        if value.shape != ours.shape and (adapted := self.adapted(name, value, ours)) is not None:
+            value, action = adapted
+            report.initial += [name] * (value is ours)
+            report.adapted.append(f"{name} ({action})")
+        if value.shape == ours.shape:
+            return value
+        if [n for n in value.shape if n != 1] != [n for n in ours.shape if n != 1]:
+            raise _MisfitError(f" (made {tuple(value.shape)})" if composed else "")
+        report.reshaped.append(name)
+        return value.reshape(ours.shape)
+
+    def resized(self, name: str, value: Tensor) -> Tensor | None:
+        """A table interpolated to our size; None for other tensors, and where its module cannot interpolate."""
+        if name not in self.tables or value.is_meta:
+            return None
+        table: Tensor | None = self.tables[name].resized(value)
+        return table
 
     def adapted(self, name: str, value: Tensor, ours: Tensor) -> tuple[Tensor, str] | None:
-        """A layer's weights for our number of classes or channels, and what was done; None if that is not what differs."""
+        """A layer's weights for our classes or channels, and what was done; None if something else differs."""
         theirs = value.shape
         if len(theirs) != len(ours.shape) or not theirs:
             return None
@@ -189,7 +230,7 @@ class _Sizes:
 
 
 def _channels(kernel: Tensor, channels: int) -> Tensor:
-    """A first kernel for another number of channels: summed for a single one, else repeated, and scaled to the same sum."""
+    """A first kernel for another number of input channels: summed for one, otherwise repeated and scaled to the same sum."""
     if channels == 1:
         return kernel.sum(1, keepdim=True)
     have = kernel.shape[1]
@@ -198,95 +239,87 @@ def _channels(kernel: Tensor, channels: int) -> Tensor:
 
 
 def blocks_of(model: nn.Module) -> list[int]:
-    """How many blocks each stage has: its own, or those of a line of its stream (``stages.0.x.blocks.2``)."""
+    """The number of blocks of each stage: its own, or those of a line of its stream (``stages.0.x.blocks.2``)."""
     count: dict[int, int] = {}
     for name, _ in model.named_modules():
-        found = re.match(r"stages\.(\d+)(?:(?:\.[a-z]\w*)?\.blocks\.(\d+))?$", name)
-        if found:
-            stage = int(found[1])
-            count[stage] = max(count.get(stage, 0), int(found[2] or -1) + 1)
+        match = re.match(r"stages\.(\d+)(?:(?:\.[a-z]\w*)?\.blocks\.(\d+))?$", name)
+        if match:
+            stage = int(match[1])
+            count[stage] = max(count.get(stage, 0), int(match[2] or -1) + 1)
     return [count.get(stage, 0) for stage in range(max(count, default=-1) + 1)]
 
 
 def _match(
-    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, tables: Mapping[str, Any], sizes: _Sizes
+    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, adapter: _Adapter
 ) -> tuple[dict[str, Tensor], WeightReport]:
+    """The values for our tensors by the rules of one source, and the report of what fits."""
     report, values = WeightReport(source), dict[str, Tensor]()
     rules = Rules((), ()) if source == OURS else read_rules(spec, source)
     taken: set[str] = set()
     for name, parameter in own.items():
-        found = rules.find(name, blocks)
-        keys = [key.fill(found[1]) for key in found[0].keys] if found else [name] if source == OURS else []
+        match = rules.find(name, blocks)
+        keys = [key.fill(match[1]) for key in match[0].keys] if match else [name] if source == OURS else []
         if not keys or any(key not in state for key in keys):
             if not name.endswith(_OPTIONAL):
                 report.missing.append(_missing(name, keys, state))
             continue
         taken.update(keys)
-        shapes = " ++ ".join(f"{key} {tuple(state[key].shape)}" for key in keys)
+        tensors = [state[key] for key in keys]
+        composed = match is not None and bool(match[0].steps or len(keys) > 1)
         try:
-            value = _value(found, [state[key] for key in keys], parameter.shape)
-            if value.shape.numel() != parameter.shape.numel() and (table := _resized(tables.get(name), value)) is not None:
-                report.resized.append(name)
-                value = table
-            if value.shape != parameter.shape and (made := sizes.adapted(name, value, parameter)) is not None:
-                value, what = made
-                report.initial += [name] * (value is parameter)
-                report.adapted.append(f"{name} ({what})")
-            if value.shape != parameter.shape:
-                if [n for n in value.shape if n != 1] != [n for n in parameter.shape if n != 1]:
-                    raise _MisfitError(f" (made {tuple(value.shape)})" if found and (found[0].steps or len(keys) > 1) else "")
-                report.reshaped.append(name)
-                value = value.reshape(parameter.shape)
+            value = _value(match, tensors, parameter.shape)
+            values[name] = adapter.fit(name, value, parameter, report, composed)
         except _MisfitError as misfit:
+            shapes = " ++ ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
             report.wrong.append(f"{name} {tuple(parameter.shape)} from {shapes}{misfit}")
             continue
-        values[name] = value
         report.used[name] = " ++ ".join(keys)
     report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not rules.ignored(key)]
     return values, report
 
 
-def _resized(owner: Any, value: Tensor) -> Tensor | None:
-    """What a table of another size is at ours; None where its module has no way."""
-    if owner is None or value.is_meta:
-        return None
-    made: Tensor | None = owner.resized(value)
-    return made
-
-
 def _missing(name: str, keys: list[str], state: State) -> str:
+    """One of our tensors, with the keys that the checkpoint lacks."""
     if keys == [name]:
         return name
     return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name} (no rule)"
 
 
 class _MisfitError(Exception):
-    """A tensor that a rule's steps cannot be applied to."""
+    """Tensors whose shapes do not fit a rule, or its result our tensor."""
 
 
-def made_of(found: tuple[ReadyRule, Fit], tensors: list[Tensor], shape: torch.Size) -> Tensor | None:
-    """What a rule makes of these tensors of a checkpoint; None where it cannot be applied to them."""
+def apply_rule(rule: ReadyRule, fit: Fit, tensors: list[Tensor], shape: torch.Size) -> Tensor | None:
+    """Applies a weight rule to tensors of a checkpoint; None if their shapes do not fit the rule.
+
+    Args:
+        rule: joins the tensors along the first axis and applies its steps.
+        fit: the numbers in the name of our tensor.
+        tensors: those that the rule names.
+        shape: the shape of our tensor.
+    """
     try:
-        return _value(found, tensors, shape)
+        return _value((rule, fit), tensors, shape)
     except _MisfitError:
         return None
 
 
-def _value(found: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
-    """What a rule makes of the tensors it names, ``shape`` being what is wanted. Raises _MisfitError."""
+def _value(match: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
+    """Joins the tensors, and applies the steps of the rule if there is one. Raises _MisfitError."""
     step: RuleStep | None = None
     try:
         value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-        if found is not None:
-            for step in found[0].steps:
-                value = _apply(step.name, step.numbers(found[1]), value, shape)
+        if match is not None:
+            for step in match[0].steps:
+                value = _apply(step.name, step.numbers(match[1]), value, shape)
     except (RuntimeError, IndexError, TypeError):
         raise _MisfitError(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
     return value
 
 
 def _apply(step: str, numbers: list[int], value: Tensor, shape: torch.Size) -> Tensor:
+    """Applies one step, as :mod:`metablock.language.weight_rules` describes them."""
     if step == "chunk":
         k, n = numbers
         if n < 1 or not 0 <= k < n or value.shape[0] % n:
@@ -307,5 +340,5 @@ def _apply(step: str, numbers: list[int], value: Tensor, shape: torch.Size) -> T
         return value.flip(0)
     if step == "permute":
         return value.permute(numbers)
-    # Alone: in our shape; of a table of another size, which will be interpolated, the last axis.
+    # `reshape` without numbers: to our shape; a table of another size, to be interpolated later, keeps our last axis.
     return value.reshape(numbers or (shape if value.numel() == shape.numel() else (-1, shape[-1])))

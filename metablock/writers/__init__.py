@@ -1,1 +1,1 @@
-"""Writers: a network as a file of another kind (standalone PyTorch, ``.pt2``, ONNX, weights, a spec)."""
+"""Writers: a network as a file: weights, standalone PyTorch code, ``.pt2``, ONNX."""

@@ -1,4 +1,4 @@
-"""What a built network can be written to: one function a suffix. A file is there whole, or not at all."""
+"""Writes built networks to files, one function per suffix. A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,49 +18,61 @@ from .torch_export import check_onnx, write_onnx, write_pt2
 
 
 def check_output(path: str | Path, dynamic: Sequence[str] = ()) -> Path:
-    """The path, if it can be written to: called before any work is done. Raises MetablockError."""
+    """Returns the path if a network can be written to it. Call it before any work is done.
+
+    Raises:
+        MetablockError: a directory, an unknown suffix, no such folder, no permission, a missing package, open sizes in a file
+            that has none.
+    """
     path = Path(path)
     if path.is_dir():
-        raise MetablockError(f"{path}: is a directory\n  name a file in it")
+        raise MetablockError(f"{path}: is a directory", "name a file in it")
     if path.suffix not in WRITERS:
         hint = suggest(path.suffix, WRITERS, f"known: {', '.join(WRITERS)}")
-        raise MetablockError(f"{path}: cannot write '{path.suffix or path.name}' files\n  {hint}")
+        raise MetablockError(f"{path}: cannot write '{path.suffix or path.name}' files", hint)
     if not path.parent.is_dir():
-        raise MetablockError(f"{path}: there is no folder '{path.parent}'\n  make it first")
+        raise MetablockError(f"{path}: there is no folder '{path.parent}'", "make it first")
     if dynamic and path.suffix not in SIZED:
-        raise MetablockError(f"{path}: sizes are open in a {path.suffix} file\n  --dynamic is for {' and '.join(SIZED)}")
+        raise MetablockError(f"{path}: sizes are open in a {path.suffix} file", f"--dynamic is for {' and '.join(SIZED)}")
     if path.suffix == ".onnx":
         check_onnx()
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             return path
     except OSError as problem:
-        raise MetablockError(f"{path}: cannot write there: {problem.strerror}\n  name another folder") from None
+        raise MetablockError(f"{path}: cannot write there: {problem.strerror}", "name another folder") from None
 
 
 def write(model: Block, path: str | Path, *, dynamic: Sequence[str] = ()) -> str:
-    """Writes a network, by the suffix of the path.
+    """Writes a network in the format of the path's suffix.
 
     ========================  =====================================================================================
-    ``.safetensors``          the weights, with the resolved spec and its hash beside them
+    ``.safetensors``          the weights; the resolved spec and its hash in the metadata
     ``.py``                   the architecture as one readable file of plain PyTorch (:func:`metablock.standalone`)
-    ``.pt2``                  a program of ``torch.export``, in evaluation, weights and all
-    ``.onnx``                 the same for onnxruntime and others (needs ``pip install 'metablock[onnx]'``)
+    ``.pt2``                  a program of ``torch.export`` in evaluation mode, weights included
+    ``.onnx``                 the same for onnxruntime and others (needs ``pip install '.[onnx]'``)
     ========================  =====================================================================================
 
-    The last two are loaded again and compared with the model before they are kept.
+    The last two are reloaded and compared with the model before they take the path's place.
 
     Args:
-        model: from :func:`metablock.build`; it stays as it is.
-        path: a file; one that exists is replaced.
-        dynamic: for ``.pt2`` and ``.onnx``: the sizes that stay open, of ``batch``, ``height``, ``width`` (``length`` of a
-            signal, ``depth`` of a volume).
+        model: from :func:`metablock.build`; it does not change.
+        path: the file; an existing one is replaced.
+        dynamic: the sizes to leave open in ``.pt2`` and ``.onnx``, of ``batch``, ``height``, ``width`` (``length`` of a signal,
+            ``depth`` of a volume).
 
     Returns:
-        What was found when the file was loaded again, in a line; empty where there is nothing to be found.
+        How close the reloaded file is to the model, in one line; empty for the first two formats.
 
     Raises:
-        MetablockError: the file cannot be written; then there is none, and one that was there before is as it was.
+        MetablockError: the file cannot be written. No new file is left, and an existing one is unchanged.
+
+    >>> import metablock, tempfile
+    >>> from metablock.language.load import load_text
+    >>> model = metablock.build(load_text("name: net\\ninput: image(3, 8)\\nmodel: conv(4, 3)"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     metablock.write(model, f"{folder}/net.safetensors")
+    ''
     """
     path = check_output(path, dynamic)
     with replacing(path) as file:
@@ -74,7 +86,7 @@ def write_source(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
 
 
 def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
-    """The weights, with the resolved spec and its hash beside them."""
+    """The weights; in the metadata the resolved spec, its hash, and the layout of the checkpoint they were loaded from."""
     from safetensors.torch import save_file
 
     from ..language.format import show_spec, spec_hash
@@ -83,15 +95,15 @@ def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> 
     seen: set[int] = set()
     for name, value in model.state_dict().items():
         tensor = value.detach().cpu().contiguous()
-        place = tensor.untyped_storage().data_ptr()
-        tensors[name] = tensor.clone() if place in seen else tensor  # the format has no shared memory
-        seen.add(place)
-    about = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
+        memory = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if memory in seen else tensor  # the format has no shared memory
+        seen.add(memory)
+    metadata = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
     if model.collapsed is not None:
-        about["form"] = "deployed"
+        metadata["form"] = "deployed"
     if model.loaded is not None and model.loaded.source != OURS:
-        about[LAYOUT] = layout(model.loaded)
-    save_file(tensors, path, about)
+        metadata[LAYOUT] = layout(model.loaded)
+    save_file(tensors, path, metadata)
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Networks as programs for other runtimes: torch.export's ``.pt2`` and ONNX, each reloaded and compared before it is kept."""
+"""Exports networks to other runtimes: torch.export's ``.pt2`` and ONNX. Each file is reloaded and compared with the model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
-from ..backend.input_size import difference
-from ..errors import MetablockError, suggest
+from ..backend.input_size import size_dependence
+from ..errors import MetablockError, install_hint, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
@@ -27,25 +27,31 @@ from ..shape import Feature
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-# The axes of an input after batch and channels.
+# The names of an input's axes after batch and channels, by rank.
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
-# Rounding apart; what differs by more is another network.
+# Largest difference that rounding explains, relative to the largest output; 0.1 for other dtypes.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
+# Operators that turn the batch into groups of a convolution.
 _BATCH_IS_GROUPS = ("mixture_conv",)
-_ONNX_LIMIT = 2**31 - 2**26  # of the one file, by its format
+_ONNX_LIMIT = 2**31 - 2**26  # bytes of weights: one protobuf file holds 2 GiB
 
 
 def check_onnx() -> None:
-    """Raises MetablockError where the packages for ``.onnx`` are not installed."""
+    """Raises MetablockError if the packages for ``.onnx`` are not installed."""
     missing = [name for name in _ONNX if importlib.util.find_spec(name) is None]
     if missing:
-        raise MetablockError(f".onnx files need {' and '.join(missing)}\n  pip install 'metablock[onnx]'")
+        raise MetablockError(f".onnx files need {' and '.join(missing)}", install_hint("onnx"))
 
 
 def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str]) -> None:
-    """Raises MetablockError where a size is to be left open that the architecture is bound to. Builds nothing."""
+    """Raises MetablockError if one of the ``dynamic`` sizes is unknown, or the architecture is bound to it. Builds nothing.
+
+    >>> from metablock.front import front
+    >>> spec, ir = front("resnet18")
+    >>> check_dynamic(spec, [ir.inputs[0].feature], ["batch", "height"])
+    """
     if not dynamic:
         return
     rank = max((feature.rank for feature in inputs), default=0)
@@ -53,44 +59,48 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     for name in dynamic:
         if name not in known:
             hint = suggest(name, known, f"there are {', '.join(known)}")
-            raise MetablockError(f"unknown size '{name}'\n  {hint}")
+            raise MetablockError(f"unknown size '{name}'", hint)
     axes = [AXES[rank].index(name) for name in dynamic if name != "batch"]
     if not axes:
         return
     shown = " and ".join(name for name in dynamic if name != "batch")
     if len(inputs) != 1:
-        raise MetablockError(f"{shown} cannot be left open: '{spec.name}' has {len(inputs)} inputs\n  leave open the batch alone")
+        raise MetablockError(f"{shown} cannot be left open: '{spec.name}' has {len(inputs)} inputs", "leave open only the batch")
     only = inputs[0]
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
-        reason = difference(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
-    except MetablockError as wrong:
-        reason = str(wrong).strip().split("\n")[0]
+        reason = size_dependence(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
+    except MetablockError as problem:
+        reason = str(problem).strip().split("\n")[0]
     if reason:
-        raise MetablockError(
-            f"{shown} cannot be left open: the architecture is bound to its size\n"
-            f"  {reason}\n  leave out --dynamic {shown.replace(' and ', ',')}, and write one file for each size (--input)"
-        )
+        remedy = f"leave out --dynamic {shown.replace(' and ', ',')}, and write one file for each size (--input)"
+        raise MetablockError(f"{shown} cannot be left open: the architecture is bound to its size", f"{reason}\n  {remedy}")
 
 
 def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
-    """The network in evaluation as a program of ``torch.export``.
+    """Exports a network in evaluation mode as a program of ``torch.export``.
 
     Args:
-        model: from :func:`metablock.build`; it stays as it is.
-        dynamic: the sizes that stay open, of ``batch``, ``height``, ``width`` (``length`` of a signal, ``depth`` of a volume);
-            the others are those that the network was built for, and a batch of one.
+        model: from :func:`metablock.build`; it does not change.
+        dynamic: the sizes to leave open, of ``batch``, ``height``, ``width`` (``length`` of a signal, ``depth`` of a volume). The
+            others are fixed to the sizes the network was built for, and a batch of one.
 
     Raises:
-        MetablockError: an architecture that is bound to a size that should stay open; what torch.export cannot trace.
+        MetablockError: the architecture is bound to one of the open sizes; torch.export cannot trace the network.
+
+    >>> import metablock
+    >>> from metablock.language.load import load_text
+    >>> model = metablock.build(load_text("name: net\\ninput: image(3, 8)\\nmodel: conv(4, 3)"))
+    >>> metablock.export(model).module()(torch.zeros(1, 3, 8, 8)).shape
+    torch.Size([1, 4, 8, 8])
     """
     check_dynamic(model.spec, model.inputs, dynamic)
-    bare = deepcopy(model).eval()  # what was compiled is eager again
+    bare = deepcopy(model).eval()  # copies of compiled regions are eager
     inputs = _inputs(bare, 2 if "batch" in dynamic else 1)
     shapes = tuple(_open(feature, dynamic) for feature in model.inputs)
     import torch.export as exporting
 
-    with _asked("torch.export", "leave open fewer sizes" if dynamic else "write .py or .safetensors"):
+    with _reported("torch.export", "leave open fewer sizes" if dynamic else "write .py or .safetensors"):
         program = exporting.export(bare, tuple(inputs), dynamic_shapes=shapes if dynamic else None, strict=False)
     return program
 
@@ -103,31 +113,31 @@ def _open(feature: Feature, dynamic: Sequence[str]) -> dict[int, Any]:
 
 
 def write_pt2(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
-    """Writes a ``.pt2`` file, reloads it, compares it; says how far it is from the model."""
+    """Writes a ``.pt2`` file and reloads it. Returns how close its outputs are to the model's, as a text."""
     import torch.export as exporting
 
     program = export(model, dynamic=dynamic)
-    about = {"spec.yaml": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
-    with _asked("torch.export.save", "write .py or .safetensors"):
-        exporting.save(program, path, extra_files=about)
+    metadata = {"spec.yaml": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
+    with _reported("torch.export.save", "write .py or .safetensors"):
+        exporting.save(program, path, extra_files=metadata)
         loaded = exporting.load(path).module()
-    return _compared(model, lambda *inputs: loaded(*inputs), dynamic, "torch.export")
+    return _compare(model, lambda *inputs: loaded(*inputs), dynamic, "torch.export")
 
 
 def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
-    """Writes an ``.onnx`` file, runs it in onnxruntime, compares it; says how far it is from the model."""
+    """Writes an ``.onnx`` file and runs it in onnxruntime. Returns how close its outputs are to the model's, as a text."""
     check_onnx()
     _check_onnx_model(model, dynamic)
     program = export(model, dynamic=dynamic)
-    hint = "leave open fewer sizes, or write .pt2" if dynamic else "float32 is known best; .pt2 is for torch itself"
-    with _asked("torch.onnx", hint):
+    hint = "leave open fewer sizes, or write .pt2" if dynamic else "float32 has the widest support; .pt2 is for torch itself"
+    with _reported("torch.onnx", hint):
         import onnxruntime
         from torch import onnx
 
-        made = onnx.export(program, dynamo=True, external_data=False, verbose=False)
-        assert made is not None
-        made.model.metadata_props.update({"spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)})
-        made.save(path, external_data=False)
+        converted = onnx.export(program, dynamo=True, external_data=False, verbose=False)
+        assert converted is not None
+        converted.model.metadata_props.update({"spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)})
+        converted.save(path, external_data=False)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -136,34 +146,38 @@ def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
 
     def run(*inputs: Tensor) -> list[Tensor]:
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, inputs, strict=True)}
-        with _asked("onnxruntime", hint):
+        with _reported("onnxruntime", hint):
             return [torch.from_numpy(array) for array in session.run(None, arrays)]
 
-    return _compared(model, run, dynamic, "onnxruntime")
+    return _compare(model, run, dynamic, "onnxruntime")
 
 
 def _check_onnx_model(model: Block, dynamic: Sequence[str]) -> None:
-    for path, leaf in module_nodes(model.ir) if "batch" in dynamic else ():
-        if leaf.operator in _BATCH_IS_GROUPS:
+    """Raises MetablockError for what an ``.onnx`` file or onnxruntime cannot hold."""
+    for path, node in module_nodes(model.ir) if "batch" in dynamic else ():
+        if node.operator in _BATCH_IS_GROUPS:
             raise MetablockError(
-                f"batch cannot be left open in .onnx: {'.'.join(path)}, {leaf.text}, gives each image a kernel of its own,\n"
-                "  and ONNX wants to know how many; write .pt2, or leave the batch at one"
+                f"batch cannot be left open in .onnx: {'.'.join(path)}, {node.text}, gives each image a kernel of its own,",
+                "and ONNX fixes the number of kernels; write .pt2, or leave the batch at one",
             )
     tensors = [*model.parameters(), *model.buffers()]
     if any(tensor.dtype == torch.bfloat16 for tensor in tensors):
-        raise MetablockError("onnxruntime has no bfloat16 on the CPU\n  write the file in float32 or float16")
+        raise MetablockError("onnxruntime has no bfloat16 on the CPU", "write the file in float32 or float16")
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if size > _ONNX_LIMIT:
-        raise MetablockError(f"an .onnx file holds 2 GiB, the weights have {size / 2**30:.1f}\n  write .pt2, or --dtype float16")
+        raise MetablockError(f"an .onnx file holds 2 GiB, the weights have {size / 2**30:.1f}", "write .pt2, or --dtype float16")
 
 
-def _compared(model: Block, run: Callable[..., Any], dynamic: Sequence[str], where: str) -> str:
-    """How far a program is from the model that it was made of, at each size that it should run at."""
+def _compare(model: Block, run: Callable[..., Any], dynamic: Sequence[str], where: str) -> str:
+    """Runs a program and its model at every size that is open, and returns how close they are, as a text.
+
+    Raises MetablockError if the outputs differ by more than rounding explains.
+    """
     eager = deepcopy(model).eval()
     worst, count = 0.0, 0
     for batch, times in {(1, 1), (3 if "batch" in dynamic else 1, 2 if set(dynamic) - {"batch"} else 1)}:
         inputs = _inputs(eager, batch, dynamic if times > 1 else ())
-        with torch.no_grad(), _asked(where, "leave open fewer sizes"):
+        with torch.no_grad(), _reported(where, "leave open fewer sizes"):
             ours, theirs = tree_leaves(eager(*inputs)), tree_leaves(run(*inputs))
         for a, b in zip(ours, theirs, strict=True):
             a, b = a.cpu().to(torch.float64), b.cpu().to(torch.float64)
@@ -171,13 +185,14 @@ def _compared(model: Block, run: Callable[..., Any], dynamic: Sequence[str], whe
         count += 1
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     if not worst <= _TOLERANCE.get(dtype, 0.1):
-        raise MetablockError(f"{where} gives other numbers than the model: {worst:.1e} of the largest\n  nothing was written")
+        message = f"{where} gives other numbers than the model: {worst:.1e} of the largest"
+        raise MetablockError(message, "nothing was written")
     near = "as eager to the bit" if worst == 0 else f"within {worst:.1e} of eager's largest output"
     return f"{where}: {near}" + (f" at {count} sizes" if count > 1 else "")
 
 
 def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tensor]:
-    """Random inputs, twice as large along some axes. The random numbers around are left as they were."""
+    """Random inputs, ``doubled`` along these axes. The state of the global generator does not change."""
     first = next(model.parameters(), torch.empty(0))
     result = []
     with torch.random.fork_rng(devices=[]):
@@ -189,8 +204,8 @@ def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tenso
 
 
 @contextmanager
-def _asked(of: str, hint: str) -> Iterator[None]:
-    """What another tool cannot do is an answer, not an accident: it raises whatever it likes, we say it in a line."""
+def _reported(tool: str, hint: str) -> Iterator[None]:
+    """Turns any exception of another tool into a MetablockError with one line of its text."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -198,11 +213,11 @@ def _asked(of: str, hint: str) -> Iterator[None]:
     except MetablockError:
         raise
     except Exception as problem:
-        raise MetablockError(f"{of} cannot do this network: {_said(problem)}\n  {hint}") from problem
+        raise MetablockError(f"{tool} cannot do this network: {_root_cause(problem)}", hint) from problem
 
 
-def _said(problem: BaseException) -> str:
-    """What went wrong at the bottom of it, in a line."""
+def _root_cause(problem: BaseException) -> str:
+    """The first line of the exception that caused all others."""
     while problem.__cause__ is not None:
         problem = problem.__cause__
     lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(problem)).splitlines() if line.strip()]

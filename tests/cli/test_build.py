@@ -257,16 +257,16 @@ def test_compilation_fails(run, tiny, monkeypatch, raised, says):
 def test_written_and_read_again(run, report, tiny, tmp_path):
     from safetensors import safe_open
 
-    from metablock.catalogue.lookup import parse_spec
     from metablock.language.format import spec_hash
+    from metablock.language.load import load_text
 
     file = tmp_path / "tiny.safetensors"
     built = report(tiny, "--no-compile", "--edit", "token = attention(2)", "--classes", 10, "--seed", 3, "-o", file)
     assert built.written == str(file)
     with safe_open(file, "pt") as opened:
         about = opened.metadata()
-    assert about["spec_hash"] == built.spec_hash == spec_hash(parse_spec(about["spec"]))
-    model = metablock.build(parse_spec(about["spec"]), weights=file)
+    assert about["spec_hash"] == built.spec_hash == spec_hash(load_text(about["spec"]))
+    model = metablock.build(load_text(about["spec"]), weights=file)
     again = metablock.build(tiny, edits=["token = attention(2)"], classes=10, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     loaded = run("build", tiny, "--no-compile", "--edit", "token = attention(2)", "--classes", 10, "--weights", file)

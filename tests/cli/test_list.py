@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from metablock.catalogue.lookup import catalogue, parse_spec
+from metablock.catalogue.lookup import catalogue
 from metablock.language.edits import resolve
+from metablock.language.load import load_text
 from metablock.language.registry import OPERATORS
 from metablock.language.standard import standard
 from metablock.report.mixers import AROUND, CONVOLUTIONS, MIXING, mixers
@@ -111,4 +112,4 @@ def test_mixing_names_exist():
 def test_mixers(let, names):
     body = "token" if "token" in let else "mixer"
     text = f"name: x\ninput: image(3, 8)\nlet:\n  {let}\nstages:\n  depth: [1, 1]\n  body: depth * res({body})\n"
-    assert mixers(resolve(parse_spec(text))) == names
+    assert mixers(resolve(load_text(text))) == names

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from metablock.catalogue.lookup import parse_spec
 from metablock.front import resolved
 from metablock.language.format import show_spec, spec_hash
+from metablock.language.load import load_text
 from tests.cli.test_build import TWO
 
 
@@ -14,7 +14,7 @@ def test_spec(run, tiny):
     text = run("show", tiny, "--variant", "tiny_b").stdout
     assert text == show_spec(resolved(tiny, variant="tiny_b"))
     assert "variants" not in text
-    assert spec_hash(parse_spec(text)) == spec_hash(resolved(tiny, variant="tiny_b"))
+    assert spec_hash(load_text(text)) == spec_hash(resolved(tiny, variant="tiny_b"))
 
 
 def test_changes_are_in_the_text(run, tiny):

@@ -36,7 +36,7 @@ def test_any_header(header: e.Header):
 @given(targets, values)
 def test_any_edit(target: e.Header | e.StageTarget, value: e.Node):
     assert parse_target(whole(show(target), "<key>")) == target
-    assert parse_edit(whole(f"{show(target)} = {show(value)}", "--set")) == (target, value)
+    assert parse_edit(whole(f"{show(target)} = {show(value)}", "--edit")) == (target, value)
 
 
 @pytest.mark.parametrize(

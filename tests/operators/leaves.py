@@ -24,8 +24,8 @@ def find(name: str) -> Any:
 
 def build(name: str, *features: Feature, **arguments: Any) -> nn.Module:
     """The module that the compiler would make for these inputs."""
-    signature = inspect.signature(find(name).__init__).parameters.values()
-    context = [getattr(features[0], p.name) for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"]
+    signature = inspect.signature(find(name)).parameters.values()
+    context = [getattr(features[0], p.name) for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD]
     return find(name)(*context, **arguments)
 
 
@@ -34,7 +34,7 @@ def shape(name: str, *features: Feature, **arguments: Any) -> Feature:
     cls = find(name)
     if not hasattr(cls, "shape"):
         return features[0]
-    signature = inspect.signature(cls.__init__).parameters.values()
+    signature = inspect.signature(cls).parameters.values()
     known = {p.name: p.default for p in signature if p.kind is p.KEYWORD_ONLY} | arguments
     wanted = [p.name for p in inspect.signature(cls.shape).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return cls.shape(*features, **{word: known[word] for word in wanted})

@@ -37,7 +37,7 @@ FOUND = dict(operators())
 
 
 def signature(node: ast.ClassDef) -> ast.arguments | None:
-    return next((s.args for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
+    return next((s.args for s in node.body if isinstance(s, ast.FunctionDef) and s.name in ("__init__", "__new__")), None)
 
 
 def types(annotation: ast.expr) -> list[str]:
@@ -83,7 +83,7 @@ def test_shape(name: str) -> None:
     if not hasattr(cls, "shape"):
         return
     assert isinstance(inspect.getattr_static(cls, "shape"), staticmethod)
-    known = set(inspect.signature(cls.__init__).parameters)
+    known = set(inspect.signature(cls).parameters)
     for parameter in inspect.signature(cls.shape).parameters.values():
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert parameter.name in known

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from oracles import check_gradients, randomised_state
 
 
 @pytest.mark.parametrize(("c", "g"), [(12, 3), (16, 8), (6, 1)])
 def test_the_shuffle_of_the_code(c: int, g: int) -> None:
     """Channel ``k * (c / g) + j`` is the old ``j * g + k``: the inverse of the usual order, none for one group."""
-    spec = parse_spec(f"name: s\ninput: image({c}, 2)\nstages: {{body: shuffle(c // {g})}}\n")
+    spec = load_text(f"name: s\ninput: image({c}, 2)\nstages: {{body: shuffle(c // {g})}}\n")
     x = torch.randn(2, c, 2, 2)
     expected = [j * g + k for k in range(g) for j in range(c // g)]
     assert torch.equal(metablock.build(spec)(x), x[:, expected])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metablock
-from metablock.catalogue.lookup import parse_spec
+from metablock.language.load import load_text
 from oracles import check_gradients, randomised_state, relative_error, require
 
 
@@ -24,7 +24,7 @@ def test_torchvision(variant: str) -> None:
 @pytest.mark.parametrize("c", [4, 10])
 def test_the_shuffle_that_opens_a_unit(c: int) -> None:
     """The authors' code: even channels pass, odd ones are worked on."""
-    spec = parse_spec(f"name: s\ninput: image({c}, 2)\nstages: {{body: shuffle(c // 2)}}\n")
+    spec = load_text(f"name: s\ninput: image({c}, 2)\nstages: {{body: shuffle(c // 2)}}\n")
     x = torch.randn(2, c, 2, 2)
     torch.testing.assert_close(metablock.build(spec)(x), torch.cat([x[:, 0::2], x[:, 1::2]], 1))
 

@@ -1,8 +1,8 @@
-"""Affine maps of features, and when two of them are one: the algebra behind re-parameterisation.
+"""Affine maps of features, their composition and their sum: the algebra behind re-parameterisation.
 
-A map is a convolution with zero padding and a bias, all dilations written out as zeros of its kernel. A batch norm in
-evaluation, a scale, the identity are convolutions of extent one whose groups are the channels; a linear layer is one of extent
-one. Tensors may lie on ``meta``: then only shapes are computed, which is how costs are compared before anything is.
+A map is a convolution with zero padding and a bias; dilation is written out as zeros in its kernel. A batch norm in evaluation, a
+scale and the identity are depthwise convolutions of extent one; a linear layer is a convolution of extent one. On ``meta`` only
+shapes are computed: this is how the pass compares weights before it computes any.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Extents = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Affine:
-    """``y = kernel * x + bias``: kernel ``(out, in / groups, *extents)``; no bias is a bias of exactly zero."""
+    """``y = kernel * x + bias``, with a kernel ``(out, in / groups, *extents)``; None as bias means exactly zero."""
 
     kernel: Tensor
     bias: Tensor | None
@@ -43,40 +43,35 @@ class Affine:
 
     @property
     def width(self) -> int:
-        """Channels that arrive."""
+        """Input channels."""
         return self.kernel.shape[1] * self.groups
 
     @property
-    def pointwise(self) -> bool:
-        """Whether each position depends on itself alone."""
-        return all(e == 1 for e in self.extents) and not any(self.padding) and all(s == 1 for s in self.stride)
-
-    @property
     def weights(self) -> int:
-        """Numbers to be kept."""
+        """Numbers in the kernel and the bias."""
         return self.kernel.numel() + (self.out if self.bias is not None else 0)
 
     def slide(self, grid: Extents) -> Extents:
-        """The extents that leave."""
+        """The output's extents for an input of these extents."""
         sizes = zip(grid, self.extents, self.stride, self.padding, strict=True)
         return tuple((g + 2 * p - e) // s + 1 for g, e, s, p in sizes)
 
 
 def channelwise(factor: Tensor, bias: Tensor | None = None, rank: int = 0) -> Affine:
-    """A factor and a constant for each channel."""
+    """Multiplies each channel by a factor ``(c,)`` and adds a bias ``(c,)``."""
     c = factor.shape[0]
     return Affine(factor.view(c, 1, *[1] * rank), bias, (1,) * rank, (0,) * rank, c)
 
 
 def identity(c: int, like: Tensor, rank: int = 0) -> Affine:
-    """What changes nothing."""
+    """The identity on ``c`` channels, with the dtype and device of ``like``."""
     return channelwise(torch.ones(c, dtype=like.dtype, device=like.device), None, rank)
 
 
 def convolution(
     weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Affine:
-    """A convolution; where it is dilated, zeros stand between its taps."""
+    """A convolution; dilation becomes zeros in the kernel."""
     extents = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     kernel = weight.new_zeros(*weight.shape[:2], *extents)
     if not kernel.is_meta:
@@ -92,8 +87,12 @@ def linear(weight: Tensor, bias: Tensor | None) -> Affine:
 def then(first: Affine, second: Affine) -> Affine | None:
     """``second`` after ``first`` as one map; None where that is not exact.
 
-    The zeros that ``second`` pads with are not what ``first`` gives beyond its map. They are, along an axis, if ``first`` has
-    an extent of one and no padding there; and if it has a bias, only where ``second`` pads nothing at all.
+    If ``second`` pads, it sees zeros where ``first`` would have computed values beyond its own output. Along an axis those
+    values are zero only if ``first`` has extent one and no padding there, and no bias at all.
+
+    >>> scale = channelwise(torch.tensor([2.0, 3.0]))
+    >>> then(scale, scale).kernel.flatten()
+    tensor([4., 9.])
     """
     first, second = _ranked(first, second)
     if any(p and (e > 1 or q) for p, e, q in zip(second.padding, first.extents, first.padding, strict=True)):
@@ -105,14 +104,14 @@ def then(first: Affine, second: Affine) -> Affine | None:
     steps = first.stride
     extents = [e + s * (f - 1) for e, s, f in zip(first.extents, steps, second.extents, strict=True)]
     kernel = a.new_zeros(groups, b.shape[1], a.shape[2], *extents)
-    for taps in product(*map(range, second.extents)) if not kernel.is_meta else ():
-        place = _at(slice(s * t, s * t + e) for s, t, e in zip(steps, taps, first.extents, strict=True))
-        kernel[place] += torch.einsum("gom,gmi...->goi...", b[_at(taps)], a)
+    for offset in product(*map(range, second.extents)) if not kernel.is_meta else ():
+        place = _at(slice(s * o, s * o + e) for s, o, e in zip(steps, offset, first.extents, strict=True))
+        kernel[place] += torch.einsum("gom,gmi...->goi...", b[_at(offset)], a)
     bias = second.bias if not kernel.is_meta or first.bias is None else first.bias.new_empty(second.out)
     if first.bias is not None and not kernel.is_meta:
-        taps_added = b.flatten(3).sum(-1) if first.rank else b
-        moved = torch.einsum("gom,gm->go", taps_added, first.bias.view(groups, -1)).flatten()
-        bias = moved if bias is None else moved + bias
+        summed = b.flatten(3).sum(-1) if first.rank else b
+        through = torch.einsum("gom,gm->go", summed, first.bias.view(groups, -1)).flatten()
+        bias = through if bias is None else through + bias
     return Affine(
         kernel.flatten(0, 1),
         bias,
@@ -123,7 +122,12 @@ def then(first: Affine, second: Affine) -> Affine | None:
 
 
 def plus(a: Affine, b: Affine, sign: int = 1) -> Affine | None:
-    """The sum of two maps of the same input (``sign=-1``: the difference); None where their positions do not meet."""
+    """The sum of two maps of the same input (``sign=-1``: the difference); None if their outputs differ in shape or stride.
+
+    >>> a, b = channelwise(torch.tensor([2.0])), channelwise(torch.tensor([5.0]))
+    >>> plus(a, b, -1).kernel.flatten()
+    tensor([-3.])
+    """
     a, b = _ranked(a, b)
     if a.stride != b.stride or a.out != b.out or a.width != b.width:
         return None
@@ -144,7 +148,7 @@ def plus(a: Affine, b: Affine, sign: int = 1) -> Affine | None:
 
 
 def _at(slices: Iterable[slice | int]) -> Any:
-    """An index of the last axes."""
+    """An index into the last axes."""
     return (..., *slices)
 
 
@@ -153,7 +157,7 @@ def _axes(offsets: list[list[int]], a: Affine, b: Affine) -> list[tuple[int, int
 
 
 def _ranked(a: Affine, b: Affine) -> tuple[Affine, Affine]:
-    """Both with the axes of the one that has more: a linear layer works on any map."""
+    """Both maps with the rank of the higher one: a linear layer (rank 0) works on any map."""
     rank = max(a.rank, b.rank)
     return _of_rank(a, rank), _of_rank(b, rank)
 
@@ -166,7 +170,7 @@ def _of_rank(a: Affine, rank: int) -> Affine:
 
 
 def _apart(a: Affine, groups: int) -> Tensor:
-    """The kernel by groups, ``(groups, out, in, *extents)``, where there may be fewer than its own: zeros fill it up."""
+    """The kernel as ``(groups, out, in, *extents)``, for a divisor of its own groups; zeros fill the blocks between groups."""
     out, inner = a.out // a.groups, a.kernel.shape[1]
     own = a.kernel.view(a.groups, out, inner, *a.extents)
     if groups == a.groups:

@@ -1,4 +1,4 @@
-"""The shaped tree with one convolution in place of each form."""
+"""Rewrites the IR: one convolution or linear layer in place of each candidate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import count
 from math import prod
 
 from ...language.registry import OPERATORS
-from ...lowering.emitter import shown
+from ...lowering.emitter import written
 from ...lowering.ir import (
     InlineOp,
     ModuleCall,
@@ -24,23 +24,30 @@ from ...lowering.ir import (
 from ...operators.extents import sides
 from ...shape import Layout
 from .affine import Affine
+from .candidates import Candidate
 from .flow import Atom, Path
-from .forms import Form
 
 
 @dataclass(frozen=True)
 class Merge:
-    """A form, the step in whose place the new one stands, and what that is."""
+    """One operator in place of a candidate.
 
-    form: Form
+    Attributes:
+        candidate: the steps that are replaced.
+        anchor: the one of them whose place and name the new operator takes.
+        leaf: the new operator.
+        shape: its map, with the merged weights.
+    """
+
+    candidate: Candidate
     anchor: Atom
     leaf: ModuleNode
     shape: Affine
 
 
-def merge(form: Form, shape: Affine) -> Merge:
-    """The one operator that a form becomes, at the place and under the name of its largest kernel."""
-    fitting = [a for a in form.kernels if shape.rank == 0 or a.leaf is None or a.leaf.operator == "conv"]
+def merge(candidate: Candidate, shape: Affine) -> Merge:
+    """The operator that replaces a candidate, at the place and under the name of its largest kernel."""
+    fitting = [a for a in candidate.kernels if shape.rank == 0 or a.leaf is None or a.leaf.operator == "conv"]
     anchor = max(fitting, key=lambda atom: _extent(atom))
     assert anchor.leaf is not None
     leaf = anchor.leaf
@@ -60,7 +67,7 @@ def merge(form: Form, shape: Affine) -> Merge:
         }
     entry = OPERATORS[leaf.operator]
     context = {**leaf.context, "c": shape.width}
-    return Merge(form, anchor, replace(leaf, context=context, args=args, text=shown(entry, args)), shape)
+    return Merge(candidate, anchor, replace(leaf, context=context, args=args, text=written(entry, args)), shape)
 
 
 def _extent(atom: Atom) -> int:
@@ -74,68 +81,73 @@ def _number(extents: tuple[int, ...]) -> int | list[int]:
 
 
 class Rewriter:
-    """Changes a tree in place."""
+    """Changes the IR of a network in place."""
 
     def __init__(self, root: Subgraph):
         self.root = root
         self.ids = count(next_id(root))
 
     def apply(self, merge: Merge) -> None:
-        """One convolution in place of the steps of a form."""
-        gone = {id(atom.step) for atom in merge.form.atoms}
-        own = [atom for atom in merge.form.atoms if atom.output.id == merge.form.source.id]
-        for atom in own:  # GRN: all of it stays but the bias
-            gone.discard(id(atom.step))
-            assert atom.leaf is not None
-            args = {**atom.leaf.args, "bias": False}
-            self._replace(atom.path, replace(atom.leaf, args=args, text=shown(OPERATORS[atom.leaf.operator], args)))
-        last = list(merge.form.atoms)[-1].output
-        inner = {atom.output.id for atom in merge.form.atoms} - {merge.form.source.id}
-        level = self._level(merge.anchor.level)
-        place = next(i for i, step in enumerate(level.steps) if step is merge.anchor.step)
-        new = self._steps(merge, last)
-        level.steps[place : place + 1] = new
+        """Replaces the steps of a candidate by one operator."""
+        atoms, source = list(merge.candidate.atoms), merge.candidate.source
+        removed = {id(atom.step) for atom in atoms}
+        for atom in atoms:
+            if atom.output.id == source.id:  # GRN: everything stays except its bias
+                removed.discard(id(atom.step))
+                self._drop_bias(atom)
+        last = atoms[-1].output
+        inner = {atom.output.id for atom in atoms} - {source.id}
+        parent = self._subgraph(merge.anchor.parent)
+        place = next(i for i, step in enumerate(parent.steps) if step is merge.anchor.step)
+        parent.steps[place : place + 1] = self._steps(merge, last)
         self._replace(merge.anchor.path, merge.leaf)
-        for atom in merge.form.atoms:
-            if id(atom.step) in gone and atom is not merge.anchor:
-                holder = self._level(atom.level)
-                holder.steps = [step for step in holder.steps if step is not atom.step]
+        for atom in atoms:
+            if id(atom.step) in removed and atom is not merge.anchor:
+                around = self._subgraph(atom.parent)
+                around.steps = [step for step in around.steps if step is not atom.step]
                 if atom.leaf is not None:
                     self._remove(atom.path)
-        self._outputs(inner, merge.anchor.level, merge.form.source, last)
+        self._update_outputs(inner, merge.anchor.parent, source, last)
 
     def tidy(self) -> None:
-        """Takes out the levels in which nothing is left."""
+        """Removes the subgraphs that have no steps left."""
         for path, _ in sorted(subgraphs(self.root), key=lambda item: -len(item[0])):
-            holder = self._level(path)
-            for step in list(holder.steps):
+            parent = self._subgraph(path)
+            for step in list(parent.steps):
                 if isinstance(step, ModuleCall) and not step.shared:
-                    child = holder.child(step.child)
+                    child = parent.child(step.child)
                     if isinstance(child, Subgraph) and not child.steps:
-                        holder.steps = [other for other in holder.steps if other is not step]
+                        parent.steps = [other for other in parent.steps if other is not step]
                         self._remove((*path, *step.child))
 
+    def _drop_bias(self, atom: Atom) -> None:
+        assert atom.leaf is not None
+        args = {**atom.leaf.args, "bias": False}
+        self._replace(atom.path, replace(atom.leaf, args=args, text=written(OPERATORS[atom.leaf.operator], args)))
+
     def _steps(self, merge: Merge, last: Value) -> list[Step]:
-        """The new operator, and what brings its input and output into the layouts that are wanted."""
+        """The call of the new operator, with layout casts around it; the result is the value ``last``."""
         takes: tuple[Layout, ...] = ("map",) if merge.leaf.operator == "conv" else ("grid", "tokens", "vector")
         steps: list[Step] = []
-        before = self._moved(merge.form.source, takes, steps)
+        before = self._cast(merge.candidate.source, takes, steps)
         f = before.feature.with_(c=last.c)
         f = f.with_(grid=merge.shape.slide(f.grid)) if merge.leaf.operator == "conv" else f
         fits = f.layout == last.feature.layout
         after = last if fits else Value(next(self.ids), f)
-        run = ModuleCall(merge.anchor.step.child, (before,), after) if isinstance(merge.anchor.step, ModuleCall) else None
-        assert run is not None
-        steps.append(run)
+        assert isinstance(merge.anchor.step, ModuleCall)
+        steps.append(ModuleCall(merge.anchor.step.child, (before,), after))
         if not fits:
-            self._moved(after, (last.feature.layout,), steps, last)
+            self._cast(after, (last.feature.layout,), steps, last)
         return steps
 
-    def _moved(self, wire: Value, layouts: tuple[Layout, ...], steps: list[Step], last: Value | None = None) -> Value:
-        """The value in the first of these layouts, unless it is in one already; ``last`` is the wire that it must be."""
-        f = wire.feature
+    def _cast(self, value: Value, layouts: tuple[Layout, ...], steps: list[Step], last: Value | None = None) -> Value:
+        """Adds the steps that cast a value to the first of these layouts, unless it has one of them already.
+
+        ``last`` is the value that the final cast computes, if it exists already.
+        """
+        f = value.feature
         if f.layout in layouts:
-            return wire
+            return value
         wanted = layouts[0]
         if f.layout == "map":
             text, to = "{0}.movedim(1, -1)", "grid"
@@ -146,47 +158,50 @@ class Rewriter:
         else:
             text, to = (f"{{0}}.unflatten(1, {f.grid})" if f.rank > 1 else "{0}"), "grid"
         result = last if last is not None and last.feature.layout == to else Value(next(self.ids), f.with_(layout=to))
-        steps.append(InlineOp(text, (wire,), result))
-        return self._moved(result, layouts, steps, last)
+        steps.append(InlineOp(text, (value,), result))
+        return self._cast(result, layouts, steps, last)
 
-    def _outputs(self, inner: set[int], anchor: Path, source: Value, last: Value) -> None:
-        """Levels that gave a value which is gone give the new one, or, where it is made elsewhere, what it was made of."""
-        for path, level in subgraphs(self.root):
+    def _update_outputs(self, inner: set[int], anchor: Path, source: Value, last: Value) -> None:
+        """Replaces the removed values ``inner`` in the outputs of subgraphs.
+
+        A subgraph around the new operator returns ``last``, any other the candidate's ``source``.
+        """
+        for path, subgraph in subgraphs(self.root):
             instead = last if anchor[: len(path)] == path else source
-            made = {wire.id for step in level.steps for wire in flat_values(step.output)}
+            computed = {value.id for step in subgraph.steps for value in flat_values(step.output)}
 
-            def swap(value: ValueTree, instead: Value = instead, made: set[int] = made) -> ValueTree:
+            def swap(value: ValueTree, instead: Value = instead, computed: set[int] = computed) -> ValueTree:
                 if isinstance(value, Value):
-                    return instead if value.id in inner and (value.id != last.id or last.id not in made) else value
+                    return instead if value.id in inner and (value.id != last.id or last.id not in computed) else value
                 if isinstance(value, dict):
                     return {key: swap(item) for key, item in value.items()}
                 return [swap(item) for item in value] if isinstance(value, (list, tuple)) else value
 
             if path:
-                level.output = swap(level.output)
-        for _, level in subgraphs(self.root):
-            for place, step in enumerate(level.steps):
+                subgraph.output = swap(subgraph.output)
+        for _, subgraph in subgraphs(self.root):
+            for place, step in enumerate(subgraph.steps):
                 if isinstance(step, ModuleCall) and not step.shared:
-                    child = level.child(step.child)
+                    child = subgraph.child(step.child)
                     if isinstance(child, Subgraph) and step.output != child.output:
-                        level.steps[place] = replace(step, output=child.output)
+                        subgraph.steps[place] = replace(step, output=child.output)
 
-    def _level(self, path: Path) -> Subgraph:
-        found = self.root.child(path) if path else self.root
-        assert isinstance(found, Subgraph)
-        return found
+    def _subgraph(self, path: Path) -> Subgraph:
+        subgraph = self.root.child(path) if path else self.root
+        assert isinstance(subgraph, Subgraph)
+        return subgraph
 
-    def _holder(self, path: Path) -> Subgraph | ModuleList:
-        found = self.root.child(path[:-1]) if len(path) > 1 else self.root
-        assert not isinstance(found, ModuleNode)
-        return found
+    def _parent(self, path: Path) -> Subgraph | ModuleList:
+        parent = self.root.child(path[:-1]) if len(path) > 1 else self.root
+        assert not isinstance(parent, ModuleNode)
+        return parent
 
     def _replace(self, path: Path, leaf: ModuleNode) -> None:
-        self._holder(path).children[path[-1]] = leaf
+        self._parent(path).children[path[-1]] = leaf
 
     def _remove(self, path: Path) -> None:
-        """Also the lists that are empty then."""
-        holder = self._holder(path)
-        del holder.children[path[-1]]
-        if isinstance(holder, ModuleList) and not holder.children:
+        """Removes a child, and the module lists that this empties."""
+        parent = self._parent(path)
+        del parent.children[path[-1]]
+        if isinstance(parent, ModuleList) and not parent.children:
             self._remove(path[:-1])

@@ -1,4 +1,4 @@
-"""Parts to classes: those that do the same, apart from numbers, share one class, and the numbers become its arguments."""
+"""Writes the classes: parts that do the same apart from numbers share a class, and the numbers become its arguments."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from .forwards import rewrite, singular
 from .leaves import REQUIRED, CodeNode
 from .text import WIDTH
 
-# Numbers that are told by another number if their ratio is the same everywhere; a stride that happens to be is not.
+# Arguments that may be written as a multiple of another (`2 * dim`). Strides are left out: there an equal ratio is coincidence.
 _WIDTHS = {"dim", "out", "heads", "groups", "hidden", "number", "width"}
 _REGIONS = {"stem": "Stem", "head": "Head", "block": "Block", "down": "Down", "end": "End"}
-_MANY = 3  # expressions of the spec in the docstring of a class
+_MAX_TEXTS = 3  # expressions of the spec in the docstring of a class
 
 
 def write_classes(root: CodeNode, reserved: Iterable[str]) -> list[str]:
-    """The text of every class of a network, ``Model`` last."""
+    """The text of every class of a network, ``Model`` last. ``reserved``: names that the file uses already."""
     return _ClassWriter(root, reserved).texts
 
 
 class _Param:
-    """A number that differs between the parts that share a class: its value in each."""
+    """An argument of a class: a number that differs between its instances. ``stored``: also an attribute of the instance."""
 
-    def __init__(self, name: str, values: list[Any]):
-        self.name, self.values, self.stored = name, values, False
+    def __init__(self, name: str, values: list[Any], stored: bool):
+        self.name, self.values, self.stored = name, values, stored
 
 
 class _ClassWriter:
+    """Groups the parts of a network by what they do and writes a class for each group."""
+
     def __init__(self, root: CodeNode, reserved: Iterable[str]):
         self.texts: list[str] = []
         self.root = root
@@ -54,11 +56,11 @@ class _ClassWriter:
         self.classes: dict[str, _Class] = {}
         for key, nodes in groups.items():
             name = "Model" if nodes[0] is root else self.name(nodes[0])
-            self.classes[key] = made = _Class(name, nodes, self)
-            self.texts.append(made.text)
+            self.classes[key] = _Class(name, nodes, self)
+            self.texts.append(self.classes[key].text)
 
     def key(self, node: CodeNode) -> str:
-        """What a part does, apart from numbers: parts with the same key share a class."""
+        """Describes what a part does apart from numbers: parts with the same key share a class."""
         if node.kind == "leaf":
             fixed = [[slot.name, slot.value if _structural(slot.value) else "number"] for slot in node.slots]
             return json.dumps([node.call, node.frozen, fixed])
@@ -74,30 +76,32 @@ class _ClassWriter:
         return json.dumps([ast.unparse(template), below, list(node.block.links), node is self.root])
 
     def looped(self, node: CodeNode) -> bool:
-        """Whether the items of a list are alike and made in a loop. The network itself lists its stages one by one."""
+        """Whether a loop makes the items of a list: they are alike, and they are not the network's few stages."""
         alike = len({self.keys[child.path] for child in node.children.values()}) == 1
         return alike and (node.path.count(".") > 0 or len(node.children) > 6)
 
     def forward(self, node: CodeNode) -> ast.FunctionDef:
-        def at(path: str) -> CodeNode | None:
-            found: CodeNode | None = node
+        """The readable ``forward`` of a part."""
+
+        def find(path: str) -> CodeNode | None:
+            part: CodeNode | None = node
             for name in re.findall(r"[A-Za-z_]\w*|\d+", path.removeprefix("self")):
-                found = found.children.get(name) if found is not None else None
-            return found
+                part = part.children.get(name) if part is not None else None
+            return part
 
         def length(path: str) -> int | None:
-            found = at(path)
-            return len(found.children) if found is not None and found.kind == "list" else None
+            part = find(path)
+            return len(part.children) if part is not None and part.kind == "list" else None
 
         def params(path: str) -> tuple[str, ...]:
-            found = at(path) if path.startswith("self.") and "links" not in path else None
-            return found.params if found is not None else ()
+            part = find(path) if path.startswith("self.") and "links" not in path else None
+            return part.params if part is not None else ()
 
         assert node.block is not None
         return rewrite(node.block.source, length, params)
 
     def name(self, node: CodeNode) -> str:
-        """A name for the class of a part: what it is for, or the operator that it is, or its place."""
+        """A name for the class of a part: its compile region, the operator it consists of, or its name in the network."""
         assert node.block is not None
         *above, last = node.path.split(".")
         place = last.rstrip("0123456789") or singular(next(part for part in reversed(above) if not part.isdigit()))
@@ -115,34 +119,34 @@ class _ClassWriter:
 
 
 class _Class:
-    """One class: its parts side by side are written once, and a number in which they differ becomes an argument."""
+    """One class. Its instances are compared part by part; a number in which they differ becomes an argument."""
 
     def __init__(self, name: str, nodes: list[CodeNode], writer: _ClassWriter):
         self.name, self.nodes, self.writer = name, nodes, writer
         self.params: list[_Param] = []
         self.index = {node.path: i for i, node in enumerate(nodes)}
         first = nodes[0]
-        made = [f"self.{child} = {self.part([node.children[child] for node in nodes])}" for child in first.children]
+        children = [f"self.{child} = {self.part([node.children[child] for node in nodes])}" for child in first.children]
         forward = self.forward()
         stored = [f"self.{param.name} = {param.name}" for param in self.params if param.stored]
-        self.text = "\n".join(self.lines(stored + made + self.links(), forward))
+        self.text = "\n".join(self.lines(stored + children + self.links(), forward))
 
-    def lines(self, made: list[str], forward: str) -> Iterator[str]:
+    def lines(self, init: list[str], forward: str) -> Iterator[str]:
         yield f"class {self.name}(nn.Module):"
         yield from (f"    {line}" for line in self.doc())
         if self.doc():
             yield ""
-        if made:
+        if init:
             yield f"    def __init__({', '.join(['self', *(param.name for param in self.params)])}):"
-            yield from (f"        {line}" for line in ["super().__init__()", *made])
+            yield from (f"        {line}" for line in ["super().__init__()", *init])
             yield ""
         yield from (f"    {line}" for line in forward.split("\n"))
 
     def doc(self) -> list[str]:
-        """The expressions of the spec that are this class, when there are few."""
+        """The docstring: the expressions of the spec that this class stands for, if they are few."""
         texts = list(dict.fromkeys(node.block.text for node in self.nodes if node.block is not None))
         stages = any(is_stage(tuple(node.path.split("."))) for node in self.nodes)
-        if self.name == "Model" or stages or len(texts) > _MANY or not all(map(_docable, texts)):
+        if self.name == "Model" or stages or len(texts) > _MAX_TEXTS or not all(map(_docable, texts)):
             return []
         wrap = partial(textwrap.wrap, width=WIDTH - 12, break_on_hyphens=False, break_long_words=False)
         lines = [line for text in texts for line in wrap(text)]
@@ -151,7 +155,7 @@ class _Class:
         return ['"""', *lines, '"""']
 
     def links(self) -> list[str]:
-        """The parts that are shared: they belong to the network, and others are told where they are."""
+        """Of ``Model``: the lines that link parts to the shared modules they call."""
         if self.nodes[0] is not self.writer.root:
             return []
         lines = []
@@ -162,7 +166,7 @@ class _Class:
         return lines
 
     def part(self, nodes: Sequence[CodeNode]) -> str:
-        """The expression that makes these parts, one in each instance."""
+        """The expression that makes a part; ``nodes`` are that part in each instance of the class."""
         first = nodes[0]
         if first.kind == "list":
             if self.writer.looped(first):
@@ -173,31 +177,31 @@ class _Class:
             entries = [f'"{name}": {self.part([node.children[name] for node in nodes])}' for name in first.children]
             return f"nn.ModuleDict({{{', '.join(entries)}}})"
         values = [self.values(node) for node in nodes]
-        given = [
+        arguments = [
             (name, self.number(column, hint), keyword)
             for (name, hint, keyword, default), *column in zip(self.arguments(first), *values, strict=True)
             if default is REQUIRED or any(not _same(value, default) for value in column)
         ]
-        return _call(self.called(first), given) + (".requires_grad_(False)" if first.frozen else "")
+        return _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
 
     def each(self, nodes: Sequence[CodeNode]) -> str:
-        """The items of a list in a loop: what differs between them comes from lists."""
+        """The expression for the items of a list: a loop over lists of the numbers that differ between the items."""
         items = [list(node.children.values()) for node in nodes]
         first = items[0][0]
         values = [[self.values(item) for item in group] for group in items]
-        given: list[tuple[str, str, bool]] = []
+        arguments: list[tuple[str, str, bool]] = []
         loops: list[tuple[str, str]] = []
         for at, (name, hint, named, default) in enumerate(self.arguments(first)):
             columns = [[item[at] for item in group] for group in values]
             if all(_same(value, column[0]) for column in columns for value in column):
                 column = [column[0] for column in columns]
                 if default is REQUIRED or any(not _same(value, default) for value in column):
-                    given.append((name, self.number(column, hint), named))
+                    arguments.append((name, self.number(column, hint), named))
                 continue
             variable = _free(hint, [taken for taken, _ in loops])
             loops.append((variable, self.number([_List(column) for column in columns], f"{hint}s")))
-            given.append((name, variable, named))
-        call = _call(self.called(first), given) + (".requires_grad_(False)" if first.frozen else "")
+            arguments.append((name, variable, named))
+        call = _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
         if not loops:
             count = self.number([len(group) for group in items], "depth")
             return f"[{call}]" if count == "1" else f"{call} for _ in range({count})"
@@ -205,7 +209,7 @@ class _Class:
         return f"{call} for {names} in {sources if len(loops) == 1 else f'zip({sources}, strict=True)'}"
 
     def arguments(self, node: CodeNode) -> list[tuple[str, str, bool, Any]]:
-        """Of what makes a part: name, hint, whether by keyword, default."""
+        """The arguments of the call that makes a part: name, hint, whether by keyword, default."""
         if node.block is None:
             return [(slot.name, slot.hint, slot.keyword, slot.default) for slot in node.slots]
         params = self.writer.classes[self.writer.keys[node.path]].params
@@ -214,10 +218,10 @@ class _Class:
     def values(self, node: CodeNode) -> list[Any]:
         if node.block is None:
             return [slot.value for slot in node.slots]
-        made = self.writer.classes[self.writer.keys[node.path]]
-        return [param.values[made.index[node.path]] for param in made.params]
+        cls = self.writer.classes[self.writer.keys[node.path]]
+        return [param.values[cls.index[node.path]] for param in cls.params]
 
-    def called(self, node: CodeNode) -> str:
+    def callee(self, node: CodeNode) -> str:
         return node.call if node.block is None else self.writer.classes[self.writer.keys[node.path]].name
 
     def forward(self) -> str:
@@ -229,7 +233,10 @@ class _Class:
         return _unquoted(ast.unparse(ast.fix_missing_locations(functions[0])))
 
     def number(self, values: list[Any], hint: str, stored: bool = False) -> str:
-        """The expression for a number that has these values in the instances."""
+        """The expression for a number with these values in the instances: itself, or an argument of the class.
+
+        ``hint`` names a new argument; ``stored``: the expression stands in ``forward``, so it reads an attribute.
+        """
         if hint == "scale" and all(_root(value) for value in values):  # of attention: one over the root of a head's width
             text = self.number([_root(value) for value in values], "width")
             return f"{text if text.isalnum() else f'({text})'} ** -0.5"
@@ -237,17 +244,16 @@ class _Class:
             return _shown(values[0])
         whole = all(type(value) is int for value in values)
         for param in self.params:
-            told = _told(values, param) if whole and (hint in _WIDTHS or stored) else None
-            if told is None and all(_same(a, b) for a, b in zip(values, param.values, strict=True)):
-                told = "{}"
-            if told is not None:
+            template = _multiple(values, param) if whole and (hint in _WIDTHS or stored) else None
+            if template is None and all(_same(a, b) for a, b in zip(values, param.values, strict=True)):
+                template = "{}"
+            if template is not None:
                 param.stored |= stored
-                return told.format(f"self.{param.name}" if stored else param.name)
+                return template.format(f"self.{param.name}" if stored else param.name)
         children = self.nodes[0].children
         base = {"number": "size"}.get(hint, hint.rstrip("0123456789") or hint)
         name = next(n for n in _numbered(base) if self.usable(n, children))
-        self.params.append(_Param(name, values))
-        self.params[-1].stored = stored
+        self.params.append(_Param(name, values, stored))
         return f"self.{name}" if stored else name
 
     def usable(self, name: str, children: Iterable[str]) -> bool:
@@ -256,25 +262,25 @@ class _Class:
 
 
 class _List(list[Any]):
-    """Values of the items of a list."""
+    """The values of one argument for all items of a list."""
 
 
 class _Expression(int):
-    """Stands in a tree where a number stood, and is printed as text."""
+    """An expression in place of a number in a syntax tree."""
 
     text: str
 
     def __new__(cls, text: str) -> _Expression:
-        made = super().__new__(cls, 0)
-        made.text = text
-        return made
+        expression = super().__new__(cls, 0)
+        expression.text = text
+        return expression
 
     def __repr__(self) -> str:
         return self.text
 
 
-def _told(values: list[int], param: _Param) -> str | None:
-    """By a fixed ratio to another number."""
+def _multiple(values: list[int], param: _Param) -> str | None:
+    """The values as a fixed multiple or fraction of an argument, ``2 * {}``; None if the ratio varies."""
     others = param.values
     if not all(type(other) is int and other > 0 for other in others) or min(values) < 1:
         return None
@@ -290,24 +296,24 @@ def _told(values: list[int], param: _Param) -> str | None:
 
 
 def _numbers(function: ast.FunctionDef) -> list[ast.Constant]:
-    """The numbers in a ``forward`` that may differ between parts of a class: not those that choose a part."""
-    found: list[ast.Constant] = []
+    """The numbers in a ``forward`` that may differ between instances of a class. Indices of children may not."""
+    numbers: list[ast.Constant] = []
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).startswith("self."):
             visit(node.value)
             return
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-            found.append(node)
+            numbers.append(node)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(function)
-    return found
+    return numbers
 
 
 def _structural(value: Any) -> bool:
-    """What decides over parameters and control flow: parts that differ in it do not share a class."""
+    """Whether a value may decide over parameters or control flow: parts that differ in it do not share a class."""
     return value is None or isinstance(value, (bool, str))
 
 
@@ -320,7 +326,7 @@ def _docable(text: str) -> bool:
 
 
 def _root(value: Any) -> int:
-    """The number whose root this is one over; 0 if there is none."""
+    """The integer n of a value ``n ** -0.5``; 0 if it is none."""
     width = round(value**-2) if isinstance(value, float) and 0 < value < 1 else 0
     return width if width and width**-0.5 == value else 0
 
@@ -333,8 +339,8 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _call(name: str, given: Sequence[tuple[str, str, bool]]) -> str:
-    return f"{name}({', '.join(f'{key}={text}' if keyword else text for key, text, keyword in given)})"
+def _call(name: str, arguments: Sequence[tuple[str, str, bool]]) -> str:
+    return f"{name}({', '.join(f'{key}={text}' if keyword else text for key, text, keyword in arguments)})"
 
 
 def _free(name: str, taken: Sequence[str]) -> str:
@@ -351,7 +357,7 @@ def _camel(name: str) -> str:
 
 
 def _closes_last(text: str) -> bool:
-    """Whether the bracket that opens first closes last: a single call."""
+    """Whether the first bracket closes at the end of the text: a single call."""
     depth = 0
     for at, char in enumerate(text):
         depth += (char == "(") - (char == ")")
@@ -365,7 +371,7 @@ def _access(path: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """Strings as this project writes them."""
+    """Code with double quotes instead of single ones."""
     return re.sub(r"'([^'\"\\]*)'", r'"\1"', text)
 
 

@@ -1,4 +1,4 @@
-"""The text of a ``forward`` as a person would write it: loops, nested calls, the main stream called ``x``."""
+"""Rewrites a generated ``forward`` as a person would write it: loops, nested calls, the main value called ``x``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
-# A line is not nested deeper or longer than this.
+# The largest depth of nested calls, and the largest length, of a line.
 _DEPTH, _LENGTH = 6, 88
 
-# Who stands at a path like `self.stages[0].blocks`: how many items, if it is a list; the names of its arguments, if a leaf.
+# Look up a path like `self.stages[0].blocks`: the length of a list; the names of a leaf's arguments.
 Length = Callable[[str], int | None]
 Params = Callable[[str], tuple[str, ...]]
 
 
 def rewrite(source: str, length: Length, params: Params) -> ast.FunctionDef:
-    """The function of a ``forward``, made readable. It calls the same parts in the same order."""
+    """The syntax tree of a ``forward``, made readable. It calls the same parts in the same order.
+
+    >>> source = "def forward(self, x):\\n    v1 = self.conv(x)\\n    v2 = self.act(v1)\\n    return v2"
+    >>> print(ast.unparse(rewrite(source, lambda path: None, lambda path: ())))
+    def forward(self, x):
+        return self.act(self.conv(x))
+    """
     function = ast.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
     _Views().visit(function)
@@ -27,7 +33,7 @@ def rewrite(source: str, length: Length, params: Params) -> ast.FunctionDef:
 
 
 class _Views(ast.NodeTransformer):
-    """``x[(...,) + (None,) * 2]`` is ``x[..., None, None]``; a slice of one number stays."""
+    """Turns ``x[(...,) + (None,) * 2]`` into ``x[..., None, None]``."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
@@ -44,7 +50,7 @@ def _uses(nodes: list[ast.stmt], name: str) -> int:
 
 
 def _loops(body: list[ast.stmt], length: Length) -> list[ast.stmt]:
-    """Items of a list that follow one another become a loop."""
+    """Turns consecutive calls of the items of a list into a loop."""
     result: list[ast.stmt] = []
     at = 0
     while at < len(body):
@@ -59,7 +65,7 @@ def _loops(body: list[ast.stmt], length: Length) -> list[ast.stmt]:
 
 
 def _run(body: list[ast.stmt], start: int, length: Length) -> int:
-    """How many statements are ``v = self.blocks[i](previous, ...)`` for all the items of a list."""
+    """The number of statements from ``start`` on that call all items of a list: ``v = self.blocks[i](previous, ...)``."""
     first = _item(body[start])
     if first is None or first[1] != 0:
         return 0
@@ -81,6 +87,7 @@ def _run(body: list[ast.stmt], start: int, length: Length) -> int:
 
 
 def _item(statement: ast.stmt) -> tuple[str, int, ast.Call, str] | None:
+    """Of ``v = self.blocks[i](...)``: the list, i, the call, v. None for any other statement."""
     if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
         return None
     call = statement.value
@@ -93,6 +100,7 @@ def _item(statement: ast.stmt) -> tuple[str, int, ast.Call, str] | None:
 
 
 def _loop(run: list[ast.stmt]) -> list[ast.stmt]:
+    """The loop that replaces such a run of statements."""
     first, last = _item(run[0]), _item(run[-1])
     assert first is not None
     assert last is not None
@@ -109,7 +117,11 @@ def _loop(run: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def singular(name: str) -> str:
-    """``blocks``: ``block``; ``branches``: ``branch``."""
+    """The singular of a name.
+
+    >>> singular("blocks"), singular("branches")
+    ('block', 'branch')
+    """
     for ending, one in (("ches", "ch"), ("ies", "y"), ("s", "")):
         if name.endswith(ending) and len(name) > len(ending) + 1:
             return name.removesuffix(ending) + one
@@ -117,7 +129,7 @@ def singular(name: str) -> str:
 
 
 def _nest(function: ast.FunctionDef) -> None:
-    """What is used once, in the next statement, moves into it, as long as all calls keep their order."""
+    """Moves a value that is used once, in the next statement, into that statement, if all calls keep their order."""
     body = function.body
     at = len(body) - 1
     while at > 0:
@@ -128,6 +140,7 @@ def _nest(function: ast.FunctionDef) -> None:
 
 
 def _merge(before: ast.stmt, after: ast.stmt, body: list[ast.stmt]) -> ast.stmt | None:
+    """``after`` with the value of ``before`` in it; None if they must stay apart."""
     if not isinstance(before, ast.Assign) or not isinstance(before.targets[0], ast.Name):
         return None
     if not isinstance(after, (ast.Assign, ast.Return)) or after.value is None:
@@ -154,7 +167,7 @@ class _Put(ast.NodeTransformer):
 
 
 def _reached(value: ast.expr, name: str) -> bool:
-    """Whether the name is read before anything is called."""
+    """Whether an expression reads the name before it calls anything."""
     for node in _evaluated(value):
         if isinstance(node, ast.Name) and node.id == name:
             return True
@@ -164,6 +177,7 @@ def _reached(value: ast.expr, name: str) -> bool:
 
 
 def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of an expression in the order of evaluation."""
     for child in ast.iter_child_nodes(node):
         yield from _evaluated(child)
     yield node
@@ -175,7 +189,7 @@ def _depth(node: ast.AST) -> int:
 
 
 def _rename(function: ast.FunctionDef, params: Params) -> None:
-    """Values take over the name of what they replace; others are called as who makes or takes them calls them."""
+    """Names the values: the main one ``x``, others after the part that computes them or the argument that takes them."""
     arguments = [arg.arg for arg in function.args.args[1:]]
     main = arguments[0] if arguments else "x"
     last = _last_uses(function.body)
@@ -184,18 +198,16 @@ def _rename(function: ast.FunctionDef, params: Params) -> None:
     live = set(arguments)
     loops = {node.target.id for node in function.body if isinstance(node, ast.For) and isinstance(node.target, ast.Name)}
     for at, statement in enumerate(function.body):
-        made = _targets(statement)
-        live = {name for name in live if last.get(name, -1) > at or name in made}
+        targets = _targets(statement)
+        live = {name for name in live if last.get(name, -1) > at or name in targets}
         taken = {names[name] for name in live} | loops
-        fresh: list[str] = []
-        for name in made:
+        for name in targets:
             if name not in names or name not in live:
-                first = [main] if len(made) == 1 and not isinstance(statement, ast.For) else []
-                names[name] = next(n for n in [*first, *wanted.get(name, []), *_letters(len(made))] if n not in taken)
+                first = [main] if len(targets) == 1 and not isinstance(statement, ast.For) else []
+                names[name] = next(n for n in [*first, *wanted.get(name, []), *_letters(len(targets))] if n not in taken)
             taken.add(names[name])
-            fresh.append(name)
-        live |= {name for name in fresh if last.get(name, -1) > at}
-        # What a statement reads is called as before it, what it makes as after: numbers are unique, so one table does.
+        live |= {name for name in targets if last.get(name, -1) > at}
+        # Generated names are unique, so one table serves both the values a statement reads and those it computes.
         _Named(dict(names)).visit(statement)
     function.body = [s for s in function.body if not _idle(s)]
 
@@ -214,7 +226,7 @@ class _Named(ast.NodeTransformer):
 
 
 def _targets(statement: ast.stmt) -> list[str]:
-    """The values that a statement makes, without the variable of a loop."""
+    """The names that a statement assigns, without the variable of a loop."""
     if isinstance(statement, ast.For):
         return [name for below in statement.body for name in _targets(below)]
     if not isinstance(statement, ast.Assign):
@@ -223,6 +235,7 @@ def _targets(statement: ast.stmt) -> list[str]:
 
 
 def _last_uses(body: list[ast.stmt]) -> dict[str, int]:
+    """By name, the number of the last statement that reads it."""
     return {
         node.id: at
         for at, statement in enumerate(body)
@@ -232,7 +245,7 @@ def _last_uses(body: list[ast.stmt]) -> dict[str, int]:
 
 
 def _wanted(body: list[ast.stmt], params: Params) -> dict[str, list[str]]:
-    """What each value might be called."""
+    """By value, the names it might get: those of the arguments that take it, and of the part that computes it."""
     wanted: dict[str, list[str]] = {}
     for statement in body:
         for call in (node for node in ast.walk(statement) if isinstance(node, ast.Call)):
@@ -241,13 +254,13 @@ def _wanted(body: list[ast.stmt], params: Params) -> dict[str, list[str]]:
                 if isinstance(argument, ast.Name) and len(names) > 1 and name != "x":
                     wanted.setdefault(argument.id, []).append(name)
         value = statement.value if isinstance(statement, ast.Assign) else None
-        made = _targets(statement)
-        if isinstance(value, ast.Call) and len(made) == 1 and re.fullmatch(r"self\.[a-z_]+\d*", ast.unparse(value.func)):
-            wanted.setdefault(made[0], []).append(ast.unparse(value.func).removeprefix("self."))
+        targets = _targets(statement)
+        if isinstance(value, ast.Call) and len(targets) == 1 and re.fullmatch(r"self\.[a-z_]+\d*", ast.unparse(value.func)):
+            wanted.setdefault(targets[0], []).append(ast.unparse(value.func).removeprefix("self."))
     return wanted
 
 
 def _letters(count: int) -> list[str]:
-    """Names for want of better ones."""
+    """Fallback names for one of ``count`` values."""
     single = ["y", "z", "u", "v", "w"] if count == 1 else ["a", "b", "c", "d", "e"]
     return single + [f"{letter}{n}" for n in range(1, 100) for letter in ("x", "y")]

@@ -1,4 +1,4 @@
-"""What stands at the head of the file: what it is, where it comes from, how weights come in."""
+"""The head of the file: what the network is, where it comes from, how to load weights."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...backend.block import Block
 from ...language.format import show_spec, spec_hash
 from .text import WIDTH
 
-# Of the spec, what says how the network was trained or counted elsewhere is left out.
+# Sections of the spec that do not describe this network: other names, published figures, other variants.
 _ELSEWHERE = ("weights:", "facts:", "variants:", "traits:")
 
 
 def header(model: Block) -> list[str]:
-    """Comments: they hold any text as it is."""
+    """The lines of the head, as comments."""
     spec = model.spec
     name = spec.variant or spec.name
     title = ": " + " ".join(spec.paper["title"].split()) if spec.paper.get("title") else ""
@@ -27,7 +27,7 @@ def header(model: Block) -> list[str]:
         f"spec: {spec.name}, variant: {spec.variant or '-'}",
         f"hash: {spec_hash(spec)}",
         f"input: {sizes}",
-        *(["form: for inference; what is linear was collapsed"] if model.collapsed is not None else []),
+        *(["form: for inference; linear operators are merged"] if model.collapsed is not None else []),
         "",
         "    model = Model()  # in train mode, with weights of its own",
         '    model.load_state_dict(safetensors.torch.load_file("weights.safetensors"))',
@@ -36,12 +36,12 @@ def header(model: Block) -> list[str]:
         "",
         *(f"    {line}" for line in _spec_lines(show_spec(spec))),
     ]
-    # A line of the spec is never code, whatever is in it.
+    # Every line becomes a comment: a text of the spec never becomes code, whatever it contains.
     return [f"# {line}".rstrip() for long in lines for whole in long.splitlines() or [""] for line in _short(whole)]
 
 
 def _version() -> str:
-    """Stands in the front door, which no room below may open."""
+    """The version, without importing the package from a module below it."""
     return str(sys.modules[__name__.partition(".")[0]].__dict__["__version__"])
 
 

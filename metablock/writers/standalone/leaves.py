@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...backend.block import Block
+from ...backend.builder import on_meta
 from ...errors import MetablockError
 from ...lowering.ir import ModuleNode, module_nodes
 
@@ -67,13 +67,12 @@ class CodeNode:
 
 def read(model: Block) -> CodeNode:
     """The tree of a network. Raises MetablockError for a part that cannot be written as text."""
-    built = {".".join(path): leaf for path, leaf in module_nodes(model.ir)}
-    return _Reader(built, _norm_ranks(model)).node(model, "")
+    return _Reader({".".join(path): leaf for path, leaf in module_nodes(model.ir)}).node(model, "")
 
 
 class _Reader:
-    def __init__(self, built: Mapping[str, ModuleNode], ranks: Mapping[str, int]):
-        self.built, self.ranks = built, ranks
+    def __init__(self, built: Mapping[str, ModuleNode]):
+        self.built = built
 
     def node(self, module: nn.Module, path: str) -> CodeNode:
         below = {name: self.node(part, _join(path, name)) for name, part in _parts(module)}
@@ -88,23 +87,32 @@ class _Reader:
     def leaf(self, module: nn.Module, path: str) -> CodeNode:
         parameters = list(module.parameters())
         frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
-        params = tuple(inspect.signature(type(module).forward).parameters)[1:]
-        name, ours = type(module).__name__, type(module).__module__.startswith("metablock.operators.")
-        torchs = TORCH.get(name) if ours else None
-        found = torchs(module) if torchs is not None else None
-        if found is None and name == "BatchNorm" and ours and path in self.ranks:
-            found = f"nn.BatchNorm{self.ranks[path]}d", _batch_norm(module)
-        if found is not None:
-            return CodeNode("leaf", path, found[0], tuple(found[1]), frozen=frozen, params=params)
+        cls = type(module)
+        params = tuple(inspect.signature(cls.forward).parameters)[1:]
+        torchs = _torchs(cls)
+        slots = TORCH[torchs](module) if torchs is not None else None
+        if torchs is not None and slots is not None:
+            if cls.forward is torchs.forward:
+                return CodeNode("leaf", path, f"nn.{torchs.__name__}", tuple(slots), frozen=frozen, params=params)
+            return CodeNode("leaf", path, cls.__name__, tuple(slots), (cls.__module__, cls.__name__), frozen, params)
         built = self.built.get(path)
-        if built is None or (built.module, built.attribute) != (type(module).__module__, name):
+        if built is None or type(on_meta(built)) is not cls:
             raise MetablockError(
-                f"{path or 'the network'}: a {name} put in by hand cannot be written as text\n"
+                f"{path or 'the network'}: a {cls.__name__} put in by hand cannot be written as text\n"
                 "  build the network without it, or write .safetensors"
             )
-        slots = tuple(_own(type(module), built.context, built.args))
-        operator = (type(module).__module__, name)
-        return CodeNode("leaf", path, name, slots, operator, frozen, params)
+        operator = (built.module, built.attribute)
+        own = tuple(_own(getattr(importlib.import_module(built.module), built.attribute), built.context, built.args))
+        return CodeNode("leaf", path, built.attribute, own, operator, frozen, params)
+
+
+def _torchs(cls: type[nn.Module]) -> type[nn.Module] | None:
+    """The class of torch that this one is, or is made like."""
+    base: Any = next((base for base in cls.__mro__ if base in TORCH), None)
+    if base is None or (cls is not base and not cls.__module__.startswith("metablock.operators.")):
+        return None
+    own: Any = cls
+    return base if own.forward is base.forward or own.__init__ is base.__init__ else None
 
 
 def _parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -125,140 +133,94 @@ def _own(cls: type, context: Mapping[str, Any], args: Mapping[str, Any]) -> Iter
             yield Slot(name, args[name], default)
 
 
-def _even(values: Sequence[int]) -> Any:
+def _even(values: Any) -> Any:
     """One number for all axes if they agree."""
-    return values[0] if len(set(values)) == 1 else tuple(values)
+    return values[0] if isinstance(values, (tuple, list)) and len(set(values)) == 1 else values
 
 
-Call = tuple[str, Sequence[Slot]] | None
+def _at(m: Any, *names: str) -> Iterator[Slot]:
+    """Arguments without a keyword, by the names of the attributes that keep them."""
+    for name in names:
+        yield Slot(name, _even(getattr(m, name)), keyword=False)
 
 
-def _conv(m: Any) -> Call:
-    if m.same:
-        return None  # padding that depends on the size
-    rank = m.weight.dim() - 2
-    return f"nn.Conv{rank}d", [
-        Slot("in_channels", m.weight.shape[1] * m.groups, keyword=False),
-        Slot("out_channels", m.weight.shape[0], keyword=False),
-        Slot("kernel_size", _even(m.kernel), keyword=False),
-        Slot("stride", _even(m.stride), 1),
-        Slot("padding", _even(m.padding), 0),
-        Slot("dilation", _even(m.dilation), 1),
-        Slot("groups", m.groups, 1),
-        Slot("bias", m.bias is not None, True),
-    ]
+def _by(m: Any, **defaults: Any) -> Iterator[Slot]:
+    """Arguments with a keyword, by the names of the attributes that keep them, and their defaults."""
+    for name, default in defaults.items():
+        yield Slot(name, _even(getattr(m, name)), default)
 
 
-def _conv_transpose(m: Any) -> Call:
-    return f"nn.ConvTranspose{m.weight.dim() - 2}d", [
-        Slot("in_channels", m.weight.shape[0], keyword=False),
-        Slot("out_channels", m.weight.shape[1] * m.groups, keyword=False),
-        Slot("kernel_size", _even(m.weight.shape[2:]), keyword=False),
-        Slot("stride", _even(m.stride), 1),
-        Slot("padding", _even(m.padding), 0),
-        Slot("output_padding", _even(m.extra), 0),
-        Slot("groups", m.groups, 1),
-        Slot("bias", m.bias is not None, True),
-    ]
+Slots = list[Slot] | None  # None: the class of torch has no arguments that say it
 
 
-def _linear(m: Any) -> Call:
-    out, c = m.weight.shape
-    return "nn.Linear", [
-        Slot("in_features", c, keyword=False),
-        Slot("out_features", out, keyword=False),
-        Slot("bias", m.bias is not None, True),
-    ]
-
-
-def _layer_norm(m: Any) -> Call:
-    if m.weight is None:
-        return None  # torch's wants to be told the width, which is not known here
-    return "nn.LayerNorm", [
-        Slot("normalized_shape", m.weight.shape[0], keyword=False),
-        Slot("eps", m.eps, 1e-5),
-        Slot("bias", m.bias is not None, True),
-    ]
-
-
-def _group_norm(m: Any) -> Call:
-    if m.bias is None:
+def _conv(m: Any) -> Slots:
+    if m.padding_mode != "zeros":
         return None
-    return "nn.GroupNorm", [
-        Slot("num_groups", m.groups, keyword=False),
-        Slot("num_channels", m.weight.shape[0], keyword=False),
-        Slot("eps", m.eps, 1e-5),
-    ]
+    slots = [*_at(m, "in_channels", "out_channels", "kernel_size"), *_by(m, stride=1, padding=0, dilation=1, groups=1)]
+    return [*slots, Slot("bias", m.bias is not None, True)]
 
 
-def _batch_norm(m: Any) -> list[Slot]:
-    return [
-        Slot("num_features", m.num_features, keyword=False),
-        Slot("eps", m.eps, 1e-5),
-        Slot("momentum", m.momentum, 0.1),
-    ]
+def _conv_transpose(m: Any) -> Slots:
+    slots = [*_at(m, "in_channels", "out_channels", "kernel_size"), *_by(m, stride=1, padding=0, output_padding=0, groups=1)]
+    return [*slots, Slot("bias", m.bias is not None, True), *_by(m, dilation=1)]
 
 
-def _avg_pool(m: Any) -> Call:
-    slots = [Slot("kernel_size", _even(m.kernel), keyword=False), Slot("stride", _even(m.stride))]
-    slots += [Slot("padding", _even(m.padding), 0), Slot("ceil_mode", m.ceil, False)]
-    return f"nn.AvgPool{len(m.kernel)}d", [*slots, Slot("count_include_pad", m.count_padding, True)]
+def _linear(m: Any) -> Slots:
+    return [*_at(m, "in_features", "out_features"), Slot("bias", m.bias is not None, True)]
 
 
-def _max_pool(m: Any) -> Call:
-    if m.same:
-        return None
-    slots = [Slot("kernel_size", _even(m.kernel), keyword=False), Slot("stride", _even(m.stride))]
-    return f"nn.MaxPool{len(m.kernel)}d", [*slots, Slot("padding", _even(m.padding), 0)]
+def _layer_norm(m: Any) -> Slots:
+    slots = [*_at(m, "normalized_shape"), *_by(m, eps=1e-5, elementwise_affine=True)]
+    return [*slots, Slot("bias", m.bias is not None or m.weight is None, True)]
 
 
-def _adaptive(kind: str) -> Callable[[Any], Call]:
-    return lambda m: (f"nn.Adaptive{kind}Pool{len(m.size)}d", [Slot("output_size", _even(m.size), keyword=False)])
+def _group_norm(m: Any) -> Slots:
+    if m.bias is None and m.weight is not None:
+        return None  # an argument of torch's younger than the oldest torch that the file may meet
+    return [*_at(m, "num_groups", "num_channels"), *_by(m, eps=1e-5, affine=True)]
 
 
-def _plain(name: str) -> Callable[[Any], Call]:
-    return lambda m: (f"nn.{name}", [])
+def _batch_norm(m: Any) -> Slots:
+    return [*_at(m, "num_features"), *_by(m, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True)]
 
 
-# Operators of ours that a class of torch's equals, to the bit and by its parameters' names.
-TORCH: dict[str, Callable[[Any], Call]] = {
-    "AdaptiveAvgPool": _adaptive("Avg"),
-    "AdaptiveMaxPool": _adaptive("Max"),
-    "AvgPool": _avg_pool,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Elu": _plain("ELU"),
-    "Gelu": lambda m: ("nn.GELU", [Slot("approximate", m.approximate, "none")]),
-    "GroupNorm": _group_norm,
-    "HardSigmoid": _plain("Hardsigmoid"),
-    "HardSwish": _plain("Hardswish"),
-    "LayerNorm": _layer_norm,
-    "Linear": _linear,
-    "MaxPool": _max_pool,
-    "Relu": _plain("ReLU"),
-    "Relu6": _plain("ReLU6"),
-    "Sigmoid": _plain("Sigmoid"),
-    "Silu": _plain("SiLU"),
-    "Softplus": _plain("Softplus"),
-    "Tanh": _plain("Tanh"),
+def _avg_pool(m: Any) -> Slots:
+    slots = [*_at(m, "kernel_size"), Slot("stride", _even(m.stride)), *_by(m, padding=0, ceil_mode=False, count_include_pad=True)]
+    return slots if getattr(m, "divisor_override", None) is None else None
+
+
+def _max_pool(m: Any) -> Slots:
+    return [*_at(m, "kernel_size"), Slot("stride", _even(m.stride)), *_by(m, padding=0, dilation=1, ceil_mode=False)]
+
+
+def _upsample(m: Any) -> Slots:
+    return list(_by(m, size=None, scale_factor=None, mode="nearest", align_corners=None))
+
+
+def _settings(**defaults: Any) -> Callable[[Any], Slots]:
+    return lambda m: list(_by(m, **defaults))
+
+
+def _size(m: Any) -> Slots:
+    return list(_at(m, "output_size"))
+
+
+# Torch's classes that networks are made of: their arguments, read from a module.
+TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
+    **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _size),
+    **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _size),
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), _avg_pool),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _batch_norm),
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _conv),
+    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _conv_transpose),
+    **dict.fromkeys((nn.Hardsigmoid, nn.Hardswish, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh), _settings()),
+    **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _max_pool),
+    nn.ELU: _settings(alpha=1.0),
+    nn.GELU: _settings(approximate="none"),
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.Linear: _linear,
+    nn.Softmax: lambda m: [Slot("dim", m.dim)],
+    nn.Softplus: _settings(beta=1.0, threshold=20.0),
+    nn.Upsample: _upsample,
 }
-
-
-def _norm_ranks(model: Block) -> dict[str, int]:
-    """For each batch norm, which of torch's three: ours takes any number of dimensions. Found by running without numbers."""
-    memo: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in model.parameters()}
-    memo |= {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
-    bare = deepcopy(model, memo).eval()
-    found: dict[str, set[int]] = {}
-    for path, module in bare.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(lambda m, args, path=path: found.setdefault(path, set()).add(args[0].dim()))
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in bare.modules()):
-        return {}
-    dtype = next((p.dtype for p in bare.parameters()), None)
-    try:
-        with torch.no_grad():
-            bare(*(torch.empty(feature.size(2), device="meta", dtype=dtype) for feature in model.inputs))
-    except (RuntimeError, NotImplementedError):
-        return {}  # something does not run without numbers: ours stands in the file
-    return {path: max(1, dims.pop() - 2) for path, dims in found.items() if len(dims) == 1}

@@ -1,4 +1,4 @@
-"""The sources of operators that torch has no class for, cut down to what runs."""
+"""The sources of operators that torch has no class for, without the parts that only the spec language needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from ...errors import MetablockError
 
-# For the spec language only: the checks of arguments (torch's own errors are left), and what they are written with.
+# Names that mark argument checks for the spec language; torch's own errors remain.
 _CHECKS = {"error", "suggest", "MetablockError", "SpecError"}
 _TYPES = {"Layout": "str", "Feature": "object"}
 
 
 @dataclass
 class Pieces:
-    """Definitions in the order in which they need each other, their names, and the imports they may want."""
+    """Definitions, each after those it uses; their names with the modules they come from; the imports they may need."""
 
     texts: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -28,7 +28,11 @@ class Pieces:
 
 
 def embedded(operators: Iterable[tuple[str, str]]) -> Pieces:
-    """The definitions of these operators (module and class) and of all that they use. Raises MetablockError."""
+    """The definitions of these operators (module and class) and of everything they use.
+
+    Raises:
+        MetablockError: two definitions of one name; a name that is not defined at the top of a file.
+    """
     pieces = Pieces()
     for module, name in sorted(set(operators)):
         _add(module, name, pieces)
@@ -36,7 +40,7 @@ def embedded(operators: Iterable[tuple[str, str]]) -> Pieces:
 
 
 def imports(code: str, known: dict[str, str]) -> list[str]:
-    """The import lines that a text needs, in ruff's order."""
+    """The import lines that a text needs, in ruff's order; ``known``: import lines by the name they define."""
     known = {
         "torch": "import torch",
         "F": "import torch.nn.functional as F",
@@ -51,7 +55,7 @@ def imports(code: str, known: dict[str, str]) -> list[str]:
 
 
 def _merged(lines: list[str]) -> list[str]:
-    """`from a import b` and `from a import c` in one line, after the plain imports."""
+    """Import lines, one per module: `from a import b` and `from a import c` become one."""
     plain = sorted({line for line in lines if line.startswith("import")})
     froms: dict[str, set[str]] = {}
     for line in lines:
@@ -63,7 +67,14 @@ def _merged(lines: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _File:
-    """An operator's file: its definitions, where the names come from that it imports; functions that only check (``passes``)."""
+    """The file of an operator.
+
+    Attributes:
+        definitions: the source of each name defined at its top level.
+        siblings: module and name of each import whose source is written out, too.
+        imports: the import line of any other name.
+        passes: functions that check their only argument and return it.
+    """
 
     definitions: dict[str, str]
     siblings: dict[str, tuple[str, str]]
@@ -79,15 +90,15 @@ def _add(module: str, name: str, pieces: Pieces) -> None:
     if name in pieces.names:
         if pieces.names[name] != module:
             both = f"{module} and {pieces.names[name]}"
-            raise MetablockError(f"a file of plain PyTorch cannot hold two things called '{name}': {both}\n  rename one of them")
+            raise MetablockError(f"a file of plain PyTorch cannot hold two things called '{name}': {both}", "rename one of them")
         return
     if name not in source.definitions:
         hint = "define what an operator uses at the top of a file"
-        raise MetablockError(f"a file of plain PyTorch cannot hold '{name}' of {module}\n  {hint}")
+        raise MetablockError(f"a file of plain PyTorch cannot hold '{name}' of {module}", hint)
     text = source.definitions[name]
     for passed in source.passes:
         text = re.sub(rf"\b{passed}\((\w+)\)", r"\1", text)
-    pieces.names[name] = module  # first, for what uses itself
+    pieces.names[name] = module  # before its uses: a definition may use itself
     for used in sorted(_names(ast.parse(text)) - {name}):
         if used in source.definitions or used in source.siblings:
             _add(module, used, pieces)
@@ -98,11 +109,11 @@ def _add(module: str, name: str, pieces: Pieces) -> None:
 
 @cache
 def _read(module: str) -> _File:
-    found = importlib.import_module(module)
-    if not getattr(found, "__file__", None):
-        raise MetablockError(f"the source of '{module}' is in no file\n  write the operator into one, or write .safetensors")
-    text = Path(str(found.__file__)).read_text(encoding="utf-8")
-    package = found.__package__ or ""
+    imported = importlib.import_module(module)
+    if not getattr(imported, "__file__", None):
+        raise MetablockError(f"the source of '{module}' is in no file", "write the operator into one, or write .safetensors")
+    text = Path(str(imported.__file__)).read_text(encoding="utf-8")
+    package = imported.__package__ or ""
     definitions: dict[str, str] = {}
     siblings: dict[str, tuple[str, str]] = {}
     known: dict[str, str] = {}
@@ -131,7 +142,7 @@ def _read(module: str) -> _File:
 
 
 def _near(node: ast.ImportFrom, package: str) -> bool:
-    """Whether an import's names are written out, too: from the operator's own package, or from our operators."""
+    """Whether the sources of imported names are written out: those of the operator's own package, and of our operators."""
     if node.level:
         there = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
         return there.startswith("metablock.operators.") or not there.startswith("metablock")
@@ -143,32 +154,33 @@ def _names(tree: ast.AST) -> set[str]:
 
 
 def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
-    """A definition without what only the spec language wants, its comments and its form kept."""
+    """A definition without the statements that only the spec language needs, with its comments and its formatting."""
     lines = text.split("\n")
-    gone: set[int] = set()
+    removed: set[int] = set()
     for part in _unwanted(node):
         first = min([part.lineno, *(d.lineno for d in getattr(part, "decorator_list", []))])
-        gone |= set(range(first, (part.end_lineno or part.lineno) + 1))
+        removed |= set(range(first, (part.end_lineno or part.lineno) + 1))
     typed = [named for named in ast.walk(node) if isinstance(named, ast.Name) and named.id in _TYPES]
     for named in sorted(typed, key=lambda named: -named.col_offset):
-        if named.lineno not in gone:
+        if named.lineno not in removed:
             line = lines[named.lineno - 1]
             lines[named.lineno - 1] = line[: named.col_offset] + _TYPES[named.id] + line[named.end_col_offset :]
     doc = _first_sentence(node)
-    kept = []
+    result = []
     for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
         if doc and number == node.body[0].lineno:
-            kept.append(doc)
-        elif number not in gone:
-            kept.append(lines[number - 1])
-    return _spaced(kept)
+            result.append(doc)
+        elif number not in removed:
+            result.append(lines[number - 1].partition("  # type: ignore[")[0])
+    return _spaced(result)
 
 
 def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
+    """The statements that only the spec language needs: docstrings, ``takes``, ``shape``, argument checks."""
     for part in ast.walk(node):
         if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
             continue
-        if ast.get_docstring(part) is not None and len(part.body) > 1:
+        if ast.get_docstring(part) is not None and (part is node or len(part.body) > 1):
             yield part.body[0]
         for statement in part.body:
             static = isinstance(statement, ast.FunctionDef) and statement.name == "shape" and statement.decorator_list
@@ -187,7 +199,7 @@ def _is_check(statement: ast.stmt) -> bool:
 
 
 def _passes(text: str) -> bool:
-    """Whether a function gives back its only argument."""
+    """Whether a function returns its only argument."""
     node = ast.parse(text).body[0]
     if not isinstance(node, ast.FunctionDef) or len(node.args.args) != 1:
         return False
@@ -205,7 +217,7 @@ def _first_sentence(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _spaced(lines: list[str]) -> str:
-    """Blank lines where lines were taken out: never two, none at the start of a body or the end."""
+    """The lines with at most one blank line in a row, and none at the start of a body or at the end."""
     result: list[str] = []
     for line in lines:
         if not line.strip() and (not result or not result[-1].strip() or result[-1].rstrip().endswith(":")):

@@ -1,4 +1,4 @@
-"""Lines of Python that are too long, broken at their brackets."""
+"""Wraps long lines of Python at their brackets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ _OPEN, _CLOSE = "([{", ")]}"
 
 
 def wrapped(text: str) -> list[str]:
-    """The lines of a text, none of them longer than need be."""
+    """The lines of a text, wrapped at :data:`WIDTH` where brackets or blanks allow.
+
+    >>> wrapped("x = [1, 2]")
+    ['x = [1, 2]']
+    """
     return [line for whole in text.split("\n") for line in _wrap(whole)]
 
 
@@ -49,7 +53,7 @@ def _prose(text: str, before: str) -> list[str]:
 
 
 def _pairs(line: str) -> Iterator[tuple[int, int]]:
-    """Where the outermost brackets open and close."""
+    """The positions of the outermost pairs of brackets."""
     depth, start, quote = 0, 0, ""
     for at, char in enumerate(line):
         if quote or char in "\"'":
@@ -64,7 +68,7 @@ def _pairs(line: str) -> Iterator[tuple[int, int]]:
 
 
 def _split(inner: str) -> Iterator[str]:
-    """What stands between commas. A comprehension is one thing."""
+    """The parts between commas; a comprehension is one part."""
     depth, start, quote = 0, 0, ""
     cuts = []
     for at, char in enumerate(inner):
@@ -88,6 +92,7 @@ def _number(part: str) -> bool:
 
 
 def _filled(parts: list[str], indent: str) -> list[str]:
+    """Lines with as many parts as fit."""
     lines = [indent]
     for part in parts:
         if len(lines[-1]) + len(part) + 2 > WIDTH:
