@@ -1,9 +1,10 @@
 """metablock: a small declarative language for neural backbones and its compiler.
 
 >>> import metablock
->>> model = metablock.build("poolformer_s12", edits=["token = attention(dim // 32)"])
+>>> model = metablock.build("poolformer_s12", edits=["token = attention(dim // 32)"], device="meta")
 
-The language itself (parsing, printing, checking names) needs no torch; the names below bring it when they are first used.
+Importing metablock imports no torch, nor do the language's own names (``load_text``, ``Spec``, ``MetablockError``); the others
+import it when they are first used.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from .backend.compiler import compile
     from .errors import MetablockError, SpecError
     from .front import resolved
+    from .language.load import load_text
     from .language.plugins import load_plugin, operator
+    from .language.spec import Spec
     from .passes.early_exit import early_exit
     from .passes.features import FeatureInfo, features
     from .passes.reparameterize import reparameterize
@@ -26,9 +29,11 @@ if TYPE_CHECKING:
     from .writers.torch_export import export
 
 __version__ = "0.1.0"
+# The module, below this package, that each public name is imported from when it is first used.
 _HOME = {
     "FeatureInfo": "passes.features",
     "MetablockError": "errors",
+    "Spec": "language.spec",
     "SpecError": "errors",
     "build": "api",
     "compile": "backend.compiler",
@@ -36,6 +41,7 @@ _HOME = {
     "export": "writers.torch_export",
     "features": "passes.features",
     "load_plugin": "language.plugins",
+    "load_text": "language.load",
     "load_weights": "weights.loading",
     "operator": "language.plugins",
     "reparameterize": "passes.reparameterize",
@@ -46,6 +52,7 @@ _HOME = {
 __all__ = [
     "FeatureInfo",
     "MetablockError",
+    "Spec",
     "SpecError",
     "build",
     "compile",
@@ -53,6 +60,7 @@ __all__ = [
     "export",
     "features",
     "load_plugin",
+    "load_text",
     "load_weights",
     "operator",
     "reparameterize",
@@ -66,3 +74,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'metablock' has no attribute '{name}'")
     return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

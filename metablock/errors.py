@@ -1,7 +1,7 @@
-"""The one shape of every message: a place, what is wrong, one hint.
+"""Every message has one shape: a place, what is wrong, one hint.
 
-A :class:`Text` is something a person wrote (a file, standard input, a ``--set`` edit). A :class:`Span` is a stretch of it.
-Any room that meets bad input raises :class:`SpecError` with one or more :class:`Problem`; only the outermost caller renders them.
+A :class:`Text` is something a person wrote (a file, standard input, a ``--set`` edit), a :class:`Span` a stretch of it. Whatever
+code meets bad input raises :class:`SpecError` with one or more :class:`Problem`; only the outermost caller renders them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """A source text and the name it is reported under (a path, ``<stdin>``, ``--set``)."""
+    """A source text and the name that messages call it: a path, ``<stdin>``, ``--set``.
+
+    >>> text = Text("my.yaml", "name: net\\ninput: image(3, 32)\\n")
+    >>> text.place(17), text.line(2)
+    ((2, 8), 'input: image(3, 32)')
+    """
 
     name: str
     content: str
@@ -43,7 +48,12 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """The half-open range of offsets ``[start, end)`` of a text."""
+    """The half-open range of offsets ``[start, end)`` of a text.
+
+    >>> span = Span(Text("--set", "token = pool(3)"), 0, 5)
+    >>> span.content, span.part(1, 3).content
+    ('token', 'ok')
+    """
 
     text: Text
     start: int
@@ -51,6 +61,7 @@ class Span:
 
     @property
     def content(self) -> str:
+        """The text of the range."""
         return self.text.content[self.start : self.end]
 
     def part(self, start: int, end: int) -> Span:
@@ -64,7 +75,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, where, and one hint."""
+    """One thing that is wrong, its place, and one hint.
+
+    >>> value = Span(Text("my.yaml", "stem: conv(8)\\nhead: atention(4)\\n"), 20, 28)
+    >>> print(Problem("unknown operator 'atention'", value, "did you mean 'attention'?").render())
+    my.yaml:2:7: unknown operator 'atention'
+        head: atention(4)
+              ^^^^^^^^
+      did you mean 'attention'?
+    """
 
     message: str
     span: Span | None = field(default=None, compare=False)
@@ -78,7 +97,7 @@ class Problem:
         return (self.span.text.name, self.span.start, self.span.end, self.message)
 
     def render(self) -> str:
-        """``file:line:col: message``, the source line, a caret, the hint."""
+        """The text for a person: ``file:line:column: message``, the source line, carets below the place, the hint."""
         if self.span is None:
             lines = [self.message]
         else:
@@ -87,7 +106,7 @@ class Problem:
             last, end = text.place(self.span.end)
             source = text.line(line)
             width = (end if last == line else len(source) + 1) - column
-            # Tabs are kept in the caret's margin, so that it stays under what it marks.
+            # The margin repeats the line's tabs, so that the caret stands below what it marks.
             margin = "".join(char if char == "\t" else " " for char in source[: column - 1])
             lines = [f"{text.name}:{line}:{column}: {self.message}"]
             shown, margin, width = _shorten(source, margin, column, max(1, width))
@@ -97,7 +116,7 @@ class Problem:
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, object]:
-        """The same for machines (``--json``)."""
+        """The problem as data for ``--json``: message, hint, file, and lines and columns counted from 1 (the end exclusive)."""
         result: dict[str, object] = {"message": self.message, "hint": self.hint}
         if self.span is not None:
             line, column = self.span.text.place(self.span.start)
@@ -107,7 +126,7 @@ class Problem:
 
 
 def _shorten(source: str, margin: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
-    """Cuts a very long source line around the marked part."""
+    """Cuts a source line longer than ``limit`` around the marked part. Returns the line, the caret's margin and its width."""
     if len(source) <= limit:
         return source, margin, width
     start = max(0, column - 1 - limit // 3)
@@ -118,11 +137,11 @@ def _shorten(source: str, margin: str, column: int, width: int, limit: int = 150
 
 
 class MetablockError(ValueError):
-    """Bad input of any kind: its text is meant for the person who gave it. The command line shows it and exits with 2.
+    """Bad input of any kind. Its text addresses the person who wrote the input; the command line prints it and exits with 2.
 
     Args:
         message: what is wrong: lower case, no full stop.
-        hint: what to do instead; it is shown on a line of its own, indented.
+        hint: what to do instead, printed on an indented line of its own.
 
     >>> raise MetablockError("the step size is 0", "choose a number from 1")
     Traceback (most recent call last):
@@ -136,7 +155,15 @@ class MetablockError(ValueError):
 
 
 class SpecError(MetablockError):
-    """One or more problems in a spec, an edit or their combination, in order of place."""
+    """One or more problems of a spec or an edit, each once, sorted by place.
+
+    >>> text = Text("--set", "tokn = dw(3)")
+    >>> wrong = SpecError([Problem("'tokn' names no slot", Span(text, 0, 4)), Problem("'tokn' names no slot", Span(text, 0, 4))])
+    >>> print(wrong)
+    --set:1:1: 'tokn' names no slot
+        tokn = dw(3)
+        ^^^^
+    """
 
     def __init__(self, problems: Iterable[Problem]):
         unique = {problem.key: problem for problem in problems}
@@ -152,12 +179,36 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 
 def error(message: str, span: Span | None = None, hint: str | None = None) -> SpecError:
-    """A :class:`SpecError` with a single problem, to be raised."""
+    """A :class:`SpecError` with one problem, for the caller to raise.
+
+    >>> raise error("there is no file 'my.yml'", hint="did you mean 'my.yaml'?")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.SpecError: there is no file 'my.yml'
+      did you mean 'my.yaml'?
+    """
     return SpecError([Problem(message, span, hint)])
 
 
+def install_hint(extra: str) -> str:
+    """How the packages of an extra (``ablate``, of ``[project.optional-dependencies]``) are installed: a hint for an error.
+
+    It names the checkout: the distribution is on no package index.
+
+    >>> install_hint("onnx")
+    "from a checkout: pip install '.[onnx]'"
+    """
+    return f"from a checkout: pip install '.[{extra}]'"
+
+
 def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> str | None:
-    """``did you mean 'attention'?`` when one of the options is close to the word, or the word abbreviates it."""
+    """A hint for an unknown word: the option that it resembles or abbreviates; ``otherwise`` if there is none.
+
+    >>> suggest("atn", ["attention", "pool", "dw"])
+    "did you mean 'attention'?"
+    >>> suggest("xyz", ["attention", "pool", "dw"], "`metablock list --operators` shows the operators")
+    '`metablock list --operators` shows the operators'
+    """
     known = list(options)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     if not close and len(word) > 2:
@@ -167,6 +218,6 @@ def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> 
 
 
 def _within(word: str, option: str) -> bool:
-    """Whether the letters of the word stand in the option, in this order."""
+    """Whether the option contains the letters of the word, in this order."""
     letters = iter(option)
     return all(letter in letters for letter in word)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MetablockError, Problem, Span, SpecError
-from .language.check import CIRCLE, check_edits, check_names
+from .language.check import check_edits, check_names
+from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.spec import Edit, Spec

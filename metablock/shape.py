@@ -1,4 +1,4 @@
-"""What is known of a value before a tensor exists: its layout and its integer extents. No torch here."""
+"""The shape of a value before a tensor exists: its layout and its integer extents. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ class Feature:
     ======  =====================  ==================================================================
     map     ``(b, c, *grid)``      one, two or three spatial dimensions
     grid    ``(b, *grid, c)``      tokens without prefix, kept on their grid: channels last, no size needed to convert
-    tokens  ``(b, prefix + N, c)`` ``N = prod(grid)``; the first ``prefix`` tokens (class token ...) have no place in the grid
-    vector  ``(b, c)``             one value a channel
-    table   ``(c, *grid)``         no batch: what is added to ``c`` heads' logits between two sets of tokens
-    order   ``(b, N, 1)``          which token comes first, second ...; ``grid`` is where they were
+    tokens  ``(b, prefix + N, c)`` ``N = prod(grid)``; the first ``prefix`` tokens (a class token) have no place on the grid
+    vector  ``(b, c)``             one value per channel
+    table   ``(c, *grid)``         no batch: a bias added to the logits of ``c`` heads, between two sets of tokens
+    order   ``(b, N, 1)``          a permutation of tokens (the result of ``argsort``); ``grid`` is the one they came from
     ======  =====================  ==================================================================
 
-    ``around`` says which windows one image has become (inside ``window``, after ``windows``): how many along each axis, the
-    outermost first. They lie in the batch, those of an image one after the other.
+    ``around`` counts the windows that an image is cut into (inside ``window``, after ``windows``), along each axis, the outermost
+    cut first. Windows lie in the batch, those of one image one after the other.
+
+    >>> x = Feature("map", 64, (14, 14))
+    >>> x.size(batch=8), str(x)
+    ((8, 64, 14, 14), 'map 64 x 14x14')
+    >>> Feature("tokens", 192, (14, 14), prefix=1).size()
+    (1, 197, 192)
     """
 
     layout: Layout
@@ -42,7 +48,7 @@ class Feature:
 
     @property
     def windows(self) -> int:
-        """How many items of the batch one image has become."""
+        """The number of windows of one image: its items in the batch."""
         return prod(prod(counts) for counts in self.around)
 
     @property
@@ -51,11 +57,11 @@ class Feature:
         return self.prefix + prod(self.grid) if self.layout != "vector" else 1
 
     def with_(self, **changes: object) -> Feature:
-        """A copy with some fields replaced."""
+        """A copy with these fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
     def size(self, batch: int = 1) -> tuple[int, ...]:
-        """The tensor's full shape for this many images."""
+        """The shape of the tensor for a batch of this many images."""
         b = batch * self.windows
         if self.layout == "map":
             return (b, self.c, *self.grid)

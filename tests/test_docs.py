@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+import torch
+import typer
+
+import metablock
+from metablock.cli.verbs import app
+from metablock.front import check
+from metablock.language.format import format_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +33,43 @@ def test_streams(name: str) -> None:
     assert len(pieces) >= 5
     for piece in pieces:
         assert squeezed(piece) in file, piece
+
+
+def specs(page: str) -> list[str]:
+    """The blocks of a page that are whole specs."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    return [block for block in blocks if re.search(r"(?m)^name: ", block)]
+
+
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/language.md", 3)])
+def test_whole_specs(page: str, count: int) -> None:
+    """They check, and every variant is built and runs."""
+    texts = specs(page)
+    assert len(texts) == count
+    for text in texts:
+        spec = metablock.load_text(text, page)
+        assert check(spec) == []
+        for variant in [*spec.variants] or [None]:
+            model = metablock.build(spec, variant=variant).eval()
+            with torch.no_grad():
+                assert model(*(torch.randn(feature.size(2)) for feature in model.inputs)).shape == (2, spec.classes)
+
+
+def test_the_first_example_of_the_language_is_canonical() -> None:
+    text = specs("docs/language.md")[0]
+    assert format_text(text) == text
+
+
+def test_the_table_of_words() -> None:
+    """It names every option of `metablock build` and every argument of `metablock.build`, and no others."""
+    page = (ROOT / "docs" / "words.md").read_text(encoding="utf-8").split("Verbs that")[0]
+    rows = [re.split(r" *\| *", row)[1:-1] for row in page.splitlines() if row.startswith("| ")][1:]
+    flags = {flag for row in rows for flag in re.findall(r"--[a-z-]+", row[0])}
+    verb = typer.main.get_command(app).commands["build"]
+    options = {flag for param in verb.params for flag in [*param.opts, *param.secondary_opts] if flag.startswith("--")}
+    assert flags == options - {"--help"}
+    arguments = {word for row in rows for word in re.findall(r"`([a-z_]+)(?:=[^`]*)?`", row[1])}
+    assert arguments == set(inspect.signature(metablock.build).parameters)
 
 
 def test_links() -> None:

@@ -234,5 +234,5 @@ def test_the_catalogues_places() -> None:
 
 def test_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(metablock.MetablockError, match=r"on the Hugging Face hub\n  pip install 'metablock\[hub\]'"):
+    with pytest.raises(metablock.MetablockError, match=r"on the Hugging Face hub\n  from a checkout: pip install '\.\[hub\]'"):
         bring("hf:a/b", parse_spec(SPEC))

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+import metablock
 from metablock.catalogue.lookup import parse_spec
 from metablock.errors import SpecError
 from metablock.front import check, resolved
 from metablock.language.check import check_names
+from metablock.language.edits import resolve
+from metablock.language.format import show_spec
+from metablock.language.load import load_text
+from metablock.lowering.network import lower
 
 GOOD = """
 name: good
@@ -33,6 +39,9 @@ facts:
 """.replace("conv_down", "shrink").replace("  norm: layer_norm\n", "  norm: layer_norm\n  shrink: conv(dim, 2, stride=2)\n")
 
 
+NONE = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
+
+
 def problems(old: str, new: str) -> list[tuple[str, str, str | None]]:
     assert old in GOOD
     found = check_names(parse_spec(GOOD.replace(old, new, 1), "x.yaml"))
@@ -48,12 +57,24 @@ def test_nothing_to_say() -> None:
     [
         ("gelu", "gelo", "unknown name 'gelo'", "gelo", "did you mean 'gelu'?"),
         ("linear(r * c)", "liner(r * c)", "unknown operator 'liner'", "liner", "did you mean 'linear'?"),
+        ("gelu", "identity", "unknown name 'identity'", "identity", "did you mean 'id'?"),
+        ("gelu", "swish", "unknown name 'swish'", "swish", "did you mean 'silu'?"),
+        ("gelu", "leaky_relu", "unknown name 'leaky_relu'", "leaky_relu", NONE),
+        ("gelu", "sin", "unknown name 'sin'", "sin", NONE),
+        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+        ("gelu", "clamp(0, 1)", "unknown operator 'clamp'", "clamp", NONE),
+        ("gelu", "reshape(1, 2)", "unknown operator 'reshape'", "reshape", "operators convert layouts themselves: docs/language.md, section 6"),
+        ("norm: layer_norm", "norm: lnorm(1e-6)", "unknown operator 'lnorm'", "lnorm", "did you mean 'l2norm'?"),
+        ("norm: layer_norm", "norm: ffn2(4)", "unknown operator 'ffn2'", "ffn2", "did you mean 'ffn'?"),
         ("gelu", "xyzzy", "unknown name 'xyzzy'", "xyzzy", "names are bound in `let`; `metablock list --operators` shows the operators"),
         ("stride=2", "strid=2", "'conv' has no argument 'strid'", "strid=2", "did you mean 'stride'?"),
         ("linear(c)", "linear(c, true, 3)", "'linear' takes 2 arguments", "3", "it is linear(out, bias=true)"),
         ("linear(c)", "linear(bias=false)", "'linear' needs the argument 'out'", "linear(bias=false)", "it is linear(out, bias=true)"),
         ("norm >> ffn", "norm >> ffn(4, 5)", "'ffn' takes 1 argument", "5", "it takes r"),
         ("norm >> ffn", "norm >> ffn(s=5)", "'ffn' has no argument 's'", "s=5", "it takes r"),
+        ("norm >> ffn", "norm >> ffn(4, r=5)", "argument 'r' is given twice", "r=5", "remove one of them"),
+        ("norm >> ffn", "norm(3) >> ffn", "'norm' takes no arguments", "3", "remove the brackets"),
+        ("norm >> ffn", "norm(k=3) >> ffn", "'norm' has no argument 'k'", "k=3", "remove the brackets"),
         ("ffn(r=4)", "ffn(r)", "'ffn' needs the argument 'r'", None, "it takes r"),
         ("  size: 32", "  size: 32\n  c: 3", "'c' is a word of the language and cannot be bound", "c", "choose another name"),
         ("ffn(r=4)", "ffn(index=4)", "'index' is a word of the language and cannot be bound", "index=4", "choose another name"),
@@ -69,9 +90,14 @@ def test_nothing_to_say() -> None:
         ("large: {depth", "large: {of: large, depth", "variants start from each other: large -> large", "large", "remove one `of:`"),
         ("- [small, 1]", "- [smell, 1]", "facts of an unknown variant 'smell'", "facts", "did you mean 'small'?"),
         ("image(3, size)", "picture(3, size)", "this is no input", "picture(3, size)", None),
+        ("image(3, size)", "ids(3, size)", "this is no input", "ids(3, size)", "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"),
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
         ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
         ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),
+        ("conv(8, 4, stride=4)", "relu >> conv(8, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(8, 3, groups=c)", "give the convolution a name in `let`: there `c` is the width that arrives"),
+        ("  body: depth * block", "  body: |\n    y, z = conv(2 * c) >> chunk(2)\n    return y", "the wire 'z' is never read", "y, z = conv(2 * c) >> chunk(2)", "use it, or write `_` in its place"),
+        ("  body: depth * block", "  body: |\n    _ = conv(c)\n    return depth * block", "the wire '_' is never read", "_ = conv(c)", "use it, or drop the line (its parts are named `_`)"),
+        ("  body: depth * block", "  body: |\n    y, _ = conv(2 * c) >> chunk(2)\n    return y + _", "unknown name '_'", "_", "`_` discards a value: give the value a name to read it"),
         ("conv(8, 4, stride=4)", "c(3)", "'c' takes no arguments", "c(3)", "remove the brackets"),
         ("conv(8, 4, stride=4)", "(relu >> gelu)(3)", "only a name can be called", None, None),
         ("  body: depth * block", "  body: |\n    y = conv(c)\n    return depth * block", "the wire 'y' is never read", "y = conv(c)", None),
@@ -91,6 +117,16 @@ def test_mistakes(old: str, new: str, message: str | None, place: str | None, hi
     assert where and said
 
 
+@pytest.mark.parametrize("call", ["ffn(4, 5)", "ffn(s=5)", "ffn(4, r=5)", "norm(3)", "norm(k=3)", "need"])
+def test_lowering_says_it_in_the_same_words(call: str) -> None:
+    """A call to a binding that nothing but lowering sees is reported as `check` would have."""
+    spec = parse_spec(GOOD.replace("norm >> ffn", f"norm >> {call}").replace("  size: 32", "  size: 32\n  need(k): dw(k)"))
+    checked = next(p for p in check_names(spec, unused=False))
+    with pytest.raises(SpecError) as caught:
+        lower(resolve(spec))
+    assert [p.render() for p in caught.value.problems] == [checked.render()]
+
+
 def test_all_at_once() -> None:
     wrong = GOOD.replace("gelu", "gelo").replace("stride=2", "strid=2").replace("layer_norm", "layer_nrm")
     messages = [p.message for p in check(parse_spec(wrong))]
@@ -99,6 +135,20 @@ def test_all_at_once() -> None:
         "'conv' has no argument 'strid'",
         "unknown name 'gelo'",
     ]
+
+
+def test_a_value_that_is_discarded() -> None:
+    """`_` may stand several times, needs no reader, and adds nothing to the names of parameters."""
+    text = "name: n\ninput: image(8, 4)\nmodel: |\n  {} = conv(12, 1) >> chunk(3)\n  return y >> dw(3)\n"
+    discards = parse_spec(text.format("_, y, _"))
+    assert check(discards) == []
+    model = metablock.build(discards).eval()
+    assert list(model.state_dict()) == ["y.conv.weight", "y.conv.bias", "dw.weight", "dw.bias"]
+    x = torch.randn(1, 8, 4, 4)
+    y = torch.nn.functional.conv2d(x, model.get_parameter("y.conv.weight"), model.get_parameter("y.conv.bias"))[:, 4:8]
+    weight, bias = model.get_parameter("dw.weight"), model.get_parameter("dw.bias")
+    torch.testing.assert_close(model(x), torch.nn.functional.conv2d(y, weight, bias, padding=1, groups=4))
+    assert load_text(show_spec(discards)) == discards
 
 
 def test_edits_may_leave_bindings_unused() -> None:

@@ -163,7 +163,7 @@ def test_onnx_without_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else found(name))
     result = CliRunner().invoke(app, ["build", "no such thing", "-o", str(tmp_path / "net.onnx")])
     assert result.exit_code == 2  # said before the spec is even looked for
-    assert "need onnx and onnxscript and onnxruntime\n  pip install 'metablock[onnx]'" in result.stderr
+    assert "need onnx and onnxscript and onnxruntime\n  from a checkout: pip install '.[onnx]'" in result.stderr
 
 
 @pytest.mark.parametrize(

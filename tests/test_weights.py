@@ -353,6 +353,7 @@ MALFORMED = [
     ("a.***: c.***", "'***' on the left side", "***", "at the end of a name"),
     ("a.**: b.*", "'*' on the right side", "*", "as on the left"),
     ("a.*: b.**", "'**' on the right side", "**", "as on the left"),
+    ("a: b | chunk(1, 3) ++ c | chunk(2, 3)", "`++` after a step", "++", "apply to the whole: `a ++ b | chunk(0, 3)`"),
     ("a.**: b.** ++ c.**", "a rule with `**` only renames", "b.** ++ c.**", "translate the rest"),
     ("a.**: b.** | transpose", "a rule with `**` only renames", "b.**", "translate the rest"),
     ("a.*: b", "`*` stands on the left side only", "b", "both sides"),

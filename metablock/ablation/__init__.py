@@ -1,1 +1,1 @@
-"""Ablation: studies that swap parts of an architecture, match what they cost, train them, and say what the numbers allow."""
+"""Ablation studies: swap parts of an architecture, match what the variants cost, train them, and test the differences."""

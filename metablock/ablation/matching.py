@@ -1,4 +1,4 @@
-"""Widths that make a network cost what another costs: found on ``meta``, before anything trains."""
+"""Scales the widths of a network until it costs what another costs. Networks are built on ``meta``: nothing is allocated."""
 
 from __future__ import annotations
 
@@ -16,41 +16,60 @@ from ..language.edits import apply
 from ..language.printer import show
 from ..language.spec import Edit, Spec
 
-# Slots that are widths where a study does not say which: the columns and bindings that papers call so.
+# The names that papers give to widths. A study that names none scales the first of these.
 USUAL = ("dim", "width", "D", "d", "W", "C")
-_ROUNDS = 12  # networks looked at on the way to a scale, and again among its neighbours
-_RANGE = (1 / 16, 16.0)
-_NEAR = 0.02  # a kind of rounding that comes so near is good enough
+COUNTED = {"params": "trainable", "macs": "macs"}  # the field of Cost that each kind of match compares
+_ROUNDS = 12  # networks that are built for one kind of rounding, before single stages move
+_RANGE = (1 / 16, 16.0)  # of scales
+_NEAR = 0.02  # residual at which no further kind of rounding is tried
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network: parameters, those that are trained, multiply-accumulates of one image."""
+    """What one network costs.
+
+    Attributes:
+        params: number of parameters.
+        trainable: number of parameters that are trained.
+        macs: multiply-accumulates for one image.
+
+    >>> Cost(params=1000, trainable=900, macs=5_000_000).by("params")
+    900
+    """
 
     params: int
     trainable: int
     macs: int
 
     def by(self, what: str) -> int:
-        return self.trainable if what == "params" else self.macs
+        """The cost that a match by ``macs`` or ``params`` compares."""
+        return int(getattr(self, COUNTED[what]))
 
 
 @dataclass(frozen=True)
 class Width:
-    """A slot that holds a width: a number, or one a stage."""
+    """A slot that holds widths: one number, or a list with one per stage."""
 
     name: str
     values: tuple[float, ...]
     listed: bool
 
     def edit(self, values: Sequence[float]) -> Edit:
+        """The edit that writes these numbers into the slot."""
         numbers = tuple(e.Number(value) for value in values)
         return Edit(e.Header(self.name), e.List(numbers) if self.listed else numbers[0])
 
 
 @dataclass(frozen=True)
 class Matched:
-    """A network whose cost was matched: its spec, what its widths became, its cost, and how far that is from the target."""
+    """A network whose cost was matched.
+
+    Attributes:
+        spec: resolved, with its new widths.
+        widths: the new widths in words, ``dim = [64, 96]``; empty if they did not change.
+        cost: of the network.
+        residual: relative distance of its cost to the target.
+    """
 
     spec: Spec
     widths: str
@@ -59,7 +78,12 @@ class Matched:
 
 
 def cost_of(spec: Spec) -> Cost:
-    """Counts a resolved network without allocating it. Raises MetablockError where it cannot be built."""
+    """Counts parameters and MACs of a resolved network without allocating it. Raises MetablockError if it cannot be built.
+
+    >>> from metablock.front import resolved
+    >>> cost_of(resolved("resnet18", classes=10, input="3x64x64"))
+    Cost(params=11181642, trainable=11181642, macs=148050944)
+    """
     model = assemble(*front(spec, large=True), device="meta")
     parameters = list(model.parameters())
     return Cost(
@@ -70,24 +94,33 @@ def cost_of(spec: Spec) -> Cost:
 
 
 def widths_of(spec: Spec, names: Sequence[str] = ()) -> tuple[Width, ...]:
-    """The slots whose numbers scale: those named, or the first usual one. Raises MetablockError where there is none."""
+    """The slots whose numbers are scaled.
+
+    Args:
+        spec: of the network.
+        names: of columns or bindings; without any, the first of ``USUAL`` that the spec has.
+
+    Raises:
+        MetablockError: there is no such slot, or it does not hold numbers.
+
+    >>> from metablock.front import resolved
+    >>> widths_of(resolved("poolformer_s12"))
+    (Width(name='dim', values=(64, 128, 320, 512), listed=True),)
+    """
     tables = {**spec.let, **spec.columns}
     for name in names:
         if name not in tables:
-            raise MetablockError(
-                f"'{name}' is no column or binding of '{spec.name}'\n  {suggest(name, tables, 'name its widths')}"
-            )
-    found = [width for name in names or USUAL if (width := _width(spec, name))]
-    if names and len(found) < len(names):
-        wrong = next(name for name in names if name not in [width.name for width in found])
-        raise MetablockError(
-            f"'{wrong}' of '{spec.name}' is not written as numbers\n  name the slot that holds them: scale: [width]"
-        )
-    if not found:
-        raise MetablockError(
-            f"it is not clear which widths of '{spec.name}' scale\n  name them: match: {{by: macs, scale: [width]}}"
-        )
-    return tuple(found) if names else (found[0],)
+            hint = suggest(name, tables, "name its widths")
+            raise MetablockError(f"'{name}' is not a column or binding of '{spec.name}'", hint)
+    widths = [width for name in names or USUAL if (width := _width(spec, name))]
+    if names and len(widths) < len(names):
+        other = next(name for name in names if name not in [width.name for width in widths])
+        hint = "name the slot that holds them: scale: [width]"
+        raise MetablockError(f"'{other}' of '{spec.name}' is not written as numbers", hint)
+    if not widths:
+        hint = "name them: match: {by: macs, scale: [width]}"
+        raise MetablockError(f"it is not clear which widths of '{spec.name}' scale", hint)
+    return tuple(widths) if names else (widths[0],)
 
 
 def _width(spec: Spec, name: str) -> Width | None:
@@ -101,20 +134,27 @@ def _width(spec: Spec, name: str) -> Width | None:
 
 
 def match(spec: Spec, target: int, by: str, *, scale: Sequence[str] = (), multiple: int = 8) -> Matched:
-    """The network with its widths scaled so that it costs as near to ``target`` as they allow.
+    """Scales the widths of a network so that its cost comes as near to ``target`` as possible.
 
-    Widths are rounded to multiples: first of ``multiple``, then of more (heads and groups divide the width), then in steps
-    that keep the proportions of the stages. The first kind of rounding that comes near is taken, else the nearest of all.
+    Widths are rounded in several ways: to multiples of ``multiple``, to larger multiples (heads and groups divide the width),
+    and in steps that keep the proportions of the stages. The search ends with the first rounding that comes within 2 % of the
+    target; otherwise the nearest of all networks is taken.
 
     Args:
         spec: resolved, with its input and classes.
-        target: what it should cost.
+        target: the wanted cost.
         by: ``params`` (the trainable ones) or ``macs``.
-        scale: the slots that scale, by default the first usual one.
-        multiple: what widths are rounded to.
+        scale: names of the slots to scale, as for :func:`widths_of`.
+        multiple: channels are rounded to multiples of this.
 
     Raises:
-        MetablockError: the network cannot be built, or not with other widths, or nothing in it scales.
+        MetablockError: the network cannot be built at all, or not with other widths; or nothing in it scales.
+
+    >>> from metablock.front import resolved
+    >>> spec = resolved("poolformer_s12", edits=["depth = [1, 1, 1, 1]"], classes=10, input="3x32x32")
+    >>> matched = match(spec, cost_of(spec).macs // 2, "macs")
+    >>> matched.widths, abs(matched.residual) < 0.05
+    ('dim = [48, 88, 216, 360]', True)
     """
     search = _Search(spec, widths_of(spec, scale), target, by)
     own = search.base()
@@ -138,23 +178,23 @@ def match(spec: Spec, target: int, by: str, *, scale: Sequence[str] = (), multip
 
 @dataclass(frozen=True)
 class _Step:
-    """A kind of rounding: to multiples, or in proportion (``unit``: the widths at the smallest scale)."""
+    """A kind of rounding: to multiples, or to multiples of ``unit``, the smallest widths in the same proportion."""
 
     multiple: int
     unit: tuple[float, ...] | None = None
 
     def rounded(self, values: Sequence[float], scale: float) -> tuple[float, ...]:
         if self.unit is not None:
-            times = max(1, round(scale * values[0] / self.unit[0]))
-            return tuple(unit * times for unit in self.unit)
+            factor = max(1, round(scale * values[0] / self.unit[0]))
+            return tuple(unit * factor for unit in self.unit)
         if any(value != int(value) or value < 4 for value in values):  # a multiplier, not a number of channels
             return tuple(round(value * scale, 3) for value in values)
         return tuple(max(self.multiple, round(value * scale / self.multiple) * self.multiple) for value in values)
 
 
 def _steps(widths: Sequence[Width], multiple: int) -> Iterator[_Step]:
-    for times in (1, 2, 4, 8):
-        yield _Step(multiple * times)
+    for factor in (1, 2, 4, 8):
+        yield _Step(multiple * factor)
     values = [value for width in widths for value in width.values]
     if all(value == int(value) for value in values):
         common = reduce(gcd, [int(value) for value in values])
@@ -164,6 +204,8 @@ def _steps(widths: Sequence[Width], multiple: int) -> Iterator[_Step]:
 
 
 class _Search:
+    """The networks that were built so far, by their widths."""
+
     def __init__(self, spec: Spec, widths: tuple[Width, ...], target: int, by: str) -> None:
         self.spec, self.widths, self.target, self.by = spec, widths, target, by
         self.values = tuple(value for width in widths for value in width.values)
@@ -173,10 +215,10 @@ class _Search:
         return self.at(self.values)
 
     def best(self) -> Matched:
-        return min(self.seen.values(), key=lambda found: abs(found.residual))
+        return min(self.seen.values(), key=lambda matched: abs(matched.residual))
 
     def at(self, values: tuple[float, ...]) -> Matched:
-        """The network with these widths. Raises MetablockError where there is none."""
+        """The network with these widths. Raises MetablockError if it cannot be built."""
         if values in self.seen:
             return self.seen[values]
         edits, start = [], 0
@@ -187,22 +229,24 @@ class _Search:
         spec = self.spec if values == self.values else apply(self.spec, edits)
         cost = cost_of(spec)
         shown = ", ".join(f"{edit.name} = {_text(edit)}" for edit in edits) if values != self.values else ""
-        found = Matched(spec, shown, cost, cost.by(self.by) / self.target - 1 if self.target else 0.0)
-        self.seen[values] = found
-        return found
+        self.seen[values] = Matched(spec, shown, cost, cost.by(self.by) / self.target - 1 if self.target else 0.0)
+        return self.seen[values]
 
     def look(self, step: _Step) -> None:
-        """Scales until nothing comes nearer, then moves single stages. Raises MetablockError for a rounding without networks."""
+        """Scales all widths until the cost stops coming nearer, then single ones.
+
+        Raises MetablockError if a network cannot be built at this rounding.
+        """
         scale, tried = 1.0, set()
         low, high = _RANGE
         for _ in range(_ROUNDS):
             values = step.rounded(self.values, scale)
-            found = self.at(values)
-            if values in tried or found.residual == 0:
+            matched = self.at(values)
+            if values in tried or matched.residual == 0:
                 break
             tried.add(values)
-            low, high = (scale, high) if found.residual < 0 else (low, scale)
-            guess = scale * (self.target / max(1, found.cost.by(self.by))) ** 0.5  # cost goes with the square of the width
+            low, high = (scale, high) if matched.residual < 0 else (low, scale)
+            guess = scale * (self.target / max(1, matched.cost.by(self.by))) ** 0.5  # cost goes with the square of the width
             scale = guess if low < guess < high else (low * high) ** 0.5
             if log(high / low) < 1e-3:
                 break
@@ -210,9 +254,10 @@ class _Search:
             self._neighbours(step)
 
     def _neighbours(self, step: _Step) -> None:
+        """Moves each width of the best network by one step towards the target, twice at most."""
         for _ in range(2):
             best = self.best()
-            values = next(values for values, found in self.seen.items() if found is best)
+            values = next(values for values, matched in self.seen.items() if matched is best)
             if best.residual == 0 or values == self.values:
                 return
             sign = -1 if best.residual > 0 else 1

@@ -1,16 +1,15 @@
-"""Runs a study on a Ray cluster. The journal stays with the process that began it: workers send each epoch and checkpoint.
+"""Runs a study on a Ray cluster. The journal stays with the process that started the study; workers send epochs and checkpoints.
 
-So nodes need no common file system, and what a lost node was doing goes on elsewhere from the last checkpoint that came in.
+So nodes need no common file system, and the run of a lost node goes on elsewhere from the last checkpoint that it sent.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
@@ -19,17 +18,18 @@ from typing import Any
 
 from ..errors import MetablockError
 from ..files import replacing
-from .journal import Job, Journal, owner
-from .results import Epoch, Run
+from .journal import BEAT, Job, Journal, Watch, owner
+from .outside import first_line, require
+from .results import Epoch
 
-MAX_LOST = 5  # how often a run may lose its worker before it counts as failed: it may be what kills them
-_BEAT = 5.0
-
-Watch = Callable[[list[Run], dict[str, int]], None]
+MAX_LOST = 5  # workers that a run may lose before it counts as failed: the run itself may be what kills them
+_Message = tuple[str, Any, bytes | None]  # what a worker sends: its kind, a value, a checkpoint
 
 
-@dataclass
+@dataclass(eq=False)
 class _Going:
+    """A run that is going on, the stream of its worker's messages, and how many workers it has lost."""
+
     job: Job
     stream: Any
     lost: int = 0
@@ -39,22 +39,23 @@ def run_on_ray(
     journal: Journal, *, jobs: int = 0, address: str | None = None, device: str = "cpu", compiled: bool = False,
     plugins: tuple[str, ...] = (), watch: Watch = lambda runs, counts: None,
 ) -> None:  # fmt: skip
-    """Does what is to be done, on a cluster.
+    """Does the pending runs of a journal on a Ray cluster.
 
     Args:
         journal: with its plan set.
-        jobs: how many runs at once; 0: as many as the cluster has room for.
-        address: of a cluster (``auto``: the one of this machine); without it one is started here.
-        device: ``cuda``: a GPU for each run.
+        jobs: number of runs at once; 0: as many as the cluster has room for.
+        address: of a cluster (``auto``: the one of this machine); without it a local one is started.
+        device: ``cpu``, or ``cuda`` for one GPU per run.
         compiled: whether networks are compiled.
-        plugins: modules with operators; the nodes have them too.
-        watch: told of the runs and their counts, several times a second.
+        plugins: modules with operators; they must be installed on the nodes.
+        watch: called several times a second.
 
     Raises:
         MetablockError: Ray is not installed, or there is no cluster at the address.
+
+    >>> run_on_ray(journal, jobs=8, address="auto", device="cuda")  # doctest: +SKIP
     """
-    if importlib.util.find_spec("ray") is None:
-        raise MetablockError("the executor 'ray' needs ray\n  pip install 'metablock[ray]'")
+    require("ray", "the executor 'ray' needs ray", "ray")
     import ray
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -63,8 +64,8 @@ def run_on_ray(
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as wrong:
-            first = str(wrong).strip().splitlines()[0]
-            raise MetablockError(f"there is no Ray cluster at '{address}': {first}\n  start one: ray start --head") from None
+            message = f"there is no Ray cluster at '{address}': {first_line(wrong)}"
+            raise MetablockError(message, "start one: ray start --head") from None
     try:
         _Driver(journal, jobs, device, compiled, plugins).go(watch)
     finally:
@@ -73,12 +74,14 @@ def run_on_ray(
 
 
 class _Driver:
+    """Gives runs to the cluster and writes what comes back into the journal."""
+
     def __init__(self, journal: Journal, jobs: int, device: str, compiled: bool, plugins: tuple[str, ...]) -> None:
         import ray
 
         about = journal.about()
         self.journal, self.who = journal, owner()
-        self.said = {
+        self.common = {
             "recipe": about["recipe"], "data": about["data"]["name"], "input": about["data"]["input"],
             "probed": about["study"]["seeds"][0],
             "device": device, "compiled": compiled, "plugins": plugins, "threads": about.get("threads") or 1,
@@ -86,9 +89,9 @@ class _Driver:
         if about.get("threads") is None:
             journal.set_about({"threads": 1})
         resources = ray.cluster_resources()
-        room = int(resources.get("GPU", 0)) if device == "cuda" else int(resources.get("CPU", 1)) // self.said["threads"]
+        room = int(resources.get("GPU", 0)) if device == "cuda" else int(resources.get("CPU", 1)) // self.common["threads"]
         self.jobs = jobs or max(1, room)
-        self.task = ray.remote(num_cpus=self.said["threads"], num_gpus=int(device == "cuda"), max_retries=0)(_train)
+        self.task = ray.remote(num_cpus=self.common["threads"], num_gpus=int(device == "cuda"), max_retries=0)(_train)
         self.going: list[_Going] = []
         self.beaten = 0.0
 
@@ -97,17 +100,13 @@ class _Driver:
 
         try:
             while True:
-                while (
-                    len(self.going) < self.jobs
-                    and (job := self.journal.claim(self.who, f"ray, {self.said['device']}")) is not None
-                ):
-                    self.going.append(_Going(job, self.start(job)))
+                self.claim()
                 if not self.going and not self.journal.counts()["running"]:
                     watch(self.journal.runs(), self.journal.counts())
                     return
                 for one in list(self.going):
                     self.look(one)
-                self.alive()
+                self.beat()
                 watch(self.journal.runs(), self.journal.counts())
                 time.sleep(0.1)
         finally:
@@ -115,65 +114,69 @@ class _Driver:
                 ray.cancel(one.stream, force=True, recursive=True)
             self.journal.release(self.who)
 
-    def alive(self) -> None:
-        if time.monotonic() - self.beaten > _BEAT:
+    def claim(self) -> None:
+        """Starts runs as long as there is room."""
+        device = f"ray, {self.common['device']}"
+        while len(self.going) < self.jobs and (job := self.journal.claim(self.who, device)) is not None:
+            self.going.append(_Going(job, self.start(job)))
+
+    def beat(self) -> None:
+        """Gives a sign of life for every run, if it is time for one."""
+        if time.monotonic() - self.beaten > BEAT:
             for one in self.going:
                 self.journal.beat(one.job.id, self.who)
             self.beaten = time.monotonic()
 
     def start(self, job: Job) -> Any:
+        """Starts a run from its last checkpoint. Returns the stream of its messages."""
         path = self.journal.checkpoint(job.id)
         checkpoint = path.read_bytes() if path.exists() else None
         return self.task.options(num_returns="streaming").remote(
-            {**self.said, "spec": job.spec, "cell": job.cell, "seed": job.seed}, checkpoint
+            {**self.common, "spec": job.spec, "cell": job.cell, "seed": job.seed}, checkpoint
         )
 
     def look(self, one: _Going) -> None:
-        """Takes in what a run sent since the last time."""
+        """Takes in the messages that a run has sent since the last look."""
         import ray
 
-        while True:
+        while one in self.going:
             try:
                 reference = one.stream._next_sync(timeout_s=0)
                 if reference.is_nil():
                     return
-                kind, value, checkpoint = ray.get(reference)
+                self.take(one, *ray.get(reference))
             except StopIteration:
-                self.going.remove(one)
-                if one.job.id in [identity for identity, _ in self.open()]:
-                    self.journal.fail(one.job.id, self.who, "its worker ended without an answer")
-                return
+                self.fail(one, "its worker ended without an answer")
             except ray.exceptions.RayTaskError as wrong:
-                self.going.remove(one)
                 cause = wrong.cause if getattr(wrong, "cause", None) is not None else wrong
-                self.journal.fail(one.job.id, self.who, f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}")
-                return
-            except ray.exceptions.RayError as wrong:  # its worker or node is gone
+                self.fail(one, f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}")
+            except ray.exceptions.RayError as wrong:  # its worker or node has died
                 one.lost += 1
                 if one.lost > MAX_LOST:
-                    self.going.remove(one)
-                    self.journal.fail(one.job.id, self.who, f"it lost {one.lost} workers: {type(wrong).__name__}")
-                    return
-                one.stream = self.start(one.job)
-                return
-            if kind == "epoch":
-                path = self.journal.checkpoint(one.job.id)
-                if checkpoint is not None:
-                    _write(path, checkpoint)
-                self.journal.record(one.job.id, Epoch(**value))
-            elif kind == "probe":
-                self.journal.set_probe(one.job.id, value)
-            else:
-                self.going.remove(one)
-                if kind == "done":
-                    self.journal.finish(one.job.id, self.who, value)
-                    self.journal.checkpoint(one.job.id).unlink(missing_ok=True)
+                    self.fail(one, f"it lost {one.lost} workers: {type(wrong).__name__}")
                 else:
-                    self.journal.fail(one.job.id, self.who, value)
+                    one.stream = self.start(one.job)
                 return
 
-    def open(self) -> list[tuple[str, str]]:
-        return self.journal.connection.execute("SELECT id, owner FROM runs WHERE status = 'running'").fetchall()
+    def take(self, one: _Going, kind: str, value: Any, checkpoint: bytes | None) -> None:
+        """Writes one message of a run into the journal."""
+        identity = one.job.id
+        if kind == "epoch":
+            if checkpoint is not None:
+                _write(self.journal.checkpoint(identity), checkpoint)
+            self.journal.record(identity, Epoch(**value))
+        elif kind == "probe":
+            self.journal.set_probe(identity, value)
+        elif kind == "done":
+            self.going.remove(one)
+            self.journal.finish(identity, self.who, value)
+            self.journal.checkpoint(identity).unlink(missing_ok=True)
+        else:
+            self.fail(one, value)
+
+    def fail(self, one: _Going, reason: str) -> None:
+        self.going.remove(one)
+        self.journal.fail(one.job.id, self.who, reason)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -182,8 +185,8 @@ def _write(path: Path, content: bytes) -> None:
         file.write_bytes(content)
 
 
-def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str, Any, bytes | None]]:
-    """On a node: trains, and yields each epoch with its checkpoint, then the metric or a reason."""
+def _train(task: dict[str, Any], checkpoint: bytes | None) -> Iterator[_Message]:
+    """On a node: trains, and yields ``epoch`` messages with checkpoints, perhaps a ``probe``, then ``done`` or ``failed``."""
     from ..front import parse_input
     from ..language.load import load_text
     from ..language.plugins import load_plugin
@@ -192,35 +195,35 @@ def _train(said: dict[str, Any], checkpoint: bytes | None) -> Iterator[tuple[str
     from .recipe import Recipe
     from .training import Options, TrainingError, train
 
-    for plugin in said["plugins"]:
+    for plugin in task["plugins"]:
         load_plugin(plugin)
-    recipe = Recipe.model_validate(said["recipe"])
-    data = load_data(said["data"], parse_input(said["input"]))
-    spec = load_text(said["spec"], f"{said['cell']}.yaml")
-    queue: Queue[tuple[str, Any, bytes | None]] = Queue()
+    recipe = Recipe.model_validate(task["recipe"])
+    data = load_data(task["data"], parse_input(task["input"]))
+    spec = load_text(task["spec"], f"{task['cell']}.yaml")
+    queue: Queue[_Message] = Queue()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.pt"
         if checkpoint is not None:
             path.write_bytes(checkpoint)
-        options = Options(said["device"], said["compiled"], said["threads"])
+        options = Options(task["device"], task["compiled"], task["threads"])
 
         def report(epoch: Epoch) -> None:
             queue.put(("epoch", asdict(epoch), path.read_bytes() if path.exists() else None))
 
         def go() -> None:
             try:
-                model, epochs = train(spec, data, recipe, said["seed"], checkpoint=path, options=options, report=report)
-                if said["seed"] == said["probed"] and (probe := measured(model, data)) is not None:
+                model, epochs = train(spec, data, recipe, task["seed"], checkpoint=path, options=options, report=report)
+                if task["seed"] == task["probed"] and (probe := measured(model, data)) is not None:
                     queue.put(("probe", probe, None))
                 queue.put(("done", epochs[-1].val_top1, None))
             except (TrainingError, MetablockError) as wrong:
-                queue.put(("failed", str(wrong).split("\n")[0], None))
+                queue.put(("failed", first_line(wrong), None))
             except BaseException as wrong:
-                queue.put(("failed", f"{type(wrong).__name__}: {str(wrong).strip().split(chr(10))[0]}", None))
+                queue.put(("failed", f"{type(wrong).__name__}: {first_line(wrong)}", None))
 
         Thread(target=go, daemon=True).start()
         while True:
-            found = queue.get()
-            yield found
-            if found[0] not in ("epoch", "probe"):
+            message = queue.get()
+            yield message
+            if message[0] not in ("epoch", "probe"):
                 return

@@ -1,13 +1,13 @@
-"""The plan of a study: every network that it compares, with its cost, before anything trains."""
+"""Plans a study: every network that it compares, with its cost, before anything trains."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import MetablockError
+from ..errors import MetablockError, SpecError
 from ..front import sized
 from ..language.check import check_edits
 from ..language.edits import apply
@@ -15,25 +15,31 @@ from ..language.format import spec_hash
 from ..language.spec import Edit, Spec
 from ..shape import Feature
 from .matching import Cost, cost_of, match
+from .progress import Progress, silent
 from .study import Level, Study
 
 BASE = "base"
 MAX_CELLS = 10_000
 
+# What one cell changes: the factor's name, its level, and the stage in a placement sweep.
+Change = tuple[str, Level, int | None]
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One network of a study. ``problem`` says why there is none: the cell stays in the table.
+    """One network of a study. A cell that cannot be built stays in the table, with its ``problem``.
 
     Attributes:
         name: what tables call it.
-        levels: the factor's and level's name of each change; empty for the base.
-        spec: resolved, with the data's input and classes, its widths matched.
-        hash: of the spec; two cells with the same network share it.
-        cost: parameters and MACs.
-        widths: what became of the widths to match the cost, empty if they are as they were.
-        residual: relative difference to the base in what is matched.
-        off: the residual is beyond the tolerance.
+        levels: the names of factor and level of each change; empty for the base.
+        spec: resolved, with the data's input and classes and matched widths; None if it cannot be built.
+        hash: of the spec, equal for two cells with the same network; empty if it cannot be built.
+        cost: parameters and MACs; None if it cannot be built.
+        widths: the widths that match the cost; empty if they are the base's.
+        residual: relative difference to the base in the matched cost.
+        off: whether the residual is beyond the tolerance.
+        problem: why it cannot be built, in one line.
+        stage: of a placement sweep, the stage that changes.
     """
 
     name: str
@@ -49,78 +55,105 @@ class Cell:
 
     @property
     def base(self) -> bool:
+        """Whether this is the base, with which the other cells are compared."""
         return not self.levels
 
 
-Progress = Callable[[str, int, int], None]
-
-
-def plan(study: Study, input: Feature, classes: int, progress: Progress = lambda name, done, total: None) -> list[Cell]:
-    """The cells of a study, the base first. Allocates nothing.
+def plan(study: Study, input: Feature, classes: int, progress: Progress = silent) -> list[Cell]:
+    """The cells of a study, the base first. Allocates no weights.
 
     Args:
         study: what varies.
-        input: the shape of the data.
-        classes: the number of its classes.
+        input: the shape of an example.
+        classes: the number of classes.
+        progress: called before each cell.
+
+    Returns:
+        One cell for each network; of levels that make the same network the first.
 
     Raises:
-        MetablockError: the base cannot be built, or an edit names nothing.
+        MetablockError: the base cannot be built, an edit names nothing, or there are too many cells.
+
+    >>> from metablock.ablation.study import edits_of, parse_swap
+    >>> study = Study("mixers", "poolformer_s12", edits=edits_of(["depth = [1, 1, 1, 1]"]))
+    >>> study = replace(study, factors=(parse_swap("token = pool(3), dw(7), attention(5)", study.resolved()),))
+    >>> cells = plan(study, Feature("map", 1, (32, 32)), classes=10)
+    >>> [cell.name for cell in cells]
+    ['base: token = pool(3)', 'token = dw(7)', 'token = attention(5)']
+    >>> cells[2].problem
+    '5 heads do not divide 64 channels (choose another number of heads, or give `head_dim=`)'
     """
     base = sized(study.resolved(), classes=classes, input=input)
     cost = cost_of(base)
     cells = [Cell(BASE, (), base, spec_hash(base), cost)]
-    wanted = list(combinations(study))
-    if len(wanted) > MAX_CELLS:
-        raise MetablockError(
-            f"the study has {len(wanted)} cells\n  fewer levels, or design: one_at_a_time; `metablock search` looks at some"
-        )
-    for number, levels in enumerate(wanted):
-        progress(_name(levels), number, len(wanted))
+    changes = list(combinations(study))
+    if len(changes) > MAX_CELLS:
+        hint = "fewer levels, or design: one_at_a_time; `metablock search` looks at some"
+        raise MetablockError(f"the study has {len(changes)} cells", hint)
+    for number, levels in enumerate(changes):
+        progress(_name(levels), number, len(changes))
         cells.append(cell_of(study, base, cost, levels))
     same = next((cell.name for cell in cells[1:] if cell.hash == cells[0].hash), None)
     if same is not None:  # a level may be what the base has
         cells[0] = replace(cells[0], name=f"{BASE}: {same}")
-    known: dict[str, str] = {}
+    first: dict[str, str] = {}
     for cell in cells:
-        known.setdefault(cell.hash, cell.name)
-    return [cell for cell in cells if not cell.hash or known[cell.hash] == cell.name]
+        first.setdefault(cell.hash, cell.name)
+    return [cell for cell in cells if not cell.hash or first[cell.hash] == cell.name]
 
 
-def combinations(study: Study) -> Iterator[list[tuple[str, Level, int | None]]]:
-    """What each cell changes: factor, level and, in a placement sweep, the stage."""
-    tagged = [[(f.name, level, f.sweep[i][1] if f.sweep else None) for i, level in enumerate(f.levels)] for f in study.factors]
+def combinations(study: Study) -> Iterator[list[Change]]:
+    """What each cell changes: one level (``one_at_a_time``), or one level of each factor (``grid``)."""
+    factors = [
+        [(factor.name, level, factor.sweep[i][1] if factor.sweep else None) for i, level in enumerate(factor.levels)]
+        for factor in study.factors
+    ]
     if study.design == "grid":
-        yield from (list(combination) for combination in itertools.product(*tagged) if combination)
+        yield from (list(combination) for combination in itertools.product(*factors) if combination)
     else:
-        yield from ([one] for levels in tagged for one in levels)
+        yield from ([change] for changes in factors for change in changes)
 
 
-def _name(levels: list[tuple[str, Level, int | None]]) -> str:
-    return ", ".join(f"{factor} = {level.name}" if len(level.edits) == 1 else level.name for factor, level, _ in levels)
+def _name(changes: Sequence[Change]) -> str:
+    return ", ".join(f"{factor} = {level.name}" if len(level.edits) == 1 else level.name for factor, level, _ in changes)
 
 
-def cell_of(study: Study, base: Spec, cost: Cost, levels: list[tuple[str, Level, int | None]]) -> Cell:
-    """One cell: its edits made, its widths matched; or why there is none."""
-    name, changes = _name(levels), tuple((factor, level.name) for factor, level, _ in levels)
-    stage = next((at for _, _, at in levels if at is not None), None)
-    edits: list[Edit] = [edit for _, level, _ in levels for edit in level.edits]
-    spec = apply(base, edits)  # an edit that names nothing is the study's mistake, not a cell's
-    wrong = check_edits(base, spec, edits)
-    if wrong:
-        raise MetablockError("\n".join(problem.render() for problem in wrong))
+def cell_of(study: Study, base: Spec, cost: Cost, changes: Sequence[Change]) -> Cell:
+    """Makes one cell: its edits, then widths that match the cost.
+
+    Args:
+        study: says what is matched.
+        base: the base's resolved spec, with input and classes.
+        cost: of the base.
+        changes: the levels of this cell.
+
+    Returns:
+        The cell; where its network cannot be built, with the problem instead of a spec.
+
+    Raises:
+        MetablockError: an edit names nothing: a mistake in the study, not in one cell.
+    """
+    name, levels = _name(changes), tuple((factor, level.name) for factor, level, _ in changes)
+    stage = next((at for _, _, at in changes if at is not None), None)
+    edits: list[Edit] = [edit for _, level, _ in changes for edit in level.edits]
+    spec = apply(base, edits)
+    problems = check_edits(base, spec, edits)
+    if problems:
+        raise SpecError(problems)
     try:
         if study.match.by == "none":
-            own = cost_of(spec)
-            return Cell(name, changes, spec, spec_hash(spec), own, stage=stage)
-        found = match(spec, cost.by(study.match.by), study.match.by, scale=study.match.scale, multiple=study.match.multiple)
+            return Cell(name, levels, spec, spec_hash(spec), cost_of(spec), stage=stage)
+        target = cost.by(study.match.by)
+        matched = match(spec, target, study.match.by, scale=study.match.scale, multiple=study.match.multiple)
     except MetablockError as problem:
-        return Cell(name, changes, None, "", None, problem=_reason(problem), stage=stage)
-    off = abs(found.residual) > study.match.tolerance
-    return Cell(name, changes, found.spec, spec_hash(found.spec), found.cost, found.widths, found.residual, off, stage=stage)
+        return Cell(name, levels, None, "", None, problem=_reason(problem), stage=stage)
+    off = abs(matched.residual) > study.match.tolerance
+    hash = spec_hash(matched.spec)
+    return Cell(name, levels, matched.spec, hash, matched.cost, matched.widths, matched.residual, off, stage=stage)
 
 
 def _reason(problem: MetablockError) -> str:
-    """The message without its place and source line: what is wrong, and the hint."""
+    """A message in one line: what is wrong, and the hint in brackets, without place and source line."""
     lines = str(problem).strip().split("\n")
     first = re.sub(r"\S+:\d+:\d+: ", "", lines[0])
     hint = next((line.strip() for line in lines[1:] if line.startswith("  ") and not line.startswith("    ")), "")

@@ -1,9 +1,9 @@
-"""What a mixer does to a picture: how far a feature sees, and which frequencies each stage passes on."""
+"""Measures what a network does to pictures: effective receptive fields and Fourier spectra of its stages."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +21,19 @@ SHARES = (0.2, 0.3, 0.5, 0.99)
 
 @dataclass(frozen=True)
 class Probed:
-    """What was measured behind one stage.
+    """Measurements of the output of one stage.
 
     Attributes:
-        stage: its number.
+        stage: its number, from 0.
         grid: the extents of its map.
-        field: the effective receptive field ``(height, width)``: the mean size of the derivative of the middle feature (all of
-            its channels) by each pixel, the largest 1 (Luo et al., arXiv 1701.04128).
+        field: the effective receptive field, ``(height, width)`` of the picture: the mean absolute derivative of the middle
+            feature, summed over its channels, by each pixel; scaled to a maximum of 1 (Luo et al., arXiv 1701.04128).
         areas: for shares of that derivative (20, 30, 50, 99 %), the side of the smallest square around the middle that holds it,
             as a share of the picture's side (RepLKNet, arXiv 2203.06717, table 10; UniRepLKNet, fig. 3).
-        spectrum: log10 of the amplitude of each frequency of the feature maps, zero in the middle, mean of channels and pictures.
-        radial: amplitude by distance from zero frequency, in 16 steps up to the map's Nyquist frequency, relative to the first,
-            as natural logarithms (Park and Kim, arXiv 2202.06709, fig. 2; HiLo and Inception Transformer draw the maps).
+        spectrum: log10 of the amplitude of each frequency of the feature maps, frequency zero in the middle; mean of channels and
+            pictures.
+        radial: natural logarithm of the amplitude by distance from frequency zero, in 16 steps up to the map's Nyquist frequency,
+            relative to the first (Park and Kim, arXiv 2202.06709, fig. 2; HiLo and Inception Transformer draw the maps).
     """
 
     stage: int
@@ -47,25 +48,58 @@ def probe(model: Block, images: Tensor) -> list[Probed]:
     """Measures each stage of a network on pictures.
 
     Args:
-        model: from :func:`metablock.build`, of one picture; it stays as it is.
-        images: ``(n, c, height, width)``, of the size it was built for.
+        model: from :func:`metablock.build`, with one picture as its input. It is left as it was.
+        images: ``(n, c, height, width)``, of the size that the model was built for.
+
+    Returns:
+        One item for each stage whose output is one map.
 
     Raises:
-        MetablockError: a network without stages, of no picture, or whose stages give lists.
+        MetablockError: the model does not take one picture, or no stage gives one map.
+
+    >>> import metablock
+    >>> model = metablock.build("poolformer_s12", edits=["depth = 1", "dim = [8, 8, 8, 8]"], input=(3, 64, 64))
+    >>> [stage.grid for stage in probe(model, torch.randn(2, 3, 64, 64))]
+    [(16, 16), (8, 8), (4, 4), (2, 2)]
     """
     if len(model.inputs) != 1 or model.inputs[0].rank != 2:
-        raise MetablockError(f"'{model.spec.name}' takes no single picture\n  receptive fields and spectra are drawn of pictures")
+        hint = "receptive fields and spectra are drawn of pictures"
+        raise MetablockError(f"'{model.spec.name}' takes no single picture", hint)
     features = _stages(model.ir)
     if not features:
-        raise MetablockError(
-            f"'{model.spec.name}' has no stages that give one map\n  probe a network whose stages are not streams"
-        )
-    was = model.training
+        hint = "probe a network whose stages are not streams"
+        raise MetablockError(f"'{model.spec.name}' has no stages that give one map", hint)
+    fields, maps = _look(model, images, features)
+    result = []
+    for number, feature in features.items():
+        field = (fields[number] / fields[number].max().clamp_min(1e-30)).double().cpu().numpy()
+        spectrum = _spectrum(torch.stack(maps[number]))
+        areas = {share: area(field, share) for share in SHARES}
+        result.append(Probed(number, feature.grid, field, areas, spectrum, _radial(spectrum)))
+    return result
+
+
+def _stages(network: Subgraph) -> dict[int, Feature]:
+    """The features of the stages that give one map, by number."""
+    stages = network.children.get("stages")
+    features: dict[int, Feature] = {}
+    for name, stage in (stages.children if isinstance(stages, ModuleList) else {}).items():
+        output = stage.output if isinstance(stage, Subgraph) else None
+        if isinstance(output, Value) and output.feature.rank == 2 and len(list(flat_values(output))) == 1:
+            features[int(name)] = output.feature
+    return features
+
+
+def _look(
+    model: Block, images: Tensor, features: Mapping[int, Feature]
+) -> tuple[dict[int, Tensor], dict[int, list[Tensor]]]:  # fmt: skip
+    """By stage: the absolute derivatives of its middle feature, summed over the images, and its maps ``(c, height, width)``."""
+    training = model.training
     model.eval()
-    kept: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
     hooks = [
         model.get_submodule(f"stages.{number}").register_forward_hook(
-            lambda _m, _a, output, number=number: kept.__setitem__(number, output)
+            lambda _m, _a, output, number=number: outputs.__setitem__(number, output)
         )
         for number in features
     ]
@@ -77,7 +111,7 @@ def probe(model: Block, images: Tensor) -> list[Probed]:
             with torch.enable_grad():
                 model(x)
                 for number, feature in features.items():
-                    here = _map(kept[number], feature)
+                    here = _map(outputs[number], feature)
                     middle = here[0, :, feature.grid[0] // 2, feature.grid[1] // 2].sum()
                     (slope,) = torch.autograd.grad(middle, x, retain_graph=True)
                     fields[number] = fields.get(number, torch.zeros_like(slope[0, 0])) + slope[0].abs().sum(0)
@@ -85,28 +119,12 @@ def probe(model: Block, images: Tensor) -> list[Probed]:
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(was)
-    result = []
-    for number, feature in features.items():
-        field = (fields[number] / fields[number].max().clamp_min(1e-30)).double().cpu().numpy()
-        spectrum = _spectrum(torch.stack(maps[number]))
-        areas = {share: area(field, share) for share in SHARES}
-        result.append(Probed(number, feature.grid, field, areas, spectrum, _radial(spectrum)))
-    return result
-
-
-def _stages(level: Subgraph) -> dict[int, Feature]:
-    stages = level.children.get("stages")
-    found: dict[int, Feature] = {}
-    for name, stage in (stages.children if isinstance(stages, ModuleList) else {}).items():
-        output = stage.output if isinstance(stage, Subgraph) else None
-        if isinstance(output, Value) and output.feature.rank == 2 and len(list(flat_values(output))) == 1:
-            found[int(name)] = output.feature
-    return found
+        model.train(training)
+    return fields, maps
 
 
 def _map(x: Tensor, feature: Feature) -> Tensor:
-    """What a stage gives as ``(b, c, height, width)``, without prefix tokens."""
+    """The output of a stage as ``(b, c, height, width)``, without prefix tokens."""
     if feature.layout == "map":
         return x
     if feature.layout == "grid":
@@ -115,7 +133,13 @@ def _map(x: Tensor, feature: Feature) -> Tensor:
 
 
 def area(field: np.ndarray, share: float) -> float:
-    """The side of the smallest square around the middle that holds this share, as a share of the shorter side."""
+    """The side of the smallest square around the middle that holds this share of a field, as a share of the shorter side.
+
+    >>> field = np.zeros((9, 9))
+    >>> field[3:6, 3:6] = 1
+    >>> area(field, share=0.99) == 3 / 9
+    True
+    """
     height, width = field.shape
     total = field.sum()
     if total <= 0:
@@ -134,7 +158,7 @@ def _spectrum(maps: Tensor) -> np.ndarray:
 
 
 def _radial(spectrum: np.ndarray, steps: int = 16) -> np.ndarray:
-    """The mean by distance from zero frequency, of the map's Nyquist frequency; steps without a frequency are not a number."""
+    """Mean amplitude by distance from frequency zero, relative to the first, as logarithms; NaN in steps without a frequency."""
     axes = [np.fft.fftshift(np.fft.fftfreq(n)) / 0.5 for n in spectrum.shape]
     distance = np.sqrt(axes[0][:, None] ** 2 + axes[1][None] ** 2)
     ring = np.minimum((distance * steps).astype(int), steps)
@@ -143,27 +167,28 @@ def _radial(spectrum: np.ndarray, steps: int = 16) -> np.ndarray:
     return np.log(means / means[0])
 
 
-# What a journal keeps of it
+# What a journal stores
 
-PICTURES = 8
-_DRAWN = 96  # pixels of a receptive field's side that are kept
+PICTURES = 8  # of the validation set, that a trained network is measured on
+_DRAWN = 96  # pixels of a stored receptive field's longer side
 
 
 def measured(model: Block, data: Data) -> str | None:
-    """A trained network's fields and spectra on the first pictures of the validation set, as text; None where it has none.
+    """Probes a trained network on the first pictures of the validation set.
 
-    Nothing that goes wrong here is worth a run.
+    Returns:
+        The text of :func:`to_json`; None if the network cannot be probed. A failed probe does not fail the run.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         images, _ = data.val.get(range(min(PICTURES, len(data.val))))
-        return told(probe(model, images.to(device)))
+        return to_json(probe(model, images.to(device)))
     except (MetablockError, RuntimeError):
         return None
 
 
-def told(stages: Sequence[Probed]) -> str:
-    """As text, to four figures; large fields in coarser pixels."""
+def to_json(stages: Sequence[Probed]) -> str:
+    """Measurements as JSON text, to four figures; large fields are averaged over blocks of pixels."""
     return json.dumps(
         [
             {
@@ -179,8 +204,14 @@ def told(stages: Sequence[Probed]) -> str:
     )
 
 
-def read(text: str) -> list[Probed]:
-    """What :func:`told` wrote."""
+def from_json(text: str) -> list[Probed]:
+    """Reads the text of :func:`to_json`.
+
+    >>> stage = Probed(0, (4, 4), np.eye(8), {0.5: 0.25}, np.zeros((4, 4)), np.array([0.0, np.nan]))
+    >>> [again] = from_json(to_json([stage]))
+    >>> again.areas, again.radial.tolist()
+    ({0.5: 0.25}, [0.0, nan])
+    """
     return [
         Probed(
             one["stage"],
@@ -195,6 +226,7 @@ def read(text: str) -> list[Probed]:
 
 
 def _coarser(field: np.ndarray) -> np.ndarray:
+    """Means over square blocks, so that the longer side has at most ``_DRAWN`` pixels."""
     step = -(-max(field.shape) // _DRAWN)
     if step == 1:
         return field

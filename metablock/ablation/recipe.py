@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -12,23 +13,27 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, Problem, Span, SpecError, error, suggest
 
 FOLDER = Path(__file__).parent / "recipes"
 
 
 class Recipe(BaseModel):
-    """Everything that decides how a network is trained, but for the network, the data and the seed."""
+    """Everything that decides how a network is trained, except the network, the data and the seed. Each field has a description.
+
+    >>> Recipe().optimizer, Recipe().epochs
+    ('adamw', 20)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Length
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the training set")] = 20
-    batch: Annotated[int, Field(ge=1, le=65_536, description="images a step, over all devices")] = 64
+    batch: Annotated[int, Field(ge=1, le=65_536, description="images per step, over all devices")] = 64
 
     # Optimiser
     optimizer: Annotated[Literal["adamw", "sgd"], Field(description="AdamW, or SGD with Nesterov momentum")] = "adamw"
-    lr: Annotated[float, Field(gt=0, le=100, description="learning rate at `lr_batch` images a step")] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=100, description="learning rate at `lr_batch` images per step")] = 1e-3
     lr_batch: Annotated[int, Field(ge=0, description="the rate is scaled by batch / lr_batch; 0: not scaled")] = 0
     weight_decay: Annotated[
         float, Field(ge=0, le=1, description="of matrices and kernels; norms, biases and tables have none")
@@ -38,34 +43,36 @@ class Recipe(BaseModel):
     layer_decay: Annotated[float, Field(gt=0, le=1, description="factor on the rate for each block further from the head")] = 1.0
     clip: Annotated[float, Field(ge=0, description="largest norm of the gradient; 0: none")] = 0.0
 
-    # Schedule, a step at a time
+    # Schedule, updated every step
     warmup: Annotated[float, Field(ge=0, description="epochs in which the rate rises from 0")] = 1.0
-    schedule: Annotated[Literal["cosine", "constant"], Field(description="afterwards")] = "cosine"
-    min_lr: Annotated[float, Field(ge=0, description="where the cosine ends")] = 0.0
+    schedule: Annotated[Literal["cosine", "constant"], Field(description="of the learning rate after the warm-up")] = "cosine"
+    min_lr: Annotated[float, Field(ge=0, description="learning rate at the end of the cosine")] = 0.0
 
     # Loss
-    loss: Annotated[Literal["cross_entropy", "bce", "focal"], Field(description="of soft targets, all of them")] = "cross_entropy"
+    loss: Annotated[Literal["cross_entropy", "bce", "focal"], Field(description="all of them take soft targets")] = (
+        "cross_entropy"
+    )
     smoothing: Annotated[float, Field(ge=0, lt=1, description="label smoothing")] = 0.0
-    focal_alpha: Annotated[float, Field(ge=-1, le=1, description="weight of the class itself; -1: none")] = 0.25
+    focal_alpha: Annotated[float, Field(ge=-1, le=1, description="weight of the true class; -1: no weights")] = 0.25
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     distill: Annotated[Literal["none", "soft", "hard"], Field(description="from the study's teacher, as DeiT does")] = "none"
-    distill_weight: Annotated[float, Field(ge=0, le=1, description="of the teacher's part")] = 0.5
+    distill_weight: Annotated[float, Field(ge=0, le=1, description="weight of the teacher's part of the loss")] = 0.5
     distill_temperature: Annotated[float, Field(gt=0)] = 3.0
 
-    # Augmentation: each from the run's seed, the epoch and the step alone
+    # Augmentation: what is drawn depends on the run's seed, the epoch and the step alone
     flip: Annotated[float, Field(ge=0, le=1, description="probability of a horizontal flip")] = 0.0
-    shift: Annotated[int, Field(ge=0, description="pixels of zeros around, then a crop of the old size")] = 0
+    shift: Annotated[int, Field(ge=0, description="largest random shift along each axis, in pixels; zeros fill the gap")] = 0
     crop: Annotated[float, Field(gt=0, le=1, description="least area of a random resized crop; 1: none")] = 1.0
-    randaugment: Annotated[int, Field(ge=0, le=10, description="operations a picture; 0: none")] = 0
+    randaugment: Annotated[int, Field(ge=0, le=10, description="operations per picture; 0: none")] = 0
     randaugment_magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
     erasing: Annotated[float, Field(ge=0, le=1, description="probability of random erasing")] = 0.0
     mixup: Annotated[float, Field(ge=0, description="alpha of mixup; 0: none")] = 0.0
     cutmix: Annotated[float, Field(ge=0, description="alpha of cutmix; 0: none. With both, each step draws one")] = 0.0
     mix_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
-    # Further
+    # Everything else
     ema: Annotated[
-        float, Field(ge=0, lt=1, description="decay of an average of the weights, which is evaluated then; 0: none")
+        float, Field(ge=0, lt=1, description="decay of the moving average of the weights; the average is evaluated; 0: none")
     ] = 0.0
     precision: Annotated[Literal["float32", "bfloat16", "float16"], Field(description="of the passes; weights stay float32")] = (
         "float32"
@@ -79,35 +86,67 @@ class Recipe(BaseModel):
         return self
 
     def digest(self) -> str:
-        """What identifies the recipe: the SHA-256 of all its values."""
+        """SHA-256 of all values: two recipes with the same digest train in the same way."""
         return sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def recipes() -> dict[str, dict[str, Any]]:
-    """The shipped recipes by name."""
+    """The values of the shipped recipes, by name.
+
+    >>> sorted(recipes())
+    ['deit', 'resnet', 'small']
+    """
     return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def recipe(name: str = "small", **overrides: Any) -> Recipe:
-    """A recipe by name, with some values changed. Raises MetablockError."""
+    """A shipped recipe with some values changed.
+
+    Args:
+        name: ``small``, ``deit`` or ``resnet``.
+        overrides: values of fields of :class:`Recipe`. Where ``epochs`` is overridden and ``warmup`` is not, the warm-up is at
+            most a quarter of the epochs.
+
+    Raises:
+        MetablockError: an unknown name or field, or values out of range; all of them are reported.
+
+    >>> recipe("deit", epochs=4, lr=1e-3).warmup
+    1.0
+    >>> recipe(lr=-1)
+    Traceback (most recent call last):
+        ...
+    metablock.errors.SpecError: lr: a number more than 0 and at most 100, not -1
+      learning rate at `lr_batch` images per step
+    """
     known = recipes()
     if name not in known:
-        raise MetablockError(f"unknown recipe '{name}'\n  {suggest(name, known, 'known: ' + ', '.join(known))}")
+        raise MetablockError(f"unknown recipe '{name}'", suggest(name, known, f"known: {', '.join(known)}"))
     values = {**known[name], **overrides}
     if "epochs" in overrides and "warmup" not in overrides and values.get("warmup", 1.0) > 0.25 * values["epochs"]:
         values["warmup"] = 0.25 * values["epochs"] if values["epochs"] > 1 else 0.0  # a short run of a long recipe
     try:
         return Recipe.model_validate(values)
     except ValidationError as wrong:
-        raise MetablockError(_told(wrong)) from None
+        raise SpecError(_problems(wrong)) from None
 
 
-def parse_override(key: str, text: str) -> Any:
-    """The value of one key from its text. Raises MetablockError for an unknown key or a value of another kind."""
+def parse_override(key: str, text: str, span: Span | None = None) -> Any:
+    """The value of one field from its text.
+
+    Args:
+        key: a field of :class:`Recipe`.
+        text: its value, as YAML.
+        span: where the override is written, if it is in a file.
+
+    Raises:
+        SpecError: there is no such field, or the value is of another kind or out of range.
+
+    >>> parse_override("lr", "3e-4"), parse_override("loss", "bce")
+    (0.0003, 'bce')
+    """
     if key not in Recipe.model_fields:
-        hint = suggest(key, Recipe.model_fields, "`metablock train --help` names them")
-        raise MetablockError(f"a recipe has no '{key}'\n  {hint}")
+        raise error(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them"))
     value = yaml.safe_load(text) if text.strip() else None
     if isinstance(value, str):
         with suppress(ValueError):
@@ -115,36 +154,30 @@ def parse_override(key: str, text: str) -> Any:
     try:
         Recipe.__pydantic_validator__.validate_assignment(Recipe.model_construct(**Recipe().model_dump()), key, value)
     except ValidationError as wrong:
-        told = [error for error in wrong.errors() if error["loc"][:1] == (key,)]
-        if told:
-            raise MetablockError(_told(wrong)) from None
+        if any(item["loc"][:1] == (key,) for item in wrong.errors()):
+            raise SpecError(_problems(wrong, span)) from None
     return value
 
 
-def _told(wrong: ValidationError) -> str:
-    lines = []
-    for error in wrong.errors():
-        key = str(error["loc"][0]) if error["loc"] else ""
-        if not key:
-            lines.append(f"{error['msg'].removeprefix('Value error, ')}")
-            continue
+def _problems(wrong: ValidationError, span: Span | None = None) -> Iterator[Problem]:
+    """Pydantic's report in our words."""
+    for item in wrong.errors():
+        key = str(item["loc"][0]) if item["loc"] else ""
         field = Recipe.model_fields.get(key)
-        if field is None:
-            lines.append(f"a recipe has no '{key}'\n  {suggest(key, Recipe.model_fields, '')}")
-            continue
-        lines.append(f"{key}: {_wanted(field)}, not {error['input']!r}\n  {field.description or 'a number'}")
-    return "\n".join(lines)
+        if not key:
+            yield Problem(item["msg"].removeprefix("Value error, "), span)
+        elif field is None:
+            yield Problem(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields))
+        else:
+            yield Problem(f"{key}: {_range(field)}, not {item['input']!r}", span, field.description or "a number")
 
 
-def _wanted(field: Any) -> str:
+def _range(field: Any) -> str:
+    """The values that a field takes, in words."""
     options = getattr(field.annotation, "__args__", ())
     if options:
         return " or ".join(map(str, options))
-    bounds = {}
-    for bound in field.metadata:
-        for name in ("ge", "gt", "le", "lt"):
-            if getattr(bound, name, None) is not None:
-                bounds[name] = f"{getattr(bound, name):g}"
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    bounds = {name: value for bound in field.metadata for name in words if (value := getattr(bound, name, None)) is not None}
     kind = "a whole number" if field.annotation is int else "a number"
-    return " ".join([kind, *(" and ".join(f"{words[name]} {value}" for name, value in bounds.items()).split())])
+    return " ".join(filter(None, [kind, " and ".join(f"{words[name]} {value:g}" for name, value in bounds.items())]))

@@ -1,4 +1,4 @@
-"""What a study has found so far: the data that reports are written from."""
+"""The results of a study, finished or not: what reports are written from."""
 
 from __future__ import annotations
 
@@ -12,23 +12,43 @@ from .study import Study
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training set. Values that were not measured are None."""
+    """One pass over the training set.
 
-    epoch: int  # from 1
+    Attributes:
+        epoch: its number, from 1.
+        train_loss: mean of its steps.
+        val_loss: mean of the recipe's loss on the validation set, without smoothing; None if it was not measured.
+        val_top1: accuracy on the validation set, per cent; None if it was not measured.
+        lr: learning rate of its last step.
+        seconds: that it took, evaluation included.
+    """
+
+    epoch: int
     train_loss: float
     val_loss: float | None
-    val_top1: float | None  # per cent
+    val_top1: float | None
     lr: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a cell with a seed. ``metric`` is the top-1 accuracy on the validation set after the last epoch, per cent."""
+    """One training: a cell with a seed.
+
+    Attributes:
+        cell: its name.
+        seed: of weights, order, augmentation and dropout.
+        status: ``pending``, ``running``, ``done`` or ``failed``.
+        metric: top-1 accuracy on the validation set after the last epoch, per cent; None before it is done.
+        reason: why it failed.
+        epochs: those that are finished.
+        seconds: that they took together.
+        device: on which it ran, in words.
+    """
 
     cell: str
     seed: int
-    status: str  # pending, running, done, failed
+    status: str
     metric: float | None = None
     reason: str = ""
     epochs: tuple[Epoch, ...] = ()
@@ -38,10 +58,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """A study, its cells and runs, and what is needed to do it again.
+    """A study, its cells and runs, and what is needed to repeat it.
 
     Attributes:
-        latency: of a cell's network, in milliseconds: the median of passes with a batch of one.
+        study: what was compared.
+        cells: its networks, the base first.
+        runs: one per cell and seed.
+        latency: of each cell's network, in milliseconds: the median of passes with a batch of one.
         device: where latency was measured, in words.
         command: the complete command line.
         versions: of metablock, torch, Python and others.
@@ -49,7 +72,11 @@ class Results:
         data: name, fingerprint, number of training and validation examples, number of classes.
         recipe: every value of the recipe.
         probes: receptive fields and spectra of the trained networks of one seed, by cell, as
-            :func:`metablock.ablation.probe.told` writes them.
+            :func:`metablock.ablation.probe.to_json` writes them.
+
+    >>> runs = [Run("base", 1, "running"), Run("base", 0, "done", 91.5), Run("token = dw(7)", 0, "pending")]
+    >>> [run.seed for run in Results(Study("mixers", "poolformer_s12"), [], runs).of("base")]
+    [0, 1]
     """
 
     study: Study

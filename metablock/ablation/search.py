@@ -1,11 +1,11 @@
-"""Search over the choices of a study where their grid is too large: Optuna proposes, the journal remembers."""
+"""Searches the choices of a study where their grid is too large: Optuna proposes networks, the journal stores their results."""
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,30 @@ from ..front import sized
 from ..language.format import show_spec
 from .journal import Journal
 from .matching import cost_of
+from .outside import require
 from .plan import Cell, cell_of
+from .prepare import Prepared, enter
+from .progress import Progress, silent
+from .record import results
 from .report.text import slug
-from .run import Prepared, enter, latency_of, results
-from .study import Level, Study
+from .study import Level
+from .timing import latency_of
 
 OBJECTIVES = {"top1": "maximize", "macs": "minimize", "params": "minimize", "latency": "minimize"}
-_LARGE = 10**6  # combinations
 
-Run = Callable[[Journal], None]
-Tell = Callable[[str, int, int], None]
+Run = Callable[[Journal], None]  # does the pending runs of a journal
+Picks = dict[str, int]  # the number of the level that each factor takes
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One network that was looked at: what was chosen, and its values by objective."""
+    """One network that was evaluated.
+
+    Attributes:
+        name: the levels that were chosen.
+        cell: the network.
+        values: by objective; empty if it cannot be built or none of its runs has a result.
+    """
 
     name: str
     cell: Cell
@@ -38,134 +47,156 @@ class Trial:
 
 def search(
     prepared: Prepared, folder: Path, run: Run, *, trials: int, objectives: tuple[str, ...] = ("top1", "macs"), together: int = 1,
-    device: str = "cpu", tell: Tell = lambda text, done, total: None, command: str = "",
+    device: str = "cpu", tell: Progress = silent, command: str = "",
 ) -> tuple[list[Trial], list[Trial]]:  # fmt: skip
-    """Looks at networks of a study until there are so many, those of an earlier call counted.
+    """Evaluates networks of a study until there are ``trials`` of them, those of earlier calls included.
 
     Args:
-        prepared: the study, with the base alone planned.
-        folder: of the journal.
-        run: does the journal's runs.
-        trials: how many networks, the base besides.
-        objectives: two or more of ``top1``, ``macs``, ``params``, ``latency``; accuracy is the mean over the study's seeds.
-        together: how many are proposed at once.
-        device: where latency is measured.
-        tell: what is being done.
-        command: for the report.
+        prepared: the study with only its base planned, from :func:`metablock.ablation.prepare.prepare_search`.
+        folder: of the journal; specs of the front and a table are written to ``front/`` in it.
+        run: does the pending runs of the journal.
+        trials: number of networks besides the base.
+        objectives: ``top1`` (per cent, the mean over the study's seeds) and one or more of ``macs``, ``params`` and ``latency``
+            (milliseconds).
+        together: number of networks that are proposed at once.
+        device: on which latency is measured.
+        tell: called before each network.
+        command: the command line, for the report.
 
     Returns:
-        The Pareto front (specs and a table are written to ``front/``), and all that was looked at.
+        The Pareto front, the most accurate network first, and all trials.
 
     Raises:
-        MetablockError: Optuna is not installed, an objective is unknown, or nothing varies.
+        MetablockError: an objective is unknown, accuracy or a cost is missing, or Optuna is not installed.
+
+    >>> search(None, Path("study.search"), run=None, trials=40, objectives=("top1", "mac"))
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: unknown objective 'mac'
+      did you mean 'macs'?
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise MetablockError("`search` needs optuna\n  pip install 'metablock[search]'")
     for name in objectives:
         if name not in OBJECTIVES:
-            raise MetablockError(f"unknown objective '{name}'\n  {suggest(name, OBJECTIVES, 'known: ' + ', '.join(OBJECTIVES))}")
+            hint = suggest(name, OBJECTIVES, f"known: {', '.join(OBJECTIVES)}")
+            raise MetablockError(f"unknown objective '{name}'", hint)
     if "top1" not in objectives or len(set(objectives)) < 2:
-        raise MetablockError("a front needs accuracy and a cost\n  --objectives top1,macs")
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = prepared.study
-    factors = {factor.name: factor.levels for factor in study.factors}
-    sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, n_startup_trials=max(4, trials // 4))
-    directions: list[Any] = [OBJECTIVES[name] for name in objectives]
-    asked = optuna.create_study(directions=directions, sampler=sampler)
-    spaces: dict[str, Any] = {
-        name: optuna.distributions.CategoricalDistribution(range(len(levels))) for name, levels in factors.items()
-    }
-    every = 1
-    for levels in factors.values():
-        every = min(_LARGE, every * len(levels))
+        raise MetablockError("a front needs accuracy and a cost", "--objectives top1,macs")
+    require("optuna", "`search` needs optuna", "search")
     journal = enter(prepared, folder, command)
-    cells: dict[str, Cell] = {cell.name: cell for cell in prepared.cells}
-    owners: dict[str, str] = {}
-    done: dict[str, Trial] = {}
-    known: list[dict[str, int]] = journal.about().get("picks", [])
     try:
-        while True:
-            open_ = [picks for picks in known if _name(picks, factors) not in done]
-            fresh = min(together, trials - len(known), every - len(known))
-            attempts = 0
-            while not open_ and fresh > 0 and attempts < 50 * together:
-                proposal = asked.ask(spaces)
-                picks = {name: int(proposal.params[name]) for name in factors}
-                asked.tell(
-                    proposal, state=optuna.trial.TrialState.FAIL
-                )  # told below, with its values, like those of earlier calls
-                attempts += 1
-                if picks not in known:
-                    known.append(picks)
-                    fresh -= 1
-                    open_ = [picks for picks in known if _name(picks, factors) not in done]
-                    if fresh:
-                        open_ = []
-            open_ = [picks for picks in known if _name(picks, factors) not in done]
-            if not open_:
-                break
-            journal.set_about({"picks": known})
-            for picks in open_:
-                tell(_name(picks, factors), len(done), trials)
-                cell = _cell(study, prepared, factors, picks)
-                same = next((other for other in cells.values() if other.hash and other.hash == cell.hash), cell)
-                owners[cell.name] = same.name  # one choice may come to what another is, or the base
-                cells.setdefault(same.name, same)
-            enter(replace(prepared, cells=list(cells.values())), folder, command).close()
-            run(journal)
-            found = results(folder)
-            for picks in open_:
-                name = _name(picks, factors)
-                cell = cells[owners[name]]
-                metrics = [one.metric for one in found.of(cell.name) if one.metric is not None]
-                if cell.spec is None or not metrics:
-                    done[name] = Trial(name, cell, {})
-                    continue
-                values = _values(cell, statistics.mean(metrics), objectives, device, journal)
-                done[name] = Trial(name, cell, values)
-                asked.add_trial(
-                    optuna.trial.create_trial(params=picks, distributions=spaces, values=[values[name] for name in objectives])
-                )
+        done = _Search(prepared, journal, objectives, trials, device).go(run, together, tell, command)
     finally:
         journal.close()
-    looked = [trial for trial in done.values() if trial.values]
-    front = sorted(
-        (one for one in looked if not any(_beats(other, one, objectives) for other in looked)), key=lambda t: -t.values["top1"]
-    )
+    evaluated = [trial for trial in done if trial.values]
+    front = [trial for trial in evaluated if not any(_beats(other, trial, objectives) for other in evaluated)]
+    front.sort(key=lambda trial: -trial.values["top1"])
     _write(front, objectives, folder / "front")
-    return front, list(done.values())
+    return front, done
 
 
-def _name(picks: Mapping[str, int], factors: Mapping[str, tuple[Level, ...]]) -> str:
-    return ", ".join(f"{name} = {factors[name][at].name}" for name, at in picks.items())
+class _Search:
+    """The proposals so far and what came of them. The journal stores the proposals, so that a later call goes on from them."""
 
+    def __init__(self, prepared: Prepared, journal: Journal, objectives: tuple[str, ...], trials: int, device: str) -> None:
+        import optuna
 
-def _cell(study: Study, prepared: Prepared, factors: Mapping[str, tuple[Level, ...]], picks: Mapping[str, int]) -> Cell:
-    data = prepared.data
-    base = sized(study.resolved(), classes=data.classes, input=data.input)
-    cost = prepared.cells[0].cost or cost_of(base)
-    cell = cell_of(study, base, cost, [(name, factors[name][at], None) for name, at in picks.items()])
-    return replace(cell, name=_name(picks, factors))
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.prepared, self.journal, self.objectives, self.trials, self.device = prepared, journal, objectives, trials, device
+        self.factors = {factor.name: factor.levels for factor in prepared.study.factors}
+        self.grid = prod(len(levels) for levels in self.factors.values())
+        self.spaces: dict[str, Any] = {
+            name: optuna.distributions.CategoricalDistribution(range(len(levels))) for name, levels in self.factors.items()
+        }
+        sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, n_startup_trials=max(4, trials // 4))
+        directions: list[Any] = [OBJECTIVES[name] for name in objectives]
+        self.sampler = optuna.create_study(directions=directions, sampler=sampler)
+        self.cells: dict[str, Cell] = {cell.name: cell for cell in prepared.cells}
+        self.done: dict[str, Trial] = {}
+        self.proposed: list[Picks] = journal.about().get("picks", [])
 
+    def go(self, run: Run, together: int, tell: Progress, command: str) -> list[Trial]:
+        """Proposes, runs and evaluates until there are enough trials, or no network is left."""
+        while True:
+            if not self.pending():
+                count = min(together, self.trials - len(self.proposed), self.grid - len(self.proposed))
+                self.propose(count, attempts=50 * together)
+            pending = self.pending()
+            if not pending:
+                return list(self.done.values())
+            self.journal.set_about({"picks": self.proposed})
+            cells: dict[str, str] = {}
+            for picks in pending:
+                tell(self.name(picks), len(self.done), self.trials)
+                cells[self.name(picks)] = self.add_cell(picks)
+            enter(replace(self.prepared, cells=list(self.cells.values())), self.journal.folder, command).close()
+            run(self.journal)
+            outcome = results(self.journal.folder)
+            for picks in pending:
+                cell = self.cells[cells[self.name(picks)]]
+                self.evaluate(picks, cell, [one.metric for one in outcome.of(cell.name) if one.metric is not None])
 
-def _values(cell: Cell, top1: float, objectives: tuple[str, ...], device: str, journal: Journal) -> dict[str, float]:
-    assert cell.cost is not None
-    values = {"top1": top1, "macs": float(cell.cost.macs), "params": float(cell.cost.trainable)}
-    if "latency" in objectives:
-        values["latency"] = latency_of(journal, cell, device)
-    return {name: values[name] for name in objectives}
+    def name(self, picks: Picks) -> str:
+        return ", ".join(f"{factor} = {self.factors[factor][at].name}" for factor, at in picks.items())
+
+    def pending(self) -> list[Picks]:
+        """Proposals that are not evaluated yet."""
+        return [picks for picks in self.proposed if self.name(picks) not in self.done]
+
+    def propose(self, count: int, attempts: int) -> None:
+        """Adds ``count`` new proposals, fewer if Optuna proposes known ones too often."""
+        import optuna
+
+        for _ in range(attempts):
+            if count <= 0:
+                return
+            proposal = self.sampler.ask(self.spaces)
+            picks = {name: int(proposal.params[name]) for name in self.factors}
+            # Its values are added by `evaluate`, as those of earlier calls are.
+            self.sampler.tell(proposal, state=optuna.trial.TrialState.FAIL)
+            if picks not in self.proposed:
+                self.proposed.append(picks)
+                count -= 1
+
+    def add_cell(self, picks: Picks) -> str:
+        """Plans the network of a proposal. Returns the name of its cell, or of the cell that has the same network already."""
+        prepared, data = self.prepared, self.prepared.data
+        base = sized(prepared.study.resolved(), classes=data.classes, input=data.input)
+        cost = prepared.cells[0].cost or cost_of(base)
+        changes: list[tuple[str, Level, int | None]] = [(name, self.factors[name][at], None) for name, at in picks.items()]
+        cell = replace(cell_of(prepared.study, base, cost, changes), name=self.name(picks))
+        same = next((other for other in self.cells.values() if other.hash and other.hash == cell.hash), cell)
+        self.cells.setdefault(same.name, same)
+        return same.name
+
+    def evaluate(self, picks: Picks, cell: Cell, metrics: Sequence[float]) -> None:
+        """Turns the results of a network into a trial, and tells the sampler."""
+        import optuna
+
+        name = self.name(picks)
+        if cell.spec is None or cell.cost is None or not metrics:
+            self.done[name] = Trial(name, cell, {})
+            return
+        known = {"top1": statistics.mean(metrics), "macs": float(cell.cost.macs), "params": float(cell.cost.trainable)}
+        if "latency" in self.objectives:
+            known["latency"] = latency_of(self.journal, cell, self.device)
+        values = {objective: known[objective] for objective in self.objectives}
+        self.done[name] = Trial(name, cell, values)
+        self.sampler.add_trial(
+            optuna.trial.create_trial(
+                params=dict(picks), distributions=self.spaces, values=[values[one] for one in self.objectives]
+            )
+        )
 
 
 def _beats(a: Trial, b: Trial, objectives: tuple[str, ...]) -> bool:
-    """Whether one is nowhere worse and somewhere better."""
+    """Whether ``a`` is nowhere worse than ``b`` and somewhere better."""
     signs = [1 if OBJECTIVES[name] == "maximize" else -1 for name in objectives]
     pairs = [(sign * a.values[name], sign * b.values[name]) for sign, name in zip(signs, objectives, strict=True)]
     return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
 
 
-def _write(front: list[Trial], objectives: tuple[str, ...], folder: Path) -> None:
+def _write(front: Sequence[Trial], objectives: tuple[str, ...], folder: Path) -> None:
+    """The specs of the front and ``front.md``, a table of them."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["| network | " + " | ".join(objectives) + " | spec |", "| --- |" + " ---: |" * len(objectives) + " --- |"]
     for number, trial in enumerate(front):

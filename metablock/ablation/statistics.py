@@ -1,25 +1,25 @@
-"""What the numbers of a study allow one to say: each cell against the base, paired by seed, corrected for many comparisons.
+"""The statistics of a study: each variant against the base, paired by seed, corrected for multiple comparisons.
 
-The same seed gives base and variant the same data order, augmentation and initial weights, so what is compared is the mean of
-the differences within seeds (paired t). Two questions are asked of each comparison:
+The same seed gives base and variant the same data order, augmentation and initial weights, so the tests compare the differences
+within seeds (paired t). Two questions are asked of each comparison:
 
-*Is there a difference?* Two-sided paired t test of a true difference of 0.
+*Is there a difference?* A two-sided paired t test against a true difference of 0.
 
-*Is it too small to matter?* Two one-sided tests (TOST) of a true difference at or beyond the margin, on either side; the p value
-is the larger of the two.
+*Is it too small to matter?* Two one-sided t tests (TOST) against a true difference at or beyond the margin, on either side; the p
+value is the larger of the two.
 
-Each question has its own family of as many p values as the study has comparisons, corrected by Holm's step-down method, which
-holds under any dependence (all comparisons share the runs of the base). So, for a whole study and whatever is true of the others:
+Each question has its own family, with one p value for every comparison of the study. Holm's step-down method corrects them. It
+holds under any dependence (all comparisons share the runs of the base). So, for a whole study, whatever is true of the others:
 
 * the chance that any variant that truly equals the base is called better or worse is at most ``alpha``;
 * the chance that any variant that truly differs by the margin or more is called equivalent is at most ``alpha``.
 
-A comparison without a test (not enough runs, no spread) still counts in both families, as a p value of 1: what a report says
-in mid-study is not made easier by what is missing. Verdicts, in order of precedence:
+A comparison without a test (too few runs, no spread) counts in both families, with a p value of 1: missing runs do not make the
+verdicts of an unfinished study easier. Verdicts, in order of precedence:
 
-``equivalent``  TOST significant. If the difference is significant as well, it is there but smaller than what matters: ``within``.
-``better``, ``worse``  the difference is significant, and not shown to lie within the margin; the sign says which.
-``undecided``  neither: more seeds are needed. Never read it as equal.
+``equivalent``  the TOST is significant. If the difference is significant, too, it exists but is too small to matter: ``within``.
+``better``, ``worse``  the difference is significant, and not shown to lie within the margin; its sign says which.
+``undecided``  neither test is significant: more seeds are needed. It does not mean equal.
 
 Equivalence comes first because the margin is the study's own statement of which differences matter.
 """
@@ -37,14 +37,21 @@ from scipy import optimize, stats
 
 BETTER, WORSE, EQUIVALENT, UNDECIDED = VERDICTS = ("better", "worse", "equivalent", "undecided")
 
-# Differences that vary by less than this part of the metric vary by rounding only: no t test on noise of the arithmetic.
+# Differences that vary by less than this share of the metric vary by rounding alone, which is nothing to test with.
 _NO_SPREAD = 1e-10
 
 Array = NDArray[Any]
 
 
 class Tests(NamedTuple):
-    """Of differences along the last axis: mean, s.d. (n − 1), p of the two-sided test and of the TOST, or NaN."""
+    """Tests of differences along the last axis; NaN where there is no test.
+
+    Attributes:
+        mean: of the differences.
+        sd: their standard deviation (n − 1).
+        p_difference: p values of the two-sided t test against 0.
+        p_equivalence: p values of the two one-sided t tests against ±margin, the larger of each pair.
+    """
 
     mean: Array
     sd: Array
@@ -54,15 +61,15 @@ class Tests(NamedTuple):
 
 @dataclass(frozen=True)
 class Paired:
-    """One variant against the base.
+    """One variant against the base, uncorrected. Differences are in units of the metric.
 
     Attributes:
-        seeds: those that both have finished.
-        difference: mean of variant − base over them; NaN without any.
-        sd: of the differences (n − 1); NaN for less than two.
-        margin: what the one-sided tests were made against.
-        p_difference: of the two-sided t test against 0; None where there is no test.
-        p_equivalence: of the two one-sided t tests against ±margin, the larger one; None where there is no test.
+        seeds: that both have finished.
+        difference: mean of variant − base over the seeds; NaN without seeds.
+        sd: standard deviation of the differences (n − 1); NaN for fewer than two seeds.
+        margin: of the one-sided tests.
+        p_difference: p value of the two-sided t test against 0; None if there is no test.
+        p_equivalence: p value of the two one-sided t tests against ±margin, the larger one; None if there is no test.
         note: why there is no test.
     """
 
@@ -76,13 +83,14 @@ class Paired:
 
     @property
     def n(self) -> int:
+        """Number of pairs."""
         return len(self.seeds)
 
     def interval(self, level: float = 0.95) -> tuple[float, float] | None:
-        """The t interval of the true difference at this confidence level; None where there is no test."""
+        """The t interval of the true difference at this confidence level; None if there is no test."""
         if self.p_difference is None:
             return None
-        half = float(stats.t.isf((1 - level) / 2, self.n - 1)) * self.sd / sqrt(self.n)
+        half = half_width(self.sd, self.n, level)
         return self.difference - half, self.difference + half
 
 
@@ -93,10 +101,10 @@ class Comparison:
     Attributes:
         paired: the uncorrected tests.
         verdict: one of ``VERDICTS``.
-        p_difference, p_equivalence: adjusted by Holm; None where there is no test.
-        level: the confidence level of ``interval``, see :func:`judge`.
-        interval: agrees with the verdict; None where there is no test.
-        within: the verdict is ``equivalent`` and yet the difference is significant.
+        p_difference, p_equivalence: p values adjusted by Holm's method; None if there is no test.
+        level: confidence level of ``interval``, see :func:`judge`.
+        interval: of the true difference; it agrees with the verdict. None if there is no test.
+        within: whether the verdict is ``equivalent`` although the difference is significant.
     """
 
     paired: Paired
@@ -108,12 +116,25 @@ class Comparison:
     within: bool = False
 
 
+def half_width(sd: float, n: int, level: float) -> float:
+    """Half the width of the t interval of a mean of ``n`` values with this standard deviation.
+
+    >>> round(half_width(sd=1.0, n=4, level=0.95), 3)
+    1.591
+    """
+    return float(stats.t.isf((1 - level) / 2, n - 1)) * sd / sqrt(n)
+
+
 def t_tests(differences: ArrayLike, margin: float) -> Tests:
-    """The tests of many samples at once.
+    """Tests many samples at once.
 
     Args:
-        differences: variant − base, the seeds along the last axis.
-        margin: the smallest difference that matters, in units of the metric.
+        differences: variant − base, ``(..., seeds)``, in units of the metric.
+        margin: the smallest difference that matters, in the same units.
+
+    >>> tests = t_tests([[1.0, 1.2, 0.9], [0.1, -0.1, 0.0]], margin=0.5)
+    >>> tests.p_difference.round(4).tolist(), tests.p_equivalence.round(4).tolist()
+    ([0.0072, 1.0], [0.9869, 0.0065])
     """
     d = np.asarray(differences, float)
     n = d.shape[-1]
@@ -129,11 +150,17 @@ def t_tests(differences: ArrayLike, margin: float) -> Tests:
 
 
 def compare(base: Mapping[int, float], other: Mapping[int, float], margin: float) -> Paired:
-    """One variant against the base.
+    """Compares one variant with the base.
 
     Args:
-        base, other: the metric by seed, higher is better; only the seeds that both have are used.
+        base, other: the metric by seed, higher is better. Only seeds with finite values in both are used.
         margin: the smallest difference that matters, in units of the metric.
+
+    >>> paired = compare({0: 90.1, 1: 91.0, 2: 90.4}, {0: 92.0, 1: 93.2, 2: 92.3, 3: 92.0}, margin=1.0)
+    >>> paired.seeds, round(paired.difference, 2), round(paired.p_difference, 4)
+    ((0, 1, 2), 2.0, 0.0025)
+    >>> compare({0: 90.1}, {0: 92.0}, margin=1.0).note
+    'one pair of runs: no test'
     """
     seeds = tuple(sorted(seed for seed in base.keys() & other.keys() if isfinite(base[seed]) and isfinite(other[seed])))
     differences = [other[seed] - base[seed] for seed in seeds]
@@ -150,7 +177,14 @@ def compare(base: Mapping[int, float], other: Mapping[int, float], margin: float
 
 
 def holm(p: ArrayLike) -> Array:
-    """P values adjusted by Holm's step-down method, a family along the last axis. NaN (no test) counts as 1."""
+    """P values adjusted by Holm's step-down method (1979).
+
+    Args:
+        p: the p values of each family along the last axis; NaN (no test) counts as 1.
+
+    >>> holm([0.02, 0.01, 0.5]).tolist()
+    [0.04, 0.03, 0.5]
+    """
     family: Array = np.nan_to_num(np.asarray(p, float), nan=1.0)
     count = family.shape[-1]
     order = np.argsort(family, axis=-1, kind="stable")
@@ -161,9 +195,12 @@ def holm(p: ArrayLike) -> Array:
 
 
 def holm_alphas(p: ArrayLike, alpha: float) -> Array:
-    """The level at which Holm's method tested each p value of one family; for those from the first failure on, that one's level.
+    """The levels at which Holm's method tested the p values of one family: ``p <= holm_alphas(p, alpha)`` is what it rejects.
 
-    ``p <= holm_alphas(p, alpha)`` is what Holm rejects.
+    The first p value that is not rejected and all larger ones have the same level.
+
+    >>> holm_alphas([0.02, 0.01, 0.5], alpha=0.06).round(3).tolist()
+    [0.03, 0.02, 0.06]
     """
     family: Array = np.nan_to_num(np.asarray(p, float), nan=1.0)
     count = len(family)
@@ -175,7 +212,11 @@ def holm_alphas(p: ArrayLike, alpha: float) -> Array:
 
 
 def decide(difference: ArrayLike, p_difference: ArrayLike, p_equivalence: ArrayLike, alpha: float) -> Array:
-    """Verdicts from mean differences and adjusted p values, elementwise; NaN is not significant."""
+    """Verdicts from mean differences and adjusted p values, elementwise. NaN is not significant.
+
+    >>> decide([1.2, -0.1, 0.8], [0.01, 0.9, 0.3], [0.9, 0.02, 0.4], alpha=0.05).tolist()
+    ['better', 'equivalent', 'undecided']
+    """
     difference, p_difference = np.asarray(difference, float), np.asarray(p_difference, float)
     differs = p_difference <= alpha
     choices = [np.asarray(p_equivalence, float) <= alpha, differs & (difference > 0), differs & (difference < 0)]
@@ -183,17 +224,23 @@ def decide(difference: ArrayLike, p_difference: ArrayLike, p_equivalence: ArrayL
 
 
 def judge(pairs: Mapping[str, Paired], alpha: float = 0.05) -> dict[str, Comparison]:
-    """The verdicts of a study: all its comparisons, also those that have no runs yet, corrected together.
+    """The verdicts of a study. All its comparisons are corrected together, also those that have no runs yet.
 
-    The interval that goes with a verdict has the level at which Holm's method tested it, so that it never contradicts it:
+    A verdict's interval has the level at which Holm's method tested it, so the two never contradict each other:
 
-    * better, worse: level 1 − a, where a is the level of the difference; it leaves out 0;
-    * equivalent: level 1 − 2a, where a is the level of the one-sided tests; it lies within ±margin;
-    * undecided: the wider of the two; it holds 0 and reaches beyond the margin.
+    * better, worse: level 1 − a, where a is the level of the two-sided test; the interval excludes 0;
+    * equivalent: level 1 − 2a, where a is the level of the one-sided tests; the interval lies within ±margin;
+    * undecided: the wider of the two; the interval contains 0 and reaches beyond the margin.
 
     Args:
-        pairs: by name, every comparison that was planned and can be made.
-        alpha: the family-wise error of each of the two questions.
+        pairs: by name, every planned comparison whose variant can be built.
+        alpha: family-wise error of each of the two questions.
+
+    >>> base = {0: 90.1, 1: 91.0, 2: 90.4}
+    >>> clear, close = {0: 93.0, 1: 94.1, 2: 93.2}, {0: 90.2, 1: 91.0, 2: 90.5}
+    >>> verdicts = judge({"clear": compare(base, clear, 1.0), "close": compare(base, close, 1.0)})
+    >>> {name: comparison.verdict for name, comparison in verdicts.items()}
+    {'clear': 'better', 'close': 'equivalent'}
     """
     names = list(pairs)
     if not names:
@@ -222,33 +269,41 @@ def judge(pairs: Mapping[str, Paired], alpha: float = 0.05) -> dict[str, Compari
 
 
 def smallest_difference(n: int, sd: float = 1.0, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1) -> float:
-    """The true difference that a study finds with this power: its two-sided paired t test is significant after correction.
+    """The smallest true difference that a study detects with this power.
 
-    The level is alpha / comparisons, that of the first step of Holm's method: what holds whatever the other comparisons show.
+    Its two-sided paired t test is then significant at alpha / comparisons, the level of the first step of Holm's method, which is
+    enough whatever the other comparisons show.
 
     Args:
-        n: pairs of runs (seeds).
-        sd: standard deviation of the paired differences. It is not known before a study; with 1 the answer is a multiple of it.
+        n: number of pairs of runs (seeds).
+        sd: standard deviation of the paired differences, in units of the metric. Before a study it is unknown; with 1 the result
+            is a multiple of it.
         alpha: family-wise error.
-        power: chance to find it.
-        comparisons: variants that are compared with the base.
+        power: probability of detection.
+        comparisons: number of variants that are compared with the base.
 
     Returns:
-        the difference, in units of ``sd``; infinite for n < 2.
+        The difference, in units of the metric; infinite for n < 2.
+
+    >>> [round(smallest_difference(n, comparisons=6), 1) for n in (3, 5, 10)]
+    [8.0, 2.8, 1.4]
     """
     return _smallest(n, sd, power, lambda shift: _power(n, alpha / comparisons, shift))
 
 
 def smallest_margin(n: int, sd: float = 1.0, alpha: float = 0.05, power: float = 0.8, comparisons: int = 1) -> float:
-    """The smallest margin within which a variant that truly equals the base is called equivalent with this power.
+    """The smallest margin at which a variant that truly equals the base is called equivalent with this power.
 
-    Arguments and units as in :func:`smallest_difference`.
+    Arguments and units are those of :func:`smallest_difference`.
+
+    >>> [round(smallest_margin(n), 1) for n in (3, 5, 10)]
+    [2.7, 1.6, 1.0]
     """
     return _smallest(n, sd, power, lambda shift: _power_of_equivalence(n, alpha / comparisons, shift))
 
 
 def _smallest(n: int, sd: float, power: float, at: Callable[[float], float]) -> float:
-    """The shift at which ``at`` reaches ``power``. Shifts are in standard errors: their scale does not depend on n and sd."""
+    """The shift at which ``at(shift)`` reaches ``power``. Shifts are in standard errors, the result in units of ``sd``."""
     if n < 2:
         return inf
     high = 1.0
@@ -258,17 +313,17 @@ def _smallest(n: int, sd: float, power: float, at: Callable[[float], float]) -> 
 
 
 def _spreads(n: int, points: int = 4000) -> Array:
-    """Sample s.d. over true s.d., at the middles of equally probable pieces: means over them are expectations."""
+    """Ratios of sample s.d. to true s.d., at the middles of equally probable intervals: their mean is an expectation."""
     return np.sqrt(stats.chi2.ppf((np.arange(points) + 0.5) / points, n - 1) / (n - 1))
 
 
 def _power(n: int, alpha: float, shift: float) -> float:
-    """Power of the two-sided t test: the noncentral t beyond the critical value (scipy's own nct is NaN in its far tails)."""
+    """Power of the two-sided t test: the noncentral t beyond the critical value (scipy's nct is NaN in its far tails)."""
     limit = stats.t.isf(alpha / 2, n - 1) * _spreads(n)
     return float((stats.norm.sf(limit - shift) + stats.norm.cdf(-limit - shift)).mean())
 
 
 def _power_of_equivalence(n: int, alpha: float, margin: float) -> float:
-    """Power of the TOST at a true difference of 0: the mean must lie within the margin by t standard errors on both sides."""
+    """Power of the TOST at a true difference of 0: the mean must lie within the margin by the critical t on both sides."""
     room = np.maximum(margin - stats.t.isf(alpha, n - 1) * _spreads(n), 0.0)
     return float((2 * stats.norm.cdf(room) - 1).mean())

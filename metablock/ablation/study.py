@@ -1,6 +1,6 @@
 """A study: a base architecture, what varies in it, how cost is matched, on what data it is trained, and how often.
 
-A study is a YAML file that is read like a spec, every mistake with its place, or the same from the command line::
+A study comes from the command line, or from a YAML file that is read like a spec, every mistake with its place::
 
     study: mixers
     base: poolformer_s12
@@ -13,8 +13,8 @@ A study is a YAML file that is read like a spec, every mistake with its place, o
     recipe: {of: small, epochs: 20}
     seeds: 3
 
-A *factor* is a slot or column and the values that it takes; each value makes a *level*. ``stages[*].token: [dw(7)]`` is a
-placement sweep: a level a stage. A level may also be several edits under a name of its own.
+A *factor* is a slot or column with the values that it takes; each value is a *level*. ``stages[*].token: [dw(7)]`` is a
+placement sweep, with one level per stage. A level may also be several edits under one name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
 from ..language.parser import parse_target, parse_value, whole
 from ..language.printer import show
-from ..language.spec import Edit, Spec
+from ..language.spec import Binding, Edit, Spec
 
 DESIGNS = ("grid", "one_at_a_time")
 MATCHES = ("macs", "params", "none")
@@ -39,7 +39,7 @@ MATCHES = ("macs", "params", "none")
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a factor: what it is called, and the edits that it makes."""
+    """One value of a factor: its name in tables, and the edits that it makes to the base."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -47,7 +47,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Factor:
-    """A slot or column and its levels. ``stages``: a placement sweep, whose levels are (value, stage) pairs in this order."""
+    """What varies, and the values it takes.
+
+    Attributes:
+        name: the slot or column, ``token``.
+        levels: its values.
+        sweep: of a placement sweep, the (value, stage) pair of each level; empty otherwise.
+    """
 
     name: str
     levels: tuple[Level, ...]
@@ -56,7 +62,14 @@ class Factor:
 
 @dataclass(frozen=True)
 class Match:
-    """How cost is matched: by what, within which relative tolerance, by which widths (found by itself where not given)."""
+    """How the variants' cost is matched to the base's.
+
+    Attributes:
+        by: ``macs``, ``params`` (the trainable ones) or ``none``.
+        tolerance: relative difference up to which a variant counts as matched.
+        scale: the columns or bindings that are scaled; by default the first usual one (``dim``, ``width`` ...).
+        multiple: channels are rounded to multiples of this.
+    """
 
     by: str = "none"
     tolerance: float = 0.05
@@ -66,7 +79,27 @@ class Match:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared. ``recipe`` and ``data`` are names with overrides; ``margin`` is the difference that would matter."""
+    """What is compared, and how.
+
+    Attributes:
+        name: of the study, in reports.
+        base: a name of the catalogue, or the path of a spec.
+        variant: of the base's file; by default the one that ``base`` names, or the first.
+        edits: made to the base, and so to every variant.
+        factors: what varies.
+        design: ``one_at_a_time`` (each level by itself) or ``grid`` (all combinations).
+        match: how cost is matched.
+        data: a data set, as :func:`metablock.ablation.data.load_data` takes it.
+        input: size of an example, ``3x128x128``; by default the data's own.
+        recipe: a shipped recipe.
+        overrides: values of the recipe that differ.
+        seeds: one run of every variant for each of them.
+        alpha: family-wise error of each of the two questions (:mod:`metablock.ablation.statistics`).
+        margin: the smallest difference in top-1 that matters, as a share: 0.01 is one point.
+
+    >>> Study("mixers", "poolformer_s12").resolved().name
+    'metaformer'
+    """
 
     name: str
     base: str
@@ -84,25 +117,42 @@ class Study:
     margin: float = 0.01
 
     def spec(self) -> tuple[Spec, str | None]:
-        """The base's file, and the variant that is meant. Raises MetablockError."""
+        """The base's spec and the name of its variant. Raises MetablockError where there is no such base."""
         spec, named = open_spec(self.base)
         return spec, self.variant or named
 
     def resolved(self) -> Spec:
-        """The base as a network, its edits made. Raises MetablockError."""
+        """The resolved spec of the base, with the study's edits. Raises MetablockError."""
         spec, variant = self.spec()
         return resolve(spec, variant, self.edits)
 
     def varied(self) -> Study:
-        """The study with a factor more for each choice that its base leaves open (``one_of``)."""
+        """The study with one more factor for each choice that its base leaves open (``one_of``). Raises MetablockError."""
         spec, variant = self.spec()
-        known = {one.name for one in self.factors}
-        found = open_factors(resolve(spec, variant, self.edits, choose=False))
-        return replace(self, factors=(*self.factors, *(one for one in found if one.name not in known)))
+        known = {factor.name for factor in self.factors}
+        left_open = open_factors(resolve(spec, variant, self.edits, choose=False))
+        return replace(self, factors=(*self.factors, *(factor for factor in left_open if factor.name not in known)))
 
 
 def parse_swap(text: str, base: Spec, name: str = "--swap") -> Factor:
-    """``token = pool(3), dw(7), none``: a factor with three levels. Raises SpecError with the place."""
+    """Reads a factor as the command line takes it.
+
+    Args:
+        text: ``slot = value, value, ...``; the slot is any target of an edit.
+        base: gives the number of stages for a sweep over ``stages[*]``.
+        name: what messages call the text.
+
+    Raises:
+        SpecError: the text is malformed, with its place.
+
+    >>> from metablock.front import resolved
+    >>> base = resolved("poolformer_s12")
+    >>> factor = parse_swap("token = pool(3), attention(dim // 32), none", base)
+    >>> factor.name, [level.name for level in factor.levels]
+    ('token', ['pool(3)', 'attention(dim // 32)', 'none'])
+    >>> parse_swap("stages[*].token = dw(7)", base).sweep
+    (('dw(7)', 0), ('dw(7)', 1), ('dw(7)', 2), ('dw(7)', 3))
+    """
     span = whole(text, name)
     content = span.content
     at = next((i for i, char in enumerate(content) if char == "=" and content[i : i + 2] != "=="), -1)
@@ -112,14 +162,16 @@ def parse_swap(text: str, base: Spec, name: str = "--swap") -> Factor:
     values = [_stripped(span.part(at + 1 + start, at + 1 + end)) for start, end in _commas(content[at + 1 :])]
     empty = next((value for value in values if not value.content), None)
     if empty is not None:
-        raise error(
-            "a value is missing here", span.part(max(0, empty.start - span.start - 1), empty.start - span.start), "remove a comma"
-        )
+        start = empty.start - span.start
+        raise error("a value is missing here", span.part(max(0, start - 1), start), "remove a comma")
     return factor(target, [(value, parse_value(value)) for value in values], base)
 
 
 def factor(target: Span, values: Sequence[tuple[Span, e.Node]], base: Spec) -> Factor:
-    """A factor from its target and values; ``base`` gives the stages of a sweep. Raises SpecError."""
+    """A factor from its target and its values, each with its place.
+
+    ``base`` gives the number of stages for a sweep. Raises SpecError for a bad target or a repeated value.
+    """
     place = parse_target(target)
     name = show(place)
     seen: dict[str, Span] = {}
@@ -139,23 +191,32 @@ def factor(target: Span, values: Sequence[tuple[Span, e.Node]], base: Spec) -> F
 
 
 def open_factors(spec: Spec) -> tuple[Factor, ...]:
-    """A factor for each slot with ``one_of`` in it; where it has several, their combinations are its levels."""
+    """A factor for each slot with ``one_of`` in it; where it has several, their combinations are its levels.
+
+    >>> from metablock.language.load import load_text
+    >>> text = "name: n\\ninput: image(3, 8)\\nlet:\\n  token: one_of(pool(3), dw(7))\\nstages: {depth: 1, body: token}"
+    >>> spec = load_text(text)
+    >>> [(factor.name, [level.name for level in factor.levels]) for factor in open_factors(spec)]
+    [('token', ['pool(3)', 'dw(7)'])]
+    """
     slots: dict[str, list[OpenChoice]] = {}
-    tables = {**spec.let, **spec.shared, **spec.columns, **spec.stage_shared}
+    bindings = _bindings(spec)
     for choice in choices(spec):
-        slots.setdefault(
-            next(slot for slot in tables if choice.name.rstrip("0123456789") == slot or choice.name == slot), []
-        ).append(choice)
+        slot = next(slot for slot in bindings if slot in (choice.name, choice.name.rstrip("0123456789")))
+        slots.setdefault(slot, []).append(choice)
     factors = []
-    for slot, found in slots.items():
+    for slot, inside in slots.items():
         levels = []
-        for picks in itertools.product(*(range(len(choice.options)) for choice in found)):
-            body = {**(filled := chosen(spec, dict(zip([c.name for c in found], picks, strict=True)))).let, **filled.shared,
-                    **filled.columns, **filled.stage_shared}[slot].body  # fmt: skip
-            name = ", ".join(show(choice.options[pick]) for choice, pick in zip(found, picks, strict=True))
-            levels.append(Level(name, (Edit(e.Header(slot), body),)))
+        for picks in itertools.product(*(range(len(choice.options)) for choice in inside)):
+            filled = chosen(spec, {choice.name: pick for choice, pick in zip(inside, picks, strict=True)})
+            name = ", ".join(show(choice.options[pick]) for choice, pick in zip(inside, picks, strict=True))
+            levels.append(Level(name, (Edit(e.Header(slot), _bindings(filled)[slot].body),)))
         factors.append(Factor(slot, tuple(levels)))
     return tuple(factors)
+
+
+def _bindings(spec: Spec) -> dict[str, Binding]:
+    return {**spec.let, **spec.shared, **spec.columns, **spec.stage_shared}
 
 
 def _stripped(span: Span) -> Span:
@@ -165,7 +226,7 @@ def _stripped(span: Span) -> Span:
 
 
 def _commas(content: str) -> list[tuple[int, int]]:
-    """The pieces between commas that stand in no brackets and no string."""
+    """Offsets of the pieces between commas, where commas inside brackets and strings do not count."""
     pieces, start, depth, quoted = [], 0, 0, False
     for i, char in enumerate(content):
         if char == '"':
@@ -179,5 +240,9 @@ def _commas(content: str) -> list[tuple[int, int]]:
 
 
 def edits_of(texts: Iterable[str]) -> tuple[Edit, ...]:
-    """``--set`` edits."""
+    """Edits from their texts, as ``--set`` takes them. Raises SpecError.
+
+    >>> len(edits_of(["token = pool(3)", "depth = [1, 1, 1, 1]"]))
+    2
+    """
     return parse_edits(texts)

@@ -1,8 +1,8 @@
-"""Study files, read like specs: every mistake with its place."""
+"""Reads study files as specs are read: all problems of a file at once, each with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,38 @@ from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor
 
 
 def load_study(path: str | Path) -> Study:
-    """Reads a study file. Raises SpecError with every problem of its form."""
+    """Reads a study file; a base beside it is named by its path relative to the file.
+
+    Raises:
+        SpecError: with all problems of the file, or of the edits in it.
+        MetablockError: there is no such file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mixers.yaml")
+    ...     _ = path.write_text("study: mixers\\nbase: poolformer_s12\\nfactors: {token: [pool(3), dw(7)]}\\nmatch: macs")
+    ...     study = load_study(path)
+    >>> study.match.by, study.seeds
+    ('macs', (0, 1, 2))
+    """
     return _StudyLoader(Path(path).parent).study(read_file(path))
 
 
 def load_study_text(content: str, name: str = "<study>", folder: Path | None = None) -> Study:
-    """The same from a string."""
+    """Reads a study from a string.
+
+    Args:
+        content: the YAML text.
+        name: what messages call it.
+        folder: where a base's relative path begins; by default the working directory.
+
+    Raises:
+        SpecError: as :func:`load_study`.
+
+    >>> study = load_study_text("study: mixers\\nbase: poolformer_s12\\nfactors: {token: [pool(3), dw(7)]}\\nseeds: 5")
+    >>> study.name, [level.name for level in study.factors[0].levels], study.seeds
+    ('mixers', ['pool(3)', 'dw(7)'], (0, 1, 2, 3, 4))
+    """
     return _StudyLoader(folder or Path()).study(read(Text(name, content)))
 
 
@@ -35,64 +61,71 @@ _HINTS = {"study": "`study: mixers` names it", "base": "`base: poolformer_s12`, 
 
 
 class _StudyLoader:
-    """Collects problems instead of stopping at the first."""
+    """Reads the sections of one file. Each method reads one section and adds what is wrong with it to ``problems``."""
 
     def __init__(self, folder: Path) -> None:
         self.problems: list[Problem] = []
         self.folder = folder
 
     def wrong(self, message: str, span: Span | None, hint: str | None) -> None:
+        """Adds a problem."""
         self.problems.append(Problem(message, span, hint))
 
     def study(self, root: MappingNode) -> Study:
-        found: dict[str, Node] = {}
-        for key, node in root.entries:
-            if key.value in SECTIONS:
-                found[key.value] = node
-            else:
-                self.wrong(
-                    f"unknown key '{key.value}' in a study",
-                    key.span,
-                    suggest(key.value, SECTIONS, f"known: {', '.join(SECTIONS)}"),
-                )
-        for name, hint in _HINTS.items():
-            if name not in found:
-                self.wrong(f"'{name}' is missing", root.span.part(0, 1), hint)
-        if self.problems:
-            raise SpecError(self.problems)
-        study = Study(self.word(found["study"], "a name"), self.base(found["base"]))
-        take = {
+        """The whole file. Raises SpecError after each step that later steps rely on."""
+        sections = self.sections(root)
+        self.done()
+        study = Study(self.word(sections["study"], "a name"), self.base(sections["base"]))
+        plain = {
             name: getattr(self, name)(node)
-            for name, node in found.items()
+            for name, node in sections.items()
             if name not in ("study", "base", "edits", "factors", "recipe")
         }
-        study = replace(study, **take)
-        if "recipe" in found:
-            recipe, overrides = self.recipe(found["recipe"])
+        study = replace(study, **plain)
+        if "recipe" in sections:
+            recipe, overrides = self.recipe(sections["recipe"])
             study = replace(study, recipe=recipe, overrides=overrides)
         self.done()
+        self.check_base(study, sections)
+        self.done()
+        if "edits" in sections:
+            study = replace(study, edits=self.table(sections["edits"]))
+        self.done()
+        resolved = study.resolved()
+        if "factors" in sections:
+            study = replace(study, factors=self.factors(sections["factors"], resolved))
+        self.done()
+        return study
+
+    def sections(self, root: MappingNode) -> dict[str, Node]:
+        sections: dict[str, Node] = {}
+        for key, node in root.entries:
+            if key.value in SECTIONS:
+                sections[key.value] = node
+            else:
+                hint = suggest(key.value, SECTIONS, f"known: {', '.join(SECTIONS)}")
+                self.wrong(f"unknown key '{key.value}' in a study", key.span, hint)
+        for name, hint in _HINTS.items():
+            if name not in sections:
+                self.wrong(f"'{name}' is missing", root.span.part(0, 1), hint)
+        return sections
+
+    def check_base(self, study: Study, sections: Mapping[str, Node]) -> None:
+        """Whether there is such a base, and such a variant of it."""
         try:
             base, _ = study.spec()
-            if study.variant is not None and base.variant_named(study.variant) is None:
-                self.wrong(
-                    f"'{base.name}' has no variant '{study.variant}'", found["variant"].span, base.suggest_variant(study.variant)
-                )
         except SpecError:
             raise
         except MetablockError as problem:
             message, _, hint = str(problem).partition("\n")
-            self.wrong(message, found["base"].span, hint.strip())
-        self.done()
-        if "edits" in found:
-            study = replace(study, edits=self.table(found["edits"]))
-        self.done()
-        resolved = study.resolved()
-        if "factors" in found:
-            study = replace(study, factors=self.factors(found["factors"], resolved))
-        self.done()
-        return study
+            self.wrong(message, sections["base"].span, hint.strip())
+            return
+        if study.variant is not None and base.variant_named(study.variant) is None:
+            message = f"'{base.name}' has no variant '{study.variant}'"
+            self.wrong(message, sections["variant"].span, base.suggest_variant(study.variant))
 
     def done(self) -> None:
+        """Raises SpecError if anything was wrong so far."""
         if self.problems:
             raise SpecError(self.problems)
 
@@ -149,7 +182,7 @@ class _StudyLoader:
         return self.number(node, "margin", 0, 1)
 
     def seeds(self, node: Node) -> tuple[int, ...]:
-        """A count, or the seeds themselves."""
+        """A number of seeds, counted from 0, or a list of seeds."""
         if isinstance(node, SequenceNode):
             return tuple(int(self.number(item, "a seed", 0, 2**31, whole=True)) for item in node.items)
         return tuple(range(int(self.number(node, "seeds", 1, 1000, whole=True))))
@@ -179,7 +212,7 @@ class _StudyLoader:
         return result
 
     def recipe(self, node: Node) -> tuple[str, dict[str, Any]]:
-        """A name, or ``{of: name, key: value, ...}``."""
+        """Name and overrides, from a name or from ``{of: name, key: value, ...}``."""
         if isinstance(node, Scalar):
             return self.word(node, "a recipe"), {}
         if not isinstance(node, MappingNode):
@@ -192,16 +225,15 @@ class _StudyLoader:
             else:
                 text = value.value if isinstance(value, Scalar) else value.span.content
                 try:
-                    values[key.value] = parse_override(key.value, text)
-                except MetablockError as problem:
-                    message, _, hint = str(problem).partition("\n")
-                    self.wrong(message, key.span, hint.strip())
+                    values[key.value] = parse_override(key.value, text, key.span)
+                except SpecError as wrong:
+                    self.problems += wrong.problems
         return of, values
 
     # Edits
 
     def table(self, node: Node) -> tuple[Edit, ...]:
-        """``slot: value`` lines as edits."""
+        """Edits from ``slot: value`` lines."""
         if not isinstance(node, MappingNode):
             self.wrong("edits are `slot: value` lines", node.span, "for instance token: pool(3)")
             return ()
@@ -239,7 +271,11 @@ class _StudyLoader:
 
 
 def is_study(name: str) -> bool:
-    """Whether a name is a file that holds a study; one that is no YAML is for others to complain of."""
+    """Whether a name is a YAML file with a ``study`` section. A file that is not valid YAML is none: its reader reports it.
+
+    >>> is_study("poolformer_s12")
+    False
+    """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         return False

@@ -1,8 +1,7 @@
-"""One training: a network, a recipe, a data set and a seed. The same four give the same numbers, interrupted or not."""
+"""Trains one network. The same spec, recipe, data and seed give the same numbers, interrupted or not."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,8 @@ from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
 from .data import Data, Split
 from .losses import distillation, loss, soft_targets
+from .optimizer import learning_rate, optimizer_of
+from .outside import first_line
 from .recipe import Recipe
 from .results import Epoch
 
@@ -30,20 +31,29 @@ _ORDER, _AUGMENT, _MODEL = 0, 1, 2  # purposes of random numbers
 _EVAL_BATCH = 256
 
 Report = Callable[[Epoch], None]
-Step = Callable[[int, int], None]
+Step = Callable[[int, int], None]  # steps of the epoch that are done, and all of them
 
 
 class TrainingError(Exception):
-    """A run that cannot go on: its loss is no number, memory is full. The text says where."""
+    """A training that cannot go on: its loss is NaN or infinite, or memory is full. The text says at which step."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how it runs; nothing that the results should depend on, but for rounding."""
+    """Where and how a training runs. Apart from rounding, results do not depend on it.
+
+    Attributes:
+        device: ``cpu``, ``cuda``, ``mps``.
+        compiled: whether the network is compiled. Compiled networks draw dropout in another order.
+        threads: of torch on the CPU; 0 leaves their number as it is.
+
+    >>> Options(device="cuda", compiled=True)
+    Options(device='cuda', compiled=True, threads=0)
+    """
 
     device: str = "cpu"
     compiled: bool = False
-    threads: int = 0  # of torch on the CPU; 0: as they are
+    threads: int = 0
 
 
 def train(
@@ -58,29 +68,40 @@ def train(
     report: Report = lambda epoch: None,
     step: Step = lambda done, total: None,
 ) -> tuple[Block, list[Epoch]]:
-    """Trains a network from its first weights, or from where a checkpoint left it.
+    """Trains a network from its initial weights, or from a checkpoint.
 
     Args:
         spec: resolved, with the data's input and classes.
-        data: what it learns.
-        recipe: how.
-        seed: of the first weights (parameter by parameter, by their names), the order, the augmentation and the dropout.
-        checkpoint: a file that is written after every epoch, in one step; where it exists the run goes on from it.
-        options: the device, compilation.
-        teacher: for recipes that distil, in evaluation.
-        report: told of every epoch, those of a checkpoint included.
-        step: told after every step how many of the epoch are done.
+        data: the training and validation examples.
+        recipe: how it is trained.
+        seed: of the initial weights (each parameter's depend on the seed and its name), the order of the examples, augmentation
+            and dropout.
+        checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it.
+        options: device and compilation.
+        teacher: for a recipe that distils.
+        report: called after every epoch, and at first for those of a checkpoint.
+        step: called after every step.
 
     Returns:
-        The network, with averaged weights where the recipe averages, and its epochs.
+        The network, with averaged weights if the recipe averages (``ema``), and its epochs.
 
     Raises:
-        TrainingError: the loss is no number, or memory is full.
-        MetablockError: the recipe does not fit the data, or the network its classes.
+        TrainingError: the loss is NaN or infinite, or memory is full.
+        MetablockError: the recipe does not fit the data, the network does not fit the classes, or the checkpoint cannot be read.
+
+    >>> from metablock.ablation.data import load_data
+    >>> from metablock.ablation.recipe import recipe
+    >>> from metablock.front import parse_input, resolved
+    >>> spec = resolved("poolformer_s12", edits=["depth = 1", "dim = [8, 8, 8, 8]"], classes=10, input="1x32x32")
+    >>> data = load_data("digits", parse_input("1x32x32"))
+    >>> model, epochs = train(spec, data, recipe("small", epochs=1, batch=256), seed=0)
+    >>> len(epochs), 0 <= epochs[0].val_top1 <= 100
+    (1, True)
     """
     check_augmentation(recipe, data.input)
     if recipe.distill != "none" and teacher is None:
-        raise MetablockError("the recipe distils, and there is no teacher\n  name one: --teacher SPEC --teacher-weights FILE")
+        hint = "name one: --teacher SPEC --teacher-weights FILE"
+        raise MetablockError("the recipe distils, and there is no teacher", hint)
     options = options or Options()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -91,11 +112,13 @@ def train(
 
 
 class _Run:
+    """One training's network, optimiser and epochs."""
+
     def __init__(self, spec: Spec, data: Data, recipe: Recipe, seed: int, options: Options, teacher: nn.Module | None) -> None:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState, GradientState
 
-        AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)  # of a run before, in this process
+        AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)  # of an earlier training in this process
         GradientState._reset_state()
         kind = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[recipe.precision]
         self.accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=kind)
@@ -103,7 +126,7 @@ class _Run:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         if recipe.batch % self.world:
-            raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes\n  their number must divide it")
+            raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes", "the number of processes must divide it")
         self.bare = assemble(*front(spec, large=True), seed=seed).to(self.device)
         self.optimizer = optimizer_of(self.bare, recipe)
         self.average = (
@@ -138,7 +161,9 @@ class _Run:
         self.model.train()
         total, lr = torch.zeros((), device=self.device), 0.0
         for at, (x, y) in enumerate(self.batches(number)):
-            lr = self.set_rate(number * self.steps + at)
+            lr = learning_rate(self.recipe, number * self.steps + at, self.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr * group["factor"]
             value = self.one(number, at, x.to(self.device), y.to(self.device))
             total += value
             if at % 50 == 49 or at == self.steps - 1:
@@ -151,10 +176,10 @@ class _Run:
 
     def check(self, total: Tensor, epoch: int, step: int) -> None:
         if not torch.isfinite(total):
-            raise TrainingError(f"the loss is no number any more (epoch {epoch + 1}, by step {step + 1} of {self.steps})")
+            raise TrainingError(f"the loss is NaN or infinite (epoch {epoch + 1}, by step {step + 1} of {self.steps})")
 
     def one(self, epoch: int, step: int, x: Tensor, y: Tensor) -> Tensor:
-        """A step on a batch; its loss."""
+        """A step on a batch. Returns the loss, detached."""
         recipe = self.recipe
         with torch.no_grad():
             torch.manual_seed(step_seed(self.seed, epoch, step, _AUGMENT) + self.rank)
@@ -166,10 +191,10 @@ class _Run:
         value = torch.stack([loss(recipe, logits, targets) for logits in outputs]).mean()
         if self.teacher is not None and recipe.distill != "none":
             with torch.no_grad():
-                told = _mean(logits_of(self.teacher(x)))
+                taught = _mean(logits_of(self.teacher(x)))
             if len(outputs) > 1:  # a head for the labels, one for the teacher
                 value = loss(recipe, outputs[0], targets)
-            value = (1 - recipe.distill_weight) * value + recipe.distill_weight * distillation(recipe, outputs[-1], told)
+            value = (1 - recipe.distill_weight) * value + recipe.distill_weight * distillation(recipe, outputs[-1], taught)
         self.accelerator.backward(value)
         if recipe.clip:
             self.accelerator.clip_grad_norm_(self.bare.parameters(), recipe.clip)
@@ -180,14 +205,14 @@ class _Run:
         return value.detach()
 
     def fits(self, outputs: Sequence[Tensor]) -> None:
+        """Raises MetablockError if the network's outputs are not logits of the data's classes."""
         if not outputs or outputs[0].shape[-1] != self.data.classes:
             shown = tuple(outputs[0].shape[1:]) if outputs else "no vector"
-            raise MetablockError(
-                f"the network gives {shown}, the data has {self.data.classes} classes\n  end it with `linear(classes)`"
-            )
+            message = f"the network gives {shown}, the data has {self.data.classes} classes"
+            raise MetablockError(message, "end it with `linear(classes)`")
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of each batch, in the order of the epoch. The next one is read while this one is used."""
+        """This process's share of each batch, in the order of the epoch."""
         generator = torch.Generator().manual_seed(step_seed(self.seed, epoch, 0, _ORDER))
         order = torch.randperm(len(self.data.train), generator=generator).tolist()
         size = min(self.recipe.batch, len(order))
@@ -197,34 +222,18 @@ class _Run:
         ]
         yield from _ahead(self.data.train, parts)
 
-    # Schedule
-
-    def set_rate(self, at: int) -> float:
-        recipe = self.recipe
-        peak = recipe.lr * (recipe.batch / recipe.lr_batch if recipe.lr_batch else 1)
-        warm, every = recipe.warmup * self.steps, recipe.epochs * self.steps
-        if at < warm:
-            rate = peak * (at + 1) / warm if warm >= 1 else peak
-        elif recipe.schedule == "cosine":
-            rate = recipe.min_lr + (peak - recipe.min_lr) * 0.5 * (1 + math.cos(math.pi * (at - warm) / max(1, every - warm)))
-        else:
-            rate = peak
-        rate = min(rate, peak)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        return rate
-
     # Evaluation
 
     def evaluated(self) -> Block:
+        """The network that is evaluated: the one with averaged weights, if there is one."""
         return cast(Block, self.average.module) if self.average is not None else self.bare
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
-        """Loss and top-1 accuracy in per cent on the validation set."""
+        """Mean loss and top-1 accuracy (per cent) on the validation set, over all processes."""
         model: nn.Module = self.average.module if self.average is not None else self.model
         model.eval()
-        found = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # of losses, of right answers, of examples
         indices = list(range(len(self.data.val)))[self.rank :: self.world]
         parts = [indices[start : start + _EVAL_BATCH] for start in range(0, len(indices), _EVAL_BATCH)]
         for x, y in _ahead(self.data.val, parts):
@@ -233,16 +242,15 @@ class _Run:
                 logits = _mean(logits_of(model(x)))
             self.fits([logits])
             value = loss(self.recipe, logits, soft_targets(y, self.data.classes, 0.0))
-            found += torch.stack(
-                [value.double() * len(y), (logits.argmax(-1) == y).double().sum(), y.new_tensor(len(y)).double()]
-            )
-        found = self.accelerator.reduce(found, "sum")
-        total, right, count = found.tolist()
-        return total / max(1, count), 100 * right / max(1, count)
+            right = (logits.argmax(-1) == y).double().sum()
+            sums += torch.stack([value.double() * len(y), right, y.new_tensor(len(y)).double()])
+        total, correct, count = self.accelerator.reduce(sums, "sum").tolist()
+        return total / max(1, count), 100 * correct / max(1, count)
 
     # Checkpoints
 
     def save(self, path: Path) -> None:
+        """Replaces the checkpoint. It is on the disk, whole, before the old one goes."""
         state: dict[str, Any] = {
             "model": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -262,6 +270,7 @@ class _Run:
             temporary.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
+        """Goes back to where a checkpoint was written. Raises MetablockError if it cannot be read."""
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             self.bare.load_state_dict(state["model"])
@@ -272,12 +281,12 @@ class _Run:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         except Exception as wrong:  # cut off, or of another version
-            raise MetablockError(
-                f"{path}: this checkpoint cannot be read: {str(wrong).splitlines()[0]}\n  remove it, the run begins anew"
-            ) from None
+            message = f"{path}: this checkpoint cannot be read: {first_line(wrong)}"
+            raise MetablockError(message, "remove it, and the run starts again") from None
 
 
 def _ahead(split: Split, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The examples of each part; the next part is read while the last one is used."""
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(split.get, parts[0]) if parts else None
         for number in range(len(parts)):
@@ -288,41 +297,18 @@ def _ahead(split: Split, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tenso
 
 
 def logits_of(output: Any) -> list[Tensor]:
-    """The vectors among what a network gives: one, or several heads."""
+    """The logits ``(b, classes)`` among a network's outputs: one tensor for each head.
+
+    >>> [tuple(logits.shape) for logits in logits_of({"head": torch.zeros(2, 10), "map": torch.zeros(2, 8, 4, 4)})]
+    [(2, 10)]
+    """
     values = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else [output]
     return [value for value in values if isinstance(value, Tensor) and value.dim() == 2]
 
 
 def _mean(logits: Sequence[Tensor]) -> Tensor:
+    """The mean over the heads."""
     return logits[0] if len(logits) == 1 else torch.stack(list(logits)).mean(0)
-
-
-def optimizer_of(model: Block, recipe: Recipe) -> torch.optim.Optimizer:
-    """Groups by decay (matrices and kernels have it) and by distance from the head."""
-    factors = _factors(model, recipe.layer_decay)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            vector = parameter.squeeze().dim() <= 1 or "position" in name or "class_token" in name
-            groups.setdefault((0.0 if vector else recipe.weight_decay, factors[name]), []).append(parameter)
-    options = [{"params": params, "weight_decay": decay, "factor": factor} for (decay, factor), params in groups.items()]
-    if not options:
-        raise MetablockError("the network has no parameter that is trained\n  leave something out of `freeze`")
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
-    return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
-
-
-def _factors(model: Block, decay: float) -> dict[str, float]:
-    """Of the learning rate, by parameter: 1 in the head, ``decay`` for each block further away."""
-    blocks = [name for name, module in model.named_modules() if isinstance(module, Block) and module.region in ("block", "down")]
-    count = len(blocks) + 1
-    result = {}
-    for name, _ in model.named_parameters():
-        inside = next((i for i, block in enumerate(blocks) if name.startswith(f"{block}.")), None)
-        layer = inside + 1 if inside is not None else 0 if name.startswith("stem") else count
-        result[name] = decay ** (count - layer)
-    return result
 
 
 __all__ = ["Options", "TrainingError", "train"]

@@ -1,45 +1,55 @@
-"""A worker: takes runs from a journal, trains them, writes down what comes out, until none is left."""
+"""A worker process: takes runs from a journal, trains them and writes down their results, until no run is left."""
 
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..errors import MetablockError
 from ..front import parse_input
 from ..language.load import load_text
 from .data import Data, load_data
-from .journal import Job, Journal, owner
+from .journal import BEAT, Job, Journal, owner
+from .machine import device_name
+from .outside import first_line
 from .probe import measured
 from .recipe import Recipe
 from .results import Epoch
 from .training import Options, TrainingError, train
 
-_BEAT = 5.0  # seconds
-
+# Called after each training step with the run, its finished epochs, the steps of this epoch that are done, and all of them.
 Step = Callable[[Job, int, int, int], None]
 
 
 class _Orphaned(BaseException):
-    """The study's process is gone, or the run is another's: nothing more is written."""
+    """The process that started this worker has ended, or the run belongs to another owner: nothing more is written."""
 
 
 def work(folder: Path, options: Options, *, parent: int | None = None, step: Step = lambda job, epoch, done, total: None) -> int:
-    """Does runs of the study in this folder until none is free.
+    """Does runs of the study in a folder until none is free.
 
     Args:
         folder: of a journal whose plan is set.
-        options: the device, compilation.
-        parent: a process whose end ends this one.
-        step: told of the run, the epoch and its steps.
+        options: device and compilation.
+        parent: id of the process that started this one; when it ends, so does this worker.
+        step: called after every training step.
 
     Returns:
-        How many runs were done.
+        The number of runs that were done, those that failed included.
+
+    Raises:
+        MetablockError: the data cannot be loaded, or the journal cannot be written to.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     journal = Journal(Path(folder))
+    ...     journal.set_about({"recipe": Recipe().model_dump()})  # and no plan: there is nothing to do
+    ...     journal.close()
+    ...     work(Path(folder), Options(device="cpu"))
+    0
     """
     journal = Journal(folder)
     about = journal.about()
@@ -63,7 +73,19 @@ def one(
     journal: Journal, job: Job, who: str, recipe: Recipe, data: Data, options: Options, parent: int | None = None,
     step: Step = lambda job, epoch, done, total: None, probed: bool = False,
 ) -> None:  # fmt: skip
-    """Does one claimed run, and looks at its trained network if it is ``probed``; what goes wrong is written down, not raised."""
+    """Does one claimed run. If it fails, the journal gets the reason and nothing is raised.
+
+    Args:
+        journal: from which the run was claimed.
+        job: the run.
+        who: its owner.
+        recipe: how it is trained.
+        data: on what.
+        options: device and compilation.
+        parent: as in :func:`work`.
+        step: as in :func:`work`.
+        probed: whether receptive fields and spectra of the trained network are stored.
+    """
     beating = _Beating(journal.folder, job.id, who)
     state = {"epoch": 0}
 
@@ -83,22 +105,21 @@ def one(
             model, epochs = train(spec, data, recipe, job.seed, checkpoint=path, options=options, report=report, step=steps)
         metric = epochs[-1].val_top1
         assert metric is not None
-        if probed and (found := measured(model, data)) is not None:
-            journal.set_probe(job.id, found)
+        if probed and (fields := measured(model, data)) is not None:
+            journal.set_probe(job.id, fields)
         journal.finish(job.id, who, metric)
         path.unlink(missing_ok=True)
     except (TrainingError, MetablockError) as wrong:
-        journal.fail(job.id, who, str(wrong).split("\n")[0])
+        journal.fail(job.id, who, first_line(wrong))
     except OSError as wrong:
         journal.fail(job.id, who, f"cannot write: {wrong.strerror or wrong}")
     except Exception as wrong:  # a crash of one run is no reason to stop the others
         at = traceback.extract_tb(wrong.__traceback__)[-1]
-        first = (str(wrong).strip() or type(wrong).__name__).split("\n")[0]
-        journal.fail(job.id, who, f"{type(wrong).__name__}: {first} ({Path(at.filename).name}:{at.lineno})")
+        journal.fail(job.id, who, f"{type(wrong).__name__}: {first_line(wrong)} ({Path(at.filename).name}:{at.lineno})")
 
 
 class _Beating(threading.Thread):
-    """Says every few seconds that the owner is alive, and notices when the run is another's."""
+    """A thread that gives signs of life for one run, and sets ``lost`` when the run belongs to another owner."""
 
     def __init__(self, folder: Path, identity: str, who: str) -> None:
         super().__init__(daemon=True)
@@ -107,12 +128,12 @@ class _Beating(threading.Thread):
         self.lost = False
 
     def run(self) -> None:
-        journal = Journal(self.folder)  # a connection is its thread's alone
-        while not self.ended.wait(_BEAT):
+        journal = Journal(self.folder)  # SQLite's connections belong to one thread
+        while not self.ended.wait(BEAT):
             try:
                 self.lost = not journal.beat(self.identity, self.who)
             except MetablockError:
-                continue  # the next one may come through
+                continue  # the next one may succeed
         journal.close()
 
     def __enter__(self) -> _Beating:
@@ -124,36 +145,4 @@ class _Beating(threading.Thread):
         self.join()
 
 
-def device_name(device: str) -> str:
-    """A device in words."""
-    import torch
-
-    if device.startswith("cuda") and torch.cuda.is_available():
-        return torch.cuda.get_device_name(torch.device(device))
-    return hardware() if device == "cpu" else device
-
-
-def hardware() -> str:
-    """The machine's processor in words."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    except OSError:
-        model = ""
-    return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
-    import numpy
-    import torch
-
-    from .. import __version__
-
-    found: dict[str, Any] = {
-        "metablock": __version__, "python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__
-    }  # fmt: skip
-    return {name: str(value) for name, value in found.items()}
-
-
-__all__ = ["device_name", "hardware", "one", "versions", "work"]
+__all__ = ["one", "work"]

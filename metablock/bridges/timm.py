@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..api import build
 from ..backend.block import Block, make
 from ..catalogue.lookup import catalogue
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..front import resolved
 from ..lowering.network import input_features
 from ..operators.linear import Linear
@@ -51,7 +51,7 @@ def register(names: Iterable[str] | None = None) -> list[str]:
     try:
         from timm.models import _factory, _registry
     except ImportError:
-        raise MetablockError("timm is not installed\n  pip install 'metablock[timm]'") from None
+        raise MetablockError("timm is not installed", install_hint("timm")) from None
     known = {variant or file: (file, variant) for file, spec in catalogue().items() for variant in spec.variants or [None]}
     wanted = list(known) if names is None else list(names)
     unknown = [name for name in wanted if name not in known]

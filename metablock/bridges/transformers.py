@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ..api import assemble
 from ..backend.block import Block
 from ..catalogue.lookup import parse_spec
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 from ..front import Edits, InputSize, front, resolved
 from ..language.format import show_spec
 from ..language.spec import Spec
@@ -41,7 +41,7 @@ try:
     )
     from transformers.modeling_outputs import BackboneOutput, ImageClassifierOutput
 except ImportError:
-    raise MetablockError("transformers is not installed\n  pip install 'metablock[transformers]'") from None
+    raise MetablockError("transformers is not installed", install_hint("transformers")) from None
 
 
 class MetablockConfig(PretrainedConfig):

@@ -1,4 +1,4 @@
-"""The JSON schema of spec files, for editors: sections and their meaning. What expressions say is for ``metablock check``."""
+"""The JSON schema of spec files, for editors: sections and their meaning. ``metablock check`` checks expressions."""
 
 from __future__ import annotations
 
@@ -6,36 +6,42 @@ from typing import Any
 
 from ..language.load import PAPER, SECTIONS
 from ..language.registry import OPERATORS
+from ..language.spec import REVISIONS
 from ..language.standard import standard
 
 # The first line of every shipped file.
 MARK = "# yaml-language-server: $schema=../grammars/architecture.schema.json"
 
 _ABOUT = {
+    "metablock": "The revision of the language that the file is written in; 1 where it is not stated.",
     "name": "The name of the architecture, that of its file.",
     "paper": "Where it was published.",
     "input": "What enters: image(3, 224), signal(12, 5000), volume(1, 32, 64, 64); or several, by name.",
     "classes": "The number of classes; 1000 by default.",
     "let": "Bindings: a name stands for an expression, each use builds anew; `ffn(r=4): ...` takes parameters. Names are slots.",
     "shared": "Modules that are built once and used wherever they are named.",
-    "stem": "What stands before the stages.",
-    "stages": "Columns: one entry a stage, or one value for all. `down`, `body` and `end` run; all others are names.",
-    "head": "What stands behind the stages.",
-    "model": "A stream that puts stem, stages and head together, where the network is more than their sequence.",
-    "predict": "What inference gives of named outputs.",
-    "loss": "What training minimises of named outputs.",
+    "stem": "Runs before the stages.",
+    "stages": "Columns: one entry per stage, or one value for all. `down`, `body` and `end` run; all others are names.",
+    "head": "Runs after the stages.",
+    "model": "A stream that composes stem, stages and head, for a network that is more than their sequence.",
+    "predict": "What inference returns, from named outputs.",
+    "loss": "What training minimises, from named outputs.",
     "freeze": "Parts that are not trained.",
     "init": "Rules for initial weights, by slot, operator or parameter: {linear: trunc_normal(0.02)}.",
-    "weights": "Names of other checkpoints, as rules: our name: their name.",
+    "weights": "Rules for the checkpoints of others: our name: their name.",
     "traits": "Named sets of edits that variants start from.",
     "variants": "Edits of the above, by name; the first is the default. `of:` starts from others.",
-    "checkpoints": "A table with a header row: where trained weights are, a hub's name or an address, by whose names they have.",
-    "facts": "A table with a header row: exact figures of the official code, and those that are reported.",
+    "checkpoints": "A table with a header row: places of trained weights (a hub's name or an address), by who trained them.",
+    "facts": "A table with a header row: exact figures of the official code, and figures that the paper reports.",
 }
 
 
 def schema() -> dict[str, Any]:
-    """The schema as data. Only sections that must be there are required, and only known ones are allowed."""
+    """The schema as data: `name` and `input` are required, and only known sections are allowed.
+
+    >>> schema()["required"], schema()["properties"]["metablock"]["enum"]
+    (['name', 'input'], [1])
+    """
     names = ", ".join(sorted({*OPERATORS, *standard()}))
     expression = {
         "description": f"An expression: a >> b, a + b, n * a, res(a) ... Operators and standard bindings: {names}.",
@@ -56,6 +62,7 @@ def schema() -> dict[str, Any]:
         "additionalProperties": {"$ref": "#/$defs/value"},
     }
     kinds: dict[str, dict[str, Any]] = {
+        "metablock": {"enum": list(REVISIONS)},
         "name": {"type": "string", "pattern": "^[A-Za-z0-9_]+$"},
         "paper": {
             "type": "object",
@@ -98,7 +105,7 @@ def schema() -> dict[str, Any]:
                         },
                         "additionalProperties": {"$ref": "#/$defs/expression"},
                     },
-                    {"description": "Rows: one mapping a stage.", "type": "array", "items": {"$ref": "#/$defs/table"}},
+                    {"description": "Rows: one mapping per stage.", "type": "array", "items": {"$ref": "#/$defs/table"}},
                 ]
             },
             "edits": edits,

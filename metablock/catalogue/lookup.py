@@ -1,4 +1,4 @@
-"""Names of architectures: files of the catalogue and their variants."""
+"""Finds architectures by name: files of the catalogue and their variants."""
 
 from __future__ import annotations
 
@@ -14,27 +14,42 @@ from ..language.spec import Spec
 
 @cache
 def catalogue() -> dict[str, Spec]:
-    """Every spec of the catalogue by the name of its file."""
+    """Every spec of the catalogue, by the stem of its file.
+
+    >>> catalogue()["swin"].name
+    'swin'
+    """
     return {name: _shipped(name) for name in architectures()}
 
 
 @cache
 def _shipped(name: str) -> Spec:
-    """One file of the catalogue, read once."""
+    """The spec of one file of the catalogue, which is read once."""
     return load_file(architectures()[name])
 
 
 def is_shipped(spec: Spec) -> bool:
-    """Whether this is a file of the catalogue as it stands there."""
+    """Whether this is a file of the catalogue as it stands there.
+
+    >>> is_shipped(catalogue()["resnet"]), is_shipped(catalogue()["resnet"].with_(name="mine"))
+    (True, False)
+    """
     return spec.name in architectures() and spec is _shipped(spec.name)
 
 
 def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
-    """A spec and the variant that the name means.
+    """The spec that a name means, and the variant; None for the file's first.
 
-    ``source`` is a spec, a path (with a slash or a suffix), or a catalogue name: a variant (``poolformer_s12``), an
-    abbreviation of one at an underscore (``swin_tiny``), a file and a variant (``repvgg_a0``), or a file (``swin``: its first
-    variant). Raises MetablockError for an unknown name.
+    Args:
+        source: a spec, a path (with a slash or the suffix ``.yaml``), or a catalogue name: a variant (``poolformer_s12``), an
+            abbreviation of one up to an underscore (``swin_tiny``), a file and a variant (``repvgg_a0``), or a file (``swin``).
+
+    Raises:
+        MetablockError: an unknown name, or a file that cannot be read (SpecError, with every problem).
+
+    >>> spec, variant = open_spec("swin_tiny")
+    >>> spec.name, variant
+    ('swin', 'swin_tiny_patch4_window7_224')
     """
     if isinstance(source, Spec):
         return source, None
@@ -44,14 +59,22 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
 
 
 def source_of(source: str | Path) -> str:
-    """The text of the file that a path or a catalogue name means. Raises MetablockError as :func:`open_spec` does."""
+    """The text of the file that a path or a catalogue name means. Raises MetablockError as :func:`open_spec` does.
+
+    >>> "window" in source_of("swin_tiny")
+    True
+    """
     spec, _ = open_spec(source)
     shipped = not (isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")))
     return (architectures()[spec.name] if shipped else Path(source)).read_text(encoding="utf-8")
 
 
 def parse_spec(text: str, name: str = "<spec>") -> Spec:
-    """A spec from the text of a file."""
+    """A spec from the text of a file: :func:`metablock.load_text`.
+
+    >>> parse_spec("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n").name
+    'net'
+    """
     return load_text(text, name)
 
 
@@ -65,7 +88,7 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
     fits: list[tuple[Spec, str]] = []
     for stem, path in files.items():
         if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
-            continue  # cheaper than reading the file as a spec
+            continue  # no variant is called so: cheaper than loading the spec
         spec = _shipped(stem)
         if name in spec.variants:
             return spec, name
@@ -80,4 +103,4 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
         hint = f"to build the file, write ./{name}"
     else:
         hint = suggest(name, known, "`metablock list` shows the catalogue; a file is named by its path") or ""
-    raise MetablockError(f"unknown architecture '{name}'\n  {hint}")
+    raise MetablockError(f"unknown architecture '{name}'", hint)

@@ -1,4 +1,4 @@
-"""Starter specs: a small commented architecture, or a copy of a shipped one under another name."""
+"""Writes starter specs: a small commented architecture, or a copy of an existing one under another name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 from ..errors import MetablockError
 from ..files import write_whole
 from ..language.format import format_text
+from ..language.spec import REVISIONS
 from .lookup import open_spec, source_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-# Sections that speak of the base alone.
+# Sections that describe the base alone.
 _OWN = ("paper", "checkpoints", "facts")
 
 STARTER = """\
@@ -19,6 +20,7 @@ STARTER = """\
 #   metablock check {file}          every mistake, with its place
 #   metablock build {file}          parts, parameters, MACs, speed
 #   metablock build {file} --set 'token = attention(dim // 32)'
+metablock: {revision}
 name: {name}
 input: image(3, 224)  # channels and extents; signal(12, 5000) and volume(1, 32, 64, 64) work too
 classes: 1000
@@ -48,29 +50,36 @@ variants:  # edits of the above; the first is the default
 
 
 def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: bool = False) -> tuple[Path, str | None]:
-    """Writes ``NAME.yaml``, which builds at once.
+    """Writes a spec that builds, ``NAME.yaml``.
 
     Args:
-        name: of the architecture and its file: letters, digits and underscores.
-        base: a catalogue name or a file to start from: its text under the new name, comments kept, without the paper and its
-            figures. By default a small MetaFormer with remarks.
-        folder: where the file is written.
-        force: whether a file that exists is replaced.
+        name: the name of the architecture and its file: letters, digits and underscores, a letter first.
+        base: a catalogue name or a file to copy: its text under the new name, with comments, without the paper and its figures.
+            By default a small MetaFormer with remarks.
+        folder: the folder of the file.
+        force: whether to replace an existing file.
 
     Returns:
-        The file, and the variant that ``base`` named, if it is not the file's default.
+        The file, and the variant that ``base`` names, or None if that is the file's first.
 
     Raises:
-        MetablockError: a bad name, an unknown base, a file that exists.
+        MetablockError: a bad name, an unknown base, an existing file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path, variant = new("my_net", base="swin_small", folder=folder)
+    ...     path.name, variant, path.read_text().splitlines()[:2]
+    ('my_net.yaml', 'swin_small_patch4_window7_224', ['metablock: 1', 'name: my_net'])
     """
     if not _NAME.fullmatch(name):
-        raise MetablockError(f"'{name}' is no name for an architecture\n  letters, digits, underscores, a letter first: my_net")
+        hint = "letters, digits, underscores, a letter first: my_net"
+        raise MetablockError(f"'{name}' is no name for an architecture", hint)
     path = Path(folder) / f"{name}.yaml"
     if path.exists() and not force:
-        raise MetablockError(f"{path} exists\n  choose another name, or --force replaces it")
+        raise MetablockError(f"{path} exists", "choose another name, or --force replaces it")
     variant = None
     if base is None:
-        text = STARTER.format(name=name, file=path.name)
+        text = STARTER.format(name=name, file=path.name, revision=REVISIONS[-1])
     else:
         spec, named = open_spec(base)
         variant = named if named and named != next(iter(spec.variants), None) else None
@@ -80,15 +89,21 @@ def new(name: str, *, base: str | None = None, folder: str | Path = ".", force: 
 
 
 def renamed(text: str, name: str) -> str:
-    """A spec's text under another name, without what speaks of the old one alone."""
+    """A spec's canonical text under another name, without the sections that describe the old one alone.
+
+    >>> print(renamed("name: net\\npaper: {year: 2020}\\ninput: image(3, 32)\\nmodel: pw(8)\\n", "mine"), end="")
+    metablock: 1
+    name: mine
+    input: image(3, 32)
+    <BLANKLINE>
+    model: pw(8)
+    """
     text = re.sub(r"\A# yaml-language-server:.*\n", "", text)  # its path is that of the old place
-    parts = re.split(r"(?m)^(?=[A-Za-z_]+:)", text)  # top-level sections; what stands before the first is no section
-    kept: list[str] = []
-    for part in parts:
-        section = part.split(":", 1)[0]
-        if section in _OWN and parts.index(part):
-            if kept:
-                kept[-1] = re.sub(r"\n(#.*\n)+$", "\n", kept[-1])  # the remark above it
-            continue
-        kept.append(re.sub(r"\Aname:.*", f"name: {name}", part))
-    return format_text("".join(kept))
+    top, *sections = re.split(r"(?m)^(?=[A-Za-z_]+:)", text)
+    copied = [top]
+    for section in sections:
+        if section.split(":", 1)[0] in _OWN:
+            copied[-1] = re.sub(r"\n(#.*\n)+$", "\n", copied[-1])  # the remark above the section
+        else:
+            copied.append(re.sub(r"\Aname:.*", f"name: {name}", section))
+    return format_text("".join(copied))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import MetablockError
+from ..errors import MetablockError, install_hint
 
 if TYPE_CHECKING:
     from ..ablation.study import Study
@@ -31,9 +31,7 @@ def need() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         names = {"sklearn": "scikit-learn"}
-        raise MetablockError(
-            f"training needs {', '.join(names.get(name, name) for name in missing)}\n  pip install 'metablock[ablate]'"
-        )
+        raise MetablockError(f"training needs {', '.join(names.get(name, name) for name in missing)}", install_hint("ablate"))
 
 
 def values_of(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr, Module
-from ..lowering.ir import Value, ValueTree
+from ..lowering.ir import Value, ValueTree, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -48,28 +48,28 @@ def deformable(
     source = x if over is None else t.apply(over, x)
     if source is None:
         raise error("`over=` gives no values", over.span if over else None, "leave it out: the queries read their own maps")
-    queries[0], *maps = t.together(queries[0], *_maps(t, source, "values"))
+    queries[0], *maps = t.ir.together(queries[0], *_maps(t, source, "values"))
 
-    def valued(wire: Value) -> Value:
-        return t.leaf("linear", "v", [wire], out=width) if v is None else t.to(t.single(t.apply(v, wire)), "grid")
+    def valued(value: Value) -> Value:
+        return t.ir.call("linear", "v", [value], out=width) if v is None else t.ir.cast(single(t.apply(v, value)), "grid")
 
-    values = t.alike(maps, valued)
+    values = t.ir.alike(maps, valued)
 
-    def answered(wire: Value) -> Value:
+    def answered(value: Value) -> Value:
         core = "attend_deformable.AttendDeformable"
-        read = t.leaf(core, "attend", [wire, *values], heads=heads, points=points, levels=len(values))
-        return t.leaf("linear", "proj", [read], out=wire.c) if proj is None else t.single(t.apply(proj, read))
+        read = t.ir.call(core, "attend", [value, *values], heads=heads, points=points, levels=len(values))
+        return t.ir.call("linear", "proj", [read], out=value.c) if proj is None else single(t.apply(proj, read))
 
-    answers = t.alike(queries, answered)
+    answers = t.ir.alike(queries, answered)
     return answers if several else answers[0]
 
 
 def _maps(t: Tracer, value: ValueTree, what: str) -> list[Value]:
     """All of one width, channels last."""
-    wires = [t.to(t.single(item), "grid") for item in (value if isinstance(value, (list, tuple)) else [value])]
-    if not wires:
+    values = [t.ir.cast(single(item), "grid") for item in (value if isinstance(value, (list, tuple)) else [value])]
+    if not values:
         raise error(f"there are no {what}", hint="give at least one map")
-    if any(wire.c != wires[0].c for wire in wires):
-        widths = " and ".join(str(wire.c) for wire in wires)
+    if any(wire.c != values[0].c for wire in values):
+        widths = " and ".join(str(wire.c) for wire in values)
         raise error(f"the {what} are {widths} wide", hint="bring them to one width: they are projected alike")
-    return wires
+    return values

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import ValueTree
+from ..lowering.ir import ValueTree, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -29,13 +29,13 @@ def mixture_conv(
 
     ``by`` makes a vector of what arrives: as many kernels are kept as it has entries, and the entries are their weights.
     """
-    wire = t.to(t.single(x), "map")
-    route = t.single(t.apply(by, wire))
+    value = t.ir.cast(single(x), "map")
+    route = single(t.apply(by, value))
     if route.feature.layout != "vector":
         raise error(
             f"`by` gives a {route.feature}", by.span, "one weight a kernel is needed: `global_pool >> linear(4) >> softmax`"
         )
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "kernel": kernel,
         "stride": stride,
         "padding": padding,
@@ -43,4 +43,4 @@ def mixture_conv(
         "groups": groups,
         "bias": bias,
     }
-    return t.leaf("mixture_conv.MixtureConv", "kernels", [wire, route], out=out, experts=route.c, **given)
+    return t.ir.call("mixture_conv.MixtureConv", "kernels", [value, route], out=out, experts=route.c, **options)

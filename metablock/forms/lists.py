@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import Value, ValueTree
+from ..lowering.ir import Value, ValueTree, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -17,29 +17,27 @@ def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = Non
 
     With ``parts=n`` and one expression: n copies of it, ``part`` being the number of the copy.
     """
-    wire = t.single(x)
+    wire = single(x)
     if parts is not None:
         if len(modules) != 1 or modules[0] is None:
             raise error("`parts=` goes with one expression", hint="write `split(a, parts=4)`, or `split(a, b, c)`")
-        given = list(modules) * parts
+        branches = list(modules) * parts
     else:
-        given = list(modules)
+        branches = list(modules)
     if sizes is None:
-        if not given or wire.c % len(given):
-            raise error(f"{len(given)} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
-        sizes = [wire.c // len(given)] * len(given)
+        if not branches or wire.c % len(branches):
+            raise error(f"{len(branches)} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
+        sizes = [wire.c // len(branches)] * len(branches)
     if min(sizes) < 1:
         raise error(f"a part of {min(sizes)} channels", hint="each part has at least one channel")
-    if len(sizes) != len(given):
-        raise error(f"{len(sizes)} sizes for {len(given)} parts", hint="one size a part")
+    if len(sizes) != len(branches):
+        raise error(f"{len(sizes)} sizes for {len(branches)} parts", hint="one size a part")
     outputs = []
-    before = t.evaluate.place.part
-    for number, (module, piece) in enumerate(zip(given, t.channels(wire, sizes), strict=True)):
-        t.evaluate.place.part = number
-        value = t.apply(module, piece, suffix=f".{number}" if parts is not None else "") if module is not None else None
-        outputs += [t.single(value)] if value is not None else []
-    t.evaluate.place.part = before
-    return t.concat(outputs) if outputs else None
+    for number, (branch, piece) in enumerate(zip(branches, t.ir.split(wire, sizes), strict=True)):
+        with t.context.push(part=number):
+            value = t.apply(branch, piece, suffix=f".{number}" if parts is not None else "")
+        outputs += [single(value)] if value is not None else []
+    return t.ir.concat(outputs) if outputs else None
 
 
 def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
@@ -48,40 +46,38 @@ def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
     ``y_0 = a_0(x_0)``, ``y_i = a_i(x_i + y_(i-1))``, concatenated; ``part`` is the number of the copy. EfficientViT (arXiv
     2305.07027).
     """
-    wire = t.single(x)
+    wire = single(x)
     if parts < 1 or wire.c % parts:
         raise error(f"{parts} equal parts of {wire.c} channels", hint="choose a number that divides the width")
     outputs: list[Value] = []
-    before = t.evaluate.place.part
-    for number, piece in enumerate(t.channels(wire, [wire.c // parts] * parts)):
-        t.evaluate.place.part = number
-        value = t.apply(a, t.binary("+", piece, outputs[-1]) if outputs else piece, suffix=f".{number}")
+    for number, piece in enumerate(t.ir.split(wire, [wire.c // parts] * parts)):
+        with t.context.push(part=number):
+            value = t.apply(a, t.ir.binary("+", piece, outputs[-1]) if outputs else piece, suffix=f".{number}")
         if value is None:
             break
-        outputs.append(t.single(value))
-    t.evaluate.place.part = before
-    return t.concat(outputs) if outputs else None
+        outputs.append(single(value))
+    return t.ir.concat(outputs) if outputs else None
 
 
 def mean(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
     """The average of the outputs."""
-    outputs = [t.single(value) for module in modules if module is not None and (value := t.apply(module, x)) is not None]
+    outputs = [single(value) for module in modules if module is not None and (value := t.apply(module, x)) is not None]
     if not outputs:
         return None
     total = outputs[0]
     for output in outputs[1:]:
-        total = t.binary("+", total, output)
-    return t.do(f"{{0}} / {len(outputs)}", [total], total.feature)
+        total = t.ir.binary("+", total, output)
+    return t.ir.inline(f"{{0}} / {len(outputs)}", [total], total.feature)
 
 
 def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
-    values = t.once(a, list(x)) if a is not None else [None]
+    values = t.apply_once(a, list(x)) if a is not None else [None]
     return None if values and all(value is None for value in values) else values
 
 
 def steps(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """The outputs after every copy of a repeat (or every item of a chain), as a list."""
-    return t.outputs(a, x) if a is not None else None
+    return t.results(a, x) if a is not None else None

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Module
-from ..lowering.ir import ValueTree
+from ..lowering.ir import ValueTree, single
 from ..operators.extents import half_steps
 
 if TYPE_CHECKING:
-    from ..lowering.emitter import Pair
+    from ..lowering.context import Pair
     from ..lowering.tracer import Tracer
 
 
@@ -28,14 +28,14 @@ def relative_bias(t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = 
         if mirror:
             raise error("the table of neighbours has no mirrored form", hint="leave out `mirror=`")
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
-        given = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
-        return t.leaf("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **given)
+        arguments = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
+        return t.ir.call("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **arguments)
     if q.grid != k.grid or q.prefix != k.prefix or q.prefix > 1:
         hint = "use it in self-attention, with one prefix token at most"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    given = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
-    return t.leaf("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **given)
+    arguments = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
+    return t.ir.call("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **arguments)
 
 
 def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
@@ -45,7 +45,7 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
         raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
     q, k = pair.queries.feature, pair.keys.feature
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    return t.leaf("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
+    return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
 
 
 def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:
@@ -69,15 +69,15 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     if len(extents) != q.rank or min(extents) < 1:
         raise error(f"an extent of {extent} on {q.rank} axes", hint="one number from 1, or one an axis")
     total = prod(len(set(half_steps(n, m))) for n, m in zip(q.grid, k.grid, strict=True))
-    given = {"grid": q.grid, "keys": list(k.grid)}
+    arguments = {"grid": q.grid, "keys": list(k.grid)}
     places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())
-    distances = t.leaf("distances.Distances", "distances", [], places, **given, extent=list(extents))
-    made = t.single(t.apply(by, distances))
+    distances = t.ir.call("distances.Distances", "distances", [], places, **arguments, extent=list(extents))
+    biases = single(t.apply(by, distances))
     wanted = places.with_(c=pair.heads)
-    if made.feature.layout not in ("grid", "tokens") or made.feature.with_(layout="tokens") != wanted:
-        raise error(f"`by=` gives {made.feature}, the biases are {wanted}", by.span, "end it with `linear(heads)`")
+    if biases.feature.layout not in ("grid", "tokens") or biases.feature.with_(layout="tokens") != wanted:
+        raise error(f"`by=` gives {biases.feature}, the biases are {wanted}", by.span, "end it with `linear(heads)`")
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n))
-    return t.leaf("distances.AtDistances", "table", [made], shape, **given)
+    return t.ir.call("distances.AtDistances", "table", [biases], shape, **arguments)
 
 
 def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", std: float = 0.02) -> ValueTree:
@@ -91,11 +91,11 @@ def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", s
     agents, tokens = (pair.queries, pair.keys) if side == "keys" else (pair.keys, pair.queries)
     f = tokens.feature
     shape = f.with_(layout="table", c=pair.heads, grid=(pair.queries.feature.n, pair.keys.feature.n), prefix=0)
-    given = {"heads": pair.heads, "agents": agents.feature.n, "table": table, "side": side, "std": std}
-    return t.leaf("agent_bias.AgentBias", "table", [], shape, grid=f.grid, prefix=f.prefix, **given)
+    arguments = {"heads": pair.heads, "agents": agents.feature.n, "table": table, "side": side, "std": std}
+    return t.ir.call("agent_bias.AgentBias", "table", [], shape, grid=f.grid, prefix=f.prefix, **arguments)
 
 
 def _pair(t: Tracer, name: str) -> Pair:
-    if t.pair is None:
+    if t.now.pair is None:
         raise error(f"`{name}` is not inside an attention", hint=f"write `attention(heads, pos={name})`")
-    return t.pair
+    return t.now.pair

@@ -6,8 +6,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..errors import error
-from ..lowering.emitter import Routed
-from ..lowering.ir import ValueTree
+from ..lowering.context import Routed
+from ..lowering.ir import ValueTree, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -19,10 +19,11 @@ def routed(t: Tracer, x: ValueTree, *, top: int, regions: int | list[int] = 7) -
     Regions suit each other by the product of their mean query and mean key, all heads together; the choice has no gradient
     (bi-level routing, BiFormer, arXiv 2303.08810).
     """
-    if t.near is None:
+    selections = t.now.selections
+    if selections is None:
         raise error("`routed` is not where attention's keys come from", hint="write `attention(heads, over=routed(4))`")
-    wire = t.to(t.single(x), "grid")
-    grid = wire.feature.grid
+    value = t.ir.cast(single(x), "grid")
+    grid = value.feature.grid
     counts = (regions,) * len(grid) if isinstance(regions, int) else tuple(regions)
     if len(counts) != len(grid) or min(counts) < 1:
         axes = f"{len(grid)} ax{'e' if len(grid) > 1 else 'i'}s"
@@ -33,6 +34,6 @@ def routed(t: Tracer, x: ValueTree, *, top: int, regions: int | list[int] = 7) -
     many = prod(counts)
     if not 1 <= top <= many:
         raise error(f"the best {top} of {many} regions", hint=f"a number from 1 to {many}")
-    result = t.do("{0}", [wire], wire.feature)
-    t.near[result.id] = Routed(counts, top, tuple(g // n for g, n in zip(grid, counts, strict=True)))
+    result = t.ir.inline("{0}", [value], value.feature)
+    selections[result.id] = Routed(counts, top, tuple(g // n for g, n in zip(grid, counts, strict=True)))
     return result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.ir import ValueTree, flat_values
+from ..lowering.ir import ValueTree, flat_values, single
 from ..shape import Layout
 
 if TYPE_CHECKING:
@@ -20,77 +20,77 @@ def join(t: Tracer, x: ValueTree, *parts: Expr, prefix: int | None = None) -> Va
     With ``prefix=n`` the first ``n`` tokens do, and the others are one row: ``join(prefix, a, b, prefix=1)``.
     """
     values = [t.apply(part, x) for part in parts if part is not None]
-    given = [t.to(t.single(value), "tokens") for value in values if value is not None]
-    if not given:
+    pieces = [t.ir.cast(single(value), "tokens") for value in values if value is not None]
+    if not pieces:
         return None
-    given = t.together(*given)
-    last = given[-1].feature
-    if len(given) == 1 and prefix is None:
-        return t.to(given[0], "grid") if not last.prefix else given[0]
-    if any(wire.c != last.c for wire in given):
-        shown = ", ".join(str(wire.feature) for wire in given)
+    pieces = t.ir.together(*pieces)
+    last = pieces[-1].feature
+    if len(pieces) == 1 and prefix is None:
+        return t.ir.cast(pieces[0], "grid") if not last.prefix else pieces[0]
+    if any(wire.c != last.c for wire in pieces):
+        shown = ", ".join(str(wire.feature) for wire in pieces)
         raise error(f"tokens of different widths cannot be joined: {shown}", hint="end one with `linear(c)`")
-    total = sum(wire.feature.n for wire in given)
+    total = sum(wire.feature.n for wire in pieces)
     shape = last.with_(prefix=total - prod(last.grid))
     if prefix is not None:
         if not 0 <= prefix < total:
             raise error(f"{prefix} prefix token(s) of {total}", hint="at least one token is none")
         shape = last.with_(prefix=prefix, grid=(total - prefix,))
-    names = ", ".join(f"{{{i}}}" for i in range(len(given)))
-    wire = t.do(f"torch.cat([{names}], dim=1)" if len(given) > 1 else "{0}", given, shape)
-    return t.to(wire, "grid") if not shape.prefix else wire
+    names = ", ".join(f"{{{i}}}" for i in range(len(pieces)))
+    wire = t.ir.inline(f"torch.cat([{names}], dim=1)" if len(pieces) > 1 else "{0}", pieces, shape)
+    return t.ir.cast(wire, "grid") if not shape.prefix else wire
 
 
 def patches(t: Tracer, x: ValueTree) -> ValueTree:
     """What arrives without its prefix tokens, on its grid."""
-    wire = t.single(x)
-    f = wire.feature
+    value = single(x)
+    f = value.feature
     if f.layout == "vector":
         raise error("a vector has no patches", hint="take them before `global_pool`")
     if not f.prefix:
-        return t.to(wire, "grid") if f.layout == "tokens" else wire
-    return t.to(t.take_tokens(wire, f.prefix, f.n, grid=f.grid), "grid")
+        return t.ir.cast(value, "grid") if f.layout == "tokens" else value
+    return t.ir.cast(t.ir.take_tokens(value, f.prefix, f.n, grid=f.grid), "grid")
 
 
 def prefix(t: Tracer, x: ValueTree) -> ValueTree:
     """The prefix tokens (class token ...) of what arrives; none where there are none."""
-    wire = t.single(x)
-    f = wire.feature
-    return t.take_tokens(wire, 0, f.prefix, grid=(f.prefix,)) if f.prefix else None
+    value = single(x)
+    f = value.feature
+    return t.ir.take_tokens(value, 0, f.prefix, grid=(f.prefix,)) if f.prefix else None
 
 
 def take(t: Tracer, x: ValueTree, *, i: int) -> ValueTree:
     """Token number ``i`` as a vector; 0 is the class token where there is one."""
-    wire = t.to(t.single(x), "tokens")
-    f = wire.feature
+    value = t.ir.cast(single(x), "tokens")
+    f = value.feature
     if not -f.n <= i < f.n:
         raise error(f"token {i} of {f.n}", hint="tokens are numbered from 0, prefix tokens first")
-    return t.do(f"{{0}}[:, {i}]", [wire], f.with_(layout="vector", grid=(), prefix=0))
+    return t.ir.inline(f"{{0}}[:, {i}]", [value], f.with_(layout="vector", grid=(), prefix=0))
 
 
 def chunk(t: Tracer, x: ValueTree, *, n: int, sizes: list[int] | None = None) -> ValueTree:
     """Channels divided into ``n`` parts, equal or of ``sizes``, as a list: ``q, k, v = linear(3 * c) >> chunk(3)``."""
-    wire = t.single(x)
+    value = single(x)
     if sizes is None:
-        if n < 1 or wire.c % n:
-            raise error(f"{n} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
-        sizes = [wire.c // n] * n
+        if n < 1 or value.c % n:
+            raise error(f"{n} equal parts of {value.c} channels", hint="give `sizes=[...]`")
+        sizes = [value.c // n] * n
     if len(sizes) != n:
         raise error(f"{len(sizes)} sizes for {n} parts", hint="one size a part")
-    return t.channels(wire, sizes)
+    return t.ir.split(value, sizes)
 
 
 def spread(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """Each token becomes ``n``, one after the other, of consecutive channels: ``(b, N, n * c) -> (b, N * n, c)``."""
-    wire = t.to(t.single(x), "tokens")
-    f = wire.feature
+    value = t.ir.cast(single(x), "tokens")
+    f = value.feature
     if f.prefix:
         hint = "write `patches >> spread(n)`, and `join` them after"
         raise error(f"{f.prefix} prefix token(s) among those of `spread`", hint=hint)
     if n < 1 or f.c % n:
         raise error(f"{n} tokens of {f.c} channels", hint="choose a number that divides the width")
     text = f"{{0}}.unflatten(-1, ({n}, {f.c // n})).flatten(1, 2)"
-    return t.to(t.do(text, [wire], f.with_(c=f.c // n, grid=(f.n * n,))), "grid")
+    return t.ir.cast(t.ir.inline(text, [value], f.with_(c=f.c // n, grid=(f.n * n,))), "grid")
 
 
 def flatten(t: Tracer, x: ValueTree, *, order: str = "c n") -> ValueTree:
@@ -101,11 +101,11 @@ def flatten(t: Tracer, x: ValueTree, *, order: str = "c n") -> ValueTree:
     if order not in ("c n", "n c"):
         raise error(f'unknown order "{order}"', hint='"c n" (channel by channel) or "n c" (token by token)')
     layouts: tuple[Layout, ...] = ("map", "vector") if order == "c n" else ("grid", "tokens", "vector")
-    wire = t.to(t.single(x), *layouts)
-    f = wire.feature
+    value = t.ir.cast(single(x), *layouts)
+    f = value.feature
     if f.layout == "vector":
-        return wire
-    return t.do("{0}.flatten(1)", [wire], f.with_(layout="vector", c=f.c * f.n, grid=(), prefix=0))
+        return value
+    return t.ir.inline("{0}.flatten(1)", [value], f.with_(layout="vector", c=f.c * f.n, grid=(), prefix=0))
 
 
 def zeros(t: Tracer, x: ValueTree, *, n: int, out: int | None = None) -> ValueTree:
@@ -129,4 +129,4 @@ def _constant(t: Tracer, x: ValueTree, name: str, n: int, out: int | None) -> Va
     if n < 1 or width < 1:
         raise error(f"{n} tokens of {width} channels", hint="at least 1")
     shape = like.feature.with_(layout="tokens", c=width, grid=(n,), prefix=0)
-    return t.do(f"{{0}}.new_{name}(({{0}}.shape[0], {n}, {width}))", [like], shape)
+    return t.ir.inline(f"{{0}}.new_{name}(({{0}}.shape[0], {n}, {width}))", [like], shape)

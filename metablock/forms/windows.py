@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr
-from ..lowering.emitter import Mask
-from ..lowering.ir import Value, ValueTree
+from ..lowering.context import ShiftedWindow
+from ..lowering.ir import Value, ValueTree, single
 from ..operators.extents import sides, slide
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def window(
     """
     if a is None:
         return None
-    wire = t.to(t.single(x), "grid")
+    wire = t.ir.cast(single(x), "grid")
     f = wire.feature
     _check_fit(fit, ("exact", "pad"))
     if stride is not None:
@@ -65,17 +65,16 @@ def window(
         )
     axes = tuple(range(1, f.rank + 1))
     if any(shifts):
-        wire = t.do(f"{{0}}.roll({tuple(-s for s in shifts)}, {axes})", [wire], f)
+        wire = t.ir.inline(f"{{0}}.roll({tuple(-s for s in shifts)}, {axes})", [wire], f)
     inside = _cut(t, _pad(t, wire, padded), _over(padded, sizes), sizes)
-    kept, t.mask = t.mask, Mask(padded, sizes, shifts) if any(shifts) else None
-    value = t.apply(a, inside)
-    t.mask = kept
+    with t.context.push(window=ShiftedWindow(padded, sizes, shifts) if any(shifts) else None):
+        value = t.apply(a, inside)
     if value is None:
         return None
     result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
     whole = _crop(t, _join(t, result), f.grid)
     if any(shifts):
-        whole = t.do(f"{{0}}.roll({shifts}, {axes})", [whole], whole.feature)
+        whole = t.ir.inline(f"{{0}}.roll({shifts}, {axes})", [whole], whole.feature)
     return whole
 
 
@@ -89,7 +88,7 @@ def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str
     """
     if a is None:
         return None
-    wire = t.to(t.single(x), "grid")
+    wire = t.ir.cast(single(x), "grid")
     f = wire.feature
     _check_fit(fit, ("exact", "pad", "resize"))
     rates = _numbers(rate, f.rank, "rate")
@@ -113,8 +112,8 @@ def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | lis
     Side by side, or ``stride`` apart, so that they overlap (STViT, arXiv 2303.08685); they end where the map ends. Wires from
     outside that meet them are repeated for each window of their image.
     """
-    wire = t.to(t.single(x), "grid")
-    f = wire.feature
+    value = t.ir.cast(single(x), "grid")
+    f = value.feature
     sizes = _numbers(size, f.rank, "window")
     steps = sizes if stride is None else _numbers(stride, f.rank, "stride")
     if any(g < s or (g - s) % d or d > s for g, s, d in zip(f.grid, sizes, steps, strict=True)):
@@ -122,27 +121,27 @@ def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | lis
         hint = "choose another size, or `resize` the map"
         raise error(f"windows of {_by(sizes)}{apart} do not cover a map of {_by(f.grid)}", hint=hint)
     if steps == sizes:
-        return _cut(t, wire, _over(f.grid, sizes), sizes)
-    return _slide(t, wire, sizes, steps)
+        return _cut(t, value, _over(f.grid, sizes), sizes)
+    return _slide(t, value, sizes, steps)
 
 
 def merge(t: Tracer, x: ValueTree) -> ValueTree:
     """The windows of ``windows`` side by side again, whatever extents each has by now; a vector is one token of its window:
     ``(b * windows, *size, c) -> (b, *windows * size, c)``.
     """
-    wire = t.single(x)
-    f = wire.feature
+    value = single(x)
+    f = value.feature
     if not f.around:
         raise error("there are no windows to merge", hint="write `windows(7) >> ... >> merge`")
     if f.layout == "vector":
         counts = f.around[-1]
         text = f"{{0}}.reshape(-1, {_list(counts)}, {f.c})"
-        return t.do(text, [wire], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
-    wire = t.to(wire, "grid")
-    if wire.feature.rank != len(f.around[-1]):
+        return t.ir.inline(text, [value], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
+    value = t.ir.cast(value, "grid")
+    if value.feature.rank != len(f.around[-1]):
         hint = "what is in a window must keep its number of axes"
         raise error(f"{_by(f.around[-1])} windows of {f} cannot be merged", hint=hint)
-    return _join(t, wire)
+    return _join(t, value)
 
 
 def _check_fit(fit: str, known: tuple[str, ...]) -> None:
@@ -177,7 +176,7 @@ def _multiple(grid: Extents, sizes: Extents) -> Extents:
 
 def _inside(t: Tracer, value: ValueTree, inside: Value, what: str, hint: str) -> Value:
     """What came of the windows, once a window and with their extents."""
-    result, like = t.together(t.to(t.single(value), "grid"), inside)
+    result, like = t.ir.together(t.ir.cast(single(value), "grid"), inside)
     f, size = result.feature, inside.feature
     if like is not inside:
         raise error(f"{what} come back in {prod(f.around[-1])} windows of their own", hint="end what is inside with `merge`")
@@ -186,39 +185,39 @@ def _inside(t: Tracer, value: ValueTree, inside: Value, what: str, hint: str) ->
     return result
 
 
-def _pad(t: Tracer, wire: Value, grid: Extents) -> Value:
+def _pad(t: Tracer, value: Value, grid: Extents) -> Value:
     """Zeros at the end of each axis, up to these extents."""
-    f = wire.feature
+    f = value.feature
     if grid == f.grid:
-        return wire
+        return value
     ends = [n for g, old in zip(reversed(grid), reversed(f.grid), strict=True) for n in (0, g - old)]
-    return t.do(f"F.pad({{0}}, {[0, 0, *ends]})", [wire], f.with_(grid=grid))
+    return t.ir.inline(f"F.pad({{0}}, {[0, 0, *ends]})", [value], f.with_(grid=grid))
 
 
-def _crop(t: Tracer, wire: Value, grid: Extents) -> Value:
-    f = wire.feature
+def _crop(t: Tracer, value: Value, grid: Extents) -> Value:
+    f = value.feature
     if grid == f.grid:
-        return wire
-    return t.do(f"{{0}}[:, {', '.join(f':{g}' for g in grid)}]", [wire], f.with_(grid=grid))
+        return value
+    return t.ir.inline(f"{{0}}[:, {', '.join(f':{g}' for g in grid)}]", [value], f.with_(grid=grid))
 
 
-def _resize(t: Tracer, wire: Value, grid: Extents) -> Value:
+def _resize(t: Tracer, value: Value, grid: Extents) -> Value:
     """Linear interpolation, edges on edges."""
-    if grid == wire.feature.grid:
-        return wire
-    wire = t.to(wire, "map")
+    if grid == value.feature.grid:
+        return value
+    value = t.ir.cast(value, "map")
     text = f'F.interpolate({{0}}, {grid}, mode="{_LINEAR[len(grid)]}")'
-    return t.to(t.do(text, [wire], wire.feature.with_(grid=grid)), "grid")
+    return t.ir.cast(t.ir.inline(text, [value], value.feature.with_(grid=grid)), "grid")
 
 
-def _slide(t: Tracer, wire: Value, sizes: Extents, steps: Extents) -> Value:
+def _slide(t: Tracer, value: Value, sizes: Extents, steps: Extents) -> Value:
     """Windows that may overlap, row by row."""
-    f = wire.feature
+    f = value.feature
     counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
     views = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
     order = [*range(f.rank + 1), *range(f.rank + 2, 2 * f.rank + 2), f.rank + 1]
     text = f"{{0}}{views}.permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+    return t.ir.inline(text, [value], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
 def _overlapping(t: Tracer, wire: Value, a: Expr, sizes: Extents, steps: Extents) -> ValueTree:
@@ -228,34 +227,34 @@ def _overlapping(t: Tracer, wire: Value, a: Expr, sizes: Extents, steps: Extents
     if any(pads):
         around = [p for p in reversed(pads) for _ in range(2)]
         wider = tuple(g + 2 * p for g, p in zip(f.grid, pads, strict=True))
-        wire = t.do(f"F.pad({{0}}, {[0, 0, *around]})", [wire], f.with_(grid=wider))
+        wire = t.ir.inline(f"F.pad({{0}}, {[0, 0, *around]})", [wire], f.with_(grid=wider))
     inside = _slide(t, wire, sizes, steps)
     value = t.apply(a, inside)
     if value is None:
         return None
     result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
-    given = {"counts": list(counts), "stride": list(steps), "padding": list(pads)}
-    return t.leaf("overlap.Overlap", "overlap", [result], f.with_(c=result.c), grid=f.grid, **given)
+    arguments = {"counts": list(counts), "stride": list(steps), "padding": list(pads)}
+    return t.ir.call("overlap.Overlap", "overlap", [result], f.with_(c=result.c), grid=f.grid, **arguments)
 
 
-def _cut(t: Tracer, wire: Value, counts: Extents, sizes: Extents, phases: bool = False) -> Value:
+def _cut(t: Tracer, value: Value, counts: Extents, sizes: Extents, phases: bool = False) -> Value:
     """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; ``phases``: grids of every n-th token."""
-    f = wire.feature
+    f = value.feature
     rank = f.rank
     pairs = [(s, n) if phases else (n, s) for n, s in zip(counts, sizes, strict=True)]
     first, second = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
     order = [0, *(second if phases else first), *(first if phases else second), 2 * rank + 1]
     cut = _list([n for pair in pairs for n in pair])
     text = f"{{0}}.reshape(-1, {cut}, {f.c}).permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=sizes, around=(*f.around, counts)))
+    return t.ir.inline(text, [value], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
-def _join(t: Tracer, wire: Value, phases: bool = False) -> Value:
+def _join(t: Tracer, value: Value, phases: bool = False) -> Value:
     """The inverse of :func:`_cut`; extents and width may have changed."""
-    f = wire.feature
+    f = value.feature
     rank, counts = f.rank, f.around[-1]
     pairs = [(1 + i, 1 + rank + i) for i in range(rank)]
     order = [0, *[axis for pair in pairs for axis in (reversed(pair) if phases else pair)], 2 * rank + 1]
     grid = tuple(n * s for n, s in zip(counts, f.grid, strict=True))
     text = f"{{0}}.reshape(-1, {_list((*counts, *f.grid))}, {f.c}).permute({_list(order)}).reshape(-1, {_list(grid)}, {f.c})"
-    return t.do(text, [wire], f.with_(grid=grid, around=f.around[:-1]))
+    return t.ir.inline(text, [value], f.with_(grid=grid, around=f.around[:-1]))

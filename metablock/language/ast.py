@@ -1,4 +1,4 @@
-"""The nodes of expressions: frozen data, nothing else. Positions travel along and do not count in comparisons."""
+"""The syntax tree of expressions: frozen data. Nodes carry their positions, which comparisons ignore."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import Span
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An expression; ``span`` is where it stands, if it was written by a person."""
+    """An expression; ``span`` is its place in a text, None for a node that was built in Python."""
 
     span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
 
@@ -132,7 +132,7 @@ class Conditional(Node):
 
 @dataclass(frozen=True, slots=True)
 class Chain(Node):
-    """``a >> b >> c``. A sequence inside a sequence stood in parentheses."""
+    """``a >> b >> c``. A chain inside a chain stood in parentheses."""
 
     items: tuple[Node, ...]
 
@@ -152,7 +152,7 @@ class Assign(Node):
 
 @dataclass(frozen=True, slots=True)
 class StreamBody(Node):
-    """Lines ``name = expr`` and a ``return``; ``names`` are those of the outputs, or empty."""
+    """Lines ``name = expr`` and a ``return``; ``names`` are the outputs' names, or empty."""
 
     lines: tuple[Assign, ...]
     outputs: tuple[Node, ...]
@@ -161,7 +161,7 @@ class StreamBody(Node):
 
 @dataclass(frozen=True, slots=True)
 class Function(Node):
-    """``x, z -> body``: names what arrives."""
+    """``x, z -> body``: gives names to the inputs."""
 
     params: tuple[str, ...]
     body: Node
@@ -175,7 +175,7 @@ class Parameter(Node):
 
 @dataclass(frozen=True, slots=True)
 class Header(Node):
-    """``name`` or ``name(a, b=1)``: what a binding is called and what it takes."""
+    """``name`` or ``name(a, b=1)``: a binding's name and parameters."""
 
     name: str
     params: tuple[Parameter, ...] = ()
@@ -200,7 +200,11 @@ def _fields(node: Node) -> tuple[str, ...]:
 
 
 def children(node: Node) -> Iterator[Node]:
-    """The nodes directly below this one, in the order of the text."""
+    """The nodes directly below this one, in the order of the text.
+
+    >>> [child.id for child in children(Chain((Name("norm"), Name("token"))))]
+    ['norm', 'token']
+    """
     for name in _fields(node):
         value = getattr(node, name)
         if isinstance(value, Node):
@@ -212,7 +216,11 @@ def children(node: Node) -> Iterator[Node]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """This node and all below it, in the order of the text."""
+    """This node and all nodes below it, in the order of the text.
+
+    >>> [type(node).__name__ for node in walk(Negative(Number(1)))]
+    ['Negative', 'Number']
+    """
     stack = [node]
     while stack:
         top = stack.pop()

@@ -1,18 +1,18 @@
-"""Questions about expressions that need no scope: what a binding holds, whether a call fits it, whether a wire is read."""
+"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator, whether a wire is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import Problem, error, suggest
+from ..errors import error, suggest
 from . import ast as e
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit makes."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -21,6 +21,7 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:
@@ -28,25 +29,36 @@ def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
             yield param.default, names
 
 
-def misfit(binding: Binding, node: e.Call) -> Problem | None:
-    """What is wrong with a call to a binding."""
+def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
+    """The arguments of a call by the names of the binding's parameters; parameters left to their defaults are missing.
+
+    Raises SpecError, at the argument or the call: too many arguments, an unknown or repeated name, a required one left out.
+
+    >>> from metablock.language.parser import expression, parse_header, whole
+    >>> ffn = Binding(parse_header(whole("ffn(r, act=gelu)", "let")), expression("linear(r * c)"))
+    >>> [(name, argument.value) for name, argument in bind_arguments(ffn, expression("ffn(4)")).items()]
+    [('r', Number(value=4))]
+    """
     names = [param.name for param in binding.params]
-    takes = f"it takes {', '.join(names)}" if names else f"'{binding.name}' takes no arguments"
-    given: set[str] = set()
-    for position, argument in enumerate(node.args):
+    takes = f"it takes {', '.join(names)}" if names else "remove the brackets"
+    bound: dict[str, e.Argument] = {}
+    for position, argument in enumerate(call.args):
         if argument.name is None and position >= len(names):
-            return Problem(f"'{binding.name}' takes {len(names)} argument{'s' if len(names) != 1 else ''}", argument.span, takes)
+            raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
         if name not in names:
-            return Problem(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
-        given.add(name)
+            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+        if name in bound:
+            raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
+        bound[name] = argument
     for param in binding.params:
-        if param.default is None and param.name not in given:
-            return Problem(f"'{binding.name}' needs the argument '{param.name}'", node.span, takes)
-    return None
+        if param.default is None and param.name not in bound:
+            raise error(f"'{binding.name}' needs the argument '{param.name}'", call.span, takes)
+    return bound
 
 
 def read_later(name: str, later: list[e.Node]) -> bool:
+    """Whether the lines and outputs after a line use the wire that it names, before another line takes its name."""
     for node in later:
         value = node.value if isinstance(node, e.Assign) else node
         if any(isinstance(n, e.Name) and n.id == name for n in e.walk(value)):
@@ -57,19 +69,30 @@ def read_later(name: str, later: list[e.Node]) -> bool:
 
 
 def grouped_by_c(node: e.Node) -> bool:
+    """Whether this is ``conv(..., groups=c)``."""
     if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
         return False
     return any(a.name == "groups" and isinstance(a.value, e.Name) and a.value.id == "c" for a in node.args)
 
 
+def depthwise_hint(node: e.Node) -> str:
+    """How to write a ``conv(..., groups=c)`` that is not at the start of a chain."""
+    assert isinstance(node, e.Call)
+    out = next((a.value for position, a in enumerate(node.args) if a.name == "out" or (a.name is None and position == 0)), None)
+    if isinstance(out, e.Name) and out.id == "c":
+        return "`dw(k)` is depthwise wherever it stands"
+    return "give the convolution a name in `let`: there `c` is the width that arrives"
+
+
 def is_number(node: e.Node) -> bool:
+    """Whether this is a number or a list of numbers, as it is written."""
     if isinstance(node, e.List):
         return bool(node.items) and all(map(is_number, node.items))
     return isinstance(node, e.Number) or (isinstance(node, e.Negative) and is_number(node.value))
 
 
 def is_wire(name: str, body: e.Node) -> bool:
-    """Whether the name is bound inside the body: a line or a parameter of a stream."""
+    """Whether a stream in the body, or a comprehension, gives this name to a value."""
     for node in e.walk(body):
         if (isinstance(node, e.Assign) and name in node.targets) or (isinstance(node, e.Function) and name in node.params):
             return True
@@ -82,7 +105,15 @@ def is_wire(name: str, body: e.Node) -> bool:
 
 
 def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.Argument, Param | None]]:
-    """Each argument with the parameter it falls on (None: one of any number). Raises for those that fall on none."""
+    """Each argument of a call to an operator with its parameter; None for those of an operator that takes any number.
+
+    Raises SpecError, at the argument: too many, an unknown name, a parameter given twice.
+
+    >>> from metablock.language.parser import expression
+    >>> from metablock.language.registry import OPERATORS
+    >>> [param.name for _, param in pairs(OPERATORS["conv"], expression("conv(64, 3, stride=2)").args)]
+    ['out', 'kernel', 'stride']
+    """
     schema = operator.schema
     seen: set[str] = set()
     for position, argument in enumerate(args):
@@ -94,11 +125,11 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
                 raise error(f"'{operator.name}' takes {_count(len(schema.params))}", argument.span, signature(operator))
             param = schema.params[position]
         else:
-            found = [p for p in schema.params if p.name == argument.name]
-            if not found:
+            named = [p for p in schema.params if p.name == argument.name]
+            if not named:
                 hint = suggest(argument.name, schema.names(), signature(operator))
                 raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
-            param = found[0]
+            param = named[0]
         if param.name in seen:
             raise error(f"argument '{param.name}' is given twice", argument.span, "remove one of them")
         seen.add(param.name)
@@ -106,11 +137,16 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
 
 
 def _count(n: int) -> str:
-    return "no arguments" if n == 0 else "one argument" if n == 1 else f"{n} arguments"
+    return "no arguments" if n == 0 else f"{n} argument{'s' if n > 1 else ''}"
 
 
 def signature(operator: Operator) -> str:
-    """``conv(out, kernel=1, ...)`` for messages."""
+    """The operator's parameters, for hints.
+
+    >>> from metablock.language.registry import OPERATORS
+    >>> signature(OPERATORS["linear"])
+    'it is linear(out, bias=true)'
+    """
     schema: Schema = operator.schema
     parts = ["..."] if schema.variadic else []
     parts += [p.name if p.required else f"{p.name}={_shown(p.default)}" for p in schema.params]
@@ -124,6 +160,11 @@ def _shown(value: Any) -> str:
 
 
 def missing(operator: Operator, paired: Iterable[tuple[e.Argument, Param | None]]) -> list[str]:
-    """The required parameters that a call does not give."""
-    given = {param.name for _, param in paired if param is not None}
-    return [param.name for param in operator.schema.params if param.required and param.name not in given]
+    """The required parameters that a call leaves out; ``paired`` are its arguments as :func:`pairs` gives them.
+
+    >>> from metablock.language.registry import OPERATORS
+    >>> missing(OPERATORS["linear"], [])
+    ['out']
+    """
+    present = {param.name for _, param in paired if param is not None}
+    return [param.name for param in operator.schema.params if param.required and param.name not in present]

@@ -1,4 +1,4 @@
-"""What can be said of a spec without shapes, and without torch: names, calls, cycles, what is never used, rules for weights."""
+"""Checks of a spec that need neither shapes nor torch: names, calls, circles, unused bindings, weight rules, variants."""
 
 from __future__ import annotations
 
@@ -6,9 +6,22 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import Problem, SpecError, suggest
 from . import ast as e
-from .call_checks import bound_by, grouped_by_c, is_number, is_wire, misfit, missing, of_binding, pairs, read_later, signature
+from .call_checks import (
+    bind_arguments,
+    bound_by,
+    depthwise_hint,
+    grouped_by_c,
+    is_number,
+    missing,
+    of_binding,
+    pairs,
+    read_later,
+    signature,
+)
 from .choices import NAME as ONE_OF
+from .cycles import cycles
 from .edits import resolve, stage_count
+from .hints import hint_for
 from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
@@ -17,28 +30,42 @@ from .spec import RUNNING, Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 from .weight_rules import check_rules
 
-MAX_CHAIN = 200
-CIRCLE = "bindings use each other in a circle"
 _SECTIONS = ("stem", "stages", "head")
 
 
 def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) -> list[Problem]:
-    """Every problem of names in a file, its variants and weight rules included; empty when all is well.
+    """Every problem of a spec's names and calls, in its variants and weight rules too. An empty list: there is none.
 
     Args:
-        spec: a file, or one network of it.
-        unused: whether a binding that nothing uses is a problem. Pass False for a resolved spec: an edit may have replaced the
-            only use of a binding.
+        spec: with its variants, or resolved.
+        unused: whether unused bindings count as problems. False for a spec with edits: they may have replaced the only use of a
+            binding. Then only expressions that the network uses are checked.
         edits: further edits, which are checked as a variant's are.
 
-    Raises MetablockError where an installed package brings an operator whose name is taken.
+    Raises:
+        MetablockError: an installed package declares an operator whose name is taken.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {spare: relu}\\nmodel: conv(8, 3) >> gelo\\n")
+    >>> [(problem.message, problem.hint) for problem in check_names(net)][0]
+    ("unknown name 'gelo'", "did you mean 'gelu'?")
+    >>> [problem.message for problem in check_names(net)][1]
+    "the binding 'spare' is never used"
     """
     installed()
     return _Checker(spec, edits).run(unused)
 
 
 def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
-    """Edits that change nothing: the network uses what they name neither before all edits nor after them."""
+    """A problem for each edit that changes nothing: the network uses its slot neither before all edits nor after them.
+
+    >>> from metablock.language.edits import apply, parse_edits
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n")
+    >>> edits = parse_edits(["mlp = id"])
+    >>> [problem.message for problem in check_edits(net, apply(net, edits), edits)]
+    ["the edit of 'mlp' changes nothing: 'net' does not use it"]
+    """
     reached = _Checker(before)._reached() | _Checker(after)._reached()
     slots = [name for table in (before.columns, before.let) for name in table if name in reached]
     bound = {name for table in tables(after).values() for name in table}
@@ -61,7 +88,8 @@ class _Checker:
         self._used_by: dict[int, tuple[Binding, set[str]]] = {}  # by identity; the binding is held so that its id stays its own
         self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
         self.edits += self.further
-        # Everything a name may be bound to, in the file itself or by an edit.
+        self.inside: str | None = None  # the binding of the file whose expressions are being checked
+        # All bindings that a name may have, in the file itself or by an edit.
         self.bindings: dict[str, list[Binding]] = {}
         for table in tables(spec).values():
             for name, binding in table.items():
@@ -77,7 +105,7 @@ class _Checker:
             self._walk(node, names)
         self._input()
         self._body()
-        self._cycles(self.spec)
+        self.problems += cycles(self.spec, self._uses)
         if unused:
             self._unused()
             self.problems += check_rules(self.spec)
@@ -90,8 +118,7 @@ class _Checker:
     # Bindings themselves
 
     def _bindings(self) -> None:
-        own = [self.spec.let, self.spec.shared, self.spec.columns, self.spec.stage_shared]
-        written = [binding for table in own for binding in table.values()]
+        written = [binding for table in self.spec.binding_tables().values() for binding in table.values()]
         for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
@@ -111,10 +138,12 @@ class _Checker:
 
     def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
         spec = self.spec
-        for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
+        for table in spec.binding_tables().values():
             for binding in table.values():
                 if reached is None or binding.name in reached:
+                    self.inside = binding.name
                     yield from of_binding(binding)
+        self.inside = None
         for name, node in spec.sections.items():
             yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
@@ -140,7 +169,7 @@ class _Checker:
             case e.Function(params=params, body=body):
                 for name in params:
                     self._reserved(name, node)
-                self._walk(body, names | set(params))
+                self._walk(body, (names | set(params)) - {"_"})
             case e.StreamBody():
                 self._block(node, names)
             case e.Binary(op="*", left=left, right=right) if self._counts(left):
@@ -155,9 +184,7 @@ class _Checker:
                 for position, item in enumerate(items):
                     if position and grouped_by_c(item):
                         self.wrong(
-                            "`groups=c` in the middle of a chain: `c` is the width at its start",
-                            item,
-                            "`dw(k)` is depthwise wherever it stands",
+                            "`groups=c` in the middle of a chain: `c` is the width at its start", item, depthwise_hint(item)
                         )
                     self._walk(item, names)
             case _:
@@ -168,15 +195,15 @@ class _Checker:
         for position, line in enumerate(node.lines):
             self._walk(line.value, names)
             later = [*node.lines[position + 1 :], *node.outputs]
+            several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-                if not read_later(name, later):
-                    self.wrong(
-                        f"the wire '{name}' is never read",
-                        line,
-                        f"use it, or drop the line (its parts are named `{target(line.targets)}`)",
+                if not read_later(name, later) and not (name == "_" and several):
+                    drop = (
+                        "write `_` in its place" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
                     )
-            names = names | set(line.targets)
+                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or {drop}")
+            names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
             self._walk(output, names)
@@ -187,7 +214,7 @@ class _Checker:
                 returned.add(output.id)
 
     def _counts(self, node: e.Node) -> bool:
-        """Whether this is a number, as far as the text says."""
+        """Whether this is a number, as far as the text alone can tell."""
         if isinstance(node, e.Name):
             return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
         if isinstance(node, e.Binary):
@@ -195,7 +222,7 @@ class _Checker:
         return is_number(node)
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
-        """Tokens that begin in the middle of what is repeated. (As an argument, `query=id + learned(1)`, they may be meant.)"""
+        """Reports sources that are items of a repeated chain. (As an argument, `query=id + learned(1)`, they may be meant.)"""
         for item in node.items if isinstance(node, e.Chain) else (node,):
             name = item.func if isinstance(item, e.Call) else item
             if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
@@ -204,19 +231,18 @@ class _Checker:
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
-            misfits = [misfit(binding, e.Call(node, (), span=node.span)) for binding in self.bindings[node.id]]
-            if all(misfits) and misfits[-1] is not None:
-                self.problems.append(misfits[-1])
+            self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
         if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
             return
         if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
             return
-        options = [*names, *self.bindings, *OPERATORS, *BUILTIN, *NUMERIC]
-        self.wrong(
-            f"unknown name '{node.id}'",
-            node,
-            suggest(node.id, options, "names are bound in `let`; `metablock list --operators` shows the operators"),
-        )
+        hint = "names are bound in `let`; `metablock list --operators` shows the operators"
+        options = [*names, *self._others(), *OPERATORS, *BUILTIN, *NUMERIC]
+        self.wrong(f"unknown name '{node.id}'", node, hint_for(node.id, options, hint))
+
+    def _others(self) -> Iterator[str]:
+        """The bindings that the current one may use: its own name would lead in a circle."""
+        return (name for name in self.bindings if name != self.inside or name in standard())
 
     def _call(self, node: e.Call, names: frozenset[str]) -> None:
         func = node.func
@@ -231,10 +257,9 @@ class _Checker:
         if name in names or name in NUMERIC:
             return
         if name in self.bindings:
-            misfits = [misfit(binding, node) for binding in self.bindings[name]]
-            # In its own body a binding's name means the operator; which one is meant here the tracer knows.
-            if all(misfits) and misfits[-1] is not None and name not in OPERATORS:
-                self.problems.append(misfits[-1])
+            # Inside its own body a binding's name means the operator; only lowering knows which of the two this call reaches.
+            if name not in OPERATORS:
+                self._binds(node, self.bindings[name])
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
@@ -244,12 +269,21 @@ class _Checker:
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
-            options = [*self.bindings, *OPERATORS, *NUMERIC]
-            self.wrong(
-                f"unknown operator '{name}'", func, suggest(name, options, "`metablock list --operators` shows the operators")
-            )
+            hint = "`metablock list --operators` shows the operators"
+            self.wrong(f"unknown operator '{name}'", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
+
+    def _binds(self, call: e.Call, bindings: list[Binding]) -> None:
+        """Reports a call that fits none of the bindings which its name may have."""
+        wrong: SpecError | None = None
+        for binding in bindings:
+            try:
+                bind_arguments(binding, call)
+                return
+            except SpecError as problem:
+                wrong = problem
+        self.problems += wrong.problems if wrong else ()
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
@@ -265,7 +299,7 @@ class _Checker:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
 
-    # The graph of who uses whom
+    # The graph of uses
 
     def _uses(self, binding: Binding) -> set[str]:
         if id(binding) not in self._used_by:
@@ -277,54 +311,8 @@ class _Checker:
         params = {p.name for p in binding.params}
         return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
 
-    def _cycles(self, spec: Spec) -> None:
-        table: dict[str, Binding] = {
-            **standard(),
-            **spec.let,
-            **spec.shared,
-            **spec.columns,
-            **spec.stage_shared,
-        }
-        state: dict[str, int] = {}
-
-        def visit(name: str, path: tuple[str, ...]) -> None:
-            state[name] = 1
-            if len(path) > MAX_CHAIN:
-                self.wrong(
-                    f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between"
-                )
-                return
-            for used in sorted(self._uses(table[name])):
-                if used not in table:
-                    continue
-                if state.get(used) == 1:
-                    circle = [*path[path.index(used) :], used] if used in path else [name, used]
-                    self.wrong(
-                        f"{CIRCLE}: {' -> '.join(circle)}",
-                        table[circle[0]].header,
-                        "break it with another name",
-                    )
-                elif used not in state:
-                    visit(used, (*path, used))
-            state[name] = 2
-
-        for name in table:
-            if name not in state:
-                visit(name, (name,))
-        for name, binding in table.items():
-            own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {
-                p.name for p in binding.params
-            }
-            outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
-            if own and not outer and name not in spec.columns and not is_wire(name, binding.body):
-                self.wrong(
-                    f"'{name}' uses itself, and there is no outer '{name}'",
-                    binding.header,
-                    "a binding's own name means the next outer one",
-                )
-
     def _reached(self) -> set[str]:
-        """Every name that the network may use, in any variant."""
+        """Every name that the network may reach, in any variant."""
         spec = self.spec
         roots = {
             n.id
@@ -347,16 +335,12 @@ class _Checker:
 
     def _unused(self) -> None:
         spec, reached = self.spec, self._reached()
-        for table, what in (
-            (spec.let, "binding"),
-            (spec.shared, "shared module"),
-            (spec.columns, "column"),
-            (spec.stage_shared, "shared module"),
-        ):
+        kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
+        for field, table in spec.binding_tables().items():
             for name, binding in table.items():
                 if name not in reached:
                     self.wrong(
-                        f"the {what} '{name}' is never used",
+                        f"the {kinds[field]} '{name}' is never used",
                         binding.header,
                         "remove it, or use it in a block, the stem or the head",
                     )
@@ -370,7 +354,7 @@ class _Checker:
                 network = resolve(self.spec, name, self.further)
                 stage_count(network)
                 if self.spec.variants or self.further:
-                    self._cycles(network)
+                    self.problems += cycles(network, self._uses)
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):

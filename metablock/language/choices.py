@@ -1,9 +1,8 @@
-"""Choices that a spec leaves open: ``token: one_of(pool(3), dw(7))``. A network has one of them, the first unless told otherwise;
-studies and searches try them all."""
+"""Open choices of a spec: ``token: one_of(pool(3), dw(7))``. A build takes the first option, studies try them all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,42 +11,62 @@ from . import ast as e
 from .spec import Binding, Spec
 
 NAME = "one_of"
-_TABLES = ("let", "shared", "columns", "stage_shared")
 
 
 @dataclass(frozen=True)
 class OpenChoice:
-    """An open place: what it is called (its slot, numbered from the second on), and what may stand there."""
+    """A ``one_of``: its slot's name (``token``, then ``token2`` for the second one in the slot), and its options."""
 
     name: str
     options: tuple[e.Node, ...]
 
 
 def choices(spec: Spec) -> tuple[OpenChoice, ...]:
-    """The open places of a spec, in the order of its text. Raises SpecError for one without options."""
-    found: list[OpenChoice] = []
-    for table in _TABLES:
-        for slot, binding in getattr(spec, table).items():
-            number = 0
-            for node in e.walk(binding.body):
-                if _open(node):
-                    number += 1
-                    found.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
-    return tuple(found)
+    """The open choices of a spec, in the order of its text. Raises SpecError for one with fewer than two options.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {act: 'one_of(relu, gelu)'}\\nmodel: conv(8) >> act\\n")
+    >>> [(choice.name, [option.id for option in choice.options]) for choice in choices(net)]
+    [('act', ['relu', 'gelu'])]
+    """
+    result: list[OpenChoice] = []
+    for slot, binding in _bindings(spec):
+        number = 0
+        for node in e.walk(binding.body):
+            if _open(node):
+                number += 1
+                result.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
+    return tuple(result)
 
 
 def chosen(spec: Spec, picks: Mapping[str, int] | None = None) -> Spec:
-    """The spec with its open places filled: by these options (numbers by name), the others by their first."""
-    if not any(_open(node) for table in _TABLES for binding in getattr(spec, table).values() for node in e.walk(binding.body)):
+    """The spec with its choices made.
+
+    Args:
+        spec: with any number of open choices.
+        picks: the number of the option for choices by name; others get their first option.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {act: 'one_of(relu, gelu)'}\\nmodel: conv(8) >> act\\n")
+    >>> chosen(net).let["act"].body.id, chosen(net, {"act": 1}).let["act"].body.id
+    ('relu', 'gelu')
+    """
+    if not any(_open(node) for _, binding in _bindings(spec) for node in e.walk(binding.body)):
         return spec
     changes = {}
-    for table in _TABLES:
+    for field, table in spec.binding_tables().items():
         filled = {}
-        for slot, binding in getattr(spec, table).items():
+        for slot, binding in table.items():
             filler = _Filler(slot, picks or {})
             filled[slot] = Binding(binding.header, filler.fill(binding.body))
-        changes[table] = filled
+        changes[field] = filled
     return spec.with_(**changes)
+
+
+def _bindings(spec: Spec) -> Iterator[tuple[str, Binding]]:
+    """Every binding with its slot, in the order of the text."""
+    for table in reversed(spec.binding_tables().values()):
+        yield from table.items()
 
 
 class _Filler:
@@ -64,8 +83,8 @@ class _Filler:
             name = self.slot if self.number == 1 else f"{self.slot}{self.number}"
             options = _options(node)
             at = self.picks.get(name, 0)
-            filled = [self.fill(option) for option in options]  # all of them: those behind are numbered in the text's order
-            return filled[at]
+            # Fills every option, also those not picked, so that later choices keep their numbers.
+            return [self.fill(option) for option in options][at]
         parts = {field.name: getattr(node, field.name) for field in fields(node) if field.name != "span"}
         new = {name: self.fill(part) for name, part in parts.items()}
         return replace(node, **new) if any(new[name] is not parts[name] for name in new) else node

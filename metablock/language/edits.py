@@ -1,4 +1,4 @@
-"""Edits: one way to change a spec, for variants, the command line, studies and Python."""
+"""Edits change a spec: those of its variants, of the command line, of studies and of Python, all in the same way."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ MAX_SETS = 100  # variants and traits that one variant may be made of
 
 
 def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--set") -> tuple[Edit, ...]:
-    """``token = attention(8)`` and the like, as edits; a plain string is one edit.
+    """Reads edits such as ``token = attention(8)``; those that are read already pass through.
+
+    Args:
+        texts: one edit each; a plain string is one edit.
+        name: what messages call their texts.
 
     Raises:
-        SpecError: with every problem of the texts.
-        MetablockError: what is given is no edit.
+        SpecError: with every problem of every text.
+        MetablockError: something that is no edit.
+
+    >>> [edit] = parse_edits(["stages[2:].token = dw(7)"])
+    >>> edit.name, edit.value.func.id
+    ('token', 'dw')
     """
     edits: list[Edit] = []
     problems: list[Problem] = []
@@ -48,33 +56,45 @@ def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--set") -
 
 
 def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), *, choose: bool = True) -> Spec:
-    """One network: the chosen variant's edits (the first by default), then the given ones; no variants or traits are left.
+    """The spec of one network, without variants and traits: those of the variant are applied, then ``edits``.
 
-    Where the spec leaves a choice open, the first option is taken; without ``choose`` it stays open.
+    Args:
+        spec: a file's spec.
+        variant: a variant's name, or an abbreviation that fits one; by default the first.
+        edits: applied after the variant's own.
+        choose: whether each open choice (``one_of``) gets its first option; otherwise it stays open.
+
+    Raises:
+        SpecError: an unknown variant, variants that start from each other, edits that name nothing; with every such edit.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nvariants: {small: {}, large: {model: pw(16)}}\\n")
+    >>> large = resolve(net, "large", parse_edits(["classes = 10"]))
+    >>> large.variant, large.classes, large.sections["model"].args[0].value.value
+    ('large', 10, 16)
     """
-    chosen = variant
-    if chosen is None:  # a resolved spec stays the variant that it is
-        chosen = next(iter(spec.variants)) if spec.variants else spec.variant
-    found = spec.variant_named(chosen) if chosen is not None else None
-    if chosen is not None and found is None:
-        if not spec.variants and chosen == spec.variant:
-            found = chosen
-        else:
-            raise error(f"'{spec.name}' has no variant '{chosen}'", spec.place("variants"), spec.suggest_variant(chosen))
+    wanted = variant
+    if wanted is None:  # a resolved spec stays the variant that it is
+        wanted = next(iter(spec.variants)) if spec.variants else spec.variant
+    name = spec.variant_named(wanted) if wanted is not None else None
+    if wanted is not None and name is None:
+        if spec.variants or wanted != spec.variant:
+            raise error(f"'{spec.name}' has no variant '{wanted}'", spec.place("variants"), spec.suggest_variant(wanted))
+        name = wanted  # it is resolved already
     result = spec
-    if found is not None and spec.variants:
-        for name in _order(spec, found, ()):
-            source = spec.variants.get(name) or spec.traits[name]
+    if name is not None and spec.variants:
+        for part in _order(spec, name, ()):
+            source = spec.variants.get(part) or spec.traits[part]
             result = apply(result, source.edits)
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
     result = chosen_options(result) if choose else result
-    facts, checkpoints = spec.facts.only(found), spec.checkpoints.only(found)
-    return result.with_(resolved=True, variant=found, variants={}, traits={}, facts=facts, checkpoints=checkpoints)
+    facts, checkpoints = spec.facts.only(name), spec.checkpoints.only(name)
+    return result.with_(resolved=True, variant=name, variants={}, traits={}, facts=facts, checkpoints=checkpoints)
 
 
 def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
-    """The sets whose edits apply, in order: those it is made of, then itself."""
+    """The variants and traits whose edits make up this one, in the order they apply; itself last."""
     source = spec.variants.get(name) or spec.traits.get(name)
     if source is None:
         owner = spec.variants.get(above[-1]) or spec.traits.get(above[-1])
@@ -95,7 +115,13 @@ def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
 
 
 def apply(spec: Spec, edits: Iterable[Edit]) -> Spec:
-    """The spec with the edits made, one after the other. Raises SpecError with every edit that names nothing."""
+    """The spec with the edits applied, one after the other. Raises SpecError with every edit that names nothing.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nlet: {act: relu}\\nmodel: pw(8) >> act\\n")
+    >>> apply(net, parse_edits(["act = gelu"])).let["act"].body.id
+    'gelu'
+    """
     problems: list[Problem] = []
     for edit in edits:
         try:
@@ -119,16 +145,14 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         return spec.with_(let={**spec.let, **value})
     if isinstance(edit.target, e.StageTarget):
         return _apply_to_stages(spec, edit.target, value)
+    if name in ("input", *EXPRESSIONS) and any(name in table for table in spec.binding_tables().values()):
+        hint = "a binding or column with the name of a section cannot be edited: rename it"
+        raise error(f"'{name}' is both a section and a binding of '{spec.name}'", edit.target.span, hint)
     if name == "input":
         return spec.with_(inputs={"input": value})
     if name in EXPRESSIONS:
         return spec.with_(sections={**spec.sections, name: value})
-    for field, table in (
-        ("columns", spec.columns),
-        ("stage_shared", spec.stage_shared),
-        ("shared", spec.shared),
-        ("let", spec.let),
-    ):
+    for field, table in spec.binding_tables().items():
         if name in table:
             header = edit.target if edit.target.params else table[name].header
             return spec.with_(**{field: {**table, name: Binding(header, value)}})
@@ -141,6 +165,8 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
 
 
 def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
+    if target.name == "metablock":
+        return error("the language's revision cannot be edited", target.span, "it stands once, at the top of the file")
     slots = [*spec.columns, *spec.let, *spec.shared, *spec.stage_shared, *OPTIONAL_COLUMNS]
     slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
     hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let])}")
@@ -195,7 +221,14 @@ def _integer(node: e.Node | None) -> int | None:
 
 
 def stage_count(spec: Spec) -> int:
-    """The number of stages: the length of the list columns, which must agree; 1 where no column is a list."""
+    """The number of stages: the length of the columns that are lists, 1 if none is, 0 without columns.
+
+    Raises SpecError for columns of different lengths.
+
+    >>> from metablock.language.load import load_text
+    >>> stage_count(load_text("name: n\\ninput: image(3, 8)\\nstages: {depth: [2, 2, 6, 2], body: depth * pw(8)}\\n"))
+    4
+    """
     lengths = {name: len(b.body.items) for name, b in spec.columns.items() if isinstance(b.body, e.List)}
     usual = Counter(lengths.values()).most_common(1)
     count = usual[0][0] if usual else int(bool(spec.columns))

@@ -7,12 +7,12 @@ the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) 
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import error, suggest
 from . import ast as e
+from .arithmetic import calculate
 from .printer import show
 
 # The rule that keeps an operator's own initialisation.
@@ -20,7 +20,7 @@ KEEP = "torch"
 
 
 @dataclass(frozen=True)
-class Argument:
+class RuleArgument:
     """One argument of a rule: its default (None: required), its least value, the words that may stand for it."""
 
     name: str
@@ -33,29 +33,24 @@ class Argument:
 _FANS = ("fan_in", "fan_out")
 
 # What each rule takes; `metablock.backend.init` says what it does.
-SIGNATURES: Mapping[str, tuple[Argument, ...]] = {
-    "constant": (Argument("value"),),
-    "kaiming_normal": (Argument("mode", "fan_in", words=_FANS),),
-    "kaiming_uniform": (Argument("a", 0.0),),
+SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
+    "constant": (RuleArgument("value"),),
+    "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
+    "kaiming_uniform": (RuleArgument("a", 0.0),),
     "lecun_normal": (),
-    "normal": (Argument("std", 1.0, least=0.0, words=(*_FANS, "inputs")), Argument("mean", 0.0)),
+    "normal": (RuleArgument("std", 1.0, least=0.0, words=(*_FANS, "inputs")), RuleArgument("mean", 0.0)),
     "ones": (),
     "sinusoid": (),
     "softmax_rand": (),
-    "trunc_normal": (Argument("std", 1.0, above=0.0), Argument("cut", 2.0, above=0.0)),
-    "uniform": (Argument("bound", 1.0, least=0.0, words=_FANS),),
-    "xavier_normal": (Argument("gain", 1.0),),
-    "xavier_uniform": (Argument("gain", 1.0),),
+    "trunc_normal": (RuleArgument("std", 1.0, above=0.0), RuleArgument("cut", 2.0, above=0.0)),
+    "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS),),
+    "xavier_normal": (RuleArgument("gain", 1.0),),
+    "xavier_uniform": (RuleArgument("gain", 1.0),),
     "zeros": (),
 }
 
-_ARITHMETIC: Mapping[str, Callable[[float, float], float]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "**": operator.pow,
-}
+# What an argument may be computed with.
+_OPERATORS = ("+", "-", "*", "/", "**")
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def _check(node: e.Node) -> None:
             return
         case e.Negative(value=value):
             _numeric(value)
-        case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
+        case e.Binary(op=op, left=left, right=right) if op in _OPERATORS:
             _numeric(left)
             _numeric(right)
         case _:
@@ -134,7 +129,7 @@ def _numeric(node: e.Node) -> None:
     _check(node)
 
 
-def _value(node: e.Node, argument: Argument, layer: int) -> float | str:
+def _value(node: e.Node, argument: RuleArgument, layer: int) -> float | str:
     word = node.value if isinstance(node, e.String) else node.id if isinstance(node, e.Name) and node.id != "layer" else None
     if word is not None:
         if word in argument.words:
@@ -159,7 +154,7 @@ def _number(node: e.Node, layer: int) -> float:
             return -_number(inner, layer)
         case e.Binary(op=op, left=left, right=right):
             try:
-                return float(_ARITHMETIC[op](_number(left, layer), _number(right, layer)))
-            except (ArithmeticError, TypeError):  # Python makes a complex number of a root of a negative one
+                return float(calculate(op, _number(left, layer), _number(right, layer)))
+            except ArithmeticError:
                 raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
     return layer

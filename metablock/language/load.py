@@ -1,19 +1,20 @@
-"""From a located YAML tree to a :class:`~metablock.language.spec.Spec`: which sections exist and what each holds."""
+"""Loads specs: a located YAML tree to a :class:`~metablock.language.spec.Spec`. Which sections exist, and what each holds."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import Problem, Span, SpecError, Text, suggest
+from ..errors import Problem, Span, SpecError, Text, error, suggest
 from . import ast as e
 from .parser import parse_header, parse_target, parse_value
-from .spec import CHECKPOINTS, EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from .spec import CHECKPOINTS, EXPRESSIONS, REVISIONS, UNSTATED, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
 from .yaml import Mapping, Node, Scalar, Sequence, read, read_file
 
 SECTIONS = (
-    "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
+    "metablock", "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
     "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
 )  # fmt: skip
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
@@ -27,22 +28,55 @@ T = TypeVar("T")
 
 
 def load_file(path: str | Path) -> Spec:
-    """Reads one spec file. Raises SpecError with every problem of its form."""
+    """Reads one spec file.
+
+    Raises:
+        SpecError: the file cannot be read, or its form is wrong; with every problem. What the expressions say is left to
+            :func:`~metablock.language.check.check_names`.
+
+    >>> from metablock.language.resources import architectures
+    >>> spec = load_file(architectures()["vit"])
+    >>> spec.name, spec.paper["arxiv"]
+    ('vit', '2010.11929')
+    """
     return _SpecLoader().spec(read_file(path))
 
 
 def load(root: Mapping) -> Spec:
-    """A spec from its located tree. Raises SpecError with every problem of its form."""
+    """A spec from its located tree. Raises SpecError with every problem of its form.
+
+    >>> from metablock.language.yaml import read
+    >>> load(read(Text("net.yaml", "name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n"))).name
+    'net'
+    """
     return _SpecLoader().spec(root)
 
 
-def load_text(content: str, name: str = "<spec>") -> Spec:
-    """Reads a spec from a string; ``name`` is what messages call it."""
-    return _SpecLoader().spec(read(Text(name, content)))
+def load_text(text: str, name: str = "<spec>") -> Spec:
+    """Reads a spec from a string, which :func:`metablock.build` takes as it takes a file's name.
+
+    Args:
+        text: what a spec file would hold.
+        name: what messages call it.
+
+    Raises:
+        SpecError: with every problem of the spec's form.
+
+    >>> import metablock
+    >>> spec = metablock.load_text("name: tiny\\ninput: image(3, 32)\\nmodel: conv(8, 3) >> global_pool >> linear(classes)\\n")
+    >>> model = metablock.build(spec, classes=10)
+    >>> sum(parameter.numel() for parameter in model.parameters())
+    314
+    """
+    return _SpecLoader().spec(read(Text(name, text)))
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
-    """Reads a file that is one table of bindings (the standard library)."""
+    """Reads a text that is one table of bindings, as the standard library is. Raises SpecError with every problem.
+
+    >>> load_bindings("ffn(r=4): linear(r * c) >> gelu >> linear(c)\\n", "mine.yaml")["ffn"].params[0].name
+    'r'
+    """
     loader = _SpecLoader()
     table = loader.table(read(Text(name, content)))
     loader.done()
@@ -72,34 +106,36 @@ class _SpecLoader:
     # The whole file
 
     def spec(self, root: Mapping) -> Spec:
-        found: dict[str, Node] = {}
+        revision = self.revision(root.get("metablock"))
+        sections: dict[str, Node] = {}
         for key, node in root.entries:
             if key.value in SECTIONS:
-                found[key.value] = node
+                sections[key.value] = node
             else:
                 hint = suggest(key.value, SECTIONS, "names of your own stand under `let`")
                 self.wrong(f"unknown section '{key.value}'", key.span, hint)
-        stages, stage_shared = self.stages(found.get("stages"))
+        stages, stage_shared = self.stages(sections.get("stages"))
         spec = Spec(
-            name=self.word(found.get("name")) or "",
-            paper=self.paper(found.get("paper")),
-            inputs=self.inputs(found.get("input")),
-            let=self.table(found.get("let")),
-            shared=self.table(found.get("shared")),
+            name=self.word(sections.get("name")) or "",
+            paper=self.paper(sections.get("paper")),
+            inputs=self.inputs(sections.get("input")),
+            let=self.table(sections.get("let")),
+            shared=self.table(sections.get("shared")),
             columns=stages,
             stage_shared=stage_shared,
-            sections={k: v for k in EXPRESSIONS if k in found and (v := self.expr(found[k])) is not None},
-            freeze=self.list(found.get("freeze")),
-            init=self.init(found.get("init")),
-            weights=self.weights(found.get("weights")),
-            traits=self.sets(found.get("traits")),
-            variants=self.sets(found.get("variants")),
-            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), found.get("checkpoints")),
-            facts=self.table_of("facts", FACTS, found.get("facts")),
+            sections={k: v for k in EXPRESSIONS if k in sections and (v := self.expr(sections[k])) is not None},
+            freeze=self.list(sections.get("freeze")),
+            init=self.init(sections.get("init")),
+            weights=self.weights(sections.get("weights")),
+            traits=self.sets(sections.get("traits")),
+            variants=self.sets(sections.get("variants")),
+            checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), sections.get("checkpoints")),
+            facts=self.table_of("facts", FACTS, sections.get("facts")),
+            revision=revision,
             places={key.value: key.span for key, _ in root.entries},
         )
         for section in ("name", "input"):
-            if section not in found:
+            if section not in sections:
                 self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), _MISSING[section])
         if not root.get("model") and not stages and (not root.get("stages") or not self.problems):
             hint = "a network is its stages: depth, dim, body ..."
@@ -108,7 +144,7 @@ class _SpecLoader:
         return spec
 
     def expr(self, node: Node) -> e.Node | None:
-        """Any YAML value as an expression: a scalar is parsed, a list has one expression an item."""
+        """Any YAML value as an expression: a scalar is parsed, each item of a list is one expression."""
         if isinstance(node, Scalar):
             return self.attempt(parse_value, node.content)
         if isinstance(node, Sequence):
@@ -156,6 +192,19 @@ class _SpecLoader:
 
     # Sections
 
+    def revision(self, node: Node | None) -> int:
+        """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""
+        if node is None:
+            return UNSTATED
+        text = node.value if isinstance(node, Scalar) else ""
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+            self.wrong("the revision of the language is a whole number", node.span, f"write `metablock: {REVISIONS[-1]}`")
+            return UNSTATED
+        if int(text) not in REVISIONS:  # nothing else in the file can be judged
+            hint = f"this version of metablock reads revision {', '.join(map(str, REVISIONS))}: upgrade it"
+            raise error(f"this file is written in revision {text} of the language", node.span, hint)
+        return int(text)
+
     def inputs(self, node: Node | None) -> dict[str, e.Node]:
         if node is None:
             return {}
@@ -186,7 +235,7 @@ class _SpecLoader:
         return self.table(Mapping(mapping.span, entries, mapping.flow)), shared
 
     def rows(self, node: Sequence) -> dict[str, Binding]:
-        """Stages written as rows, one mapping a stage, as columns."""
+        """Columns from stages that are written as rows, one mapping per stage."""
         rows = [self.table(self.mapping(item, "a stage")) for item in node.items]
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns: dict[str, Binding] = {}

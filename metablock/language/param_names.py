@@ -1,9 +1,9 @@
-"""The one place where parameter names are decided.
+"""Decides the names of parameters; nothing else does.
 
-Levels come from slots, argument names and wire targets; a bare operator in a chain gives its own name; an expression that is
-only a
-name or one call, and inline forms, add none. What occurs more than once in a text is numbered by the text, also where
-one of the occurrences is not built: so a choice between two modules names them alike in every block.
+Levels of a name come from slots, argument names and wire targets. An operator in a chain adds its own name; an expression that is
+only a name or one call adds none, nor do the composite operators marked `inline`. A name that occurs more than once in a text is
+numbered in the order of the text, including occurrences that are not built: so the two sides of a choice have the same names in
+every block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keyword import kwlist
 from . import ast as e
 from .standard import BUILTIN, NUMERIC
 
-# Names that torch modules have already (a test compares), and Python's words: a part that would be called so gets an underscore.
+# Attributes that torch modules have already (a test compares), and Python's keywords: a part of this name gets an underscore.
 _TAKEN = """
     T_destination add_module apply bfloat16 buffers call_super_init children clear collapsed compile cpu cuda double dump_patches
     enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half inputs ipu ir
@@ -32,7 +32,7 @@ TAKEN = frozenset([*_TAKEN.split(), *kwlist])
 
 @dataclass(frozen=True)
 class Label:
-    """A name and, where it occurs more than once, its number."""
+    """A name and its number, if the name occurs more than once."""
 
     name: str
     number: int | None = None
@@ -41,24 +41,38 @@ class Label:
         return self.name if self.number is None else f"{self.name}{self.number}"
 
     def plural(self) -> str:
+        """The name of a module list: ``blocks``, ``blocks2``."""
         return self.name + "s" if self.number is None else f"{self.name}s{self.number}"
 
 
 def labels(root: e.Node, inline: Callable[[str], bool]) -> dict[int, Label]:
-    """The label of each occurrence in the text of one slot, by the identity of its node. ``inline`` tells inline forms by
-    name."""
-    found = list(_occurrences(root, inline))
-    total = Counter(name for _, name in found)
+    """The labels of one slot's expression, by the ``id`` of the node that each belongs to.
+
+    Args:
+        root: the expression.
+        inline: whether the composite operator of this name adds no level.
+
+    >>> from metablock.language.parser import expression
+    >>> [str(label) for label in labels(expression("conv(8) >> norm >> conv(8)"), lambda name: False).values()]
+    ['conv1', 'norm', 'conv2']
+    """
+    occurrences = list(_occurrences(root, inline))
+    total = Counter(name for _, name in occurrences)
     seen: Counter[str] = Counter()
     result: dict[int, Label] = {}
-    for node, name in found:
+    for node, name in occurrences:
         seen[name] += 1
         result[id(node)] = Label(name, seen[name] if total[name] > 1 else None)
     return result
 
 
 def target(names: tuple[str, ...]) -> str:
-    """The label of a line: ``x``, ``qkv`` for ``q, k, v = ...``, ``query_key`` for longer words."""
+    """The label of a stream's line, from the names that it assigns; ``_`` discards a value and is left out.
+
+    >>> target(("x",)), target(("q", "k", "v")), target(("query", "key")), target(("y", "_"))
+    ('x', 'qkv', 'query_key', 'y')
+    """
+    names = tuple(name for name in names if name != "_") or names
     return ("" if all(len(name) == 1 for name in names) else "_").join(names)
 
 
@@ -88,7 +102,7 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
                 yield line.value, target(line.targets)
             wires = {name for line in lines for name in line.targets}
             for output in outputs:
-                yield from (found for found in _occurrences(output, inline) if not _is_wire(found[0], wires))
+                yield from (pair for pair in _occurrences(output, inline) if not _is_wire(pair[0], wires))
         case e.Attribute():
             return
         case _:
@@ -97,6 +111,35 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
 
 
 def _is_wire(node: e.Node, wires: set[str]) -> bool:
-    """A wire is a value: reading it makes nothing that would need a name."""
+    """Whether the node reads a wire: a value, which builds no module and needs no name."""
     name = node.base if isinstance(node, e.Index) else node
     return isinstance(name, e.Name) and name.id in wires
+
+
+class ParamNames:
+    """The labels of all texts that were read so far. ``inline`` says of an operator's name whether it adds no level."""
+
+    def __init__(self, inline: Callable[[str], bool]):
+        self._inline = inline
+        self._labels: dict[int, Label] = {}
+        self._read: set[int] = set()
+        self._held: list[e.Node] = []  # nodes are known by identity: those that were read stay alive
+
+    def read(self, node: e.Node) -> None:
+        """Decides the labels of everything in the text of one slot, once."""
+        if id(node) not in self._read:
+            self._read.add(id(node))
+            self._held.append(node)
+            self._labels |= labels(node, self._inline)
+
+    def hold(self, node: e.Node) -> None:
+        """Keeps a node that was put together from parts of a text alive, so that its identity stays its own."""
+        self._held.append(node)
+
+    def known(self, node: e.Node) -> Label | None:
+        """The label of an occurrence in a text that was read."""
+        return self._labels.get(id(node))
+
+    def of(self, node: e.Node, otherwise: str = "part") -> Label:
+        """The label of an occurrence, or this name."""
+        return self.known(node) or Label(otherwise)

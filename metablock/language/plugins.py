@@ -1,8 +1,8 @@
-"""Operators of one's own, from other packages: declared in Python, never named by a spec file as code.
+"""Custom operators, from other packages: declared in Python; a spec never names code.
 
-A class becomes an operator with :func:`operator`; a package makes its classes known everywhere through entry points of the
-group ``metablock.operators`` (``gated_pool = "my_package.mixers:GatedPool"``), a single file through ``--plugin`` or
-:func:`load_plugin`. Packages that are only installed are not imported before a spec uses one of their names.
+:func:`operator` declares a class as an operator. A package announces its classes through entry points of the group
+``metablock.operators`` (``gated_pool = "my_package.mixers:GatedPool"``); a single file is loaded with ``--plugin`` or
+:func:`load_plugin`. An installed package is imported only when a spec uses one of its names.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ T = TypeVar("T", bound=type)
 
 
 class Installed(Operator):
-    """An operator that a package has, by its entry point: imported when its signature is asked for."""
+    """An operator that a package's entry point names; asking for its signature imports the package."""
 
     @property
     def schema(self) -> Schema:
-        made: Operator = declaration(self.load())
-        return made.schema
+        declared: Operator = declaration(self.load())
+        return declared.schema
 
     def load(self) -> Any:
-        found = _guarded(lambda: getattr(importlib.import_module(self.module), self.attribute), f"the operator '{self.name}'")
-        made = declaration(found)
-        if made is None or made.name != self.name:
-            called = f"is called '{made.name}' there" if made else "is no operator there"
+        cls = _guarded(lambda: getattr(importlib.import_module(self.module), self.attribute), f"the operator '{self.name}'")
+        declared = declaration(cls)
+        if declared is None or declared.name != self.name:
+            called = f"is called '{declared.name}' there" if declared else "is no operator there"
             hint = f"the entry point and `@metablock.operator` must agree: {self.module}:{self.attribute}"
-            raise MetablockError(f"the operator '{self.name}' {called}\n  {hint}")
-        return found
+            raise MetablockError(f"the operator '{self.name}' {called}", hint)
+        return cls
 
 
 def operator(cls: T | None = None, *, name: str | None = None) -> Any:
-    """Makes a class an operator of the spec language: ``@metablock.operator``, or ``@metablock.operator(name="...")``.
+    """Declares a class as an operator of the language: ``@metablock.operator``, or ``@metablock.operator(name="...")``.
 
-    The class is an ``nn.Module`` that follows the protocol of :mod:`metablock.operators`: ``takes`` lists the layouts it accepts;
-    the positional parameters of ``__init__`` are supplied by the compiler (``c``, ``grid``, ``rank``, ``prefix``, ``n``,
-    ``layout``), the keyword-only ones are the arguments in a spec, annotated with unions of ``int``, ``float``, ``bool``,
-    ``str``, ``list[int]`` and ``None``; a static ``shape(x, *, ...)`` gives the output's shape where it is not the input's.
+    The class is an ``nn.Module`` that follows the protocol of :mod:`metablock.operators`. ``takes`` lists the layouts it accepts.
+    The compiler supplies the positional parameters of ``__init__`` (``c``, ``grid``, ``rank``, ``prefix``, ``n``, ``layout``).
+    The keyword-only ones are the arguments in a spec, annotated with unions of ``int``, ``float``, ``bool``, ``str``,
+    ``list[int]`` and ``None``. A static ``shape(x, *, ...)`` gives the output's shape where it differs from the input's.
 
     Args:
         cls: the class, at the top of its module.
@@ -68,47 +68,72 @@ def operator(cls: T | None = None, *, name: str | None = None) -> Any:
         The class, unchanged.
 
     Raises:
-        SpecError: the name is taken, the docstring or an annotation is missing, or the protocol is not followed; with the
-            place in the class's file.
+        SpecError: the name is taken, the docstring or an annotation is missing, or the class breaks the protocol; with the place
+            in the class's file.
+
+    >>> import torch
+    >>> class Half(torch.nn.Module):
+    ...     \"\"\"Half of its input, of any layout and shape.\"\"\"
+    ...     takes = ("map", "grid", "tokens", "vector")
+    ...     def forward(self, x: torch.Tensor) -> torch.Tensor:
+    ...         return x / 2
+    >>> Half = operator(Half, name="half_of_it")
+    >>> OPERATORS["half_of_it"].schema.doc
+    'Half of its input, of any layout and shape.'
+    >>> del OPERATORS["half_of_it"]
     """
 
     def declare(cls: T) -> T:
-        made = Operator(name or _snake(cls.__name__), cls.__module__, cls.__qualname__, True, declared=_schema(cls))
-        _check_name(made, cls)
-        OPERATORS[made.name] = made
-        cls.metablock_operator = made  # type: ignore[attr-defined]
+        declared = Operator(name or _snake(cls.__name__), cls.__module__, cls.__qualname__, True, declared=_schema(cls))
+        _check_name(declared, cls)
+        OPERATORS[declared.name] = declared
+        cls.metablock_operator = declared  # type: ignore[attr-defined]
         return cls
 
     return declare if cls is None else declare(cls)
 
 
 def declaration(cls: Any) -> Any:
-    """The operator that a class was declared as, or None."""
-    made = getattr(cls, "__dict__", {}).get("metablock_operator")
-    return made if isinstance(made, Operator) else None
+    """The operator that a class is declared as, or None."""
+    declared = getattr(cls, "__dict__", {}).get("metablock_operator")
+    return declared if isinstance(declared, Operator) else None
 
 
 def load_plugin(source: str) -> list[str]:
-    """Imports a module that declares operators, by dotted name or by the path of its file.
+    """Imports a module that declares operators: it runs the module's code.
+
+    Args:
+        source: the module's dotted name, or the path of its file.
 
     Returns:
-        The names of the operators that it (or what it imports) declares.
+        The names of the operators that it, or a module it imports, declares, sorted.
 
     Raises:
         MetablockError: there is no such module, it fails, or it declares no operator.
+
+    >>> load_plugin("json")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: the plugin 'json' declares no operator
+      write `@metablock.operator` above its class
     """
     before = set(OPERATORS)
     module = _guarded(lambda: _import(source), f"the plugin '{source}'")
-    own = [made.name for value in vars(module).values() if (made := declaration(value))]
+    own = [declared.name for value in vars(module).values() if (declared := declaration(value))]
     added = sorted({*own, *(set(OPERATORS) - before)})
     if not added:
-        raise MetablockError(f"the plugin '{source}' declares no operator\n  write `@metablock.operator` above its class")
+        raise MetablockError(f"the plugin '{source}' declares no operator", "write `@metablock.operator` above its class")
     return added
 
 
 @cache
 def installed() -> None:
-    """Adds the operators of installed packages, without importing these. Raises MetablockError for a name that is taken."""
+    """Adds the operators that installed packages announce, without importing the packages.
+
+    Raises MetablockError for a name that is taken, or an entry point that names no class.
+
+    >>> installed()
+    """
     seen: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         module, _, attribute = point.value.partition(":")
@@ -118,10 +143,10 @@ def installed() -> None:
         taken = _taken(point.name) or (f"{_owner(seen[point.name])} has it" if point.name in seen else None)
         if taken is not None:
             hint = "rename it there, or uninstall the package"
-            raise MetablockError(f"{_owner(point)} brings an operator '{point.name}', but {taken}\n  {hint}")
+            raise MetablockError(f"{_owner(point)} brings an operator '{point.name}', but {taken}", hint)
         if not attribute or not _NAME.fullmatch(point.name):
             line = f"{point.name} = {point.value}"
-            raise MetablockError(f'{_owner(point)} has a bad entry point: {line}\n  name = "module:Class"')
+            raise MetablockError(f"{_owner(point)} has a bad entry point: {line}", 'name = "module:Class"')
         seen[point.name] = point
     for name, point in seen.items():
         module, _, attribute = point.value.partition(":")
@@ -140,36 +165,36 @@ def _import(source: str) -> Any:
     if path.suffix == ".py" or os.sep in source:
         return _import_file(path)
     try:
-        found = importlib.util.find_spec(source)
+        exists = importlib.util.find_spec(source) is not None
     except (ImportError, ValueError):  # a parent is missing
-        found = None
+        exists = False
     top = Path(source.split(".")[0])
-    if found is None and (top.is_dir() or top.with_suffix(".py").is_file()) and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not see the folder that it is called in
+    if not exists and (top.is_dir() or top.with_suffix(".py").is_file()) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script's path lacks the working directory
         return _import(source)
-    if found is None:
+    if not exists:
         hint = f"give its dotted name, or the path of its file: ./{source}.py"
-        raise MetablockError(f"there is no module '{source}' for a plugin\n  {hint}")
+        raise MetablockError(f"there is no module '{source}' for a plugin", hint)
     return importlib.import_module(source)
 
 
 def _import_file(path: Path) -> Any:
     if not path.is_file():
-        raise MetablockError(f"there is no file '{path}' for a plugin\n  check the path, relative to where you are")
+        raise MetablockError(f"there is no file '{path}' for a plugin", "check the path, relative to where you are")
     name, file = path.stem, str(path.resolve())
     if not name.isidentifier():
-        raise MetablockError(f"{path}: '{name}' is no name of a module\n  letters, digits, underscores")
+        raise MetablockError(f"{path}: '{name}' is no name of a module", "letters, digits, underscores")
     known = sys.modules.get(name)
     other = getattr(known, "__file__", None) if known else getattr(importlib.util.find_spec(name), "origin", None)
     if (known or other) and os.path.realpath(str(other)) != file:
-        raise MetablockError(f"{path}: there is another module '{name}' already\n  give the file another name")
+        raise MetablockError(f"{path}: there is another module '{name}' already", "give the file another name")
     if known is not None:
         return known
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise MetablockError(f"{path}: this is no Python file\n  its name ends in .py")
+        raise MetablockError(f"{path}: this is no Python file", "its name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # the builder finds the class by it, and so does pickle
+    sys.modules[name] = module  # the builder and pickle look the class up there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -179,7 +204,7 @@ def _import_file(path: Path) -> Any:
 
 
 def _guarded(do: Callable[[], Any], what: str) -> Any:
-    """Runs foreign code; what it raises becomes a message with the last place in it."""
+    """Runs foreign code. Turns an exception into a MetablockError with the last line that ran."""
     try:
         return do()
     except MetablockError:
@@ -187,7 +212,7 @@ def _guarded(do: Callable[[], Any], what: str) -> Any:
     except Exception as wrong:
         frames = [frame for frame in traceback.extract_tb(wrong.__traceback__) if "importlib" not in frame.filename]
         place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""
-        raise MetablockError(f"{place}{what} cannot be imported\n  {type(wrong).__name__}: {wrong}") from None
+        raise MetablockError(f"{place}{what} cannot be imported", f"{type(wrong).__name__}: {wrong}") from None
 
 
 # What a class must have
@@ -208,15 +233,15 @@ def _taken(name: str) -> str | None:
     return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUT_RANKS, ONE_OF} else None
 
 
-def _check_name(made: Operator, cls: type) -> None:
-    known = OPERATORS.get(made.name)
-    if known is not None and known.module == made.module and (isinstance(known, Installed) or known.attribute == made.attribute):
-        return  # declared again: reloaded, or its entry point was read before
-    if not _NAME.fullmatch(made.name):
-        hint = "lower-case letters, digits, underscores: gated_pool"
-        raise error(f"'{made.name}' is no name for an operator", _place(cls), hint)
-    if taken := _taken(made.name):
-        raise error(f"the operator name '{made.name}' is taken: {taken}", _place(cls), '@metablock.operator(name="...")')
+def _check_name(declared: Operator, cls: type) -> None:
+    name, known = declared.name, OPERATORS.get(declared.name)
+    again = known is not None and known.module == declared.module  # its module is reloaded, or its entry point was read before
+    if known is not None and again and (isinstance(known, Installed) or known.attribute == declared.attribute):
+        return
+    if not _NAME.fullmatch(name):
+        raise error(f"'{name}' is no name for an operator", _place(cls), "lower-case letters, digits, underscores: gated_pool")
+    if taken := _taken(name):
+        raise error(f"the operator name '{name}' is taken: {taken}", _place(cls), '@metablock.operator(name="...")')
 
 
 def _schema(cls: type) -> Schema:
@@ -280,18 +305,18 @@ def _check_shape(cls: type, params: set[str]) -> None:
 
 
 def _place(cls: Any, name: str | None = None) -> Span | None:
-    """Where a class, or one of its parameters or methods, stands in its file; None where there is none (a notebook)."""
+    """The place of a class, or of one of its parameters or methods, in its file; None if there is no file (a notebook)."""
     file = getattr(sys.modules.get(getattr(cls, "__module__", "")), "__file__", None)
     try:
         content = Path(file or "").read_text(encoding="utf-8")
         tree = ast.parse(content)
     except (OSError, SyntaxError, ValueError):
         return None
-    found: ast.AST | None = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__), None)
-    if found is None:
+    outer = next((n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__), None)
+    if outer is None:
         return None
-    inner = next((n for n in ast.walk(found) if name and name in (getattr(n, "arg", None), getattr(n, "name", None))), None)
-    at: Any = inner or found
+    inner = next((n for n in ast.walk(outer) if name and name in (getattr(n, "arg", None), getattr(n, "name", None))), None)
+    at: Any = inner or outer
     text = Text(_near(str(file)), content)
     start = sum(len(line) + 1 for line in content.split("\n")[: at.lineno - 1]) + at.col_offset
     first = content.split("\n")[at.lineno - 1][at.col_offset :]
@@ -299,7 +324,7 @@ def _place(cls: Any, name: str | None = None) -> Span | None:
 
 
 def _near(path: str) -> str:
-    """A path from where we are, if it is below."""
+    """The path relative to the working directory, if it is below."""
     here = os.path.relpath(path)
     return path if here.startswith("..") else here
 

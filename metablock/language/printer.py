@@ -1,4 +1,4 @@
-"""Expressions to text: the exact inverse of the parser, ``parse(show(x)) == x``."""
+"""Prints expressions: the exact inverse of the parser."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import re
 
 from . import ast as e
 
-# How tightly each kind of node binds; an operand that binds less tightly gets parentheses.
+# Precedences of nodes, the loosest first; an operand of a looser one gets parentheses.
 _CHOICE, _CHAIN, _SUM, _PRODUCT, _UNARY, _POWER, _POSTFIX, _ATOM = range(8)
 _OR, _AND, _NOT, _COMPARISON = range(4)  # the same among tests
 _BINARY = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT, "**": _POWER}
 
 
 def show(node: e.Node) -> str:
-    """One line of text for an expression (several, indented as they must be, for a stream)."""
+    """The text of an expression, a header or a target: one line, several for a stream. Parsing it gives the node back.
+
+    >>> from metablock.language.parser import expression
+    >>> show(expression("res( norm>>token )*2"))
+    'res(norm >> token) * 2'
+    """
     if isinstance(node, e.Function):
         gap = "\n" if isinstance(node.body, e.StreamBody) else " "
         return f"{', '.join(node.params)} ->{gap}{show(node.body)}"
@@ -31,7 +36,11 @@ def show(node: e.Node) -> str:
 
 
 def number(value: int | float) -> str:
-    """The shortest text that reads back as this number."""
+    """The shortest text that reads back as this number.
+
+    >>> number(1e-06), number(0.1)
+    ('1e-6', '0.1')
+    """
     if isinstance(value, int):
         return str(value)
     text = repr(value)
@@ -85,12 +94,12 @@ def _text(node: e.Node) -> tuple[str, int]:
 
 
 def _simple(node: e.Node) -> bool:
-    """What a `**` may stand close to: `2**i`."""
+    """Whether `**` stands beside this operand without blanks: `2**i`."""
     return isinstance(node, (e.Name, e.Number, e.Attribute)) or (isinstance(node, e.Negative) and _simple(node.value))
 
 
 def _test(node: e.Node, level: int) -> str:
-    """A test where one may stand without parentheses: after `if`, inside parentheses, as an operand of another test."""
+    """The text of a test that needs no parentheses of its own: after `if`, inside parentheses, as an operand of another test."""
     if not isinstance(node, (e.Logic, e.Not, e.Compare)):
         return _at(node, _SUM)
     if isinstance(node, e.Logic):

@@ -1,4 +1,4 @@
-"""The operators by name, and what their signatures say, read without importing them (and so without torch)."""
+"""The operators by name, and their signatures, read from their source files: without importing them, and so without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 _ROOT = Path(__file__).parents[2]
 
-# name: file and class of a leaf (metablock/operators); of what arrives a `source` wants the batch alone. Sorted.
+# Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
 _LEAVES = """
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
@@ -56,7 +56,7 @@ unused: unused.Unused
 upsample: upsample.Upsample
 """
 
-# name: file and function of a form (metablock/forms); `inline` ones add no level to parameter names. Sorted.
+# Composite operators: name, file and function in metablock/forms. `inline` ones add no level to parameter names. Sorted.
 _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
@@ -72,11 +72,11 @@ first: order.first inline
 flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
-keys_seen: keys.keys_seen inline
+keys_seen: attention_softmax.keys_seen inline
 mean: lists.mean inline
 merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
-near: attention.near inline
+near: attention_sources.near inline
 ones: tokens.ones inline
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
@@ -118,7 +118,8 @@ class Param:
 
 @dataclass(frozen=True)
 class Schema:
-    """What an operator can be called with. ``variadic``: any number of positional modules."""
+    """An operator's signature. ``variadic`` is the name of the parameter that takes any number of positional modules, or None;
+    ``context`` names what the compiler supplies (``c``, ``grid`` ...)."""
 
     params: tuple[Param, ...]
     variadic: str | None
@@ -131,7 +132,13 @@ class Schema:
 
 @dataclass(frozen=True)
 class Operator:
-    """A line of the list. ``leaf``: a class that becomes a module; else a form: a function that wires its arguments."""
+    """An operator of the language. A ``leaf`` is a class that becomes a module; a composite operator is a function that wires its
+    arguments with leaves.
+
+    >>> conv = OPERATORS["conv"]
+    >>> conv.leaf, conv.schema.names()[:3]
+    (True, ['out', 'kernel', 'stride'])
+    """
 
     name: str
     module: str
@@ -140,14 +147,14 @@ class Operator:
     inline: bool = False
     source: bool = False
 
-    declared: Schema | None = None  # of an operator from elsewhere, whose signature is not read from our files
+    declared: Schema | None = None  # the signature of a custom operator, which is not read from our files
 
     @cached_property
     def schema(self) -> Schema:
         return self.declared or _read_schema(self)
 
     def load(self) -> Any:
-        """The class or function itself; a leaf brings torch with it."""
+        """Imports the class or function; for a leaf that imports torch."""
         return getattr(importlib.import_module(self.module), self.attribute)
 
 
@@ -173,14 +180,14 @@ def _file(module: str) -> ast.Module:
 
 def _read_schema(operator: Operator) -> Schema:
     tree = _file(operator.module)
-    found: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
-    doc = ast.get_docstring(found) or ""  # type: ignore[arg-type]
-    if isinstance(found, ast.ClassDef):
-        init = next((n for n in found.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    definition: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
+    doc = ast.get_docstring(definition) or ""  # type: ignore[arg-type]
+    if isinstance(definition, ast.ClassDef):
+        init = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
         function, skip = init, 1
     else:
-        assert isinstance(found, ast.FunctionDef)
-        function, skip = found, 2
+        assert isinstance(definition, ast.FunctionDef)
+        function, skip = definition, 2
     if function is None:
         return Schema((), None, (), doc)
     signature = function.args

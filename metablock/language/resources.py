@@ -1,7 +1,7 @@
-"""Where the language's own texts lie: the grammars and the architectures.
+"""Finds the language's own files: the grammars and the shipped architectures.
 
-Both stand at the top of the repository. A wheel carries them as ``metablock/_data``; a checkout and an editable install have no
-such folder.
+Both folders are at the top of the repository. A wheel holds them in ``metablock/_data``, which a checkout and an editable install
+do not have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ Folder = Literal["grammars", "architectures"]
 
 
 def folder(name: Folder) -> Path:
-    """The folder of this name."""
+    """The folder of this name.
+
+    >>> (folder("grammars") / "block.lark").is_file()
+    True
+    """
     package = Path(__file__).resolve().parent.parent
     installed = package / "_data"
     return (installed if installed.is_dir() else package.parent) / name
@@ -22,15 +26,27 @@ def folder(name: Folder) -> Path:
 
 @cache
 def resource(name: str) -> str:
-    """The text of ``grammars/<name>``."""
+    """The text of the file ``grammars/<name>``.
+
+    >>> "conv_bn" in resource("standard.yaml")
+    True
+    """
     return (folder("grammars") / name).read_text(encoding="utf-8")
 
 
 def grammar(name: str) -> str:
-    """The text of ``grammars/<name>.lark``."""
+    """The text of the file ``grammars/<name>.lark``.
+
+    >>> "edit" in grammar("edit")
+    True
+    """
     return resource(f"{name}.lark")
 
 
 def architectures() -> dict[str, Path]:
-    """Every architecture in the catalogue: the stem of its file and the file, by name."""
+    """The files of the catalogue by their stems, sorted.
+
+    >>> architectures()["swin"].name
+    'swin.yaml'
+    """
     return {path.stem: path for path in sorted(folder("architectures").glob("*.yaml"))}

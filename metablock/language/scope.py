@@ -1,5 +1,4 @@
-"""What a name means where it stands: parameters and wires, then columns, shared modules, `let`, the standard bindings,
-operators."""
+"""Looks names up: parameters and wires first, then columns, shared modules, `let`, the standard bindings, operators."""
 
 from __future__ import annotations
 
@@ -7,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..errors import Span, error, suggest
+from ..errors import Span, error
 from .ast import Node, Parameter
+from .hints import hint_for
 from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
 from .standard import BUILTIN, NUMERIC, standard
 
-TABLES = ("stage_shared", "columns", "shared", "let", "standard")
-
 
 @dataclass(frozen=True)
 class Scope:
-    """The lexical surroundings of an expression.
+    """The lexical scope of an expression.
 
-    ``c`` is the width that entered it. ``hide`` is the binding whose body it is: there its own name means the next outer one.
+    ``vars`` are its parameters and wires, ``c`` is the width of its input. ``hide`` is the table and the name of the binding
+    whose body it is: inside, that name means the next outer one.
     """
 
     vars: Mapping[str, Any] = field(default_factory=dict)
@@ -28,15 +27,17 @@ class Scope:
     hide: tuple[str, str] | None = None
 
     def with_c(self, c: int | None) -> Scope:
+        """The same scope around an input of another width."""
         return replace(self, c=c)
 
     def bind(self, **values: Any) -> Scope:
+        """A scope inside this one, with more parameters or wires."""
         return replace(self, vars={**self.vars, **values})
 
 
 @dataclass(frozen=True)
 class Closure:
-    """An expression with its surroundings, to be used later: an argument, or a module that is not applied yet."""
+    """An expression with its scope, evaluated later: an argument, or a module that is not applied yet."""
 
     node: Node
     scope: Scope
@@ -44,7 +45,7 @@ class Closure:
 
 @dataclass(frozen=True)
 class Bound:
-    """A name that was found in one of the tables."""
+    """A name that a table of bindings holds."""
 
     table: str
     binding: Binding
@@ -68,25 +69,30 @@ Found = Bound | Word | Operator | Any
 
 
 def tables(spec: Spec) -> dict[str, Mapping[str, Binding]]:
-    """The tables of bindings, innermost first."""
-    return {
-        "stage_shared": spec.stage_shared,
-        "columns": spec.columns,
-        "shared": spec.shared,
-        "let": spec.let,
-        "standard": standard(),
-    }
+    """The tables of bindings that a name is looked up in, innermost scope first; the standard library is the outermost.
+
+    >>> from metablock.language.load import load_text
+    >>> list(tables(load_text("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n")))
+    ['stage_shared', 'columns', 'shared', 'let', 'standard']
+    """
+    return {**spec.binding_tables(), "standard": standard()}
 
 
 class Names:
-    """Look-up for one spec."""
+    """The names of one spec.
+
+    >>> from metablock.language.load import load_text
+    >>> names = Names(load_text("name: net\\ninput: image(3, 32)\\nlet: {act: gelu}\\nmodel: pw(8) >> act\\n"))
+    >>> names.find("act", Scope(), None).table, names.find("gelu", Scope(), None).name
+    ('let', 'gelu')
+    """
 
     def __init__(self, spec: Spec):
         self.tables = tables(spec)
         self.sections = {name for name in ("stem", "head") if name in spec.sections} | ({"stages"} if spec.columns else set())
 
     def find(self, name: str, scope: Scope, span: Span | None) -> Found:
-        """What the name means. Raises SpecError, with a suggestion, for an unknown one."""
+        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name."""
         if name in scope.vars:
             return scope.vars[name]
         if name in BUILTIN or name in NUMERIC:
@@ -107,14 +113,25 @@ class Names:
             return 0
         raise error(f"unknown {'operator or ' if not hidden else ''}name '{name}'", span, self.suggest(name, scope))
 
+    def is_inline(self, name: str) -> bool:
+        """Whether this is an operator that adds no level to parameter names."""
+        bound = any(name in table for table in self.tables.values())
+        return not bound and name in OPERATORS and OPERATORS[name].inline
+
     def suggest(self, name: str, scope: Scope) -> str | None:
-        """The nearest known name."""
+        """A hint with the known name that is nearest, or where names come from."""
         known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
-        return suggest(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+        return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
 def given(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
-    """The values of all parameters; a default is an expression that sees the parameters before it."""
+    """The values of all parameters: those in ``values``, and the defaults of the others, which see the parameters before them.
+
+    >>> from metablock.language.ast import Name, Number
+    >>> result = given((Parameter("n", None), Parameter("k", Name("n"))), {"n": Number(8)}, Scope())
+    >>> result["n"].value, result["k"].node.id, result["k"].scope.vars["n"].value
+    (8, 'n', 8)
+    """
     result: dict[str, Any] = {}
     for param in params:
         if param.name in values:

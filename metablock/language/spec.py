@@ -1,5 +1,5 @@
-"""A spec as data: bindings, columns, sections, named sets of edits, facts. Made by :mod:`metablock.language.load`, printed by
-:mod:`metablock.language.format`."""
+"""A spec as data: bindings, columns, sections, named sets of edits, facts. :mod:`metablock.language.load` reads one from a text,
+:mod:`metablock.language.format` prints it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from dataclasses import dataclass, field, replace
 from ..errors import Span, suggest
 from .ast import Header, Node, Number, Parameter, StageTarget
 
+# The language's revisions that this version reads (the section `metablock`), and that of a file which states none.
+REVISIONS = (1,)
+UNSTATED = 1
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
-# How many where the spec does not say: ImageNet's.
+# The number of classes where the spec states none: ImageNet's.
 CLASSES = 1000
-# Whose checkpoints a spec may name, those of the paper's authors first.
+# The columns of `checkpoints:`: who trained the weights, the paper's authors first.
 CHECKPOINTS = ("official", "timm", "torchvision")
-# The columns of `stages` that run; all others are only names.
+# The columns of `stages` that run, in this order; all others are only names.
 RUNNING = ("down", "body", "end")
 
 
 @dataclass(frozen=True)
 class Binding:
-    """A recipe: a name, what it takes, what it stands for."""
+    """A recipe: a name, its parameters, and the expression that it stands for."""
 
     header: Header
     body: Node
@@ -40,7 +43,7 @@ Table = Mapping[str, Binding]
 
 @dataclass(frozen=True)
 class Edit:
-    """``target = value``. A value that is a table replaces `stages` or `input`, or adds to `let` or `shared`."""
+    """``target = value``. A table as value replaces `stages` or `input`, or adds to `let` or `shared`."""
 
     target: Header | StageTarget
     value: Node | Table
@@ -53,7 +56,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class EditSet:
-    """A variant or a trait: other sets to start from (left to right), then its own edits; ``init`` are rules that it adds."""
+    """A variant or a trait: the sets it starts from (left to right), then its own edits; ``init`` are rules that it adds."""
 
     name: str
     of: tuple[str, ...]
@@ -64,7 +67,7 @@ class EditSet:
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of a `weights:` table: our parameter names, and where their values stand in a foreign checkpoint."""
+    """One line of a `weights:` table: a pattern of our parameter names, and the keys of a checkpoint that hold their values."""
 
     ours: str
     theirs: str
@@ -75,7 +78,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class WeightTable:
-    """The rules for one kind of checkpoint; ``of`` names another whose rules follow; ``ignore`` are keys without a use here."""
+    """The rules for one kind of checkpoint. The rules of the table ``of`` follow; ``ignore`` are foreign keys without a use."""
 
     name: str
     of: str | None
@@ -86,10 +89,14 @@ class WeightTable:
 
 @dataclass(frozen=True)
 class Facts:
-    """A table with a header row, and a row a variant.
+    """A table with a header row and a row per variant: the section `facts` or `checkpoints`.
 
-    Of `facts`: ``params``, ``trainable``, ``macs``, ``input`` are exact; ``reported.*`` is what the paper prints. Of
-    `checkpoints`: where whose trained weights are.
+    In `facts` the columns ``params``, ``trainable``, ``macs`` and ``input`` are exact, ``reported.*`` is printed in the paper. In
+    `checkpoints` a cell is the place of trained weights.
+
+    >>> table = Facts(("variant", "params", "macs"), (("small", "12", "-"), ("large", "34", "56")))
+    >>> table.of("small")
+    {'params': '12'}
     """
 
     header: tuple[str, ...] = ()
@@ -110,9 +117,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Spec:
-    """One file. ``columns`` are the entries of `stages` (a list has one entry a stage).
+    """One file, as immutable data. Each field is the section of its name; ``columns`` and ``stage_shared`` are `stages`,
+    ``sections`` those that hold one expression. ``places`` says where each section begins,
+    ``resolved`` that it is one network: ``variant``, its edits made.
 
-    ``resolved``: one network, whose edits are made; ``variant`` is the one that it is.
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: net\\ninput: image(3, 32)\\nstages: {depth: [2, 2], body: depth * pw(8)}\\n")
+    >>> list(net.columns), net.classes, net.revision
+    (['depth', 'body'], 1000, 1)
     """
 
     name: str
@@ -132,33 +144,39 @@ class Spec:
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
     resolved: bool = field(default=False, compare=False)
+    revision: int = UNSTATED
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 
     def __deepcopy__(self, memo: object) -> Spec:
-        return self  # a spec is never changed
+        return self  # immutable
 
     def with_(self, **changes: object) -> Spec:
-        """A copy with some fields replaced."""
+        """A copy with these fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
     @property
     def classes(self) -> int:
-        """How many classes there are: `classes` where it is a number, 1000 where the spec does not say."""
+        """The number of classes: `classes` where it is a number, else 1000."""
         node = self.sections.get("classes")
         return node.value if isinstance(node, Number) and isinstance(node.value, int) else CLASSES
+
+    def binding_tables(self) -> dict[str, Table]:
+        """The four tables of bindings by the names of their fields, innermost scope first: reversed, the order of the text."""
+        return {"stage_shared": self.stage_shared, "columns": self.columns, "shared": self.shared, "let": self.let}
 
     def place(self, section: str) -> Span | None:
         """Where a section of the file begins."""
         return self.places.get(section)
 
     def variant_named(self, name: str) -> str | None:
-        """A variant by its name, or by an abbreviation that ends at an underscore and fits one variant only."""
+        """The full name of a variant, from its name or an abbreviation: up to an underscore, and of one variant only. Or None."""
         if name in self.variants:
             return name
         fits = [variant for variant in self.variants if variant.startswith(name + "_")]
         return fits[0] if len(fits) == 1 else None
 
     def suggest_variant(self, name: str) -> str | None:
+        """A hint for the name of an unknown variant."""
         fits = [variant for variant in self.variants if variant.startswith(name)]
         if len(fits) > 1:
             return f"several begin so: {', '.join(fits[:8])}"

@@ -1,26 +1,29 @@
-"""The standard library of bindings (``grammars/standard.yaml``) and the words that the language itself knows."""
+"""The standard library of bindings (``grammars/standard.yaml``) and the words of the language itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
 
+from .arithmetic import FUNCTIONS
 from .load import load_bindings
 from .resources import resource
 from .spec import Binding
 
-# Values that the compiler knows at each place. None of them can be bound again.
+# Values that the compiler supplies. No binding may have their names.
 BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
-NUMERIC = ("int", "ceil", "floor", "round", "min", "max", "round8", "sum", "len", "range")
-# What `input:` can be, and its number of spatial dimensions.
+NUMERIC = tuple(FUNCTIONS)
+# What `input:` may call, and how many spatial extents each has: `image(channels, height, width)`.
 INPUT_RANKS = {"signal": 1, "image": 2, "volume": 3}
-
-
 LIBRARY = "standard.yaml"
 
 
 @cache
 def standard() -> Mapping[str, Binding]:
-    """The standard bindings by name."""
+    """The standard bindings by name.
+
+    >>> {"mlp", "dw", "attention"} & set(standard()) == {"mlp", "dw"}
+    True
+    """
     return load_bindings(resource(LIBRARY), LIBRARY)

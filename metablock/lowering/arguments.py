@@ -1,10 +1,11 @@
-"""Arguments of operators against their signatures: types are enforced, modules stay expressions."""
+"""Arguments of operators: values are checked against the operator's signature, modules stay expressions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
@@ -13,14 +14,12 @@ from ..language.parser import expression
 from ..language.printer import show
 from ..language.registry import Operator, Param
 from ..language.scope import Closure, Scope
-
-if TYPE_CHECKING:
-    from .placing import Placer
+from .evaluate import Evaluator
 
 
 @dataclass(frozen=True)
 class Arg:
-    """An expression given to a form. ``label``: the level it gets; without one it is walked in the open level."""
+    """An expression given to a composite operator. ``label``: the name of its subgraph; without one it joins the open one."""
 
     node: e.Node
     scope: Scope
@@ -32,76 +31,24 @@ class Arg:
         return self.node.span
 
 
-# What a form's signature says: a module; one that cannot be `none`; a number that the form evaluates itself.
+# In the signature of a composite operator: a module; one that cannot be `none`; a number that the operator evaluates itself.
 Expr = Arg
 Module = Arg
 Lazy = Arg
 
-# How the types of a signature are called in messages.
+# How messages call the types of a signature.
 _WORDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word in quotes",
-    "Expr": "a module", "Module": "a module", "Lazy": "a number",
-    "list[int]": "a list of whole numbers", "list[float]": "a list of numbers", "None": "none",
-}  # fmt: skip
-
-
-def check_arguments(t: Placer, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> dict[str, Any]:
-    """The arguments of a call by name; ``*`` holds those of any number. Defaults are filled in for forms."""
-    args = node.args if isinstance(node, e.Call) else ()
-    paired = list(pairs(operator, args))
-    lacking = missing(operator, paired)
-    if lacking:
-        raise error(f"'{operator.name}' needs the argument '{lacking[0]}'", node.span, signature(operator))
-    result: dict[str, Any] = {}
-    t.given = {a.name: f"{t.label(a.value, a.name)}{suffix}" for a in args if a.name is not None}
-    for argument, param in paired:
-        if param is None:
-            result.setdefault("*", []).append(_expr(t, operator, argument, None, scope, suffix))
-        else:
-            result[param.name] = _value(t, operator, argument, param, scope, suffix)
-    if not operator.leaf:
-        for param in operator.schema.params:
-            if param.name not in result:
-                default = param.default
-                if param.module and isinstance(default, str):
-                    default = Arg(_default(default), Scope(), param.name + suffix)
-                result[param.name] = default
-    return result
-
-
-def members(t: Placer, arg: Arg) -> list[Arg | None] | None:
-    """Each member of a list argument as an argument, its level numbered; None where it is no list."""
-    values = t.evaluate.value(arg.node, arg.scope)
-    if not isinstance(values, list):
-        return None
-    result: list[Arg | None] = []
-    for number, value in enumerate(values):
-        label = f"{arg.label}.{number}"
-        if isinstance(value, Closure):
-            result.append(Arg(value.node, value.scope, label))
-        else:
-            member = Arg(e.Name("member", span=arg.span), Scope().bind(member=value), label)
-            result.append(None if value is None else member)
-    return result
-
-
-_DEFAULTS: dict[str, e.Node] = {}
-
-
-def _default(text: str) -> e.Node:
-    if text not in _DEFAULTS:
-        _DEFAULTS[text] = expression(text, "<default>")
-    return _DEFAULTS[text]
-
-
-def _expr(t: Placer, operator: Operator, argument: e.Argument, param: Param | None, scope: Scope, suffix: str) -> Arg | None:
-    node = argument.value
-    if isinstance(node, (e.Name, e.Conditional, e.Call, e.Index)) and t.evaluate.value(node, scope) is None:
-        return None
-    if operator.inline:
-        return Arg(node, scope, None if argument.name is None else t.given[argument.name], suffix)
-    return Arg(node, scope, param.name if param is not None else None)
-
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a word in quotes",
+    "Expr": "a module",
+    "Module": "a module",
+    "Lazy": "a number",
+    "list[int]": "a list of whole numbers",
+    "list[float]": "a list of numbers",
+    "None": "none",
+}
 
 # The values that a type of a signature admits.
 _IS: dict[str, Callable[[Any], bool]] = {
@@ -113,26 +60,112 @@ _IS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _value(t: Placer, operator: Operator, argument: e.Argument, param: Param, scope: Scope, suffix: str) -> Any:
-    if "Lazy" in param.types:
-        return Arg(argument.value, scope)
-    value = t.evaluate.value(argument.value, scope)
-    if value is None and "Module" in param.types:
-        hint = "`id` passes on what arrives" + "; leave it out for the default" * (not param.required)
-        raise error(f"'{param.name}' of '{operator.name}' cannot be `none`", argument.value.span, hint)
-    if value is None and "None" in param.types:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and "int" not in param.types and "float" in param.types:
-        value = float(value)
-    if any(_IS[kind](value) for kind in param.types if kind in _IS):
-        return value
-    if param.module and not isinstance(value, (int, float, str)):
-        return _expr(t, operator, argument, param, scope, suffix)
+@dataclass
+class Arguments:
+    """The arguments of one call: modules of any number, values by name, and the parameter names of named arguments."""
+
+    modules: list[Arg | None] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class ArgumentReader:
+    """Reads the arguments of calls. ``label`` gives the parameter name of a named argument."""
+
+    def __init__(self, evaluate: Evaluator, label: Callable[[e.Argument], str]):
+        self.evaluate, self.label = evaluate, label
+
+    def read(self, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> Arguments:
+        """The arguments of a call; for composite operators defaults are filled in.
+
+        Raises SpecError for an argument that the operator does not take, lacks, or of another type.
+        """
+        args = node.args if isinstance(node, e.Call) else ()
+        paired = list(pairs(operator, args))
+        lacking = missing(operator, paired)
+        if lacking:
+            raise error(f"'{operator.name}' needs the argument '{lacking[0]}'", node.span, signature(operator))
+        result = Arguments(labels={a.name: f"{self.label(a)}{suffix}" for a in args if a.name is not None})
+        call = _Call(operator, scope, suffix, result.labels)
+        for argument, param in paired:
+            if param is None:
+                result.modules.append(self._module(call, argument, None))
+            else:
+                result.values[param.name] = self._value(call, argument, param)
+        if not operator.leaf:
+            for param in operator.schema.params:
+                result.values.setdefault(param.name, _default(param, suffix))
+        return result
+
+    def members(self, arg: Arg) -> list[Arg | None] | None:
+        """Each member of a list argument as an argument, its subgraph numbered; None where it is no list."""
+        values = self.evaluate.value(arg.node, arg.scope)
+        if not isinstance(values, list):
+            return None
+        result: list[Arg | None] = []
+        for number, value in enumerate(values):
+            label = f"{arg.label}.{number}"
+            if isinstance(value, Closure):
+                result.append(Arg(value.node, value.scope, label))
+            else:
+                member = Arg(e.Name("member", span=arg.span), Scope().bind(member=value), label)
+                result.append(None if value is None else member)
+        return result
+
+    def _module(self, call: _Call, argument: e.Argument, param: Param | None) -> Arg | None:
+        node = argument.value
+        if isinstance(node, (e.Name, e.Conditional, e.Call, e.Index)) and self.evaluate.value(node, call.scope) is None:
+            return None
+        if call.operator.inline:
+            return Arg(node, call.scope, None if argument.name is None else call.labels[argument.name], call.suffix)
+        return Arg(node, call.scope, param.name if param is not None else None)
+
+    def _value(self, call: _Call, argument: e.Argument, param: Param) -> Any:
+        if "Lazy" in param.types:
+            return Arg(argument.value, call.scope)
+        operator, value = call.operator, self.evaluate.value(argument.value, call.scope)
+        if value is None and "Module" in param.types:
+            hint = "`id` passes on what arrives" + "; leave it out for the default" * (not param.required)
+            raise error(f"'{param.name}' of '{operator.name}' cannot be `none`", argument.value.span, hint)
+        if value is None and "None" in param.types:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and "int" not in param.types and "float" in param.types:
+            value = float(value)
+        if any(_IS[kind](value) for kind in param.types if kind in _IS):
+            return value
+        if param.module and not isinstance(value, (int, float, str)):
+            return self._module(call, argument, param)
+        raise _mismatch(operator, argument, param, value)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the arguments of one call have in common."""
+
+    operator: Operator
+    scope: Scope
+    suffix: str
+    labels: dict[str, str]
+
+
+def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any) -> Exception:
     wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
-    hint = "round it: `int(x)`, or divide with `//`" if isinstance(value, float) and "int" in param.types else signature(operator)
-    shown = value if isinstance(value, (int, float, str)) else "a list" if isinstance(value, list) else "a module"
+    text = show(argument.value)
+    hint = signature(operator)
     if isinstance(value, list):
-        hint = f"choose an entry: `{show(argument.value)}[0]`"
-    raise error(
-        f"'{param.name}' of '{operator.name}' must be {wanted}, `{show(argument.value)}` is {shown}", argument.value.span, hint
-    )
+        hint = f"choose an entry: `{text}[0]`"
+    elif isinstance(value, float) and "int" in param.types:
+        hint = "round it: `int(x)`, or divide with `//`"
+    what = value if isinstance(value, (int, float, str)) else "a list" if isinstance(value, list) else "a module"
+    return error(f"'{param.name}' of '{operator.name}' must be {wanted}, `{text}` is {what}", argument.value.span, hint)
+
+
+def _default(param: Param, suffix: str) -> Any:
+    if param.module and isinstance(param.default, str):
+        return Arg(_parsed(param.default), Scope(), param.name + suffix)
+    return param.default
+
+
+@cache
+def _parsed(text: str) -> e.Node:
+    return expression(text, "<default>")

@@ -1,167 +1,111 @@
-"""Levels while they are filled: children, leaves, budgets, and problems that get a place."""
+"""The emitter: writes steps and modules into the open subgraph. It knows operators and shapes, not expressions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count
+from math import prod
 from typing import Any
 
-from ..errors import Span, SpecError, error
+from ..errors import Span, error
 from ..language.param_names import TAKEN
 from ..language.printer import number
 from ..language.registry import OPERATORS, Operator
-from ..language.standard import LIBRARY
-from ..shape import Feature
-from .ir import Child, ModuleCall, ModuleList, ModuleNode, Subgraph, Value, ValueTree, flat_values, inputs_of, same_computation
-from .layouts import Combiner
+from ..shape import Feature, Layout
+from . import layouts
+from .context import ContextStack, Draft
+from .ir import (
+    Child,
+    InlineOp,
+    ModuleCall,
+    ModuleList,
+    ModuleNode,
+    Step,
+    Subgraph,
+    Value,
+    ValueTree,
+    flat_values,
+    inputs_of,
+    same_computation,
+    single,
+)
 
 MAX_STEPS = 20_000
 MAX_WIDTH = 1_000_000
 
 
-@dataclass(frozen=True)
-class Near:
-    """Keys that are the neighbours of their query: how many an axis, what stands beyond the border, how far apart."""
+class Emitter:
+    """Writes into the open subgraph of a context.
 
-    size: tuple[int, ...]
-    border: str
-    dilation: int
+    Args:
+        context: whose open subgraph is written into.
+        first: the id of the first value.
+        large: lifts the caps on sizes.
+    """
 
-
-@dataclass(frozen=True)
-class Routed:
-    """Keys of the regions that suit a query's region best: how many regions an axis, how many of them, their extents."""
-
-    regions: tuple[int, ...]
-    top: int
-    size: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What a position bias knows: the heads and both token sets of the attention it belongs to."""
-
-    heads: int
-    queries: Value
-    keys: Value
-    near: Near | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a factor on the queries knows: their neighbours, and how many other keys they all see."""
-
-    queries: Value
-    near: Near | None
-    far: int
-
-
-@dataclass(frozen=True)
-class Mask:
-    """What attention inside a shifted window knows: the map that was rolled (padded), the window, and the shift."""
-
-    grid: tuple[int, ...]
-    size: tuple[int, ...]
-    shift: tuple[int, ...]
-
-
-class Levels(Combiner):
-    """Fills the open level. What a form may set aside for the forms inside it stands here: ``frozen``, ``pair``, ``mask``,
-    ``near``, ``seen``."""
-
-    def __init__(self, large: bool = False):
-        super().__init__()
+    def __init__(self, context: ContextStack | None = None, *, first: int = 0, large: bool = False):
+        self.context = context or ContextStack()
         self.large = large
-        self.root = self.level
-        self.counting = False
-        self.composing = False  # the stream `model`: its lines are regions
-        self.frozen = False
-        self.pair: Pair | None = None
-        self.mask: Mask | None = None
-        self.near: dict[int, Near | Routed] | None = None  # by the wire that stands for them
-        self.seen: Seen | None = None
-        self._used: dict[tuple[int, str], int] = {}
+        self._ids = count(first)
         self._steps = 0
 
-    def add(self, name: str, child: Child) -> tuple[str, ...]:
-        """Registers a child of the open level; ``blocks.3`` goes into a numbered list."""
-        names = [part + "_" if part in TAKEN else part for part in name.split(".")]
-        holder: Subgraph | ModuleList = self.level
-        for part in names[:-1]:
-            found = holder.children.setdefault(part, ModuleList())
-            assert isinstance(found, ModuleList)
-            holder = found
-        last = names[-1]
-        while last in holder.children:
-            last += "_"
-        holder.children[last] = child
-        return (*names[:-1], last)
+    @property
+    def steps(self) -> list[Step]:
+        """The steps of the open subgraph."""
+        return self.context.now.draft.subgraph.steps
 
-    @contextmanager
-    def open(self, name: str, text: str, x: ValueTree, region: str | None = None, span: Span | None = None) -> Iterator[Subgraph]:
-        """A level below the open one. One without children of its own is dissolved: its steps are the parent's.
+    # Values and steps
 
-        With ``region="blocks"`` it is no region itself: what it repeats are blocks.
+    def value(self, feature: Feature) -> Value:
+        """A fresh value."""
+        return Value(next(self._ids), feature)
+
+    def inline(self, template: str, inputs: Sequence[Value], feature: Feature) -> Value:
+        """An expression on values: ``inline("{0} + {1}", [a, b], a.feature)``."""
+        output = self.value(feature)
+        self.steps.append(InlineOp(template, tuple(inputs), output))
+        return output
+
+    def call(self, operator: str, name: str, inputs: Sequence[Value], feature: Feature | None = None, **args: Any) -> Value:
+        """A module applied to these values, registered under ``name``. The first value is cast to a layout that it takes.
+
+        The operator's rule gives the shape, unless ``feature`` does.
         """
-        parent, counting = self.level, self.counting
-        blocks = region == "blocks"
-        level = self.fresh(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
-        self.level, self.counting = level, blocks
-        try:
-            yield level
-        finally:
-            self.level, self.counting = parent, counting
-        if level.children or level.pinned:
-            path = self.add(name, level)
-            parent.steps.append(ModuleCall(path, (), level.output))
-        else:
-            parent.steps.extend(level.steps)
+        return self.call_with_results(operator, name, inputs, feature, (), **args)[0]
 
-    def mark(self) -> Callable[[], None]:
-        """Remembers how far the open level is filled; what it returns takes back all that came since."""
-        level, steps, converted, children = self.level, len(self.level.steps), len(self._converted), _names(self.level)
-
-        def undo() -> None:
-            del level.steps[steps:]
-            _forget(level, children)
-            for key in list(self._converted)[converted:]:
-                del self._converted[key]
-
-        return undo
-
-    def leaf(self, operator: str, name: str, inputs: list[Value], feature: Feature | None = None, **args: Any) -> Value:
-        """An operator applied to these values. The first is converted to a layout that it takes."""
-        return self.leaf_of_several(operator, name, inputs, feature, (), **args)[0]
-
-    def leaf_of_several(
-        self, operator: str, name: str, inputs: list[Value], feature: Feature | None, further: tuple[Feature, ...], **args: Any
+    def call_with_results(
+        self,
+        operator: str,
+        name: str,
+        inputs: Sequence[Value],
+        feature: Feature | None,
+        further: tuple[Feature, ...],
+        **args: Any,
     ) -> list[Value]:
-        """An operator that gives ``further`` values beside the first."""
+        """A module that returns ``further`` values beside the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
-        takes = cls.takes
-        first = self.to(inputs[0], *takes) if inputs else None
+        first = self.cast(inputs[0], *cls.takes) if inputs else None
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
-        context: dict[str, Any] = {}
-        for known in entry.schema.context:
-            context[known] = args[known] if known in args else getattr(first.feature, known) if first else None
+        facts: dict[str, Any] = {}
+        for fact in entry.schema.context:
+            facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
-            rule = getattr(cls, "shape", None)
-            used = {k: v for k, v in complete.items() if rule is not None and k in _accepted(rule)}
-            feature = rule(first.feature, *[i.feature for i in inputs[1:]], **used) if rule else first.feature
+            feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
         assert feature is not None
         self.budget(feature)
-        leaf = ModuleNode(entry.name, entry.module, entry.attribute, context, complete, not self.frozen, shown(entry, complete))
-        path = self.add(name, leaf)
-        outputs = [self.wire(shape) for shape in (feature, *further)]
-        self.level.steps.append(
-            ModuleCall(path, tuple([first, *inputs[1:]] if first else []), outputs if further else outputs[0])
-        )
+        trainable = self.context.now.trainable
+        text = written(entry, complete)
+        path = self.add(name, ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, trainable, text))
+        outputs = [self.value(shape) for shape in (feature, *further)]
+        arguments = (first, *inputs[1:]) if first is not None else ()
+        self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
         return outputs
 
     def budget(self, feature: Feature | None = None) -> None:
+        """Counts one operator against the caps. Raises SpecError for one too many, or for a shape that is empty or too wide."""
         self._steps += 1
         if feature is not None and min((feature.c, *feature.grid)) < 1:
             raise error(f"nothing is left: {feature}", hint="widths and extents are at least 1")
@@ -172,20 +116,126 @@ class Levels(Combiner):
         if feature is not None and feature.c > MAX_WIDTH:
             raise error(f"a width of {feature.c} channels", hint="lower it; --allow-large lifts the limit")
 
-    def named(self, name: str) -> str:
-        """A name for a part that the text does not mention; numbered from the second on."""
-        key = (id(self.level), name)
-        self._used[key] = self._used.get(key, 0) + 1
-        return name if self._used[key] == 1 else f"{name}{self._used[key]}"
+    # Layouts, and values that meet
 
-    def single(self, value: ValueTree) -> Value:
-        """The value itself, which must not be a list."""
-        if not isinstance(value, Value):
-            raise error(
-                "one value is needed here, this is a list" if value is not None else "a value is needed here, this is absent",
-                hint="choose a member: `x[0]`",
-            )
-        return value
+    def cast(self, value: Value, *wanted: Layout) -> Value:
+        """The value in one of these layouts: as it is if it fits, else in the first that can be reached.
+
+        A cast that the open subgraph holds already is used again.
+        """
+        known, result = self.context.now.draft.casts, value
+        for template, feature in layouts.casts(value.feature, wanted):
+            key = (value.id, feature.layout)
+            if key not in known:
+                known[key] = self.inline(template, [result], feature)
+            result = known[key]
+        return result
+
+    def together(self, *values: Value) -> list[Value]:
+        """These values in the same windows: one from outside is repeated for each window of its image."""
+        around = max((value.feature.around for value in values), key=len)
+        return [self._repeated(value, around) for value in values]
+
+    def _repeated(self, value: Value, around: tuple[tuple[int, ...], ...]) -> Value:
+        times = layouts.repeats(value.feature, around)
+        if times is None:
+            return value
+        return self.inline(f"{{0}}.repeat_interleave({times}, dim=0)", [value], value.feature.with_(around=around))
+
+    def binary(self, op: str, left: Value, right: Value) -> Value:
+        """``left op right``, element by element; a vector, or a single channel, is spread over the other side."""
+        left, right = self.together(left, right)
+        a, b = left.feature, right.feature
+        if b.n > 1 and layouts.becomes_vector(a, b):
+            left = self._as_vector(left)
+        if layouts.becomes_vector(b, a):
+            right = self._as_vector(right)
+        a, b = left.feature, right.feature
+        if a.layout != b.layout and "vector" not in (a.layout, b.layout):
+            layout = layouts.meeting_layout(a, b)
+            left, right = self.cast(left, layout), self.cast(right, layout)
+        template, feature = layouts.elementwise(op, left.feature, right.feature)
+        return self.inline(template, [left, right], feature)
+
+    def _as_vector(self, value: Value) -> Value:
+        return self.inline("{0}.flatten(1)", [value], value.feature.with_(layout="vector", grid=(), prefix=0))
+
+    def concat(self, values: Sequence[Value]) -> Value:
+        """Channels side by side."""
+        if len(values) == 1:
+            return values[0]
+        first, *others = self.together(*values)
+        aligned = [first, *(self.cast(other, first.feature.layout) for other in others)]
+        template, feature = layouts.concatenation([value.feature for value in aligned])
+        return self.inline(template, aligned, feature)
+
+    def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
+        """Channels divided into parts of these sizes. Raises SpecError where they do not add up."""
+        f = value.feature
+        if sum(sizes) != f.c:
+            total = f"{' + '.join(map(str, sizes))} = {sum(sizes)}"
+            raise error(f"parts of {total} channels, {f.c} arrive", hint="the sizes must add up")
+        outputs = [self.value(f.with_(c=size)) for size in sizes]
+        self.steps.append(InlineOp(f"{{0}}.split({list(sizes)}, dim={layouts.channel_axis(f)})", (value,), outputs))
+        return outputs
+
+    def take_tokens(self, value: Value, start: int, stop: int, *, prefix: int = 0, grid: tuple[int, ...]) -> Value:
+        """A range of tokens, as tokens with this prefix and grid."""
+        tokens = self.cast(value, "tokens")
+        assert prefix + prod(grid) == stop - start
+        template = f"{{0}}[:, {start or ''}:{stop if stop < tokens.feature.n else ''}]"
+        return self.inline(template, [tokens], tokens.feature.with_(prefix=prefix, grid=grid))
+
+    # Subgraphs and children
+
+    def add(self, name: str, child: Child) -> tuple[str, ...]:
+        """Registers a child of the open subgraph and returns its path; ``blocks.3`` goes into a numbered list."""
+        names = [part + "_" if part in TAKEN else part for part in name.split(".")]
+        holder: Subgraph | ModuleList = self.context.now.draft.subgraph
+        for part in names[:-1]:
+            below = holder.children.setdefault(part, ModuleList())
+            assert isinstance(below, ModuleList)
+            holder = below
+        last = names[-1]
+        while last in holder.children:
+            last += "_"
+        holder.children[last] = child
+        return (*names[:-1], last)
+
+    def number(self, name: str) -> str:
+        """An automatic name for a part that the text does not mention; numbered from the second on."""
+        taken = self.context.now.draft.taken
+        taken[name] += 1
+        return name if taken[name] == 1 else f"{name}{taken[name]}"
+
+    @contextmanager
+    def open(self, name: str, text: str, x: ValueTree, region: str | None = None, span: Span | None = None) -> Iterator[Subgraph]:
+        """A subgraph below the open one. One without children of its own is dissolved: its steps become the parent's.
+
+        With ``region="blocks"`` it is no region itself: what it repeats are blocks.
+        """
+        parent, blocks = self.context.now.draft.subgraph, region == "blocks"
+        subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
+        with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None):
+            yield subgraph
+        if subgraph.children or subgraph.pinned:
+            path = self.add(name, subgraph)
+            parent.steps.append(ModuleCall(path, (), subgraph.output))
+        else:
+            parent.steps.extend(subgraph.steps)
+
+    def mark(self) -> Callable[[], None]:
+        """Notes how far the open subgraph is filled; the function it returns removes all that came since."""
+        draft = self.context.now.draft
+        steps, casts, children = len(draft.subgraph.steps), len(draft.casts), _child_names(draft.subgraph)
+
+        def undo() -> None:
+            del draft.subgraph.steps[steps:]
+            _remove_others(draft.subgraph, children)
+            for key in list(draft.casts)[casts:]:
+                del draft.casts[key]
+
+        return undo
 
     def reuse(
         self,
@@ -197,108 +247,97 @@ class Levels(Combiner):
         span: Span | None,
         root: bool = False,
     ) -> ValueTree:
-        """Applies a part whose modules belong to ``owner`` and are built once: traced anew, it must come out the same.
+        """Applies a part whose modules belong to ``owner`` and are built once. Raises SpecError if it comes out differently.
 
-        ``first`` is what the first use got: a later value is brought into the same layouts, so that conversions do not differ.
+        ``first`` is what the first use got: a later value is cast to the same layouts, so that casts do not differ. ``path``
+        leads to the owner's children, from the open subgraph or, with ``root``, from the root of the network.
         """
-        outer, holder = self.level, self.fresh()
         x = self._like(x, first)
-        self.level = holder
-        try:
+        outer, holder, unit = self.steps, Subgraph(), self.context.now.unit
+        with self.context.push(draft=Draft(holder), unit=None if unit == "line" else unit):
             output = make(x)
-        finally:
-            self.level = outer
         for name, child in holder.children.items():
             if not same_computation(owner.children.setdefault(name, child), child):
                 hint = "give each use a module of its own in `let`"
                 raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
-                step = ModuleCall((*path, *step.child), tuple(inputs_of(holder, step)), step.output, shared=True, root=root)
-            outer.steps.append(step)
+                inputs = tuple(inputs_of(holder, step))
+                step = ModuleCall((*path, *step.child), inputs, step.output, shared=True, root=root)
+            outer.append(step)
         return output
 
-    def alike(self, value: ValueTree, make: Callable[[Value], Value]) -> ValueTree:
-        """What the same modules give for a value, or for each of a list."""
-        if isinstance(value, Value):
-            return make(value)
-        members = [self.single(member) for member in value]
+    def alike(self, values: ValueTree, make: Callable[[Value], Value]) -> ValueTree:
+        """What the same modules return for a value, or for each of a list."""
+        if isinstance(values, Value):
+            return make(values)
+        members = [single(member) for member in values]
         if len(members) == 1:
             return [make(members[0])]
-        return [self.reuse(self.level, (), lambda x: make(self.single(x)), member, members[0], None) for member in members]
+        owner = self.context.now.draft.subgraph
+        return [self.reuse(owner, (), lambda x: make(single(x)), member, members[0], None) for member in members]
 
     def _like(self, x: ValueTree, first: ValueTree) -> ValueTree:
         if isinstance(x, Value) and isinstance(first, Value):
             wanted = first.feature.layout
             spatial = {x.feature.layout, wanted} <= {"map", "grid", "tokens"}
-            return self.to(x, wanted) if spatial and (not x.feature.prefix or wanted == "tokens") else x
+            return self.cast(x, wanted) if spatial and (not x.feature.prefix or wanted == "tokens") else x
         if isinstance(x, (list, tuple)) and isinstance(first, (list, tuple)) and len(first) == len(x):
             return [self._like(a, b) for a, b in zip(x, first, strict=True)]
         return x
 
-    @contextmanager
-    def located(self, span: Span | None) -> Iterator[None]:
-        """Gives problems this place that have none of their own, or one in the standard library, which nobody here wrote."""
-        try:
-            yield
-        except SpecError as wrong:
-            if all(problem.span is not None and not in_library(problem.span) for problem in wrong.problems):
-                raise
-            raise SpecError(replace(problem, span=_nearer(problem.span, span)) for problem in wrong.problems) from None
+
+_ChildNames = dict[str, Any]
 
 
-def in_library(span: Span | None) -> bool:
-    """Whether this is a place in the standard library."""
-    return span is not None and span.text.name == LIBRARY
-
-
-def _nearer(found: Span | None, span: Span | None) -> Span | None:
-    if found is None:
-        return span
-    return span if span is not None and in_library(found) and not in_library(span) else found
-
-
-_Names = dict[str, Any]
-
-
-def _names(holder: Subgraph | ModuleList) -> _Names:
+def _child_names(holder: Subgraph | ModuleList) -> _ChildNames:
     """The names of the children; of numbered lists also what they hold."""
-    return {name: _names(child) if isinstance(child, ModuleList) else {} for name, child in holder.children.items()}
+    return {name: _child_names(child) if isinstance(child, ModuleList) else {} for name, child in holder.children.items()}
 
 
-def _forget(holder: Subgraph | ModuleList, known: _Names) -> None:
+def _remove_others(holder: Subgraph | ModuleList, names: _ChildNames) -> None:
     for name, child in list(holder.children.items()):
-        if name not in known:
+        if name not in names:
             del holder.children[name]
         elif isinstance(child, ModuleList):
-            _forget(child, known[name])
+            _remove_others(child, names[name])
 
 
 @cache
 def _inner(operator: str) -> Operator:
-    """Leaves that only forms use: ``attend.Attend``."""
+    """Leaves that only composite operators use: ``attend.Attend``."""
     file, _, attribute = operator.partition(".")
     return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
 
 
-def shown(entry: Operator, args: dict[str, Any]) -> str:
-    """A leaf as a person would write it: what has its default is left out."""
+def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
+    """By the operator's rule, which takes those arguments that it names; without a rule the shape stays."""
+    rule = getattr(cls, "shape", None)
+    if rule is None:
+        return first
+    code = rule.__code__
+    accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
+    return result
+
+
+def written(entry: Operator, args: dict[str, Any]) -> str:
+    """A module as a person would write it, without arguments that have their default: ``conv(64, 7, stride=4)``."""
     parts, positional = [], True
     for place, param in enumerate(entry.schema.params):
         positional = positional and place < 2
-        if args[param.name] == param.default and not param.required:
+        value = args[param.name]
+        if value == param.default and not param.required:
             positional = False
             continue
-        value = args[param.name]
-        text = {None: "none", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
-        value = float(f"{value:.6g}") if isinstance(value, float) else value
-        text = text or (
-            number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)
-        )
+        text = _word(value)
         parts.append(text if positional else f"{param.name}={text}")
     return f"{entry.name}({', '.join(parts)})" if parts else entry.name
 
 
-def _accepted(rule: Any) -> set[str]:
-    code = rule.__code__
-    return set(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        value = float(f"{value:.6g}")
+    return number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)

@@ -2,63 +2,36 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
-from ..errors import error
+from ..errors import Span, error
 from ..language import ast as e
+from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real
+from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, given
 from ..language.spec import CLASSES, Binding, Spec
+from .context import ContextStack
 from .ir import Value
 
 MAX_DEPTH = 200
-MAX_LIST = 10_000
-_BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-    "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
-}  # fmt: skip
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-
-
-def round8(value: float) -> int:
-    """The nearest multiple of 8, at least 8 and never below 90 % of the value (MobileNet's rule)."""
-    result = max(8, int(value + 4) // 8 * 8)
-    return result + 8 if result < 0.9 * value else result
-
-
-_NUMERIC: dict[str, Callable[..., Any]] = {
-    "int": int, "ceil": math.ceil, "floor": math.floor, "round": round, "min": min, "max": max,
-    "round8": round8, "sum": sum, "len": len, "range": lambda *a: list(range(*a)),
-}  # fmt: skip
-
-
-@dataclass
-class Place:
-    """Where in the network the compiler stands: what `stage`, `index`, `layer` ... mean at present."""
-
-    stage: int | None = None
-    index: int = 0
-    layer: int = 0
-    layers: int = 1
-    part: int = 0
-    classes: int = CLASSES
-    grid: tuple[int, ...] = ()
 
 
 class Evaluator:
-    """Evaluates the expressions of one resolved spec."""
+    """Evaluates the expressions of one resolved spec.
 
-    def __init__(self, spec: Spec, stages: int):
-        self.spec, self.stages = spec, stages
+    Args:
+        spec: the resolved spec.
+        stages: how many stages it has.
+        context: what `stage`, `index`, `layer` and `part` mean now.
+        layers: counts the blocks of the network; called with the place where `layers` is asked for.
+    """
+
+    def __init__(self, spec: Spec, stages: int, context: ContextStack, layers: Callable[[Span | None], int]):
+        self.spec, self.stages, self.context, self.layers = spec, stages, context, layers
         self.names = Names(spec)
-        self.place = Place()
-        self.asked_layers = False
+        self.grid: tuple[int, ...] = ()  # the extents of the input
         self._depth = 0
 
     # Values
@@ -91,7 +64,7 @@ class Evaluator:
                 return self._attribute(node, scope)
             case e.Negative(value=inner):
                 value = self.value(inner, scope)
-                return -value if _is_number(value) else Closure(node, scope)
+                return -value if is_real(value) else Closure(node, scope)
             case e.Binary():
                 return self._binary(node, scope)
             case e.Compare() | e.Logic() | e.Not():
@@ -105,7 +78,7 @@ class Evaluator:
     def number(self, node: e.Node, scope: Scope, what: str) -> int | float:
         """A number, or an error at its place."""
         value = self.value(node, scope)
-        if not _is_number(value):
+        if not is_real(value):
             raise error(
                 f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Value)) else None
             )
@@ -123,7 +96,7 @@ class Evaluator:
             if isinstance(left, (Closure, Value)) or isinstance(right, (Closure, Value)):
                 raise error("a test compares numbers, not modules", node.span, "compare a width: `c == dim`, `x.c`")
             try:
-                return bool(_COMPARE[node.op](left, right))
+                return compare(node.op, left, right)
             except TypeError:
                 raise error(f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span) from None
         value = self.value(node, scope)
@@ -167,25 +140,39 @@ class Evaluator:
         return found
 
     def _word(self, node: e.Name, scope: Scope) -> Any:
-        place, name = self.place, node.id
-        if name == "c":
-            if scope.c is None:
-                raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
-            return scope.c
-        if name in ("true", "false"):
-            return name == "true"
-        if name == "none":
-            return None
-        if name == "stage" and place.stage is None:
-            raise error(
-                "`stage` has no meaning outside the stages", node.span, "use it in a column, or in a binding that a stage uses"
-            )
-        self.asked_layers = self.asked_layers or name == "layers"
-        if name in ("stage", "index", "layer", "layers", "part", "classes"):
-            return getattr(place, name)
-        if name == "grid":
-            return list(place.grid)
+        name, now = node.id, self.context.now
+        if name == "c" and scope.c is None:
+            raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
+        if name == "stage" and now.stage is None:
+            hint = "use it in a column, or in a binding that a stage uses"
+            raise error("`stage` has no meaning outside the stages", node.span, hint)
+        match name:
+            case "c":
+                return scope.c
+            case "true" | "false":
+                return name == "true"
+            case "none":
+                return None
+            case "stage":
+                return now.stage
+            case "part":
+                return now.part
+            case "index":
+                return now.blocks.index
+            case "layer":
+                return now.blocks.layer
+            case "layers":
+                return self.layers(node.span)
+            case "classes":
+                return self.classes()
+            case "grid":
+                return list(self.grid)
         return Closure(node, scope)
+
+    def classes(self) -> int:
+        """The number of classes: `classes:` of the spec, or ImageNet's."""
+        node = self.spec.sections.get("classes")
+        return CLASSES if node is None else int(self.number(node, Scope(), "`classes`"))
 
     def bound(self, found: Bound, values: dict[str, Any], scope: Scope) -> Any:
         """A binding's value, `c` staying the caller's."""
@@ -194,17 +181,22 @@ class Evaluator:
         inner = inner.bind(**given(binding.params, values, inner))
         if found.table != "columns":
             return Closure(e.Name(binding.name), scope) if found.table.endswith("shared") else self.value(binding.body, inner)
-        if self.place.stage is not None:
-            return self.value(self.entry(binding, self.place.stage), inner)
-        kept = self.place.stage
-        try:  # outside the stages a column is the list of its entries
-            entries = []
-            for stage in range(self.stages):
-                self.place.stage = stage
+        stage = self.context.now.stage
+        if stage is not None:
+            return self.value(self.entry(binding, stage), inner)
+        entries = []  # outside the stages a column is the list of its entries
+        for stage in range(self.stages):
+            with self.context.push(stage=stage):
                 entries.append(self.value(self.entry(binding, stage), inner))
-            return entries
-        finally:
-            self.place.stage = kept
+        return entries
+
+    def operator(self, node: e.Node, scope: Scope) -> Operator | None:
+        """The operator that a name or a call means, if it means one."""
+        name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
+        if not isinstance(name, e.Name):
+            return None
+        meaning = self.names.find(name.id, scope, name.span)
+        return meaning if isinstance(meaning, Operator) else None
 
     def entry(self, column: Binding, stage: int) -> e.Node:
         """A column's entry for one stage."""
@@ -239,13 +231,13 @@ class Evaluator:
 
     def _binary(self, node: e.Binary, scope: Scope) -> Any:
         left = self.value(node.left, scope)
-        if not _is_number(left) and not isinstance(left, (list, str)):
+        if not is_real(left) and not isinstance(left, (list, str)):
             return Closure(node, scope)
         right = self.value(node.right, scope)
         if isinstance(right, (Closure, Value)) or right is None:
             return Closure(node, scope)
         try:
-            return _arithmetic(node.op, left, right)
+            return calculate(node.op, left, right)
         except ZeroDivisionError:
             raise error("division by zero", node.span, "guard it: `max(x, 1)`") from None
         except OverflowError:
@@ -259,7 +251,7 @@ class Evaluator:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
         found = self.names.find(node.func.id, scope, node.func.span)
-        if isinstance(found, Word) and found.name in _NUMERIC:
+        if isinstance(found, Word) and found.name in FUNCTIONS:
             return self._numeric(found.name, node, scope)
         if isinstance(found, Bound):
             return self.bound(found, self.arguments(found.binding, node, scope), scope)
@@ -269,45 +261,21 @@ class Evaluator:
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
         """The arguments of a call to a binding, not yet evaluated, by the parameters' names."""
-        values: dict[str, Any] = {}
-        for position, argument in enumerate(node.args):
-            if argument.name is None and position >= len(binding.params):
-                raise error(f"'{binding.name}' takes {len(binding.params)} arguments", argument.span, _takes(binding))
-            name = argument.name or binding.params[position].name
-            if name not in [param.name for param in binding.params]:
-                raise error(f"'{binding.name}' has no argument '{name}'", argument.span, _takes(binding))
-            if name in values:
-                raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
-            values[name] = Closure(argument.value, scope)
-        for param in binding.params:
-            if param.default is None and param.name not in values:
-                raise error(f"'{binding.name}' needs the argument '{param.name}'", node.span, _takes(binding))
-        return values
+        return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         values = [self.value(argument.value, scope) for argument in node.args]
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
-        if any(not _is_number(item) for item in flat) and name != "len":
+        if any(not is_real(item) for item in flat) and name != "len":
             raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")
         try:
-            result = _NUMERIC[name](*values)
+            return FUNCTIONS[name](*values)
+        except TooLongError as many:
+            raise error(f"a list of {many} entries", node.span, f"at most {MAX_LIST} are allowed") from None
         except (TypeError, ValueError, OverflowError):
             raise error(f"'{name}' does not take these arguments", node.span, "numbers, or one list of numbers") from None
-        if isinstance(result, list) and len(result) > MAX_LIST:
-            raise error(f"a list of {len(result)} entries", node.span, f"at most {MAX_LIST} are allowed")
-        return result
-
-
-def _takes(binding: Binding) -> str:
-    if not binding.params:
-        return f"'{binding.name}' takes no arguments"
-    return f"it takes {', '.join(param.name for param in binding.params)}"
-
-
-def _is_number(value: Any) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float))
 
 
 def _kind(value: Any) -> str:
@@ -316,19 +284,3 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "a truth value"
     return {int: "a number", float: "a number", str: "a word", list: "a list"}.get(type(value), "a module")
-
-
-def _arithmetic(op: str, left: Any, right: Any) -> Any:
-    if isinstance(left, str) or isinstance(right, str):
-        raise TypeError
-    if isinstance(left, list) or isinstance(right, list):  # extents: one number an axis
-        if isinstance(left, list) and isinstance(right, list):
-            raise TypeError
-        items = left if isinstance(left, list) else right
-        return [_arithmetic(op, i, right) if items is left else _arithmetic(op, left, i) for i in items]
-    if op == "**" and abs(right) > 64:
-        raise OverflowError
-    result = _BINARY[op](left, right)
-    if isinstance(result, complex) or abs(result) > 1e18:
-        raise OverflowError
-    return result

@@ -1,7 +1,7 @@
-"""The shaped tree: what a network does, level by level, before a module exists. Data only, no torch.
+"""The typed IR: what a network does, subgraph by subgraph, before a module exists. Data only, no torch.
 
-A :class:`Subgraph` becomes a module whose ``forward`` is the straight line of its steps. A wire is a value with a known shape; a
-level may read wires of the levels around it, and they become further arguments of its ``forward``.
+A :class:`Subgraph` becomes a module whose ``forward`` is the straight line of its steps. A :class:`Value` has a known shape; a
+subgraph may read values of the subgraphs around it, and they become further arguments of its ``forward``.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Span
+from ..errors import Span, error
 from ..shape import Feature
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value: computed once, named by a number that is unique in its network."""
+    """A tensor that will be: computed once, of a known shape, named by a number that is unique in its network."""
 
     id: int
     feature: Feature
 
     @property
     def c(self) -> int:
+        """Its number of channels."""
         return self.feature.c
 
 
-# A wire, a list of values, named values, or None for an absent module.
+# A value, a list of values, named values, or None for an absent module.
 ValueTree = Any
 
 
 @dataclass(frozen=True)
 class ModuleNode:
-    """An operator with all its arguments; ``text`` is how it would be written: ``conv(64, 7, stride=4)``."""
+    """A module: its operator, class and arguments; ``text`` is how a person would write it: ``conv(64, 7, stride=4)``."""
 
     operator: str
     module: str
@@ -45,11 +46,10 @@ class ModuleNode:
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """Applies a child, named by its path below the level.
+    """Applies a child, named by its path below the subgraph.
 
-    A child that is used once takes its free wires, and ``inputs`` is empty for a level. One that is ``shared`` lists its
-    inputs with each use, and
-    with ``root`` its path starts at the root of the network.
+    A child that is used once takes its free values, and ``inputs`` is empty for a subgraph. One that is ``shared`` lists its
+    inputs with each use, and with ``root`` its path starts at the root of the network.
     """
 
     child: tuple[str, ...]
@@ -61,7 +61,7 @@ class ModuleCall:
 
 @dataclass(frozen=True)
 class InlineOp:
-    """An expression on wires: ``{0}``, ``{1}`` ... stand for the inputs."""
+    """An expression on values: ``{0}``, ``{1}`` ... stand for the inputs."""
 
     template: str
     inputs: tuple[Value, ...]
@@ -82,9 +82,17 @@ class ModuleList:
 class Subgraph:
     """A named part of the network with parts of its own.
 
-    ``inputs`` are the values that arrive; ``pinned`` keeps those that are not read. ``region``: compiled as a unit.
-    ``prediction``: what inference returns instead of ``output``, by further steps. ``unlimited`` (of a root): the caps on sizes
-    are lifted.
+    Attributes:
+        text: the expression of the spec.
+        inputs: the values that arrive.
+        children: the parts by name.
+        steps: what ``forward`` does, in order.
+        output: what it returns.
+        region: what it is for the compiler, if it is compiled as a unit: ``stem``, ``down``, ``block`` ...
+        prediction: of a root: what inference returns instead of ``output``, by the further ``prediction_steps``.
+        pinned: values that arrive stay arguments even where they are not read.
+        unlimited: of a root: the caps on sizes are lifted.
+        span: its place in the spec.
     """
 
     text: str = ""
@@ -99,103 +107,130 @@ class Subgraph:
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
 
+    @property
+    def all_steps(self) -> list[Step]:
+        """The steps of training and those of prediction."""
+        return [*self.steps, *self.prediction_steps]
+
     def child(self, path: tuple[str, ...]) -> Child:
-        """The child at a path of names below this level."""
-        found: Child = self
+        """The child at a path of names below this subgraph."""
+        part: Child = self
         for name in path:
-            assert not isinstance(found, ModuleNode)
-            found = found.children[name]
-        return found
+            assert not isinstance(part, ModuleNode)
+            part = part.children[name]
+        return part
 
 
 Child = ModuleNode | Subgraph | ModuleList
 
 
-def flat_values(value: ValueTree) -> Iterator[Value]:
-    """All wires in a value, in order."""
-    if isinstance(value, Value):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+# Value trees
+
+
+def flat_values(tree: ValueTree) -> Iterator[Value]:
+    """All values of a tree, in order."""
+    if isinstance(tree, Value):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for item in tree:
             yield from flat_values(item)
-    elif isinstance(value, dict):
-        for item in value.values():
+    elif isinstance(tree, dict):
+        for item in tree.values():
             yield from flat_values(item)
 
 
-def free_values(level: Subgraph, known: dict[int, list[Value]] | None = None) -> list[Value]:
-    """The arguments of a level's ``forward``: what arrives first, then the wires of levels around it that are read inside.
+def single(tree: ValueTree) -> Value:
+    """The tree itself, which must be one value. Raises SpecError for a list, or what is absent."""
+    if not isinstance(tree, Value):
+        absent = "a value is needed here, this is absent"
+        raise error(absent if tree is None else "one value is needed here, this is a list", hint="choose a member: `x[0]`")
+    return tree
 
-    ``known`` keeps the answers by the levels' identities, for as long as the tree stays as it is.
+
+def width(tree: ValueTree) -> int | None:
+    """The channels of the first value of a tree, None where there is none: what ``c`` means behind it."""
+    return next((value.c for value in flat_values(tree)), None)
+
+
+# Who reads what
+
+
+def free_values(subgraph: Subgraph, known: dict[int, list[Value]] | None = None) -> list[Value]:
+    """The arguments of a subgraph's ``forward``: what arrives, then the values of subgraphs around it that are read inside.
+
+    ``known`` caches the answers by the subgraphs' identities; the IR must not change while it is in use.
     """
     if known is None:
         known = {}
-    if id(level) in known:
-        return known[id(level)]
-    made: set[int] = set()
+    if id(subgraph) in known:
+        return known[id(subgraph)]
+    computed: set[int] = set()
     read: dict[int, Value] = {}
 
     def note(inputs: Iterable[Value]) -> None:
-        for wire in inputs:
-            if wire.id not in made:
-                read.setdefault(wire.id, wire)
+        for value in inputs:
+            if value.id not in computed:
+                read.setdefault(value.id, value)
 
-    for step in [*level.steps, *level.prediction_steps]:
-        note(inputs_of(level, step, known))
-        made.update(wire.id for wire in flat_values(step.output))
-    note(flat_values([level.output, level.prediction]))
-    declared = [wire for wire in dict.fromkeys(level.inputs) if wire.id in read or level.pinned]
-    known[id(level)] = declared + [wire for wire in read.values() if wire not in declared]
-    return known[id(level)]
+    for step in subgraph.all_steps:
+        note(inputs_of(subgraph, step, known))
+        computed.update(value.id for value in flat_values(step.output))
+    note(flat_values([subgraph.output, subgraph.prediction]))
+    declared = [value for value in dict.fromkeys(subgraph.inputs) if value.id in read or subgraph.pinned]
+    known[id(subgraph)] = declared + [value for value in read.values() if value not in declared]
+    return known[id(subgraph)]
 
 
-def inputs_of(level: Subgraph, step: Step, known: dict[int, list[Value]] | None = None) -> Sequence[Value]:
-    """What a step of a level reads; ``known`` as for :func:`free`."""
+def inputs_of(subgraph: Subgraph, step: Step, known: dict[int, list[Value]] | None = None) -> Sequence[Value]:
+    """What a step of a subgraph reads; ``known`` as for :func:`free_values`."""
     if isinstance(step, ModuleCall) and not step.shared:
-        child = level.child(step.child)
+        child = subgraph.child(step.child)
         if isinstance(child, Subgraph):
             return free_values(child, known)
     return step.inputs
 
 
-def steps_for(level: Subgraph, steps: Sequence[Step], outputs: Sequence[Value], known: Collection[int] = ()) -> list[Step]:
-    """The steps of these that give the outputs or what they are made of, in order; wires whose numbers are known need none."""
-    wanted, kept = {wire.id for wire in outputs}.difference(known), list[Step]()
+def steps_for(subgraph: Subgraph, steps: Sequence[Step], outputs: Sequence[Value], known: Collection[int] = ()) -> list[Step]:
+    """The steps that ``outputs`` depend on, in order. Values whose ids are in ``known`` count as already available."""
+    wanted, chosen = {value.id for value in outputs}.difference(known), list[Step]()
     for step in reversed(steps):
-        if any(wire.id in wanted for wire in flat_values(step.output)):
-            wanted |= {wire.id for wire in inputs_of(level, step)}.difference(known)
-            kept.insert(0, step)
-    return kept
+        if any(value.id in wanted for value in flat_values(step.output)):
+            wanted |= {value.id for value in inputs_of(subgraph, step)}.difference(known)
+            chosen.insert(0, step)
+    return chosen
 
 
 def next_id(root: Subgraph) -> int:
-    """The first number that is larger than those of all wires below."""
-    every = (
-        wire.id
-        for _, level in subgraphs(root)
-        for step in [*level.steps, *level.prediction_steps]
-        for wire in [*flat_values(step.output), *step.inputs]
+    """The first id that is larger than those of all values below."""
+    ids = (
+        value.id
+        for _, subgraph in subgraphs(root)
+        for step in subgraph.all_steps
+        for value in [*flat_values(step.output), *step.inputs]
     )
-    return 1 + max(every, default=max((wire.id for wire in root.inputs), default=-1))
+    return 1 + max(ids, default=max((value.id for value in root.inputs), default=-1))
+
+
+# Parts
 
 
 def same_computation(a: Child, b: Child) -> bool:
-    """Whether two parts have the same operators and do the same, whatever their wires are called."""
+    """Whether two parts have the same operators and steps, whatever the ids of their values."""
     if isinstance(a, ModuleNode) or isinstance(b, ModuleNode):
         return a == b
     if type(a) is not type(b) or list(a.children) != list(b.children):
         return False
-    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and [_what(s) for s in a.steps] != [_what(s) for s in b.steps]:
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and [_action(s) for s in a.steps] != [_action(s) for s in b.steps]:
         return False
     return all(same_computation(a.children[name], b.children[name]) for name in a.children)
 
 
-def _what(step: Step) -> object:
+def _action(step: Step) -> object:
     return step.child if isinstance(step, ModuleCall) else step.template
 
 
 def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ModuleNode]]:
-    """All leaves below, with their paths."""
+    """All module nodes below, with their paths."""
     if isinstance(child, ModuleNode):
         yield path, child
     else:
@@ -204,7 +239,7 @@ def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 def subgraphs(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Subgraph]]:
-    """All levels below and this one, outermost first."""
+    """This subgraph and all below, with their paths, outermost first."""
     if isinstance(child, Subgraph):
         yield path, child
     if not isinstance(child, ModuleNode):

@@ -1,171 +1,328 @@
-"""From expressions to levels: every module an expression names is placed, with the shape that enters it.
+"""The tracer: from expressions to subgraphs. Every module that an expression names is emitted with the shape that enters it.
 
-Two movements alternate. :meth:`Tracer.place` puts an expression under a name: it follows bindings and choices until an operator
-or a compound stands there, and makes a leaf or a level. :meth:`Tracer.inline` walks a compound inside the level that is open.
+Two movements alternate. :meth:`Tracer.resolve` puts an expression under a name: it follows bindings and choices until an operator
+or a compound stands there, and makes a module node or a subgraph. :meth:`Tracer.emit` walks a compound inside the open subgraph.
 """
 
 from __future__ import annotations
 
-from ..errors import Span, error
-from ..language import ast as e
-from ..language.printer import show
-from ..language.scope import Scope, Section
-from .arguments import check_arguments
-from .ir import Value, ValueTree
-from .placing import ABSENT, Placer, no_module, own_name, width
+from dataclasses import dataclass
 
+from ..errors import SpecError, error
+from ..language import ast as e
+from ..language.param_names import ParamNames
+from ..language.printer import show
+from ..language.registry import Operator
+from ..language.scope import Bound, Closure, Scope, Section, Word, given
+from .arguments import Arg, ArgumentReader
+from .context import Context, ContextStack
+from .emitter import Emitter
+from .evaluate import Evaluator
+from .ir import Value, ValueTree, flat_values, single, width
+from .places import in_library, located
+from .sections import Sections
+
+MAX_NESTED = 60
 MAX_REPEATS = 10_000
 
 
-class Tracer(Placer):
-    """Traces expressions. ``evaluate`` has the numbers, ``level`` is the one being filled."""
+@dataclass(frozen=True)
+class Finished:
+    """The value of an expression that needs no further step."""
 
-    # Walking a compound inside the open level
+    value: ValueTree
 
-    def inline(self, node: e.Node, scope: Scope, x: ValueTree, suffix: str = "") -> ValueTree:
-        """Applies a compound to ``x``; what it names becomes children of the open level."""
+
+class Tracer:
+    """Traces the expressions of one network.
+
+    Args:
+        evaluate: numbers, words and lists.
+        context: what surrounds the expression now.
+        ir: writes steps and modules.
+        network: sections and shared modules.
+    """
+
+    def __init__(self, evaluate: Evaluator, context: ContextStack, ir: Emitter, network: Sections):
+        self.evaluate, self.context, self.ir, self.network = evaluate, context, ir, network
+        self.names = ParamNames(evaluate.names.is_inline)
+        self.arguments = ArgumentReader(evaluate, lambda argument: str(self.names.of(argument.value, argument.name or "part")))
+
+    @property
+    def now(self) -> Context:
+        """The context that holds now."""
+        return self.context.now
+
+    # Resolving an expression under a name
+
+    def resolve(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None = None) -> ValueTree:
+        """Applies an expression to ``x``; what it makes stands under ``name``."""
+        depth = self.now.depth + 1
+        if depth > MAX_NESTED:
+            hint = "use fewer bindings in between"
+            raise error(f"modules stand more than {MAX_NESTED} deep inside each other", node.span, hint)
+        with self.context.push(depth=depth):
+            return self._resolve(node, scope, x, name, region)
+
+    def _resolve(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None) -> ValueTree:
+        first, use = node, node  # `use`: the last that is not in the library; errors point there, and it is what is shown
+        while True:
+            step = self.step(node, scope, x)
+            if isinstance(step, Finished):
+                return step.value
+            if step.node is node:
+                break
+            node, scope = step.node, step.scope
+            use = use if in_library(node.span) else node
+        with located(use.span), located(node.span):
+            return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
+
+    def _make(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None, call: e.Node) -> ValueTree:
+        """A module node, or the subgraph of a compound. ``call`` is how a person would call it."""
+        operator = self.evaluate.operator(node, scope)
+        if operator is None or operator.inline:
+            with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+                self.names.read(node)
+                subgraph.output = self.emit(node, scope, x)
+            return subgraph.output
+        arguments = self.arguments.read(operator, node, scope)
+        if operator.leaf:
+            x = next(flat_values(x), x) if operator.source else x
+            if not isinstance(x, Value):
+                hint = "`each(...)` applies one module to every member"
+                raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
+            return self.ir.call(operator.name, name, [x], **arguments.values)
+        with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+            subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
+        return subgraph.output
+
+    def step(self, node: e.Node, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step from a name, a choice or a call to what it stands for. What stands for itself comes back as it is."""
+        match node:
+            case e.Name(id=name):
+                return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
+            case e.Call(func=e.Name(id=name)):
+                meaning = self.evaluate.names.find(name, scope, node.func.span)
+                if isinstance(meaning, Bound):
+                    return self._follow(meaning, node, scope, x)
+                if isinstance(meaning, Word) and name != "sum":
+                    raise no_module(node)
+                if isinstance(meaning, (Closure, Value)):
+                    hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
+                    raise error(f"'{name}' takes no arguments", node.span, hint)
+            case e.Call():
+                raise error("only a name can be called", node.func.span, "data flows with `>>`")
+            case e.Conditional():
+                return Closure(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
+            case e.Index() | e.Attribute():
+                value = self.evaluate.value(node, scope)
+                if isinstance(value, Closure) and value.node is not node:
+                    return Closure(value.node, value.scope.with_c(width(x)))
+                if value is None or isinstance(value, (Value, list)):
+                    return Finished(value)
+                raise no_module(node)
+        return Closure(node, scope)
+
+    def _named(self, node: e.Name, meaning: object, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step from a name whose meaning is known."""
+        match meaning:
+            case Word(name="id"):
+                return Finished(x)
+            case Word(name="none"):
+                return Finished(None)
+            case Bound():
+                return self._follow(meaning, node, scope, x)
+            case Closure():
+                return Closure(meaning.node, meaning.scope.with_c(width(x)))
+            case Operator():
+                return Closure(node, scope)
+            case Section():
+                return Finished(self.network.section(meaning.name, x, node.span))
+            case None | Value() | list() | tuple():
+                return Finished(meaning)
+        raise no_module(node)
+
+    def _follow(self, bound: Bound, node: e.Name | e.Call, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step into the body of a binding."""
+        binding, stage = bound.binding, self.now.stage
+        call = node if isinstance(node, e.Call) else e.Call(node, (), span=node.span)
+        values = self.evaluate.arguments(binding, call, scope)
+        if bound.table.endswith("shared"):
+            return Finished(self.network.shared(bound, x, node))
+        inner = Scope(c=width(x), hide=(bound.table, binding.name))
+        inner = inner.bind(**given(binding.params, values, inner))
+        if bound.table != "columns":
+            return Closure(binding.body, inner)
+        if stage is None:
+            hint = f"choose an entry: `{binding.name}[0]`"
+            raise error(f"the column '{binding.name}' is a list outside the stages", node.span, hint)
+        return Closure(self.evaluate.entry(binding, stage), inner)
+
+    # What composite operators use
+
+    def apply(self, arg: Arg | None, x: ValueTree, suffix: str = "") -> ValueTree:
+        """An argument applied to a value; `c` is the width that enters it. None where the argument, or its result, is absent."""
+        if arg is None:
+            return None
+        scope = arg.scope.with_c(width(x))
+        if arg.label is not None:
+            return self.resolve(arg.node, scope, x, f"{arg.label}{suffix}")
+        return self.emit(arg.node, scope, x, f"{arg.suffix}{suffix}")
+
+    def apply_once(self, arg: Arg, members: list[ValueTree]) -> list[ValueTree]:
+        """One module on every member of a list."""
+        owner, first = self.now.draft.subgraph, members[0]
+        return [self.ir.reuse(owner, (), lambda x: self.apply(arg, x), member, first, arg.span) for member in members]
+
+    def results(self, arg: Arg, x: ValueTree) -> list[ValueTree]:
+        """The values after every copy of a repeat, every stage, or every item of a chain."""
+        node, scope = arg.node, arg.scope.with_c(width(x))
+        results: list[ValueTree] = []
+        if isinstance(node, e.Binary) and node.op == "*":
+            n = self.evaluate.value(node.left, scope)
+            if isinstance(n, int):
+                self._repeat(n, node, scope, x, "", results)
+                return results
+        if isinstance(node, e.Name) and isinstance(self.evaluate.names.find(node.id, scope, node.span), Section):
+            self.network.section(node.id, x, node.span, results)
+            return results
+        for item in node.items if isinstance(node, e.Chain) else (node,):
+            x = self.emit(item, scope, x)
+            results.append(x)
+        return results
+
+    # Emitting a compound into the open subgraph
+
+    def emit(self, node: e.Node, scope: Scope, x: ValueTree, suffix: str = "") -> ValueTree:
+        """Applies a compound to ``x``; what it names becomes children of the open subgraph."""
         match node:
             case e.Chain(items=items):
-                undo = self.mark()
-                for item in items:
-                    x = self.inline(item, scope, x, suffix)
-                    if x is ABSENT:
-                        undo()
-                        return ABSENT
-                return x
-            case e.Call() if (operator := self._operator(node, scope)) is not None and operator.inline:
-                with self.located(node.span):
-                    arguments = check_arguments(self, operator, node, scope, suffix)
-                    return operator.load()(self, x, *arguments.pop("*", ()), **arguments)
-            case e.Name() if (operator := self._operator(node, scope)) is not None and operator.inline:
-                with self.located(node.span):
-                    return operator.load()(self, x, **check_arguments(self, operator, node, scope, suffix))
+                return self._chain(items, scope, x, suffix)
+            case e.Name() | e.Call() if (operator := self.evaluate.operator(node, scope)) is not None and operator.inline:
+                with located(node.span):
+                    arguments = self.arguments.read(operator, node, scope, suffix)
+                    with self.context.push(labels=arguments.labels):
+                        return operator.load()(self, x, *arguments.modules, **arguments.values)
             case e.Call(func=e.Name(id="sum"), args=args):
                 return self._sum(node, args[0].value, scope, x, suffix)
             case e.Name() | e.Call() | e.Index():
-                region = "block" if self.counting else None
-                return self.place(node, scope, x, f"{self.label(node, own_name(node))}{suffix}", region)
+                region = "block" if self.now.unit == "block" else None
+                return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
             case e.Conditional():
-                return self.inline(node.then if self.evaluate.test(node.test, scope) else node.other, scope, x, suffix)
+                return self.emit(node.then if self.evaluate.test(node.test, scope) else node.other, scope, x, suffix)
             case e.Concat(items=items):
-                parts = [self.inline(item, scope, x, suffix) for item in items]
-                present = [part for part in parts if part is not ABSENT]
-                with self.located(node.span):
-                    return self.concat([self.single(part) for part in present]) if present else ABSENT
+                parts = [self.emit(item, scope, x, suffix) for item in items]
+                present = [part for part in parts if part is not None]
+                with located(node.span):
+                    return self.ir.concat([single(part) for part in present]) if present else None
             case e.Negative(value=value):
-                inner = self.single(self.inline(value, scope, x, suffix))
-                return self.do("-{0}", [inner], inner.feature)
+                inner = single(self.emit(value, scope, x, suffix))
+                return self.ir.inline("-{0}", [inner], inner.feature)
             case e.Binary():
                 return self._binary(node, scope, x, suffix)
             case e.List(items=items):
                 return self._list(items, scope, x, suffix)
             case e.Comprehension():
-                return [
-                    self.inline(node.item, inner, x, f"{suffix}.{i}") for i, inner in enumerate(self.evaluate.loop(node, scope))
-                ]
+                rounds = enumerate(self.evaluate.loop(node, scope))
+                return [self.emit(node.item, inner, x, f"{suffix}.{i}") for i, inner in rounds]
             case e.Function():
                 return self._function(node, scope, x)
             case e.StreamBody():
-                return self._block(node, scope, x)
+                return self._stream(node, scope, x)
         raise no_module(node)
+
+    def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+        """One after the other; a chain with an absent item is absent, and leaves nothing."""
+        undo = self.ir.mark()
+        for item in items:
+            x = self.emit(item, scope, x, suffix)
+            if x is None:
+                undo()
+                return None
+        return x
 
     def _list(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> list[ValueTree]:
         result: list[ValueTree] = []
         for item in items:
             if isinstance(item, e.Splice):
-                value = self.inline(item.value, scope, x, suffix)
-                if not isinstance(value, (list, tuple)):
+                members = self.emit(item.value, scope, x, suffix)
+                if not isinstance(members, (list, tuple)):
                     raise error("`*` in a list needs a list", item.span, "remove the `*`")
-                result.extend(value)
+                result.extend(members)
             else:
-                result.append(self.inline(item, scope, x, suffix))
+                result.append(self.emit(item, scope, x, suffix))
         return result
 
     def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        members = self.inline(source, scope, x, suffix)
+        members = self.emit(source, scope, x, suffix)
         if not isinstance(members, (list, tuple)) or not members:
             raise error("`sum` adds the members of a list", node.span, "write `sum([a, b])`")
         total = members[0]
-        with self.located(node.span):
+        with located(node.span):
             for member in members[1:]:
-                total = self.binary("+", self.single(total), self.single(member))
+                total = self.ir.binary("+", single(total), single(member))
         return total
 
     def _binary(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         left = self.evaluate.value(node.left, scope)
-        if isinstance(left, bool) or left is ABSENT or not isinstance(left, (int, float)):
+        if isinstance(left, bool) or not isinstance(left, (int, float)):
             return self._combine(node, scope, x, suffix)
-        right = self.evaluate.value(node.right, scope)
-        if isinstance(right, (int, float)):
+        if isinstance(self.evaluate.value(node.right, scope), (int, float)):
             raise no_module(node)
         if node.op != "*":
-            raise error(
-                f"a number and a module do not meet in '{node.op}'", node.span, "write `times(x)` to scale, `id` for what arrives"
-            )
+            hint = "write `times(x)` to scale, `id` for what arrives"
+            raise error(f"a number and a module do not meet in '{node.op}'", node.span, hint)
         if isinstance(left, float):
-            raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, "write `>> times(x)` to scale")
-        return self.repeat(left, node.right, scope, x, suffix, node.span)
+            hint = "write `>> times(x)` to scale"
+            raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, hint)
+        return self._repeat(left, node, scope, x, suffix)
 
     def _combine(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        undo = self.mark()
-        left = self.inline(node.left, scope, x, suffix)
+        """Outputs that are added, subtracted, multiplied; or divided by a number. What is absent adds nothing."""
+        undo = self.ir.mark()
+        left = self.emit(node.left, scope, x, suffix)
         number = self.evaluate.value(node.right, scope)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             if node.op != "/":
-                raise error(
-                    f"a module and a number do not meet in '{node.op}'",
-                    node.right.span,
-                    "write `>> times(x)` to scale, `n * a` to repeat",
-                )
-            value = self.single(left)
-            return self.do(f"{{0}} / {number!r}", [value], value.feature)
-        right = self.inline(node.right, scope, x, suffix)
+                hint = "write `>> times(x)` to scale, `n * a` to repeat"
+                raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, hint)
+            value = single(left)
+            return self.ir.inline(f"{{0}} / {number!r}", [value], value.feature)
+        right = self.emit(node.right, scope, x, suffix)
         if node.op not in "+-*":
-            raise error(
-                f"modules do not meet in '{node.op}'",
-                node.span,
-                "outputs are added, subtracted, multiplied; or divided by a number",
-            )
-        if left is ABSENT or right is ABSENT:
-            if node.op == "*":
-                undo()
-                return ABSENT
-            if left is ABSENT and node.op == "-" and right is not ABSENT:
-                return self.do("-{0}", [self.single(right)], self.single(right).feature)
-            return right if left is ABSENT else left
-        with self.located(node.span):
-            return self.binary(node.op, self.single(left), self.single(right))
+            hint = "outputs are added, subtracted, multiplied; or divided by a number"
+            raise error(f"modules do not meet in '{node.op}'", node.span, hint)
+        if left is not None and right is not None:
+            with located(node.span):
+                return self.ir.binary(node.op, single(left), single(right))
+        if node.op == "*":
+            undo()
+            return None
+        if left is None and node.op == "-" and right is not None:
+            return self.ir.inline("-{0}", [single(right)], single(right).feature)
+        return right if left is None else left
 
-    def repeat(
-        self,
-        n: int,
-        node: e.Node,
-        scope: Scope,
-        x: ValueTree,
-        suffix: str,
-        span: Span | None,
-        results: list[ValueTree] | None = None,
+    def _repeat(
+        self, n: int, node: e.Binary, scope: Scope, x: ValueTree, suffix: str, results: list[ValueTree] | None = None
     ) -> ValueTree:
-        """``n`` copies in sequence, each with its own weights. ``results`` collects what each gives."""
-        if n < 0 or (n > MAX_REPEATS and not self.large):
-            raise error(
-                f"{n} copies of a module", span, f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
-            )
-        named = isinstance(node, (e.Name, e.Call)) and id(node) in self._labels
-        name = f"{self.label(node).plural() if named else 'repeat'}{suffix}"
-        counting = self.counting
+        """``n`` copies in sequence, each with its own weights. ``results`` collects what each returns."""
+        if n < 0 or (n > MAX_REPEATS and not self.ir.large):
+            hint = f"a repeat is between 0 and {MAX_REPEATS}; --allow-large lifts the limit"
+            raise error(f"{n} copies of a module", node.span, hint)
+        body, blocks = node.right, self.now.unit == "block"
+        label = self.names.known(body) if isinstance(body, (e.Name, e.Call)) else None
+        name = f"{label.plural() if label is not None else 'repeat'}{suffix}"
         for i in range(n):
-            self.budget()
-            x = self.place(node, scope.with_c(width(x)), x, f"{name}.{i}", "block" if counting else None)
-            if x is ABSENT:
-                return ABSENT
+            self.ir.budget()
+            x = self.resolve(body, scope.with_c(width(x)), x, f"{name}.{i}", "block" if blocks else None)
+            if x is None:
+                return None
             if results is not None:
                 results.append(x)
-            if counting:
-                self.evaluate.place.index += 1
-                self.evaluate.place.layer += 1
+            if blocks:
+                self.now.blocks.advance()
         return x
 
     # Streams
@@ -173,26 +330,22 @@ class Tracer(Placer):
     def _function(self, node: e.Function, scope: Scope, x: ValueTree) -> ValueTree:
         values = list(x) if isinstance(x, (list, tuple)) and len(node.params) > 1 else [x]
         if len(values) != len(node.params):
-            raise error(
-                f"{len(values)} value(s) arrive, {len(node.params)} are named",
-                node.span,
-                f"the stream begins with `{', '.join(node.params)} ->`",
-            )
-        inner = scope.bind(**dict(zip(node.params, values, strict=True)))
-        return self.inline(node.body, inner, x)
+            hint = f"the stream begins with `{', '.join(node.params)} ->`"
+            raise error(f"{len(values)} value(s) arrive, {len(node.params)} are named", node.span, hint)
+        return self.emit(node.body, scope.bind(**dict(zip(node.params, values, strict=True))), x)
 
-    def _block(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
+    def _stream(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
         for line in node.lines:
             value = self._line(line, scope, x)
             if len(line.targets) == 1:
                 scope = scope.bind(**{line.targets[0]: value})
                 continue
             if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
-                got = len(value) if isinstance(value, (list, tuple)) else 1
+                count = len(value) if isinstance(value, (list, tuple)) else 1
                 hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"
-                raise error(f"{got} value(s) for {len(line.targets)} names", line.span, hint)
+                raise error(f"{count} value(s) for {len(line.targets)} names", line.span, hint)
             scope = scope.bind(**dict(zip(line.targets, value, strict=True)))
-        outputs = [self.inline(output, scope, x) for output in node.outputs]
+        outputs = [self.emit(output, scope, x) for output in node.outputs]
         if node.names:
             return dict(zip(node.names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
@@ -205,31 +358,37 @@ class Tracer(Placer):
         node = line.value
         items = list(node.items) if isinstance(node, e.Chain) else [node]
         while len(items) > 1 and self._is_wire(items[0], scope):
-            x = self.inline(items.pop(0), scope, x)
+            x = self.emit(items.pop(0), scope, x)
         rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
-        self._kept.append(rest)
-        if any(isinstance(n, e.Name) and isinstance(self._meaning(n, scope), Section) for n in e.walk(rest)):
-            self.relabel(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
-            return self.inline(rest, scope, x)
-        region = None
-        if self.counting:
-            region = "blocks" if any(self._is_repeat(item, scope) for item in items) else "block"
-        elif self.composing and self.level is self.root:
-            region = "line"
-        return self.place(rest, scope, x, str(self._labels.get(id(line.value), "wire")), region)
+        self.names.hold(rest)
+        if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):
+            self.names.read(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
+            return self.emit(rest, scope, x)
+        region: str | None = self.now.unit
+        if region == "block" and any(self._is_repeat(item, scope) for item in items):
+            region = "blocks"
+        return self.resolve(rest, scope, x, str(self.names.of(line.value, "wire")), region)
 
     def _is_repeat(self, node: e.Node, scope: Scope) -> bool:
         """Whether this is ``n * a``."""
-        if not isinstance(node, e.Binary) or node.op != "*":
-            return False
-        return isinstance(self.evaluate.value(node.left, scope), int)
+        return isinstance(node, e.Binary) and node.op == "*" and isinstance(self.evaluate.value(node.left, scope), int)
 
-    def _meaning(self, node: e.Name, scope: Scope) -> object:
-        known = node.id in self.evaluate.names.sections
-        return self.evaluate.names.find(node.id, scope, node.span) if known else None
+    def _is_section(self, node: e.Name, scope: Scope) -> bool:
+        names = self.evaluate.names
+        return node.id in names.sections and isinstance(names.find(node.id, scope, node.span), Section)
 
     def _is_wire(self, node: e.Node, scope: Scope) -> bool:
         if isinstance(node, (e.Name, e.Index)):
-            value = self.evaluate.value(node, scope)
-            return isinstance(value, (Value, list))
+            return isinstance(self.evaluate.value(node, scope), (Value, list))
         return isinstance(node, e.List)
+
+
+def _own_name(node: e.Node) -> str:
+    node = node.func if isinstance(node, e.Call) else node.base if isinstance(node, e.Index) else node
+    return node.id if isinstance(node, e.Name) else "part"
+
+
+def no_module(node: e.Node) -> SpecError:
+    """The error of a number or a word where a module is needed."""
+    message = f"'{show(node)}' is a number or word where a module is needed"
+    return error(message, node.span, "write `times(x)` to scale what arrives")

@@ -11,6 +11,7 @@ from torch import nn
 from ..backend.block import Block, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
+from ..lowering.emitter import Emitter
 from ..lowering.ir import (
     Child,
     ModuleCall,
@@ -26,7 +27,6 @@ from ..lowering.ir import (
     steps_for,
     subgraphs,
 )
-from ..lowering.layouts import Combiner
 
 # Default number of feature maps of a single-stage backbone: one after each quarter of its blocks.
 QUARTERS = 4
@@ -120,10 +120,10 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
     points, inside = _feature_points(name, root, stages)
-    combiner = Combiner(next_id(root))
-    outputs = [_map(combiner, point.value) for point in points]
+    emitter = Emitter(first=next_id(root))
+    outputs = [_map(emitter, point.value) for point in points]
     steps = [_with_outputs(step, points) if inside else step for step in root.steps]
-    result = _shortened(model, [*steps, *combiner.level.steps], outputs, [point.value for point in points] if inside else None)
+    result = _shortened(model, [*steps, *emitter.steps], outputs, [point.value for point in points] if inside else None)
     extent = model.inputs[0].grid
     result.feature_info = FeatureInfo(
         [
@@ -248,12 +248,12 @@ def _spatial(value: Value) -> bool:
     return value.feature.layout in ("map", "grid", "tokens") and value.feature.rank > 0 and value.feature.windows == 1
 
 
-def _map(combiner: Combiner, value: Value) -> Value:
+def _map(emitter: Emitter, value: Value) -> Value:
     """The value as a map, without its prefix tokens."""
     f = value.feature
     if f.prefix:
-        value = combiner.take_tokens(value, f.prefix, f.n, grid=f.grid)
-    return combiner.to(value, "map")
+        value = emitter.take_tokens(value, f.prefix, f.n, grid=f.grid)
+    return emitter.cast(value, "map")
 
 
 # The network without the rest

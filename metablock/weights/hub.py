@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urldefrag, urlparse
 
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..language.spec import CHECKPOINTS, Spec
 
 # The files to look for in a repository of the hub, in this order.
@@ -72,7 +72,7 @@ def _repository(place: str) -> Path:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
-        raise MetablockError(f"'{place}' is on the Hugging Face hub", "pip install 'metablock[hub]'") from None
+        raise MetablockError(f"'{place}' is on the Hugging Face hub", install_hint("hub")) from None
     repository, _, file = place.partition(":")
     repository, _, revision = repository.partition("@")
     for name in [file] if file else FILES:

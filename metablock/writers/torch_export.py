@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
 from ..backend.input_size import size_dependence
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, install_hint, suggest
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
@@ -42,7 +42,7 @@ def check_onnx() -> None:
     """Raises MetablockError if the packages for ``.onnx`` are not installed."""
     missing = [name for name in _ONNX if importlib.util.find_spec(name) is None]
     if missing:
-        raise MetablockError(f".onnx files need {' and '.join(missing)}", "pip install 'metablock[onnx]'")
+        raise MetablockError(f".onnx files need {' and '.join(missing)}", install_hint("onnx"))
 
 
 def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str]) -> None:

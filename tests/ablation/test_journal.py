@@ -1,4 +1,4 @@
-"""The journal when the disk is full, or the file is none of ours: a message, and what was written stays."""
+"""The journal when the disk is full, or the file is not a journal: a message, and what was written stays."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_a_full_disk(tmp_path: Path):
 
 def test_no_journal(tmp_path: Path):
     (tmp_path / "journal.sqlite").write_bytes(b"something else, long enough to be looked at as a header" * 99)
-    with pytest.raises(MetablockError, match="journal"):
+    with pytest.raises(MetablockError, match="this is not a journal of metablock"):
         Journal(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import metablock
-from metablock.ablation.probe import area, probe, read, told
+from metablock.ablation.probe import area, from_json, probe, to_json
 from metablock.ablation.report.probes import table, write_probe
 from metablock.errors import MetablockError
 from metablock.language.load import load_text
@@ -87,14 +87,14 @@ def test_layouts_agree():
 
 
 def test_what_is_written(tmp_path: Path):
-    found = {
+    probes = {
         "conv $3": probe(built(), torch.randn(1, 1, 33, 33)),
         "attention": probe(built("token = attention(2)"), torch.randn(1, 1, 33, 33)),
     }
-    written = write_probe(found, tmp_path)
+    written = write_probe(probes, tmp_path)
     assert {path.suffix for path in written} == {".md", ".svg", ".png"}
     assert all(path.stat().st_size > 500 for path in written)
-    lines = table(found).splitlines()
+    lines = table(probes).splitlines()
     assert lines[0].startswith("| network | stage | map | 20% | 30% | 50% | 99% |")
     assert len(lines) == 2 + 4 + 2
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_probed():
 def test_kept_as_text_and_read_again():
     model = metablock.build("poolformer_s12", edits=["depth = 1", "dim = [8, 8, 8, 8]"], input="3x224x224")
     before = probe(model, torch.randn(1, 3, 224, 224))
-    after = read(told(before))
+    after = from_json(to_json(before))
     for a, b in zip(before, after, strict=True):
         assert (a.stage, a.grid, a.areas) == (b.stage, b.grid, b.areas)
         assert max(b.field.shape) <= 96

@@ -241,7 +241,7 @@ def test_runs_that_crash(folder: Path):
     assert reasons["token = dies(0)"].startswith("its process ended with status 3")
     assert reasons["token = raises"] == "ValueError: no such thing (dying.py:24)"
     assert "1 of 5 runs are done, 4 failed" in said
-    assert reasons["token = vanishes"].startswith("the loss is no number any more (epoch 1")
+    assert reasons["token = vanishes"].startswith("the loss is NaN or infinite (epoch 1")
     (folder / "dying.py").write_text(PLUGIN.replace("if self.training and", "if False and"))
     finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     assert len(rows(study, "SELECT 1 FROM runs WHERE status = 'failed'")) == 4  # not without being asked
@@ -261,7 +261,7 @@ def test_a_batch_shared_by_two_processes(folder: Path):
     said = subprocess.run([*two, "-o", "out.safetensors"], cwd=folder, capture_output=True, text=True, timeout=600)
     assert (one.exit_code, said.returncode) == (0, 0), said.stderr
     lines = [[line.split() for line in result.stderr.splitlines() if line.startswith("epoch")] for result in (one, said)]
-    assert [len(found) for found in lines] == [2, 2]
+    assert [len(epochs) for epochs in lines] == [2, 2]
     for a, b in zip(*lines, strict=True):
         assert float(a[3]) == pytest.approx(float(b[3]), abs=2e-3)
         assert float(a[5]) == pytest.approx(float(b[5]), abs=1.0)
@@ -273,14 +273,14 @@ def test_a_batch_shared_by_two_processes(folder: Path):
 
 def workers() -> list[int]:
     """Processes of Ray that train just now."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(b"ray::_train"):
-                found.append(int(path.parent.name))
+                pids.append(int(path.parent.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def test_ray_with_a_killed_worker(whole: Path, folder: Path):

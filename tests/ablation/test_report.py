@@ -284,18 +284,18 @@ def test_in_the_middle_of_a_study_nothing_is_decided_early(results: Results):
 
 def texts(figure) -> list:
     """Everything that is written in a figure; ticks beyond the ends of an axis exist, but are not drawn."""
-    found = list(figure.texts)
+    drawn = list(figure.texts)
     for axes in figure.axes:
-        found += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
+        drawn += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-            found += [
+            drawn += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            drawn += [
                 tick.label2 for tick in axis.get_major_ticks() if tick.label2.get_visible() and low <= tick.get_loc() <= high
             ]
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
-    found += [text for legend in legends if legend is not None for text in legend.get_texts()]
-    return [text for text in found if text.get_text() and text.get_visible()]
+    drawn += [text for legend in legends if legend is not None for text in legend.get_texts()]
+    return [text for text in drawn if text.get_text() and text.get_visible()]
 
 
 @pytest.mark.parametrize("long", [False, True])

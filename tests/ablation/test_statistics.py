@@ -135,7 +135,7 @@ def test_the_interval_never_contradicts_its_verdict():
                 assert low < 0 < high and (low < -margin or high > margin)
             else:
                 assert (low > 0) if result.verdict == "better" else (high < 0)
-            assert result.paired.interval(result.ir) == result.interval
+            assert result.paired.interval(result.level) == result.interval
     assert seen == set(VERDICTS)
 
 
@@ -199,24 +199,24 @@ def test_equal_variants_are_found_equivalent_with_enough_seeds():
 
 @pytest.mark.parametrize(("n", "comparisons"), [(2, 1), (3, 1), (3, 6), (5, 6), (10, 3)])
 def test_the_smallest_difference_is_found_with_its_power(n: int, comparisons: int):
-    found = smallest_difference(n, 1.0, ALPHA, 0.8, comparisons)
+    least = smallest_difference(n, 1.0, ALPHA, 0.8, comparisons)
     rng = np.random.default_rng(n)
-    p = t_tests(rng.normal(found, 1, (20000, n)), 1.0).p_difference
+    p = t_tests(rng.normal(least, 1, (20000, n)), 1.0).p_difference
     assert (p <= ALPHA / comparisons).mean() == pytest.approx(0.8, abs=0.012)
-    assert smallest_difference(n, 2.5, ALPHA, 0.8, comparisons) == pytest.approx(2.5 * found)
+    assert smallest_difference(n, 2.5, ALPHA, 0.8, comparisons) == pytest.approx(2.5 * least)
 
 
 def test_the_smallest_difference_is_that_of_the_noncentral_t():
     for n in (3, 5, 10):
-        found = smallest_difference(n, 1.0, ALPHA)
+        least = smallest_difference(n, 1.0, ALPHA)
         critical = stats.t.isf(ALPHA / 2, n - 1)
-        assert stats.nct.sf(critical, n - 1, found * n**0.5) == pytest.approx(0.8, abs=2e-3)
+        assert stats.nct.sf(critical, n - 1, least * n**0.5) == pytest.approx(0.8, abs=2e-3)
 
 
 @pytest.mark.parametrize("n", [3, 8])
 def test_the_smallest_margin_is_reached_with_its_power(n: int):
-    found = smallest_margin(n, 1.0, ALPHA, 0.8, 4)
-    p = t_tests(np.random.default_rng(n).normal(0, 1, (20000, n)), found).p_equivalence
+    least = smallest_margin(n, 1.0, ALPHA, 0.8, 4)
+    p = t_tests(np.random.default_rng(n).normal(0, 1, (20000, n)), least).p_equivalence
     assert (p <= ALPHA / 4).mean() == pytest.approx(0.8, abs=0.012)
 
 

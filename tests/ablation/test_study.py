@@ -112,8 +112,8 @@ def test_bad_swaps():
 
 
 def test_commas_in_calls_and_strings():
-    found = parse_swap('token = pool(3, 1), window(7, attention(heads, pos=[a, b])), "a, b"', resolved("poolformer_s12"))
-    assert [level.name for level in found.levels] == ["pool(3, 1)", "window(7, attention(heads, pos=[a, b]))", '"a, b"']
+    factor = parse_swap('token = pool(3, 1), window(7, attention(heads, pos=[a, b])), "a, b"', resolved("poolformer_s12"))
+    assert [level.name for level in factor.levels] == ["pool(3, 1)", "window(7, attention(heads, pos=[a, b]))", '"a, b"']
 
 
 # Choices in a spec
@@ -179,8 +179,8 @@ def test_a_grid():
 
 def test_a_sweep_in_stages():
     base = Study("x", "poolformer_s12", edits=edits_of(SMALL))
-    found = parse_swap("stages[*].token = id", base.resolved())
-    cells = plan(replace(base, factors=(found,)), Feature("map", 1, (32, 32)), 10)
+    factor = parse_swap("stages[*].token = id", base.resolved())
+    cells = plan(replace(base, factors=(factor,)), Feature("map", 1, (32, 32)), 10)
     assert [cell.stage for cell in cells] == [None, 0, 1, 2, 3]
 
 
@@ -212,9 +212,9 @@ def test_six_mixers_are_matched(base: str, by: str):
 
 def test_a_match_that_cannot_be():
     spec = sized(resolved("poolformer_s12", edits=SMALL), classes=10, input="3x32x32")
-    found = match(spec, cost_of(spec).macs // 10**6, "macs")
-    assert found.residual > 0.5  # widths end at one multiple
-    with pytest.raises(MetablockError, match=r"'dims' is no column or binding of 'metaformer'\n  did you mean 'dim'"):
+    matched = match(spec, cost_of(spec).macs // 10**6, "macs")
+    assert matched.residual > 0.5  # widths end at one multiple
+    with pytest.raises(MetablockError, match=r"'dims' is not a column or binding of 'metaformer'\n  did you mean 'dim'"):
         widths_of(spec, ("dims",))
     with pytest.raises(MetablockError, match=r"'token' of 'metaformer' is not written as numbers"):
         widths_of(spec, ("token",))
@@ -228,6 +228,6 @@ def test_a_multiplier_scales():
         "name: n\ninput: image(1, 8)\nlet: {width: 1.0}\nstages:\n  depth: 2\n  body:  depth * conv(round8(32 * width), 3)\n"
     )
     cost = cost_of(spec).macs
-    found = match(spec, 2 * cost, "macs")
-    assert found.widths.startswith("width = 1.")
-    assert abs(found.residual) < 0.3
+    matched = match(spec, 2 * cost, "macs")
+    assert matched.widths.startswith("width = 1.")
+    assert abs(matched.residual) < 0.3

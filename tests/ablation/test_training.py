@@ -147,7 +147,7 @@ def test_arrays(tmp_path: Path):
         ({"a": np.zeros(3)}, r"has the arrays a\n  x and y are needed"),
         ({"x": np.zeros((5, 2)), "y": np.zeros(5, int)}, r"x is \(5, 2\), y \(5,\)\n  x is \(n, channels, extents\)"),
         ({"x": np.zeros((5, 1, 4)), "y": np.zeros(4, int)}, r"y \(4,\)"),
-        ({"x": np.full((5, 1, 4), np.nan), "y": np.zeros(5, int)}, r"no finite numbers"),
+        ({"x": np.full((5, 1, 4), np.nan), "y": np.zeros(5, int)}, r"x has values that are NaN or infinite"),
         ({"x": np.zeros((5, 1, 4)), "y": np.arange(5) - 1}, r"not whole numbers from 0"),
         ({"x": np.zeros((5, 1, 4)), "y": np.zeros(5)}, r"not whole numbers from 0"),
         (
@@ -161,7 +161,7 @@ def test_bad_arrays(arrays: dict, said: str, tmp_path: Path):
     with pytest.raises(MetablockError, match=said):
         load_data(f"npz:{tmp_path / 'a.npz'}")
     (tmp_path / "b.npz").write_text("no archive")
-    with pytest.raises(MetablockError, match=r"is no archive of arrays"):
+    with pytest.raises(MetablockError, match=r"is not an archive of arrays"):
         load_data(f"npz:{tmp_path / 'b.npz'}")
 
 
@@ -171,8 +171,8 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     columns = datasets.Features({"img": datasets.Image(), "fine": datasets.ClassLabel(names=["a", "b", "c"])})
     rows = {"img": [Image.new("RGB", (20, 20), (i * 8, 0, 0)) for i in range(30)], "fine": [i % 3 for i in range(30)]}
-    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=columns)})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: made)
+    splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=columns)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: splits)
     data = load_data("hf:who/what", parse_input("3x8x8"))
     assert (data.classes, len(data.train), len(data.val)) == (3, 24, 6)
     assert data.train.get([0, 1])[0].shape == (2, 3, 8, 8)
@@ -312,9 +312,9 @@ def test_an_interrupted_training_is_the_same(settings: dict, digits: Data, tmp_p
     with pytest.raises(StopError):
         train(MINI, data, chosen, 5, checkpoint=path, report=stop)
     torch.manual_seed(99)
-    told: list[int] = []
-    again, rest = train(MINI, data, chosen, 5, checkpoint=path, report=lambda epoch: told.append(epoch.epoch))
-    assert told == [1, 2, 3]
+    reported: list[int] = []
+    again, rest = train(MINI, data, chosen, 5, checkpoint=path, report=lambda epoch: reported.append(epoch.epoch))
+    assert reported == [1, 2, 3]
     assert numbers(rest) == numbers(whole)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
@@ -361,7 +361,7 @@ def test_a_teacher(digits: Data):
 
 def test_what_goes_wrong(digits: Data, tmp_path: Path):
     data = few(digits)
-    with pytest.raises(TrainingError, match=r"the loss is no number any more \(epoch 1, by step 5 of 5\)"):
+    with pytest.raises(TrainingError, match=r"the loss is NaN or infinite \(epoch 1, by step 5 of 5\)"):
         train(
             MINI,
             data,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-GOOD = "name: n\ninput: image(3, 8)\n\nstages:\n  depth: 1\n  dim:   8\n  body:  dw(3)  # why\n"
+GOOD = "metablock: 1\nname: n\ninput: image(3, 8)\n\nstages:\n  depth: 1\n  dim:   8\n  body:  dw(3)  # why\n"
 
 
 @pytest.fixture

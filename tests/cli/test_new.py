@@ -25,6 +25,7 @@ def test_a_starter_builds(run, inside):
     assert result.stdout == "my_net.yaml is written; next:\n  metablock check my_net.yaml\n  metablock build my_net.yaml\n"
     assert run("check", "my_net.yaml").exit_code == 0
     text = (inside / "my_net.yaml").read_text()
+    assert "\nmetablock: 1\nname: my_net\n" in text
     assert all("#" in line for line in text.splitlines() if line.startswith(("let:", "stages:", "variants:")))
     for edit in ("attention(dim // 32)", "pool(3)", "hilo(dim // 32)"):
         metablock.build("./my_net.yaml", edits=[f"token = {edit}"], device="meta")
@@ -46,6 +47,7 @@ def test_a_copy_of_a_shipped_one_builds(run, inside, base):
     assert sum(costs.parameters(metablock.build(spec, device="meta"))) == int(facts["params"])
     text = (inside / "mine.yaml").read_text()
     assert not re.search(r"^(paper|checkpoints|facts):", text, re.MULTILINE)
+    assert re.findall(r"^metablock: .*\n.*", text, re.MULTILINE) == ["metablock: 1\nname: mine"]
 
 
 def test_the_variant_that_was_named_is_in_what_to_do_next(run, inside):

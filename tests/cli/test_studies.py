@@ -126,4 +126,4 @@ def test_what_is_missing_is_told(run, mini, monkeypatch: pytest.MonkeyPatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "accelerate" else real(name, *rest))
     result = run("train", "mini.yaml", *SMALL)
-    assert (result.exit_code, result.stderr) == (2, "training needs accelerate\n  pip install 'metablock[ablate]'\n")
+    assert (result.exit_code, result.stderr) == (2, "training needs accelerate\n  from a checkout: pip install '.[ablate]'\n")

@@ -231,6 +231,7 @@ SLOTS = "slots of 'net': depth, dim, heads, body, norm, token, channel, block"
 MESSAGES = [
     ("tokn = id", "tokn", "'tokn' names no slot or column of 'net'", "did you mean 'token'?"),
     ("zzz = id", "zzz", "'zzz' names no slot or column of 'net'", SLOTS),
+    ("metablock = 2", "metablock", "the language's revision cannot be edited", "it stands once, at the top of the file"),
     ("stages[0].tokn = id", "stages[0].tokn", "'tokn' names no slot or column of 'net'", "did you mean 'token'?"),
     ("stages[0].head = id", "stages[0].head", "'head' names no slot or column of 'net'", "did you mean 'heads'?"),
     ("stages[4].token = id", "4", "there is no stage 4", "stages are numbered 0 to 3"),
@@ -255,6 +256,13 @@ def test_messages(text: str, marked: str, message: str, hint: str):
 
 # The same for a file's variants.
 FILES = [
+    (
+        "variants: {a: {metablock: 2}}",
+        "a",
+        "metablock",
+        "the language's revision cannot be edited",
+        "it stands once, at the top of the file",
+    ),
     ("variants: {a: {of: b}}", None, "a", "'a' starts from unknown 'b'", None),
     (
         "variants: {tiny: {of: tinny}, other: {of: othr}}",
@@ -301,6 +309,18 @@ def test_a_spec_without_variants():
         resolve(spec(), "tiny")
 
 
+@pytest.mark.parametrize("text", ["head = 5", "stem = id"])
+def test_a_name_of_a_section_and_of_a_column(text: str):
+    """An edit of the section could have meant the column: it is refused; one stage of the column can be edited."""
+    name = text.split()[0]
+    columns = f"  depth: [1, 1]\n  {name}: 4\n  body: depth * pw({name})\n"
+    net = load_text(f"name: n\ninput: image(3, 8)\nstem: pw(8)\nstages:\n{columns}head: global_pool\n")
+    with pytest.raises(SpecError, match=f"'{name}' is both a section and a binding of 'n'") as caught:
+        apply(net, parse_edits([text]))
+    assert caught.value.problems[0].hint == "a binding or column with the name of a section cannot be edited: rename it"
+    assert apply(net, parse_edits([f"stages[0].{name} = 5"])).columns[name].body.items[0].value == 5
+
+
 def test_a_network_without_stages():
     flat = load_text("name: flat\ninput: image(3, 8)\nlet: {token: id}\nmodel: token\n")
     assert stage_count(flat) == 0
@@ -327,7 +347,11 @@ def test_variants_that_double_and_double():
 
 def test_every_message_is_read():
     said = [m[2] for m in MESSAGES] + [f[3] for f in FILES]
-    said += ["'v' stands below more than 9 others", "'v' is made of more than 9 variants and traits"]
+    said += [
+        "'head' is both a section and a binding of 'n'",
+        "'v' stands below more than 9 others",
+        "'v' is made of more than 9 variants and traits",
+    ]
     source = Path(module.__file__).read_text(encoding="utf-8")
     for words in re.findall(r'(?:error|Problem)\(\s*f?"([^"]+)"', source):
         pattern = re.sub(r"\\{.*?\\}", ".*", re.escape(words))

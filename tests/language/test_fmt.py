@@ -57,6 +57,7 @@ let: {e: 2**(index+1), f: 2 ** index}
     assert (
         format_text(text)
         == """\
+metablock: 1
 name: n
 input: image(3, 32)
 
@@ -105,6 +106,7 @@ stages: {depth: 1, dim: 8, body: a}
         == """\
 # The file.
 
+metablock: 1
 name: n
 input: image(3, 8)  # the input
 
@@ -195,6 +197,24 @@ def comments_texts(text: str) -> list[str]:
     from metablock.language.yaml import read
 
     return [comment.text for comment in comments_of(read(Text("t", text))) if comment.text]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("name: n  # whose\n", "metablock: 1\nname: n  # whose\n"),
+        ("# The file.\n# More of it.\nname: n\n", "# The file.\n# More of it.\nmetablock: 1\nname: n\n"),
+        ("# The file.\n\nname: n\n", "# The file.\n\nmetablock: 1\nname: n\n"),
+        ("# The file.\nmetablock: 1\nname: n\n", "# The file.\nmetablock: 1\nname: n\n"),
+        ("# The name.\nname: n\n# Which.\nmetablock: 1 # this\n", "# The name.\n\n# Which.\nmetablock: 1  # this\nname: n\n"),
+    ],
+)
+def test_the_revision_stands_first(head: str, expected: str):
+    """Also where the file did not state it, and then below what stands at the file's top."""
+    rest = "input: image(3, 8)\n\nstages:\n  depth: 1\n  dim:   8\n  body:  dw(3)\n"
+    text = format_text(head + rest)
+    assert text == expected + rest
+    assert format_text(text) == text
 
 
 @pytest.mark.parametrize("seed", range(40))

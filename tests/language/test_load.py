@@ -16,7 +16,7 @@ from metablock.language import load
 from metablock.language.load import load_bindings, load_file, load_text
 from metablock.language.parser import expression
 from metablock.language.resources import architectures
-from metablock.language.spec import Binding, Rule, Spec
+from metablock.language.spec import REVISIONS, UNSTATED, Binding, Rule, Spec
 
 START = "name: small\ninput: image(3, 64)\n"
 STAGES = "stages: {depth: 2, body: depth * conv(8)}\n"
@@ -26,6 +26,11 @@ SKETCHES = Path(__file__).parent / "sketches"
 MESSAGES = [
     ("staegs: {depth: 2}", "staegs", "unknown section 'staegs'", "did you mean 'stages'?"),
     ("width: 3", "width", "unknown section 'width'", "names of your own stand under `let`"),
+    ("metablock: 2", "2", "this file is written in revision 2 of the language", "this version of metablock reads revision 1: upgrade it"),
+    ("metablock: one", "one", "the revision of the language is a whole number", "write `metablock: 1`"),
+    ("metablock: [1]", "[1]", "the revision of the language is a whole number", "write `metablock: 1`"),
+    ("metablock: 1.0", "1.0", "the revision of the language is a whole number", "write `metablock: 1`"),
+    ("metablock:", "", "the revision of the language is a whole number", "write `metablock: 1`"),
     ("head: {a: b}", "{a: b}", "an expression is expected here, not a mapping", "a mapping needs a key that is made for it"),
     ("let: {a: {b: c}}", "{b: c}", "an expression is expected here, not a mapping", "a mapping needs a key that is made for it"),
     ("head: f(", "(", "this '(' is never closed", "close it, after what belongs to it"),
@@ -91,6 +96,7 @@ FILES = [
     (START + "stages: {}", [("1:1", "there are neither `stages` nor a `model`")]),
     (START + "stages: {body: (a}", [("3:16", "this '(' is never closed")]),
     (START + "stages: {body: \"(a\"}", [("3:17", "this '(' is never closed")]),
+    ("metablock: 3\nname: a\nnew_section: 1", [("1:12", "this file is written in revision 3 of the language")]),
     (START + "stages: 3", [("3:9", "`stages` must be a mapping")]),
     (START + "stages: [{depth: 2}, {dim: 3}]", [("3:10", "this stage has no 'dim', others have"),
                                                 ("3:22", "this stage has no 'depth', others have")]),
@@ -117,9 +123,16 @@ def test_problems_of_a_file(text: str, expected: list[tuple[str, str]]):
 def test_every_message_is_read():
     said = [message for *_, message, _ in MESSAGES] + [message for _, expected in FILES for _, message in expected]
     source = Path(load.__file__).read_text(encoding="utf-8")
-    for words in re.findall(r'self\.wrong\(\s*f?"([^"]+)"', source):
+    for words in re.findall(r'(?:self\.wrong|error)\(\s*f?"([^"]+)"', source):
         pattern = re.sub(r"\\{.*?\\}", ".*", re.escape(words))
         assert any(re.fullmatch(pattern, message) for message in said), words
+
+
+def test_the_revision():
+    stated, unstated = load_text("metablock: 1\n" + START + STAGES), load_text(START + STAGES)
+    assert stated == unstated
+    assert stated.revision == UNSTATED == 1
+    assert all(load_file(path).revision == REVISIONS[-1] for path in architectures().values())
 
 
 def test_a_message_as_it_is_shown():

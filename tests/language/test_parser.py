@@ -214,6 +214,7 @@ _FOLLOWS = "write what follows, or remove it"
 _POINT = "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`"
 _TEST = "write `a if x == y else b`, or parentheses around the test"
 _LOGIC = "write `a if x and y else b`, or parentheses around the test"
+_SEVERAL = "several outputs are a list, `x -> [a, b]`, or lines with `return a, b`"
 _LIST = "a list is written `[a, b]`"
 _LINE = "a stream has lines `name = ...`, the last one is `return ...`"
 _PARAMETER = "a parameter is a name: `ffn(r=4)`; without parameters there are no brackets"
@@ -252,6 +253,11 @@ MISTAKES = [
     ("edit", "stages[0].token", "token", "the edit has no '='", _TARGET),
     ("value", "a, b", ",", "a comma outside brackets", _LIST),
     ("value", "a, b >> c", ",", "a comma outside brackets", _LIST),
+    ("value", "x -> x, x >> y", ",", "a comma outside brackets", _SEVERAL),
+    ("value", "x -> x, y", ",", "a comma outside brackets", _SEVERAL),
+    ("value", "x -> x, f(y)", ",", "a comma outside brackets", _SEVERAL),
+    ("value", "join(*ts)", "*", "`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`"),
+    ("value", "join(a, *ts)", "*", "`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`"),
     ("value", "a if b", "if", "this `if` has no `else`", _ELSE),
     ("value", "f(a if b, c)", "if", "this `if` has no `else`", _ELSE),
     ("value", "[a if b]", "if", "this `if` has no `else`", _ELSE),
@@ -327,7 +333,7 @@ MISTAKES = [
     ("value", 'a "b"', '"b"', 'an operator is missing before "b"', _OPERATOR),
     ("value", "+ a", "+", "unexpected '+'", "an expression begins with a name, a number or a bracket"),
     ("value", "a >> >> b", ">>", "nothing stands between '>>' and '>>'", _MISSING),
-    ("value", "f(*a)", "*", "nothing stands between '(' and '*'", _MISSING),
+    ("value", "f(*a)", "*", "`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`"),
     ("value", "[a for x]", "]", "unexpected ']'", "what stands before it is not complete"),
     # what the grammar lets pass
     ("value", "x, x -> y", "x", "the name 'x' stands twice", "give each value a name of its own"),

@@ -1,7 +1,7 @@
-"""The report of a study: tables, figures and a page, from its results, finished or not.
+"""The report of a study, finished or not: tables, figures and a page.
 
-``analysis`` compares and orders; ``tables``, ``forest``, ``curves`` and ``placement`` show; ``page`` puts them together. Nothing
-here trains, and nothing reads anything but :class:`~metablock.ablation.results.Results`.
+``analysis`` compares the variants and orders them; ``tables``, ``forest``, ``curves``, ``placement`` and ``probes`` show them;
+``page`` puts everything together. All of it is made from :class:`~metablock.ablation.results.Results` alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import MetablockError
 from ...files import write_whole
 from ...language.format import show_spec
-from ..probe import read
+from ..probe import from_json
 from ..results import Results
 from .analysis import Analysis, analyse
 from .curves import against_cost, learning_curves
@@ -27,21 +27,32 @@ __all__ = ["analyse", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:
-    """Writes the report of a study; an older one in the same folder is replaced.
+    """Writes the report of a study. It replaces an older one in the same folder.
 
     Args:
-        results: what is known of the study, also in its middle.
-        folder: where ``report.html``, ``probes.html`` (receptive fields and spectra), ``table.md``, ``table.tex``,
-            ``results.csv``, ``specs/`` and ``figures/`` go.
+        results: of the study, finished or not.
+        folder: for ``report.html``, ``probes.html`` (receptive fields and spectra), ``table.md``, ``table.tex``, ``results.csv``,
+            ``specs/`` and ``figures/``.
 
     Returns:
-        the files, the page first.
+        The files, the page first.
 
     Raises:
         MetablockError: the folder cannot be written to.
+
+    >>> import tempfile
+    >>> from metablock.ablation.plan import plan
+    >>> from metablock.ablation.study import Study
+    >>> from metablock.shape import Feature
+    >>> study = Study("mixers", "poolformer_s12")
+    >>> results = Results(study, plan(study, Feature("map", 1, (32, 32)), classes=10), runs=[])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path.name for path in write_report(results, Path(folder))]
+    ['report.html', 'table.md', 'table.tex', 'results.csv', 'base.yaml']
     """
     analysis = analyse(results)
-    texts, drawn = {}, [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
+    texts: dict[str, str] = {}
+    drawn = [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
     probed = [(picture, to_svg(picture)) for picture in probe_figures(analysis)]
     specs = _specs(analysis)
     texts["report.html"] = page(analysis, drawn, {name: file for name, (file, _) in specs.items()})
@@ -59,29 +70,28 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         for name, image in images.items():
             (folder / name).write_bytes(image)
     except OSError as problem:
-        raise MetablockError(f"{folder}: cannot write there: {problem.strerror}\n  name another folder") from None
+        raise MetablockError(f"{folder}: cannot write there: {problem.strerror}", "name another folder") from None
     for name, text in texts.items():
         write_whole(folder / name, text)
     return [folder / name for name in (*texts, *images)]
 
 
 def figures(analysis: Analysis) -> list[Picture]:
-    """The figures of a report, also those that cannot be drawn yet."""
+    """The figures of a report. One that cannot be drawn yet says why in its caption."""
     with styled():
-        found = [forest(analysis), against_cost(analysis), learning_curves(analysis), *heat_maps(analysis)]
-    return found
+        return [forest(analysis), against_cost(analysis), learning_curves(analysis), *heat_maps(analysis)]
 
 
 def probe_figures(analysis: Analysis) -> list[Picture]:
-    """What each cell's trained network sees and passes on; none before a network is trained."""
-    known = analysis.results.probes
-    found = {row.cell.name: read(known[row.cell.name]) for row in analysis.rows if row.cell.name in known}
-    return pictures(found) if found else []
+    """Receptive fields and spectra of the trained networks; none before a network is trained."""
+    probes = analysis.results.probes
+    stages = {row.cell.name: from_json(probes[row.cell.name]) for row in analysis.rows if row.cell.name in probes}
+    return pictures(stages) if stages else []
 
 
 def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    """File and text of each cell's resolved spec; names that differ in what a file cannot be called get their hash."""
-    found: dict[str, tuple[str, str]] = {}
+    """File and text of each cell's resolved spec. A cell whose file name is taken gets its hash behind it."""
+    specs: dict[str, tuple[str, str]] = {}
     taken: set[str] = set()
     for row in analysis.rows:
         cell = row.cell
@@ -91,5 +101,5 @@ def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:
         if name in taken:
             name = f"{name}-{cell.hash[:8]}"
         taken.add(name)
-        found[cell.name] = (f"specs/{name}.yaml", show_spec(cell.spec))
-    return found
+        specs[cell.name] = (f"specs/{name}.yaml", show_spec(cell.spec))
+    return specs

@@ -1,4 +1,4 @@
-"""What tables and figures show: results, compared and in order, still as numbers."""
+"""Compares the results of a study and puts them in order: the numbers behind its tables and figures."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ POINTS = "points"  # differences of per cents
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A cell with what is known of it.
+    """A cell and its results.
 
     Attributes:
-        label: what it is called within its group.
+        cell: the network.
+        label: its name within its group.
         metrics: top-1 of the finished runs by seed, per cent.
         failed: the runs that ended without a result.
         comparison: with the base; None for the base itself and for a cell that cannot be built.
-        latency: milliseconds, where it was measured.
+        latency: milliseconds; None if it was not measured.
     """
 
     cell: Cell
@@ -38,11 +39,18 @@ class VariantRow:
     latency: float | None = None
 
     @property
+    def title(self) -> str:
+        """The label, with a dagger if the cost could not be matched."""
+        return self.label + (" †" if self.cell.off else "")
+
+    @property
     def mean(self) -> float | None:
+        """Mean top-1 over the seeds, per cent."""
         return fmean(self.metrics.values()) if self.metrics else None
 
     @property
     def sd(self) -> float | None:
+        """Standard deviation of top-1 over the seeds (n − 1), per cent; None for fewer than two."""
         return stdev(self.metrics.values()) if len(self.metrics) > 1 else None
 
     @property
@@ -53,7 +61,17 @@ class VariantRow:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that is shown. ``margin`` is in points; ``groups`` are the rows by factor, the base first, under ''."""
+    """A study's results, compared.
+
+    Attributes:
+        results: as they come from the journal.
+        margin: the smallest difference that matters, in points.
+        groups: rows by factor; the base stands first, under the empty name.
+        planned: number of runs that can be made.
+        done: number of runs with a result.
+        failed: number of runs that failed.
+        missing: what a reader of an unfinished study must know, in sentences.
+    """
 
     results: Results
     margin: float
@@ -65,10 +83,12 @@ class Analysis:
 
     @property
     def rows(self) -> list[VariantRow]:
+        """All rows, in the order of the groups."""
         return [row for rows in self.groups.values() for row in rows]
 
     @property
     def base(self) -> VariantRow | None:
+        """The row of the base."""
         return next((row for row in self.rows if row.cell.base), None)
 
     @property
@@ -78,48 +98,61 @@ class Analysis:
 
     @property
     def complete(self) -> bool:
-        """All runs have ended, well or not."""
+        """Whether all runs have ended, with a result or without."""
         return self.done + self.failed >= self.planned
 
     @property
     def spread(self) -> float | None:
-        """The middle one of the standard deviations of the paired differences, in points: what a next study can reckon with."""
-        found = [comparison.paired.sd for _, comparison in self.compared if comparison.paired.p_difference is not None]
-        return median(found) if found else None
+        """Median standard deviation of the paired differences over the comparisons, in points."""
+        deviations = [comparison.paired.sd for _, comparison in self.compared if comparison.paired.p_difference is not None]
+        return median(deviations) if deviations else None
 
     @property
     def smallest(self) -> float | None:
-        """The true difference in points that so many seeds show with a power of 80 %, at this spread."""
+        """The smallest true difference that the study's seeds detect with a power of 80 % at this spread, in points."""
         study = self.results.study
         if self.spread is None:
             return None
-        found = smallest_difference(len(study.seeds), self.spread, study.alpha, 0.8, len(self.compared))
-        return found if isfinite(found) else None
+        difference = smallest_difference(len(study.seeds), self.spread, study.alpha, 0.8, len(self.compared))
+        return difference if isfinite(difference) else None
 
     def relative(self, row: VariantRow, what: str) -> float | None:
-        """How far a cost (``params``, ``trainable``, ``macs``, ``latency``) is from that of the base: 0.1 is 10 % more."""
+        """A cost (``params``, ``trainable``, ``macs``, ``latency``) relative to the base's: 0.1 is 10 % more."""
         base = self.base
         mine, its = (None, None) if base is None else (cost(row, what), cost(base, what))
         return mine / its - 1 if mine is not None and its else None
 
 
 def base_name(study: Study) -> str:
-    """What captions call the base: a name of the catalogue, or of a file without its folder."""
+    """What captions call the base: its name in the catalogue, or its file without the folder; and its variant."""
     name = PurePath(study.base).name if study.base.endswith((".yaml", ".yml")) else study.base
     return f"{name} ({study.variant})" if study.variant else name
 
 
+def tolerance(study: Study) -> str:
+    """The tolerance of the match: ``±5 %``."""
+    return f"±{100 * study.match.tolerance:g} %"
+
+
 def cost(row: VariantRow, what: str) -> float | None:
-    """One cost of a cell, None where it is not known."""
+    """One cost of a cell (``params``, ``trainable``, ``macs``, ``latency``); None if it is unknown."""
     if what == "latency":
         return row.latency
     return None if row.cell.cost is None else float(getattr(row.cell.cost, what))
 
 
 def analyse(results: Results) -> Analysis:
-    """Compares every cell with the base and puts the rows in order."""
+    """Compares every cell of a study with its base.
+
+    >>> from metablock.ablation.results import Run
+    >>> cells = [Cell("base", (), None, "", None), Cell("token = dw(7)", (("token", "dw(7)"),), None, "", None)]
+    >>> runs = [Run("base", seed, "done", 90 + seed / 10) for seed in range(3)]
+    >>> runs += [Run("token = dw(7)", seed, "done", 95 + seed / 8) for seed in range(3)]
+    >>> [(row.label, row.comparison.verdict) for row in analyse(Results(Study("s", "b"), cells, runs)).rows[1:]]
+    [('dw(7)', 'better')]
+    """
     study = results.study
-    margin = 100 * study.margin  # the study gives a part of 1, the metric is in per cent
+    margin = 100 * study.margin  # the study's margin is a share, the metric is in per cent
     metrics = {cell.name: _metrics(results.of(cell.name)) for cell in results.cells}
     base = next((cell.name for cell in results.cells if cell.base), None)
     pairs = {
@@ -145,7 +178,7 @@ def _metrics(runs: Sequence[Run]) -> dict[int, float]:
 
 
 def _place(cell: Cell) -> tuple[str, str]:
-    """The group of a cell and its name within: by factor; in a grid of several factors by the level of the first."""
+    """Group and label of a cell: its factor and level; in a grid of several factors the first level, and the others."""
     if cell.base:
         return "", cell.name
     if len(cell.levels) == 1:
@@ -171,30 +204,28 @@ def _missing(rows: Sequence[VariantRow], seeds: Sequence[int]) -> Iterator[str]:
 
 
 def notes(analysis: Analysis, row: VariantRow) -> list[str]:
-    """What must be said of one row, in words: what does not fit, failed, was not matched or could not be tested."""
+    """Remarks on one row: what cannot be built, was not matched, failed, or could not be tested."""
     study, cell = analysis.results.study, row.cell
     if cell.problem:
         return [f"inapplicable: {cell.problem}"]
-    found = []
+    remarks = []
     if cell.off:
-        found.append(
-            f"not matched: {per_cent(cell.residual)} {NAMES[study.match.by]}, tolerance ±{100 * study.match.tolerance:g} %"
-        )
-    found += [f"seed {run.seed} failed: {run.reason or 'no reason was recorded'}" for run in row.failed]
+        remarks.append(f"not matched: {per_cent(cell.residual)} {NAMES[study.match.by]}, tolerance {tolerance(study)}")
+    remarks += [f"seed {run.seed} failed: {run.reason or 'no reason was recorded'}" for run in row.failed]
     unfinished = len(study.seeds) - len(row.metrics) - len(row.failed)
     if unfinished > 0:
-        found.append(f"{len(row.metrics)} of {len(study.seeds)} seeds finished")
+        remarks.append(f"{len(row.metrics)} of {len(study.seeds)} seeds finished")
     if row.comparison is not None:
         paired = row.comparison.paired
         if paired.note and row.metrics:
-            found.append(paired.note)
+            remarks.append(paired.note)
         if row.comparison.within:
-            found.append("differs from the base, but by less than the margin")
-    return found
+            remarks.append("differs from the base, but by less than the margin")
+    return remarks
 
 
 def method(analysis: Analysis) -> list[str]:
-    """The tests in sentences, for the foot of a table."""
+    """The tests in words, for the foot of a table."""
     study = analysis.results.study
     return [
         f"{METRIC.capitalize()} accuracy (%) on the validation set after the last epoch, mean ± s.d. over n seeds; "

@@ -1,29 +1,29 @@
-"""The metric against what it costs, and how it grew while training."""
+"""Figures of the metric: against the networks' costs, and over the epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil, sqrt
+from math import ceil
 from statistics import fmean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy import stats
 
 from ..results import Epoch, Run
+from ..statistics import half_width
 from .analysis import METRIC, Analysis, VariantRow, cost
 from .style import BLACK, GREY, MARKERS, SERIES, WIDTH, Picture, new, place, short
 from .text import MILLISECONDS, level, unit
 
 _COSTS = (("macs", "MACs"), ("trainable", "trainable parameters"), ("latency", "latency"))
-_NAMED = 24  # variants that a legend can tell apart; of more, only those on the front are named
-_LEVEL = 0.95
+_NAMED = 24  # variants in a legend; if there are more, it names only those on the front
+_LEVEL = 0.95  # of the intervals of means
 _TOGETHER = 6  # curves in one panel
 
 
 def against_cost(analysis: Analysis) -> Picture:
-    """Mean metric of each variant against each of its costs, and the Pareto front of the means."""
+    """The mean metric of each variant against each of its costs, with the Pareto front of the means."""
     name, title = "cost", f"{METRIC.capitalize()} accuracy against cost"
     rows = [row for row in analysis.rows if row.mean is not None and row.cell.cost is not None]
     if not rows:
@@ -51,16 +51,20 @@ def against_cost(analysis: Analysis) -> Picture:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points (cost, metric) to which no other is at least as good in both and better in one, by cost."""
-    kept: list[int] = []
+    """Indices of the Pareto front of points (cost, metric), by cost: no other point is cheaper and at least as good, or better.
+
+    >>> front([(3.0, 90.0), (1.0, 80.0), (2.0, 79.0)])
+    [1, 0]
+    """
+    best: list[int] = []
     for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not kept or points[i][1] > points[kept[-1]][1]:
-            kept.append(i)
-    return kept
+        if not best or points[i][1] > points[best[-1]][1]:
+            best.append(i)
+    return best
 
 
 def _called(row: VariantRow, rows: Sequence[VariantRow]) -> str:
-    """The short name where it is the only one of its kind."""
+    """The label of a row; its full name if another row has the same label."""
     return row.label if sum(other.label == row.label for other in rows) == 1 else row.cell.name
 
 
@@ -106,12 +110,12 @@ def _panel(axes: Axes, rows: Sequence[VariantRow], what: str, label: str, styles
         colour, marker, named = styles[row.cell.name]
         n, sd = len(row.metrics), row.sd
         if sd is not None:
-            half = float(stats.t.isf((1 - _LEVEL) / 2, n - 1)) * sd / sqrt(n)
+            half = half_width(sd, n, _LEVEL)
             axes.plot([x, x], [max(0, y - half), min(100, y + half)], color=colour, lw=1, alpha=0.8, zorder=2)
         big, order = 9.0 if marker == "*" else 5.5, 5 if row.cell.base else 4 if named else 3
         axes.plot([x], [y], color=colour, marker=marker, ms=big, ls="", mec="white", mew=0.5, zorder=order)
     best = [shown[i] for i in front(shown)]
-    # A staircase: between two networks of the front there is none, the cheaper one is what that budget buys.
+    # A staircase: a budget between two networks of the front buys the cheaper one.
     axes.plot([x for x, _ in best], [y for _, y in best], color=GREY, lw=1, ls="--", drawstyle="steps-post", zorder=1)
     axes.set_xlabel(f"{label} ({size.prefix or 'number'})")
     axes.set_ylabel(f"{METRIC} (%)")
@@ -132,12 +136,12 @@ _MEASURES: tuple[tuple[str, _Measure], ...] = (
 
 
 def learning_curves(analysis: Analysis) -> Picture:
-    """The metric after each epoch, mean and band over seeds, the base in every panel."""
+    """The metric after each epoch: mean and standard deviation over seeds, with the base in every panel."""
     name, title = "curves", "Learning curves"
     runs = {row.cell.name: _drawn(analysis.results.of(row.cell.name)) for row in analysis.rows}
-    epochs = {cell: [epoch for run in found for epoch in run.epochs] for cell, found in runs.items()}
-    seen = [epoch for found in epochs.values() for epoch in found]
-    label, measure = next((m for m in _MEASURES if any(m[1](epoch) is not None for epoch in seen)), _MEASURES[-1])
+    epochs = {cell: [epoch for run in drawn for epoch in run.epochs] for cell, drawn in runs.items()}
+    every = [epoch for finished in epochs.values() for epoch in finished]
+    label, measure = next((m for m in _MEASURES if any(m[1](epoch) is not None for epoch in every)), _MEASURES[-1])
     rows = [row for row in analysis.rows if any(measure(epoch) is not None for epoch in epochs[row.cell.name])]
     if not rows:
         return Picture(name, title, "No epoch has finished yet.")
@@ -173,7 +177,7 @@ def learning_curves(analysis: Analysis) -> Picture:
 
 
 def _limits(groups: Sequence[Sequence[Epoch]], measure: _Measure) -> tuple[float, float]:
-    """One axis for all panels, from what is left to learn: the first epochs would hide the differences of the last ones."""
+    """Limits of the axis of all panels, from the last two thirds of the epochs: the first ones would hide later differences."""
     last = max(epoch.epoch for group in groups for epoch in group)
     known = [(epoch.epoch, value) for group in groups for epoch in group if (value := measure(epoch)) is not None]
     late = [value for at, value in known if at > last / 3] or [value for _, value in known]
@@ -182,7 +186,7 @@ def _limits(groups: Sequence[Sequence[Epoch]], measure: _Measure) -> tuple[float
 
 
 def _drawn(runs: Sequence[Run]) -> list[Run]:
-    """The finished runs, or, where there is none yet, what there is."""
+    """The finished runs; if there is none yet, the unfinished ones."""
     return [run for run in runs if run.status == "done" and run.epochs] or [run for run in runs if run.epochs]
 
 

@@ -1,4 +1,4 @@
-"""The forest plot: every comparison with its interval, its verdict and the margin."""
+"""The forest plot: every comparison with its interval and verdict, and the margin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINE = 0.2  # inches from row to row
 
 
 def forest(analysis: Analysis) -> Picture:
-    """Differences to the base with intervals, a row a variant, grouped by factor."""
+    """Differences to the base with their intervals: one row per variant, grouped by factor."""
     name, title = "differences", f"Paired differences in {METRIC} accuracy to the base"
     if not any(row.difference is not None for row, _ in analysis.compared):
         return Picture(name, title, "No differences yet: no seed has finished in both the base and a variant.")
@@ -63,38 +63,40 @@ def forest(analysis: Analysis) -> Picture:
 
 
 def _lines(analysis: Analysis) -> list[tuple[str, VariantRow | None]]:
-    found: list[tuple[str, VariantRow | None]] = []
+    """Text and row of each line of the plot; a heading has no row."""
+    lines: list[tuple[str, VariantRow | None]] = []
     for group, rows in analysis.groups.items():
         if group:
-            found.append((short(group, 44), None))
-            found += [(short(row.label, 44) + (" †" if row.cell.off else ""), row) for row in rows]
-    return found
+            lines.append((short(group, 44), None))
+            lines += [(short(row.label, 44) + (" †" if row.cell.off else ""), row) for row in rows]
+    return lines
 
 
 def _write(figure: Figure, axes: Axes, texts: Sequence[str], ends: Sequence[float], y: float, weight: str = "normal") -> None:
-    """The numbers of one row, right of the axes, in columns that end at these inches from there."""
+    """Writes the numbers of one row right of the axes, in columns whose right ends are ``ends`` inches away from them."""
     for text, end in zip(texts, ends, strict=True):
         at = axes.get_yaxis_transform() + ScaledTranslation(end, 0, figure.dpi_scale_trans)
         axes.text(1, y, text, transform=at, va="center_baseline", ha="right", size=7.5, weight=weight)
 
 
 def _annotation(row: VariantRow) -> tuple[str, str, str]:
+    """Difference, interval and level of a row, or why there is none."""
     if row.cell.problem:
         return ("", "inapplicable", "")
     if row.comparison is None or row.difference is None:
         return ("", "no result", "")
-    found = row.comparison
-    if found.interval is None:
-        return (signed(row.difference), "one pair" if found.paired.n == 1 else "no spread", "")
-    return (signed(row.difference), interval(found.interval), level(found.level))
+    comparison = row.comparison
+    if comparison.interval is None:
+        return (signed(row.difference), "one pair" if comparison.paired.n == 1 else "no spread", "")
+    return (signed(row.difference), interval(comparison.interval), level(comparison.level))
 
 
 def _limits(analysis: Analysis) -> tuple[float, float]:
-    """The axis: all means and the margin, and intervals as long as they leave room to see those."""
-    made = [comparison for row, comparison in analysis.compared if row.difference is not None]
-    means = [comparison.paired.difference for comparison in made]
+    """Limits of the axis: all means and the margin fit in; intervals are cut where they would squeeze these."""
+    comparisons = [comparison for row, comparison in analysis.compared if row.difference is not None]
+    means = [comparison.paired.difference for comparison in comparisons]
     scale = max([abs(mean) for mean in means] + [analysis.margin, 1e-3])
-    ends = [*means, *(end for comparison in made for end in comparison.interval or ())]
+    ends = [*means, *(end for comparison in comparisons for end in comparison.interval or ())]
     least, most = max(1.5 * analysis.margin, 0.25 * scale), 2.5 * scale
     low, high = (min(most, max(least, 1.05 * max(sign * end for end in ends))) for sign in (-1, 1))
     return -low, high

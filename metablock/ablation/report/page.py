@@ -1,4 +1,4 @@
-"""The page: everything in one HTML file that needs nothing from elsewhere, for a screen and for paper."""
+"""The report as one self-contained HTML file, for the screen and for paper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..results import Run
 from ..statistics import VERDICTS
 from ..study import Study
-from .analysis import METRIC, POINTS, Analysis, base_name
+from .analysis import METRIC, POINTS, Analysis, base_name, tolerance
 from .style import VERDICT_SIGN, Picture, inline
 from .tables import Line, Table, cost_table, main_table, to_html
 from .text import NAMES, NOTHING, html, number
@@ -18,12 +18,12 @@ _CSS = Path(__file__).with_name("page.css")
 
 
 def page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]], specs: Mapping[str, str]) -> str:
-    """The HTML.
+    """The HTML of the report.
 
     Args:
-        analysis: what is shown.
-        pictures: with their SVG, empty where there is no figure.
-        specs: the file of each cell's resolved spec, relative to the page.
+        analysis: what it shows.
+        pictures: each with its SVG, which is empty if there is no figure.
+        specs: file of each cell's resolved spec, relative to the page.
     """
     study = analysis.results.study
     parts = [
@@ -53,7 +53,7 @@ def page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]], specs: Map
 
 
 def probe_page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]]) -> str:
-    """The HTML of the page on what mixers do to pictures."""
+    """The HTML of the page with receptive fields and spectra."""
     study = analysis.results.study
     parts = [
         f"<h1>{html(study.name)}: what the networks see</h1>",
@@ -78,22 +78,24 @@ def _subtitle(analysis: Analysis) -> str:
 
 
 def _match(study: Study) -> str:
-    return study.match.by if study.match.by == "none" else f"{NAMES[study.match.by]} within ±{100 * study.match.tolerance:g} %"
+    return study.match.by if study.match.by == "none" else f"{NAMES[study.match.by]} within {tolerance(study)}"
 
 
 def _state(analysis: Analysis) -> str:
     if analysis.complete and not analysis.missing:
         return ""
-    said = f"{analysis.done} of {analysis.planned} runs finished, {analysis.failed} failed."
+    state = f"{analysis.done} of {analysis.planned} runs finished, {analysis.failed} failed."
     if not analysis.complete:
-        said = f"This study is not finished: {said} Verdicts may change."
-    return f'<div class="open"><p>{html(" ".join([said, *analysis.missing]))}</p></div>'
+        state = f"This study is not finished: {state} Verdicts may change."
+    return f'<div class="open"><p>{html(" ".join([state, *analysis.missing]))}</p></div>'
 
 
 def _summary(analysis: Analysis) -> str:
-    """The verdicts in words, for who reads one paragraph."""
-    found = {verdict: [row.cell.name for row, made in analysis.compared if made.verdict == verdict] for verdict in VERDICTS}
-    listed = [(f"{VERDICT_SIGN[verdict]} {verdict}", names) for verdict, names in found.items()]
+    """The variants of each verdict, for those who read one paragraph."""
+    listed = [
+        (f"{VERDICT_SIGN[verdict]} {verdict}", [row.cell.name for row, one in analysis.compared if one.verdict == verdict])
+        for verdict in VERDICTS
+    ]
     listed.append(("✕ inapplicable", [row.cell.name for row in analysis.rows if row.cell.problem]))
     items = []
     for title, names in listed:

@@ -1,4 +1,4 @@
-"""The heat map of a placement sweep: what each mixer does in each stage."""
+"""Heat maps of placement sweeps: the effect of each mixer in each stage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _KEY = "   ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGN.items())
 
 
 def heat_maps(analysis: Analysis) -> list[Picture]:
-    """What each mixer does in each stage: a map for each placement sweep, and each setting of the other factors of a grid."""
-    found: list[Picture] = []
+    """A heat map for each placement sweep; in a grid, one for each setting of the other factors."""
+    maps: list[Picture] = []
     for factor in analysis.results.study.factors:
         if not factor.sweep:
             continue
@@ -31,8 +31,8 @@ def heat_maps(analysis: Analysis) -> list[Picture]:
                 rest = ", ".join(f"{other} = {value}" for other, value in row.cell.levels if other != factor.name)
                 panels.setdefault(rest, {})[places[levels[factor.name]]] = row
         for rest, cells in panels.items():
-            found.append(_heat_map(f"placement-{len(found) + 1}", factor.name, rest, list(factor.sweep), cells, analysis))
-    return found
+            maps.append(_heat_map(f"placement-{len(maps) + 1}", factor.name, rest, list(factor.sweep), cells, analysis))
+    return maps
 
 
 def _heat_map(
@@ -72,7 +72,7 @@ def _heat_map(
 
 
 def _cell(axes: Axes, row: VariantRow | None, y: int, x: int, bound: float) -> None:
-    """What is written in one field of the map, hatched where there is no number."""
+    """Writes difference and verdict into one field of the map; a field without a number is hatched."""
     if row is not None and row.difference is not None and row.comparison is not None:
         red, green, blue, _ = _COLOURS(0.5 + 0.5 * row.difference / bound)
         dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.2  # luminance, as WCAG's contrast takes it
@@ -80,5 +80,5 @@ def _cell(axes: Axes, row: VariantRow | None, y: int, x: int, bound: float) -> N
         axes.text(x, y, shown, ha="center", va="center", size=7.5, color="white" if dark else BLACK)
         return
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, ec="#BBBBBB", hatch="" if row is None else "////", lw=0))
-    said = "≡" if row is None else "inapplicable" if row.cell.problem else "no result"
-    axes.text(x, y, said, ha="center", va="center", size=7, color=BLACK, bbox={"fc": "white", "ec": "none", "pad": 1})
+    mark = "≡" if row is None else "inapplicable" if row.cell.problem else "no result"
+    axes.text(x, y, mark, ha="center", va="center", size=7, color=BLACK, bbox={"fc": "white", "ec": "none", "pad": 1})

@@ -1,12 +1,15 @@
-"""Figures of what mixers do: receptive fields and Fourier spectra, of a study's cells or of networks that a person names."""
+"""Figures of receptive fields and Fourier spectra, of a study's cells or of networks that a user names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from ...files import write_whole
 from ..probe import SHARES, Probed
@@ -15,9 +18,9 @@ from .text import slug
 
 
 def pictures(results: Mapping[str, Sequence[Probed]]) -> list[Picture]:
-    """Figures of one or several networks, by name: receptive fields, spectra, and frequency curves."""
-    found = [picture for name, stages in results.items() for picture in (_fields(name, stages), _spectra(name, stages))]
-    return [*found, _curves(results)]
+    """Figures of one or several networks, by name: receptive fields and spectra of each, and frequency curves of all."""
+    each = [picture for name, stages in results.items() for picture in (_fields(name, stages), _spectra(name, stages))]
+    return [*each, _curves(results)]
 
 
 def _fields(name: str, stages: Sequence[Probed]) -> Picture:
@@ -26,42 +29,48 @@ def _fields(name: str, stages: Sequence[Probed]) -> Picture:
         "How strongly the middle feature of each stage depends on each pixel (size of the derivative, mean of the pictures; "
         "log scale, the largest is 1). Below: the side of the square that holds half of it."
     )
-    with styled("fields"):
-        size = 1.6
-        figure = new(len(stages) * (size + 0.15) + 0.9, size + 0.75)
-        shown: Any = None
-        for i, stage in enumerate(stages):
-            axes = place(figure, 0.1 + i * (size + 0.15), 0.35, size, size)
-            shown = axes.imshow(np.log10(np.maximum(stage.field, 1e-4)), cmap="viridis", vmin=-4, vmax=0, interpolation="nearest")
-            axes.set_title(f"stage {stage.stage}, {stage.grid[0]} × {stage.grid[1]}")
-            axes.set_xlabel(f"50 % in {stage.areas[0.5]:.0%} of the side")
-            axes.set_xticks([])
-            axes.set_yticks([])
-        bar = place(figure, 0.1 + len(stages) * (size + 0.15), 0.35, 0.1, size)
-        figure.colorbar(shown, cax=bar, label="relative dependence, log10")
+
+    def draw(axes: Axes, stage: Probed) -> AxesImage:
+        field = np.log10(np.maximum(stage.field, 1e-4))
+        image = axes.imshow(field, cmap="viridis", vmin=-4, vmax=0, interpolation="nearest")
+        axes.set_xlabel(f"50 % in {stage.areas[0.5]:.0%} of the side")
+        axes.set_xticks([])
+        return image
+
+    figure = _row("fields", stages, draw, "relative dependence, log10")
     return Picture(f"receptive-field-{slug(name)}", title, caption, figure)
 
 
 def _spectra(name: str, stages: Sequence[Probed]) -> Picture:
     title = f"Fourier spectrum of the features of {name}"
     caption = "Amplitude of each frequency of the feature maps (log10, mean of channels and pictures), zero in the middle."
-    with styled("spectra"):
+    low = min(float(stage.spectrum.min()) for stage in stages)
+    high = max(float(stage.spectrum.max()) for stage in stages)
+    extent = (-1, 1, -1, 1)
+
+    def draw(axes: Axes, stage: Probed) -> AxesImage:
+        image = axes.imshow(stage.spectrum, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=extent)
+        axes.set_xticks([-1, 0, 1], ["−π", "0", "π"])
+        return image
+
+    figure = _row("spectra", stages, draw, "amplitude, log10")
+    return Picture(f"spectrum-{slug(name)}", title, caption, figure)
+
+
+def _row(style: str, stages: Sequence[Probed], draw: Callable[[Axes, Probed], AxesImage], label: str) -> Figure:
+    """One image per stage in a row, and the scale of their colours."""
+    with styled(style):
         size = 1.6
         figure = new(len(stages) * (size + 0.15) + 0.9, size + 0.75)
-        low = min(float(stage.spectrum.min()) for stage in stages)
-        high = max(float(stage.spectrum.max()) for stage in stages)
-        shown: Any = None
+        image: Any = None
         for i, stage in enumerate(stages):
             axes = place(figure, 0.1 + i * (size + 0.15), 0.35, size, size)
-            shown = axes.imshow(
-                stage.spectrum, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=(-1, 1, -1, 1)
-            )
+            image = draw(axes, stage)
             axes.set_title(f"stage {stage.stage}, {stage.grid[0]} × {stage.grid[1]}")
-            axes.set_xticks([-1, 0, 1], ["−π", "0", "π"])
             axes.set_yticks([])
         bar = place(figure, 0.1 + len(stages) * (size + 0.15), 0.35, 0.1, size)
-        figure.colorbar(shown, cax=bar, label="amplitude, log10")
-    return Picture(f"spectrum-{slug(name)}", title, caption, figure)
+        figure.colorbar(image, cax=bar, label=label)
+    return figure
 
 
 def _curves(results: Mapping[str, Sequence[Probed]]) -> Picture:
@@ -82,7 +91,7 @@ def _curves(results: Mapping[str, Sequence[Probed]]) -> Picture:
                     radial = stages[i].radial
                     at = np.linspace(0, 1, len(radial))
                     good = np.isfinite(radial)
-                    style = ("-", "--", ":")[number // len(SERIES) % 3]  # when the colours begin again
+                    style = ("-", "--", ":")[number // len(SERIES) % 3]  # the colours repeat after len(SERIES) networks
                     axes.plot(at[good], radial[good], style, color=SERIES[number % len(SERIES)], label=name)
             axes.axhline(0, color=GREY, linewidth=0.6)
             axes.set_title(f"stage {i}")
@@ -98,7 +107,18 @@ def _curves(results: Mapping[str, Sequence[Probed]]) -> Picture:
 
 
 def write_probe(results: Mapping[str, Sequence[Probed]], folder: Path) -> list[Path]:
-    """Writes figures (``.svg``, ``.png``) and ``probe.md``, a table of areas. Raises MetablockError where it cannot."""
+    """Writes the figures of :func:`pictures` (``.svg``, ``.png``) and ``probe.md``, the table of areas.
+
+    Args:
+        results: the measurements of each network, by its name.
+        folder: is created if there is none.
+
+    Returns:
+        The files, the table first.
+
+    Raises:
+        MetablockError: a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for picture in pictures(results):
@@ -112,7 +132,13 @@ def write_probe(results: Mapping[str, Sequence[Probed]], folder: Path) -> list[P
 
 
 def table(results: Mapping[str, Sequence[Probed]]) -> str:
-    """The areas of the effective receptive fields as a Markdown table."""
+    """The areas of the effective receptive fields as a Markdown table.
+
+    >>> areas = {0.2: 0.1, 0.3: 0.2, 0.5: 0.3, 0.99: 0.9}
+    >>> stage = Probed(0, (8, 8), np.ones((32, 32)), areas, np.zeros((8, 8)), np.array([0.0, -0.5]))
+    >>> print(table({"pool(3)": [stage]}).splitlines()[2])
+    | pool(3) | 0 | 8 × 8 | 10.0% | 20.0% | 30.0% | 90.0% | -0.50 |
+    """
     lines = ["| network | stage | map | " + " | ".join(f"{share:.0%}" for share in SHARES) + " | high frequencies, ln |"]
     lines.append("| --- " * 3 + "| ---: " * (len(SHARES) + 1) + "|")
     for name, stages in results.items():

@@ -1,6 +1,6 @@
-"""How figures look: one palette that colour-blind readers can tell apart, sizes for a printed page, files that do not change.
+"""The style of figures: a palette for colour-blind readers, sizes for a printed page, and reproducible files.
 
-Figures are made with matplotlib's objects alone: no window, no state that other code could have set.
+Figures use matplotlib's objects, not ``pyplot``: there is no window, and no state that other code could have changed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from ..statistics import BETTER, EQUIVALENT, UNDECIDED, WORSE
 from .text import one_line
 
-# Okabe and Ito (2008). Yellow is left out: it does not show on white.
+# Okabe and Ito (2008), without yellow, which is invisible on white.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY, PALE = "#767676", "#E9E9E9"
 SERIES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-# By shape as well as by colour: a print in grey says the same.
+# By shape as well as by colour, for prints in grey.
 VERDICT_STYLE: dict[str, tuple[str, str]] = {
     BETTER: (BLUE, "^"),
     WORSE: (VERMILLION, "v"),
@@ -37,7 +37,7 @@ VERDICT_SIGN = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "◆", UNDECIDED: "○"
 
 WIDTH = 7.2  # inches: the text of a page
 _RC: dict[str, Any] = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same on any machine
+    "font.family": ["DejaVu Sans"],  # part of matplotlib: the same on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -60,7 +60,7 @@ _RC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the report. Without ``figure`` the caption says why there is none."""
+    """A figure of the report; if there is no ``figure``, the caption says why."""
 
     name: str
     title: str
@@ -70,7 +70,7 @@ class Picture:
 
 @contextmanager
 def styled(name: str = "") -> Iterator[None]:
-    """Within, figures are made and written in this style, whatever the user's own matplotlibrc says."""
+    """A context in which figures are drawn and written in this style, whatever the user's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         settings: Any = {**_RC, "svg.hashsalt": name or "metablock"}
@@ -79,7 +79,7 @@ def styled(name: str = "") -> Iterator[None]:
 
 
 def new(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that draws by itself."""
+    """An empty figure of this size in inches, with a canvas of its own."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
@@ -92,7 +92,7 @@ def place(figure: Figure, left: float, bottom: float, width: float, height: floa
 
 
 def to_svg(picture: Picture) -> str:
-    """The same figure gives the same text, on any day."""
+    """The figure as SVG; the same figure always gives the same text."""
     assert picture.figure is not None
     sheet = io.StringIO()
     with styled(picture.name):
@@ -101,6 +101,7 @@ def to_svg(picture: Picture) -> str:
 
 
 def to_png(picture: Picture, dpi: int = 200) -> bytes:
+    """The figure as PNG."""
     assert picture.figure is not None
     sheet = io.BytesIO()
     with styled(picture.name):
@@ -109,12 +110,12 @@ def to_png(picture: Picture, dpi: int = 200) -> bytes:
 
 
 def inline(svg: str, name: str, title: str) -> str:
-    """An SVG as part of an HTML page: no prologue, names of its own (figures share a page), a title for those who cannot see it.
+    """An SVG as part of an HTML page, where its ids must differ from those of other figures.
 
     Args:
-        svg: a whole file.
-        name: what its names begin with.
-        title: in words, escaped.
+        svg: a whole file; the part before ``<svg`` is left out.
+        name: the prefix of its ids.
+        title: for readers who cannot see the figure; escaped for HTML.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
@@ -125,7 +126,11 @@ def inline(svg: str, name: str, title: str) -> str:
 
 
 def short(name: str, length: int = 36) -> str:
-    """A name that fits into a figure: its middle is what can be spared."""
+    """A name cut to this many characters by leaving out its middle.
+
+    >>> short("agent_attention(dim // 32, pool=7)", 20)
+    'agent_attent…pool=7)'
+    """
     name = one_line(name)
     if len(name) <= length:
         return name
@@ -133,5 +138,5 @@ def short(name: str, length: int = 36) -> str:
 
 
 def text_width(text: str, size: float = 7.5) -> float:
-    """In inches, estimated from above for DejaVu Sans."""
+    """An upper estimate of the width of a text in DejaVu Sans, in inches; ``size`` is in points."""
     return len(text) * size * 0.62 / 72

@@ -1,4 +1,4 @@
-"""Tables: what stands in them, once, and how that is written as Markdown, TeX and HTML."""
+"""The tables of a report, and how they are written as Markdown, TeX, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .analysis import METRIC, POINTS, Analysis, VariantRow, base_name, cost, method, notes
+from ..matching import COUNTED
+from .analysis import METRIC, POINTS, Analysis, VariantRow, base_name, cost, method, notes, tolerance
 from .text import MILLISECONDS, NAMES, NOTHING, html, interval, level, markdown, number, per_cent, probability, signed, tex, unit
-
-_MATCHED = {"params": "trainable", "macs": "macs"}  # what `match` names, as a field of Cost
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table: its cells, whether it belongs to the base, its verdict for colouring, and what is said below it."""
+    """A row of a table.
+
+    Attributes:
+        cells: their texts.
+        notes: remarks on the row.
+        kind: for its colour: ``base``, ``problem``, a verdict, or nothing.
+    """
 
     cells: Sequence[str]
     notes: Sequence[str] = ()
@@ -24,7 +29,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns (the first is text, the others are numbers), lines under headings, sentences at the foot."""
+    """A table.
+
+    Attributes:
+        caption: above it.
+        columns: their titles; the first column is text, the others are numbers.
+        groups: heading and lines of each group.
+        foot: sentences below it.
+    """
 
     caption: str
     columns: Sequence[str]
@@ -33,12 +45,12 @@ class Table:
 
 
 def main_table(analysis: Analysis) -> Table:
-    """The table of the study: what each variant costs, what it reaches, and how that compares with the base."""
+    """Cost, metric and comparison with the base of each variant."""
     study, rows = analysis.results.study, analysis.rows
     params, macs = unit(cost(row, "params") for row in rows), unit(cost(row, "macs") for row in rows)
     latency = any(row.latency is not None for row in rows)
     frozen = any(row.cell.cost and row.cell.cost.params != row.cell.cost.trainable for row in rows)
-    matched = study.match.by in _MATCHED
+    matched = study.match.by in COUNTED
 
     def parameters(row: VariantRow) -> str:
         if row.cell.cost is None:
@@ -47,7 +59,7 @@ def main_table(analysis: Analysis) -> Table:
         return params.show(trainable) + (f" + {params.show(rest) if rest else 0}" if frozen else "")
 
     columns: list[tuple[str, Callable[[VariantRow], str]]] = [
-        ("variant", lambda row: row.label + (" †" if row.cell.off else "")),
+        ("variant", lambda row: row.title),
         (f"parameters{', trainable + frozen' if frozen else ''} ({params.prefix})", parameters),
         (f"MACs ({macs.prefix})", lambda row: macs.show(cost(row, "macs"))),
     ]
@@ -78,16 +90,16 @@ def main_table(analysis: Analysis) -> Table:
 
 
 def cost_table(analysis: Analysis) -> Table:
-    """What was matched and what drifted: each cost relative to the base."""
+    """Each cost relative to the base: what was matched, and what drifted."""
     by = analysis.results.study.match.by
-    matched = _MATCHED.get(by, "")
+    matched = COUNTED.get(by, "")
     what = [("trainable", "trainable parameters"), ("params", "all parameters"), ("macs", "MACs")]
     what += [("latency", "latency")] * any(row.latency is not None for row in analysis.rows)
     columns = ["variant", *(title + (" (matched)" if name == matched else "") for name, title in what), "widths"]
 
     def line(row: VariantRow) -> Line:
         parts = [NOTHING if row.cell.base else per_cent(analysis.relative(row, name)) for name, _ in what]
-        return Line([row.label + (" †" if row.cell.off else ""), *parts, row.cell.widths or NOTHING], kind=_kind(row))
+        return Line([row.title, *parts, row.cell.widths or NOTHING], kind=_kind(row))
 
     groups = [(name, [line(row) for row in rows]) for name, rows in analysis.groups.items()]
     caption = "Cost relative to the base: " + (
@@ -103,8 +115,10 @@ def _metric(row: VariantRow) -> str:
 
 
 def _interval(row: VariantRow) -> str:
-    found = row.comparison
-    return NOTHING if found is None or found.interval is None else f"{interval(found.interval)} at {level(found.level)}"
+    comparison = row.comparison
+    if comparison is None or comparison.interval is None:
+        return NOTHING
+    return f"{interval(comparison.interval)} at {level(comparison.level)}"
 
 
 def _verdict(row: VariantRow) -> str:
@@ -129,21 +143,21 @@ def _caption(analysis: Analysis) -> str:
 
 def _foot(analysis: Analysis, latency: bool) -> list[str]:
     study = analysis.results.study
-    found = method(analysis)
+    sentences = method(analysis)
     if latency:
-        found.append(f"Latency: median, batch of one, {analysis.results.device or 'device not recorded'}.")
+        sentences.append(f"Latency: median, batch of one, {analysis.results.device or 'device not recorded'}.")
     if any(row.cell.off for row in analysis.rows):
-        found.append(f"† {NAMES[study.match.by]} could not be matched within ±{100 * study.match.tolerance:g} %.")
+        sentences.append(f"† {NAMES[study.match.by]} could not be matched within {tolerance(study)}.")
     if not analysis.complete:
-        found.append("The error rates hold for the finished study, not for one that is stopped when its table looks good.")
-    return found
+        sentences.append("The error rates hold for the finished study, not for one that is stopped when its table looks good.")
+    return sentences
 
 
 # As text
 
 
 def to_markdown(table: Table) -> str:
-    """A pipe table; notes stand in a last column."""
+    """A pipe table; notes are its last column."""
     noted = any(line.notes for _, lines in table.groups for line in lines)
     columns = [*table.columns, *(["note"] if noted else [])]
     out = [f"**{markdown(table.caption)}**", ""]
@@ -159,7 +173,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_tex(table: Table) -> str:
-    """A floating table for booktabs; notes stand below their row."""
+    """A floating table for booktabs; notes are below their row."""
     count = len(table.columns)
     out = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
@@ -184,6 +198,7 @@ def to_tex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
+    """A ``<table>``; notes are below the name of their row."""
     head = "".join(f'<th scope="col">{html(title)}</th>' for title in table.columns)
     count, body = len(table.columns), []
     for name, lines in table.groups:
@@ -191,16 +206,16 @@ def to_html(table: Table) -> str:
             body.append(f'<tr class="group"><th scope="colgroup" colspan="{count}">{html(name)}</th></tr>')
         for line in lines:
             first, *rest = line.cells
-            said = "".join(f'<span class="note">{html(note)}</span>' for note in line.notes)
+            remarks = "".join(f'<span class="note">{html(note)}</span>' for note in line.notes)
             cells = "".join(f"<td>{html(cell)}</td>" for cell in rest)
-            body.append(f'<tr class="{html(line.kind)}"><th scope="row">{html(first)}{said}</th>{cells}</tr>')
+            body.append(f'<tr class="{html(line.kind)}"><th scope="row">{html(first)}{remarks}</th>{cells}</tr>')
     foot = "".join(f'<p class="foot">{html(sentence)}</p>' for sentence in table.foot)
     caption = f"<caption>{html(table.caption)}</caption>"
     return f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>{foot}'
 
 
 def to_csv(analysis: Analysis) -> str:
-    """One row a run; a cell that cannot be built has one row without a seed, one that has not begun a row for each seed."""
+    """One row per run, pending ones included; a cell that cannot be built has one row without a seed."""
     results = analysis.results
     columns = (
         "cell", "levels", "stage", "seed", "status", "top1_percent", "base_top1_percent", "difference_points", "reason", "epochs",

@@ -1,4 +1,4 @@
-"""Numbers as papers write them, and what HTML, Markdown and TeX must not take for markup."""
+"""Numbers as papers write them, and text escaped for HTML, Markdown and TeX."""
 
 from __future__ import annotations
 
@@ -24,49 +24,56 @@ _TEX = {
 
 
 def html(text: str) -> str:
-    """Also for attributes."""
+    """Escapes a text for HTML, attributes included."""
     return _html.escape(text, quote=True)
 
 
 def markdown(text: str) -> str:
-    """One line, safe in a cell of a table."""
+    """Escapes a text for a cell of a Markdown table; it becomes one line."""
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", one_line(text)).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def tex(text: str) -> str:
-    """One line, for text mode; needs UTF-8 input for letters beyond ASCII."""
-    plain = re.sub(r"-(?=-)", "-{}", one_line(text))  # options of a command line are no dashes
+    """Escapes a text for TeX's text mode; it becomes one line. Letters beyond ASCII need UTF-8 input."""
+    plain = re.sub(r"-(?=-)", "-{}", one_line(text))  # `--seeds` must not become a dash
     parts = re.split(r"(-\{\})", plain)
     return "".join(part if part == "-{}" else "".join(_TEX.get(char, char) for char in part) for part in parts)
 
 
 def one_line(text: str) -> str:
-    """Without line breaks and control characters, which have no place in any of the three."""
+    """A text without line breaks; other control characters become a replacement character."""
     return re.sub(r"\s+", " ", "".join(char if char.isprintable() or char.isspace() else "�" for char in text)).strip()
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With its sign, and a true minus."""
+    """A number with its sign and a typographic minus.
+
+    >>> signed(-1.234), signed(0.001)
+    ('−1.23', '0.00')
+    """
     shown = f"{value:+.{digits}f}"
     return shown.replace("-", "−") if float(shown) else f"{0:.{digits}f}"
 
 
 def number(value: float, digits: int = 2) -> str:
+    """A number with a typographic minus."""
     return f"{value:.{digits}f}".replace("-", "−")
 
 
 def probability(p: float | None) -> str:
+    """A p value with three digits."""
     if p is None:
         return NOTHING
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 2) -> str:
+    """An interval: [−2.95, +4.24]."""
     return NOTHING if bounds is None else f"[{signed(bounds[0], digits)}, {signed(bounds[1], digits)}]"
 
 
 def per_cent(part: float | None, digits: int = 1) -> str:
-    """A relative difference."""
+    """A relative difference in per cent, from a share."""
     return NOTHING if part is None else f"{signed(100 * part, digits)} %"
 
 
@@ -76,24 +83,33 @@ def level(value: float) -> str:
 
 
 def slug(name: str) -> str:
-    """A file's name on any system: letters, digits, dots, lines."""
+    """A name as a file name that every system takes: letters, digits, dots and dashes.
+
+    >>> slug("token = attention(dim // 32)")
+    'token-attention-dim-32'
+    """
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:80] or "cell"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A power of a thousand and the decimals that suit all numbers of a column."""
+    """How the numbers of a column are written: divided by ``scale``, with ``digits`` decimals; ``prefix`` is for its title."""
 
     scale: float
     prefix: str
     digits: int
 
     def show(self, value: float | None) -> str:
+        """A value in this unit."""
         return NOTHING if value is None else f"{value / self.scale:.{self.digits}f}"
 
 
 def unit(values: Iterable[float | None], prefixes: Sequence[tuple[float, str]] = _PREFIXES) -> Unit:
-    """By the smallest number: it is written with three digits."""
+    """The unit in which the smallest of the values has three digits.
+
+    >>> unit([11_400_000, 9_790_000]).show(11_400_000)
+    '11.40'
+    """
     smallest = min((value for value in values if value), default=1.0)
     scale, prefix = next(((scale, prefix) for scale, prefix in prefixes if smallest >= 0.1 * scale), prefixes[-1])
     if scale == 1 and prefixes is _PREFIXES:

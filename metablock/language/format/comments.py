@@ -1,6 +1,6 @@
-"""Finds the comments and blank lines of a file and hangs them into its parts, each at the entry it speaks of.
+"""Finds the comments and blank lines of a file and attaches each to the part it belongs to.
 
-A comment behind something belongs to the entry that it ends, one on a line of its own to the entry below it; where that one is
+A trailing comment belongs to the entry that ends there. A comment on a line of its own belongs to the entry below, or, if that is
 indented less than the comment, to the end of the entries above. The same holds for the lines of an expression below a `|`.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from ...errors import Span, SpecError, Text
 from .. import ast as e
-from ..parser import parse_target
+from ..parser import parse_target, parse_value
 from ..printer import show
 from ..yaml import Mapping as MappingNode
 from ..yaml import Node, Scalar
 from ..yaml import Sequence as SequenceNode
 from .lines import GROUPS
-from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, Word
+from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, TextPart
 
 _MARK = re.compile(r"#(?![\s!:#]|$)")  # `#text` becomes `# text`
 _IN_EXPRESSION = re.compile(r'"[^"\n]*"|(#[^\n]*)')
@@ -27,12 +27,12 @@ _TOKENS = re.compile(r'"[^"]*"|\w+|[^\s\w]')
 
 @dataclass(frozen=True)
 class Comment:
-    """A comment, or a blank line (no text) on its own."""
+    """A comment, or a blank line (then ``text`` is empty)."""
 
     text: str
-    start: int  # its offset in the file
+    start: int  # the offset in the file
     column: int  # from 0
-    alone: bool  # on a line of its own
+    alone: bool  # whether it has a line of its own
 
 
 @dataclass
@@ -43,13 +43,18 @@ class _Unit:
     start: int
     column: int
     parent: _Unit | None = None
-    flow: int | None = None  # inside [ ] or { }: where they end
-    inner: tuple[Word, int] | None = None  # a line of an expression, by its number
+    flow: int | None = None  # for a unit inside [ ] or { }: the offset of their end
+    inner: tuple[TextPart, int] | None = None  # for a line of an expression: the expression, and the line's number
     end: int = 0
 
 
 def comments_of(root: MappingNode) -> list[Comment]:
-    """The comments of a file and its blank lines, in order."""
+    """The comments and blank lines of a file, in order.
+
+    >>> from metablock.language.yaml import read
+    >>> [comment.text for comment in comments_of(read(Text("net.yaml", "# mine\\nname: net #1\\n")))]
+    ['# mine', '# 1']
+    """
     text = root.span.text
     content = list(text.content)
     for scalar in _scalars(root):
@@ -85,16 +90,26 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 
 
 def attach(comments: Sequence[Comment], sections: Mapping[str, Entry], root: MappingNode) -> None:
-    """Hangs the comments of a file into its parts."""
+    """Attaches the comments of a file to its parts: fills in their ``notes``."""
     entries = _matched(list(sections.values()), root)
     units = sorted(_units(entries, None, None), key=lambda unit: unit.start)
     _Attaching(units, root.span.text).run(comments)
     _hoist(sections.values())
-    # What stands above the first section stays at the top of the file, whichever section comes first there.
-    first, top = entries[0][0], next(sections[name] for group in GROUPS for name in group if name in sections)
-    if top is not first and any(first.notes.above):
-        top.notes.above[:0] = [*first.notes.above, ""]
-        first.notes.above.clear()
+    _keep_at_the_top(sections, [entry for entry, _, _ in entries])
+
+
+def _keep_at_the_top(sections: Mapping[str, Entry], written: Sequence[Entry]) -> None:
+    """What stands above the first section of the file stays at its top, whichever section comes first there.
+
+    A blank line then separates it from that section, unless only the revision comes between them, which the file did not state.
+    """
+    order = [sections[name] for group in GROUPS for name in group if name in sections]
+    first, top = written[0], order[0]
+    if top is first or not any(first.notes.above):
+        return
+    stated = any(entry is top for entry in written)
+    top.notes.above[:0] = [*first.notes.above, *([] if first is order[1] and not stated else [""])]
+    first.notes.above.clear()
 
 
 # Units: the parts of a text with their places
@@ -129,7 +144,9 @@ def _inside(part: Part, node: Node, unit: _Unit, flow: int | None) -> Iterator[_
     elif isinstance(part, Rows) and isinstance(node, SequenceNode):
         for notes, item in zip(part.notes, node.items, strict=True):
             yield _unit(notes, node.span.text, item.span.start, unit, flow)
-    elif isinstance(part, Word) and isinstance(node, Scalar) and node.style in ("literal", "folded") and part.node is not None:
+    elif (
+        isinstance(part, TextPart) and isinstance(node, Scalar) and node.style in ("literal", "folded") and part.node is not None
+    ):
         starts = _starts(node)
         if len(starts) == len(part.statements):
             for number, (statement, start) in enumerate(zip(part.statements, starts, strict=True)):
@@ -140,9 +157,9 @@ def _inside(part: Part, node: Node, unit: _Unit, flow: int | None) -> Iterator[_
 
 
 def _matched(entries: Sequence[Entry], node: MappingNode) -> list[_Placed]:
-    """The entries with the places of their keys, in the file's order. A key may be written in other words than it is shown."""
+    """The entries with the places of their keys, in the file's order. A key's spelling may differ from the canonical one."""
     known = {entry.key.text: entry for entry in entries}
-    found: list[_Placed] = []
+    placed: list[_Placed] = []
     for key, value in node.entries:
         entry = known.get(key.value)
         if entry is None:
@@ -151,14 +168,12 @@ def _matched(entries: Sequence[Entry], node: MappingNode) -> list[_Placed]:
             except SpecError:
                 continue
         if entry is not None:
-            found.append((entry, key.span, value))
-    return found
+            placed.append((entry, key.span, value))
+    return placed
 
 
 def _starts(node: Scalar) -> list[int]:
-    """Where the lines of an expression begin, as many as its text has."""
-    from ..parser import parse_value
-
+    """The offsets at which the lines of an expression begin."""
     value = parse_value(node.content)
     starts = [] if value.span is None else [value.span.start]
     block = value.body if isinstance(value, e.Function) else value
@@ -174,7 +189,7 @@ def _starts(node: Scalar) -> list[int]:
 
 
 def _masked(span: Span) -> str:
-    """A text without its comments, every other letter at its place."""
+    """The text with blanks in place of its comments."""
     return _IN_EXPRESSION.sub(lambda match: " " * len(match[0]) if match[1] else match[0], span.content)
 
 
@@ -196,7 +211,7 @@ class _Attaching:
         return first
 
     def run(self, comments: Sequence[Comment]) -> None:
-        """Blank lines and comments, in the order of the file, between the units that begin lines."""
+        """Attaches blank lines and comments, in the order of the file, to the units that begin lines."""
         pieces: dict[int, list[Comment]] = {}
         events: list[Comment | _Unit] = [*comments, *self.starting]
         for event in sorted(events, key=lambda event: event.start):
@@ -250,13 +265,13 @@ class _Attaching:
 
     @staticmethod
     def _ended(unit: _Unit, at: int) -> _Unit:
-        """The unit, or the one around the brackets that are closed at this place."""
+        """The unit, or the one around it whose brackets are still open at this place."""
         while unit.flow is not None and unit.flow <= at and unit.parent:
             unit = unit.parent
         return unit
 
     def _split(self, unit: _Unit, behind: Sequence[Comment]) -> None:
-        """Cuts the line of an expression where comments stand in it."""
+        """Cuts the line of an expression into pieces at the comments inside it."""
         assert unit.inner
         word, number = unit.inner
         statement = word.statements[number]
@@ -282,13 +297,13 @@ class _Attaching:
 
 
 def _hoist(entries: Iterable[Entry]) -> None:
-    """Comments of an expression in a single line stand at its entry."""
+    """Moves the comments of single-line expressions to their entries."""
     stack = list(entries)
     while stack:
         entry = stack.pop()
         if isinstance(entry.value, Map | Items):
             stack += entry.value.entries
-        elif isinstance(entry.value, Word) and len(entry.value.statements) == 1 and entry.value.statements[0].whole:
+        elif isinstance(entry.value, TextPart) and len(entry.value.statements) == 1 and entry.value.statements[0].whole:
             statement: Statement = entry.value.statements[0]
             code, comment = statement.pieces[0]
             notes = [*statement.notes.above, *([comment] if comment and entry.notes.behind else [])]

@@ -1,4 +1,4 @@
-"""From parts to lines: what stands in one line, what below a key, and where YAML needs quotes."""
+"""Lays parts out in lines: what fits on one line, what goes below a key, and where YAML needs quotes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, Word, noted
+from .parts import Entry, Items, Map, Notes, Part, Rows, Statement, TextPart, noted
 
 WIDTH = 130
 _CHAINS = 80  # a longer list with chains has a line for each
-_COLUMN = 64  # the last one where comments are brought below each other
+_COLUMN = 64  # trailing comments are aligned up to this column
 # Sections that stand together; a blank line is between the groups.
 GROUPS = (
-    ("name", "paper", "input", "classes"),
+    ("metablock", "name", "paper", "input", "classes"),
     ("let", "shared"),
     ("stem", "stages", "head", "model", "predict", "loss"),
     ("freeze", "init"),
@@ -32,19 +32,19 @@ class _Line:
 
 
 def laid_out(sections: Mapping[str, Entry]) -> str:
-    """The text of a file."""
+    """The text of a file from its sections."""
     groups = [[line for name in group if name in sections for line in _entry(sections[name], 0)] for group in GROUPS]
     return "\n\n".join("\n".join(_commented(_trimmed(lines))) for lines in groups if lines) + "\n"
 
 
 def _trimmed(lines: list[_Line]) -> list[_Line]:
-    """Without blank lines above and below."""
+    """The lines without blank ones at the beginning and the end."""
     texts = [bool(line.text) for line in lines]
     return lines[texts.index(True) : len(lines) - texts[::-1].index(True)] if any(texts) else []
 
 
 def _commented(lines: list[_Line]) -> list[str]:
-    """Comments behind the lines of a paragraph stand in one column; those behind long lines, or too long for it, do not."""
+    """Texts of the lines, trailing comments of a paragraph aligned; those on long lines, or too long to fit, are not."""
     result: list[str] = []
     for _, paragraph in groupby(lines, key=lambda line: not line.text):
         run = list(paragraph)
@@ -59,19 +59,19 @@ def _commented(lines: list[_Line]) -> list[str]:
 
 
 def _entry(entry: Entry, indent: int, width: int = 0) -> list[_Line]:
-    """``key: value``, or the key and lines below it; ``width`` is that of the keys which stand in a column."""
+    """``key: value``, or the key and lines below it; ``width`` is the width of the column of keys."""
     head, part = f"{' ' * indent}{_key(entry)}:", entry.value
     text = None if noted(part) else _line(part)
     line = "" if text is None else f"{head:{indent + width + 1}} {text}"
     if text is not None and (len(line) <= WIDTH or not _breaks(part)):
         lines = [_Line(line)]
     else:
-        lines = [_Line(head + (" |" if isinstance(part, Word) else "")), *_below(part, indent + 2)]
+        lines = [_Line(head + (" |" if isinstance(part, TextPart) else "")), *_below(part, indent + 2)]
     return _with(entry.notes, lines, indent)
 
 
 def _with(notes: Notes, lines: list[_Line], indent: int, at: int = 0) -> list[_Line]:
-    """Lines with the comments of what they say, the one behind it at line ``at``."""
+    """The lines of an entry with its comments; the trailing one goes to line ``at``."""
     margin = " " * indent
     above = list(notes.above)
     if notes.behind:
@@ -89,7 +89,7 @@ def _key(entry: Entry) -> str:
 
 def _below(part: Part, indent: int) -> list[_Line]:
     """The lines below a key or behind a dash."""
-    if isinstance(part, Word):
+    if isinstance(part, TextPart):
         lines = [line for statement in part.statements for line in _statement(statement, indent)]
     elif isinstance(part, Items):
         lines = [line for entry in part.entries for line in _item(entry, indent)]
@@ -121,8 +121,8 @@ def _fits(entry: Entry) -> bool:
 
 
 def _breaks(part: Part) -> bool:
-    """Whether the part may stand on several lines: a word may not, nor what is empty."""
-    if isinstance(part, Word):
+    """Whether the part may be broken into several lines: a word may not, nor an empty list or mapping."""
+    if isinstance(part, TextPart):
         return part.expression
     return bool(part.rows if isinstance(part, Rows) else part.entries)
 
@@ -136,7 +136,7 @@ def _statement(statement: Statement, indent: int) -> list[_Line]:
 
 
 def _wrapped(text: str, indent: int, then: int) -> list[str]:
-    """A line of an expression, broken where it is too long: its blanks mean nothing, but for those in a string."""
+    """A line of an expression, broken if too long: blanks outside strings mean nothing."""
     lines, line = [], " " * indent
     for word in re.findall(r'(?:(?:>>|\|\|) )?(?:"[^"]*"|[^" ])+', text):
         if line.strip() and len(f"{line} {word}") > WIDTH:
@@ -154,7 +154,7 @@ def _item(entry: Entry, indent: int) -> list[_Line]:
         lines = [_Line(dash + text)]
     else:
         lines = _below(part, indent + 2)
-        if isinstance(part, Word):
+        if isinstance(part, TextPart):
             lines = [_Line(dash + "|"), *lines]
         elif lines[0].text.lstrip().startswith("#"):  # a comment above the first item of a list in a list
             lines = [_Line(dash.rstrip()), *lines]
@@ -167,17 +167,19 @@ def _item(entry: Entry, indent: int) -> list[_Line]:
 
 
 def _line(part: Part) -> str | None:
-    """The part behind `key: `, if it has only one line."""
-    return _quoted(part) if isinstance(part, Word) else _inline(part)
+    """The text after `key: ` if one line holds it."""
+    return _quoted(part) if isinstance(part, TextPart) else _inline(part)
 
 
 def _inline(part: Part) -> str | None:
-    """The part inside [ ] or { }, if it may stand there."""
-    if isinstance(part, Word):
+    """The text of a part inside [ ] or { }, if it may stand there."""
+    if isinstance(part, TextPart):
         return _quoted(part, flow=True)
     if isinstance(part, Items):
-        # An expression with commas could stand in quotes; the files write it as a `- ` line.
-        if any(isinstance(entry.value, Word) and entry.value.expression and "," in entry.value.text for entry in part.entries):
+        # Quotes could protect an expression with commas; the files write it as a `- ` line.
+        if any(
+            isinstance(entry.value, TextPart) and entry.value.expression and "," in entry.value.text for entry in part.entries
+        ):
             return None
         items = _all(_inline(entry.value) for entry in part.entries)
         if items is None or (len(text := f"[{', '.join(items)}]") > _CHAINS and " >> " in text):
@@ -193,12 +195,12 @@ def _inline(part: Part) -> str | None:
 
 
 def _all(texts: Iterable[str | None]) -> list[str] | None:
-    found = list(texts)
-    return None if None in found else [text for text in found if text is not None]
+    items = list(texts)
+    return None if None in items else [text for text in items if text is not None]
 
 
 def _rows(table: Rows) -> list[str]:
-    """Names and places to the left, numbers to the right; what is padded is behind the comma: `- ` would begin a list."""
+    """The rows of a table: names and places aligned left, numbers right. Padding follows the comma: `- ` would begin a list."""
     cells = [[_quoted(cell, flow=True) or "" for cell in row] for row in table.rows]
     columns = list(zip(*cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -216,14 +218,14 @@ def _rows(table: Rows) -> list[str]:
 
 # Quotes
 
-# What YAML does not take for a plain text behind a key, and what it does not inside [ ] and { }.
+# Texts that YAML does not read as plain scalars: after a key, and inside [ ] and { }.
 _SPECIAL = re.compile(r"""$|[\s,\[\]{}#&*!|>'"%@`]|[-?:](\s|$)|<<$|.*(\s$|:(\s|$)|\s#|[\t\n])""", re.DOTALL)
 _SPECIAL_IN_FLOW = re.compile(r"""$|[\s#&*!|>'"%@`:]|-\s|<<$|.*([,?\[\]{}\t\n]|\s$|:(\s|$)|\s#)""", re.DOTALL)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\t": r"\t"})
 
 
-def _quoted(part: Word, flow: bool = False) -> str | None:
-    """A text as YAML reads it back, in quotes where it must be; None for an expression that only fits below a `|`."""
+def _quoted(part: TextPart, flow: bool = False) -> str | None:
+    """The text, in quotes if YAML needs them; None for an expression that must stand below a `|`."""
     text = part.text
     call = flow and not part.expression and re.search(r"[()]", text)  # the reader would look for a call that YAML has cut
     if not part.quoted and not call and not (_SPECIAL_IN_FLOW if flow else _SPECIAL).match(text):

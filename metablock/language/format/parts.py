@@ -1,6 +1,6 @@
-"""The text's parts, between a spec and its lines: what is written, where quotes and brackets may stand, and its comments.
+"""The parts of a text, between a spec and its lines: words and expressions, lists, mappings, tables, with their comments.
 
-A map may stand in one line, `{a: b}`, only where the files write it so.
+Only some mappings may stand on one line, `{a: b}`: those that the files write so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Notes:
 
 @dataclass
 class Statement:
-    """A line of an expression, in pieces: behind each but the last stands a comment, and a line break that it needs."""
+    """A line of an expression, in pieces: a comment follows each but the last, and so a line break."""
 
     pieces: list[tuple[str, str]]  # code, the comment behind it
     notes: Notes = field(default_factory=Notes)
@@ -40,13 +40,13 @@ class Statement:
 
 
 @dataclass
-class Word:
-    """A word, or an expression (which may have lines, and never has escapes)."""
+class TextPart:
+    """A word, or an expression (which may have several lines, and no escapes)."""
 
     text: str
     expression: bool = False
-    quoted: bool = False  # even where YAML does not ask for it
-    node: e.Node | None = None  # what the expression says
+    quoted: bool = False  # also where YAML does not need it
+    node: e.Node | None = None  # the expression's tree
     statements: list[Statement] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,13 +61,13 @@ class Word:
 class Entry:
     """A key and its value, or an item of a list (whose key is empty)."""
 
-    key: Word
+    key: TextPart
     value: Part
     notes: Notes = field(default_factory=Notes)
 
     @property
     def noted(self) -> bool:
-        """Whether a comment stands at the entry or inside it: then it needs lines of its own."""
+        """Whether the entry or a part of it has a comment: then it needs lines of its own."""
         return bool(self.notes) or noted(self.value)
 
 
@@ -85,34 +85,40 @@ class Map:
 
 @dataclass
 class Rows:
-    """A table: its cells stand below each other."""
+    """A table with aligned cells."""
 
-    rows: list[list[Word]]
+    rows: list[list[TextPart]]
     notes: list[Notes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.notes = [Notes() for _ in self.rows]
 
 
-Part: TypeAlias = "Word | Items | Map | Rows"
+Part: TypeAlias = "TextPart | Items | Map | Rows"
 
 
 def noted(part: Part) -> bool:
-    """Whether a comment stands inside a part."""
-    if isinstance(part, Word):
+    """Whether a comment belongs to something inside the part."""
+    if isinstance(part, TextPart):
         return part.noted
     return any(part.notes) if isinstance(part, Rows) else any(entry.noted for entry in part.entries)
 
 
 def sections_of(spec: Spec) -> dict[str, Entry]:
-    """A spec as the entries of its file, by section."""
-    return {name: Entry(Word(name), part) for name, part in _sections(spec)}
+    """The sections of a spec's file, by name.
+
+    >>> from metablock.language.load import load_text
+    >>> list(sections_of(load_text("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n")))
+    ['metablock', 'name', 'input', 'model']
+    """
+    return {name: Entry(TextPart(name), part) for name, part in _sections(spec)}
 
 
 def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
-    yield "name", Word(spec.name)
+    yield "metablock", TextPart(str(spec.revision))
+    yield "name", TextPart(spec.name)
     if spec.paper:
-        yield "paper", Map([Entry(Word(key), _paper(value)) for key, value in spec.paper.items()])
+        yield "paper", Map([Entry(TextPart(key), _paper(value)) for key, value in spec.paper.items()])
     if spec.inputs:
         only = spec.inputs.get("input") if len(spec.inputs) == 1 else None
         yield "input", _value(only) if only is not None else _expressions(spec.inputs, flow=False)
@@ -129,67 +135,67 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     if spec.init:
         yield "init", _expressions(spec.init)
     if spec.weights:
-        yield "weights", Map([Entry(Word(name), _weights(table)) for name, table in spec.weights.items()], flow=False)
+        yield "weights", Map([Entry(TextPart(name), _weights(table)) for name, table in spec.weights.items()], flow=False)
     for name, sets in (("traits", spec.traits), ("variants", spec.variants)):
         if sets:
-            yield name, Map([Entry(Word(key), _edit_set(value)) for key, value in sets.items()], flow=False, aligned=True)
+            yield name, Map([Entry(TextPart(key), _edit_set(value)) for key, value in sets.items()], flow=False, aligned=True)
     for name, rows in (("checkpoints", spec.checkpoints), ("facts", spec.facts)):
         if rows.header:
-            yield name, Rows([list(map(Word, row)) for row in (rows.header, *rows.rows)])
+            yield name, Rows([list(map(TextPart, row)) for row in (rows.header, *rows.rows)])
 
 
-def _paper(value: str) -> Word:
-    """An arXiv number would lose its last zero where another YAML reader takes it for a number."""
-    return Word(value, quoted=re.fullmatch(r"\d+\.\d+", value) is not None)
+def _paper(value: str) -> TextPart:
+    """A value of `paper`. An arXiv number is quoted: another YAML reader would take it for a float and drop a last zero."""
+    return TextPart(value, quoted=re.fullmatch(r"\d+\.\d+", value) is not None)
 
 
 def _items(parts: Iterable[Part]) -> list[Entry]:
-    return [Entry(Word(""), part) for part in parts]
+    return [Entry(TextPart(""), part) for part in parts]
 
 
 def _value(node: e.Node) -> Part:
     # `*x` has no other place than an expression's own brackets.
     if isinstance(node, e.List) and not any(isinstance(item, e.Splice) for item in node.items):
         return Items(_items(map(_value, node.items)))
-    return Word(show(node), expression=True, node=node)
+    return TextPart(show(node), expression=True, node=node)
 
 
 def _expressions(table: Mapping[str, e.Node], flow: bool = True) -> Map:
-    return Map([Entry(Word(key), _value(value)) for key, value in table.items()], flow)
+    return Map([Entry(TextPart(key), _value(value)) for key, value in table.items()], flow)
 
 
 def _bindings(table: Table) -> list[Entry]:
-    return [Entry(Word(show(binding.header), expression=True), _value(binding.body)) for binding in table.values()]
+    return [Entry(TextPart(show(binding.header), expression=True), _value(binding.body)) for binding in table.values()]
 
 
 def _stages(columns: Table, shared: Table) -> Map:
     entries = _bindings(columns)
     if shared:
-        entries.append(Entry(Word("shared"), Map(_bindings(shared), flow=False)))
+        entries.append(Entry(TextPart("shared"), Map(_bindings(shared), flow=False)))
     return Map(entries, flow=False, aligned=True)
 
 
 def _weights(table: WeightTable) -> Map:
-    entries = [Entry(Word("of"), Word(table.of))] if table.of is not None else []
-    entries += [Entry(Word(rule.ours), Word(rule.theirs)) for rule in table.rules]
+    entries = [Entry(TextPart("of"), TextPart(table.of))] if table.of is not None else []
+    entries += [Entry(TextPart(rule.ours), TextPart(rule.theirs)) for rule in table.rules]
     if table.ignore:
-        entries.append(Entry(Word("ignore"), Items(_items(map(Word, table.ignore)))))
+        entries.append(Entry(TextPart("ignore"), Items(_items(map(TextPart, table.ignore)))))
     return Map(entries, flow=len(entries) <= 2)
 
 
 def _edit_set(edits: EditSet) -> Map:
     entries: list[Entry] = []
     if edits.of:
-        of = list(map(Word, edits.of))
-        entries.append(Entry(Word("of"), of[0] if len(of) == 1 else Items(_items(of))))
-    entries += [Entry(Word(show(edit.target), expression=True), _edit(edit)) for edit in edits.edits]
+        of = list(map(TextPart, edits.of))
+        entries.append(Entry(TextPart("of"), of[0] if len(of) == 1 else Items(_items(of))))
+    entries += [Entry(TextPart(show(edit.target), expression=True), _edit(edit)) for edit in edits.edits]
     if edits.init:
-        entries.append(Entry(Word("init"), _expressions(edits.init)))
+        entries.append(Entry(TextPart("init"), _expressions(edits.init)))
     return Map(entries)
 
 
 def _edit(edit: Edit) -> Part:
-    """In a variant that fits into its line, its tables stand there too."""
+    """The value of an edit; its table stands on the variant's line if that fits."""
     if isinstance(edit.value, e.Node):
         return _value(edit.value)
     table = _stages(edit.value, {}) if edit.name == "stages" else Map(_bindings(edit.value))

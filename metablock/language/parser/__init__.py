@@ -1,7 +1,7 @@
-"""Text to expressions: lark follows the grammar, this room has the nodes (``build.py``) and the messages (``mistakes.py``).
+"""Parses expressions: lark follows the grammar, ``build.py`` builds the nodes, ``mistakes.py`` words the errors.
 
-Nothing here recurses: lark's LALR parser keeps a stack of its own, and nodes are made while it reduces. So a hostile text of a
-hundred thousand brackets costs a moment and gives a message.
+Nothing here recurses: lark's LALR parser has a stack of its own, and nodes are built as it reduces. A hostile text of a hundred
+thousand brackets costs a moment and ends in a message.
 """
 
 from __future__ import annotations
@@ -23,21 +23,34 @@ MAX_DEPTH = 100
 
 
 def parse_value(span: Span) -> e.Node:
-    """An expression, a function ``x -> ...`` or a block of lines with a ``return``."""
+    """Parses an expression, a function ``x -> ...``, or lines with a ``return``. Raises SpecError at the first mistake.
+
+    >>> parse_value(whole("conv(8) >> norm", "net.yaml")).items[1].id
+    'norm'
+    """
     result = _parse(span, "value")
     assert isinstance(result, e.Node)
     return result
 
 
 def parse_header(span: Span) -> e.Header:
-    """A binding's name with its parameters: ``ffn(r=4)``."""
+    """Parses a binding's name with its parameters. Raises SpecError.
+
+    >>> parse_header(whole("ffn(r=4)", "net.yaml")).params[0].name
+    'r'
+    """
     result = _parse(span, "header")
     assert isinstance(result, e.Header)
     return result
 
 
 def parse_edit(span: Span) -> tuple[e.Header | e.StageTarget, e.Node]:
-    """``target = value``."""
+    """Parses an edit, ``target = value``. Raises SpecError.
+
+    >>> target, value = parse_edit(whole("stages[2].token = id", "--set"))
+    >>> target.at.value, target.name, value.id
+    (2, 'token', 'id')
+    """
     target, value = _parse(span, "edit")
     assert isinstance(target, (e.Header, e.StageTarget))
     assert isinstance(value, e.Node)
@@ -45,19 +58,31 @@ def parse_edit(span: Span) -> tuple[e.Header | e.StageTarget, e.Node]:
 
 
 def parse_target(span: Span) -> e.Header | e.StageTarget:
-    """What stands left of an edit's ``=`` (a variant's key)."""
+    """Parses the left side of an edit, which is also a variant's key. Raises SpecError.
+
+    >>> parse_target(whole("stages[1:].depth", "net.yaml")).at.low.value
+    1
+    """
     result = _parse(span, "target")
     assert isinstance(result, (e.Header, e.StageTarget))
     return result
 
 
 def expression(text: str, name: str = "<expression>") -> e.Node:
-    """Parses a piece of text that stands in no file."""
+    """Parses an expression that is in no file; ``name`` is what messages call it. Raises SpecError.
+
+    >>> expression("2 * dim").op
+    '*'
+    """
     return parse_value(whole(text, name))
 
 
 def whole(text: str, name: str) -> Span:
-    """The span of all of a text."""
+    """The span of a whole text; ``name`` is what messages call it.
+
+    >>> whole("token = id", "--set").content
+    'token = id'
+    """
     return Span(Text(name, text), 0, len(text))
 
 
@@ -77,12 +102,12 @@ def _parse(span: Span, start: str) -> Any:
     return result
 
 
-_lock = Lock()  # the one builder knows the text that is being read
+_lock = Lock()  # all calls share one builder, which holds the text that is being read
 
 
 @cache
 def _parser() -> tuple[Lark, Builder]:
-    """Parser and builder. Lark's basic lexer, so that the language's words are nowhere names, and quicker to construct."""
+    """Parser and builder. With lark's basic lexer keywords are never names, and the parser is built faster."""
     builder = Builder()
     lark = Lark(
         grammar("block") + grammar("edit"),
@@ -97,7 +122,7 @@ def _parser() -> tuple[Lark, Builder]:
 
 
 def _limit_depth(root: e.Node) -> None:
-    """Later rooms recurse."""
+    """Raises SpecError for an expression that the recursive passes after this one could not walk."""
     stack = [(root, 1)]
     while stack:
         node, depth = stack.pop()

@@ -1,4 +1,4 @@
-"""Makes the nodes. A method for each rule and alias of the grammars; lark calls it with what the rule holds, every token kept."""
+"""Builds the nodes: one method for each rule and alias of the grammars. lark calls it with the rule's nodes and tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Parts: TypeAlias = list[Any]  # nodes, and the tokens between them
 
 
 class Builder:
-    """Collects the problems that the grammar lets pass."""
+    """Builds nodes, and collects the problems that the grammar cannot see."""
 
     def __init__(self) -> None:
         self.begin(Span(Text("", ""), 0, 0))
 
     def begin(self, span: Span) -> None:
-        """A new text begins."""
+        """Starts a new text."""
         self._text = span.text
         self._start = span.start
         self.problems: list[Problem] = []
@@ -139,9 +139,9 @@ class Builder:
     # Streams
 
     def names(self, parts: Parts) -> Parts:
-        """The tokens of the names: what they stand in knows their place by them."""
+        """The tokens of the names; the node around them takes its place from them."""
         names = [part for part in parts if part.type == "NAME"]
-        self._once(names, "the name '{}' stands twice", "give each value a name of its own")
+        self._once((name for name in names if name != "_"), "the name '{}' stands twice", "give each value a name of its own")
         return names
 
     def assign(self, parts: Parts) -> e.Assign:

@@ -1,6 +1,6 @@
-"""What is wrong where the parser stops, and how to mend it.
+"""Explains a syntax error: what is wrong at the place where the parser stopped, and how to mend it.
 
-The rules are tried in order, the first that fits speaks. A test reads every message; whoever adds a rule adds a line there.
+The rules are tried in order; the first that applies gives the message. A test reads every message: a new rule needs a line there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 
 from ...errors import Span, SpecError, error
 
-# As the grammar's lexer reads, but every other character is a word of its own.
+# The words of the grammar's lexer; every other character is a word of its own.
 _WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S')
 _LANGUAGE = ("if", "else", "for", "in", "and", "or", "not", "return")
 _COMPARE = ("==", "!=", "<=", ">=", "<", ">")
@@ -23,7 +23,7 @@ _OPENS = {")": "(", "]": "["}
 _KEY = "a key is a name, or a name with parameters: `ffn(r=4)`"
 _TARGET = "write `token = ...`, `stages[2].token = ...`"
 
-# The first character that no word of the language begins with.
+# Messages for characters that begin no word of the language.
 _CHARACTERS = {
     "|": ("'|' is not an operator", "channels are concatenated with `||`"),
     "&": ("'&' is not an operator", "tests are joined with `and`"),
@@ -51,16 +51,16 @@ class _Word:
 
 @dataclass(frozen=True)
 class _Stop:
-    """Where the parser stopped: the word it could not use (empty at the end), and what stands before it."""
+    """Where the parser stopped: the word it could not use (empty at the end of the text), and the words before it."""
 
     text: str
     start: int
     word: str
-    what: str  # the grammar's start: value, header, target, edit
+    what: str  # the grammar's start symbol: value, header, target, edit
 
     @cached_property
     def words(self) -> list[_Word]:
-        """Those before the place, without comments."""
+        """The words before the place, without comments."""
         words: list[_Word] = []
         depth = 0
         for match in _WORDS.finditer(self.text, 0, self.start):
@@ -91,11 +91,11 @@ class _Stop:
         return bool(self.words) and self.words[-1].ends_operand
 
     def outside(self, *texts: str) -> _Word | None:
-        """The last of these words that stands outside all brackets."""
+        """The last of these words outside all brackets."""
         return next((word for word in reversed(self.words) if not word.depth and word.text in texts), None)
 
     def beside(self, *texts: str) -> _Word | None:
-        """The last of these words within the same brackets, and the same argument or line."""
+        """The last of these words inside the same brackets and the same argument or line."""
         start, depth = (self.open[-1].start if self.open else -1), len(self.open)
         for word in reversed(self.words):
             if word.start <= start or (word.depth == depth and word.text in (",", "=", "return", "->")):
@@ -109,14 +109,14 @@ class _Stop:
 class _Mistake:
     message: str
     hint: str
-    at: _Word | None = None  # where it is not the word that the parser stopped at
+    at: _Word | None = None  # the wrong word, if it is not the one that the parser stopped at
 
 
 _Rule = Callable[[_Stop], _Mistake | None]
 
 
 def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
-    """lark's exception in our words."""
+    """A SpecError that says in the language's terms what lark's exception means."""
     text = span.content
     if isinstance(problem, UnexpectedCharacters):
         start = problem.pos_in_stream or 0
@@ -126,7 +126,7 @@ def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
     end = problem.token.type == "$END"
     start = len(text) if end else problem.token.start_pos or 0
     stop = _Stop(text, start, "" if end else str(problem.token), what)
-    mistake = next(found for rule in _RULES if (found := rule(stop)) is not None)
+    mistake = next(mistake for rule in _RULES if (mistake := rule(stop)) is not None)
     word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, 0))
     return error(mistake.message, span.part(word.start, word.start + max(1, len(word.text))), mistake.hint)
 
@@ -171,10 +171,19 @@ def _list_without_brackets(stop: _Stop) -> _Mistake | None:
     return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in _OPENS else None
 
 
+def _outputs_without_brackets(stop: _Stop) -> _Mistake | None:
+    arrow, comma = stop.outside("->"), stop.outside(",")
+    if stop.what != "value" or not arrow or not comma or comma.start < arrow.start or stop.outside("=", "return"):
+        return None
+    if stop.open or not stop.after_operand or stop.word not in ("", *_AFTER):
+        return None
+    return _Mistake("a comma outside brackets", "several outputs are a list, `x -> [a, b]`, or lines with `return a, b`", comma)
+
+
 def _if_alone(stop: _Stop) -> _Mistake | None:
-    found = stop.beside("if")
-    if stop.word in ("", ",", ")", "]") and stop.after_operand and found and not stop.beside("else"):
-        return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", found)
+    word = stop.beside("if")
+    if stop.word in ("", ",", ")", "]") and stop.after_operand and word and not stop.beside("else"):
+        return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", word)
     return None
 
 
@@ -300,6 +309,12 @@ def _point(stop: _Stop) -> _Mistake | None:
     return _Mistake(f"unexpected '{stop.word}'", "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`")
 
 
+def _splice_in_call(stop: _Stop) -> _Mistake | None:
+    if stop.word != "*" or stop.last not in ("(", ",") or not stop.open or stop.open[-1].text != "(":
+        return None
+    return _Mistake("`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`")
+
+
 def _no_operator(stop: _Stop) -> _Mistake | None:
     if stop.after_operand and (stop.word[0].isalnum() or stop.word[0] in '_"'):
         return _Mistake(f"an operator is missing before {_quoted(stop.word)}", "`>>` applies, `,` separates arguments")
@@ -323,7 +338,8 @@ def _quoted(word: str) -> str:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _if_alone, _never_closed, _no_return, _ends_early,
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _if_alone, _never_closed,
+    _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
-    _comparison, _point, _no_operator, _no_operand, _unexpected,
+    _comparison, _point, _splice_in_call, _no_operator, _no_operand, _unexpected,
 )  # fmt: skip

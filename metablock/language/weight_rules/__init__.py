@@ -1,10 +1,10 @@
-"""The rules of a spec's `weights:` section: which of our parameters stands where in whose checkpoint. Text only, no torch.
+"""The rules of a spec's `weights:` section: which key of a foreign checkpoint holds which of our parameters. Imports no torch.
 
 A rule maps our parameter names to foreign ones: ``stages.{i}.blocks.{j}.norm1.*: network.{2 * i}.{j}.norm1.*``.
 
 =====================  =============================================================================================
 left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; ``**``, at the end, for a rest that the other
-                       rules translate in its turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
+                       rules translate in turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
 right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
                        ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
                        the number of all blocks, ``stages`` for that of the stages
@@ -12,17 +12,17 @@ right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+
 ``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
 ``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second
 ``| transpose``        the last two axes exchanged
-``| reshape(...)``     as many numbers in another shape, -1 for what is left over; ``reshape`` alone: in our shape (a
-                       table of another size, which is then interpolated: with our last extent)
+``| reshape(...)``     the same numbers in another shape, -1 for the extent that is left over; ``reshape`` alone: in our
+                       shape (a table of another size, interpolated later: with our last extent)
 ``| permute(...)``     the axes in this order
-``| pointwise``        the weight of a 1x1 convolution, for a linear layer; others (its bias) as they are
+``| pointwise``        the weight of a 1x1 convolution, for a linear layer; other tensors (its bias) are unchanged
 ``| flip``             the first axis backwards
 ``| ungroup(n, a, b)`` of ``n`` groups with ``a + b`` rows each, -1 for as many as there are: first the ``a`` rows of every
                        group, then the ``b`` rows (a projection that is packed head by head); any number of parts
 =====================  =============================================================================================
 
-Of a table's rules the first that fits a name counts. ``of: other`` puts the rules of another table behind the own ones;
-``ignore:`` lists foreign keys (``*`` as often as wanted) that have no use here.
+The first rule of a table that fits a name applies. ``of: other`` appends the rules of another table; ``ignore:`` lists foreign
+keys without a use here (``*`` any number of times).
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from ...errors import Problem, SpecError
 from ..spec import Rule, Spec, WeightTable
 from .reading import Fit, Key, Reader, ReadyRule, RuleStep
 
-# The source that needs no rules.
+# The name of our own checkpoints, which need no rules.
 OURS = "ours"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """All that is said of one kind of checkpoint."""
+    """The rules for one kind of checkpoint, those of the tables it starts from included."""
 
     rules: tuple[ReadyRule, ...]
     ignore: tuple[re.Pattern[str], ...]
 
     def find(self, name: str, blocks: Sequence[int]) -> tuple[ReadyRule, Fit] | None:
-        """The first rule that fits one of our names."""
+        """The first rule that fits one of our names, and how; ``blocks`` counts the blocks of each stage."""
         for rule in self.rules:
             fit = rule.fit(name, blocks)
             if fit is not None and not rule.deep:
@@ -60,11 +60,18 @@ class Rules:
         return None
 
     def ignored(self, key: str) -> bool:
+        """Whether the table's ``ignore`` lists this foreign key."""
         return any(pattern.fullmatch(key) for pattern in self.ignore)
 
 
 def check_rules(spec: Spec) -> list[Problem]:
-    """Every problem of the rules' form, each at its place; empty when all is well."""
+    """Every problem of the rules' form, each at its place.
+
+    >>> from metablock.language.load import load_text
+    >>> net = "name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {conv.*: 'c.* | chnk(0, 3)'}}\\n"
+    >>> [(problem.message, problem.hint) for problem in check_rules(load_text(net))]
+    [("unknown step 'chnk' in a weight rule", "did you mean 'chunk'?")]
+    """
     problems: list[Problem] = []
     for name, table in spec.weights.items():
         if name == OURS:
@@ -85,7 +92,14 @@ def check_rules(spec: Spec) -> list[Problem]:
 
 
 def read_rules(spec: Spec, source: str) -> Rules:
-    """The rules of one table and of those it starts from. Raises SpecError with every problem."""
+    """The rules of one table and of those it starts from. Raises SpecError with every problem.
+
+    >>> from metablock.language.load import load_text
+    >>> net = "name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {'blocks.{i}.conv.*': 'layers.{2 * i}.c.*'}}\\n"
+    >>> rule, fit = read_rules(load_text(net), "timm").find("blocks.3.conv.weight", [4])
+    >>> rule.keys[0].fill(fit)
+    'layers.6.c.weight'
+    """
     problems = _cycle(spec, source)
     rules: list[ReadyRule] = []
     ignore: list[re.Pattern[str]] = []
@@ -105,7 +119,7 @@ def read_rules(spec: Spec, source: str) -> Rules:
 
 
 def _chain(spec: Spec, source: str) -> Iterator[WeightTable]:
-    """A table, then those that it starts from."""
+    """A table, then the tables that it starts from."""
     seen: set[str] = set()
     name: str | None = source
     while name is not None and name in spec.weights and name not in seen:
@@ -117,7 +131,7 @@ def _chain(spec: Spec, source: str) -> Iterator[WeightTable]:
 def _cycle(spec: Spec, source: str) -> list[Problem]:
     names = [table.name for table in _chain(spec, source)]
     first = spec.weights[names[-1]].of
-    if first != source:  # of those in the circle each reports it; who merely leads there does not
+    if first != source:  # each table in the circle reports it; one that only leads there does not
         return []
     return [
         Problem(
@@ -127,8 +141,11 @@ def _cycle(spec: Spec, source: str) -> list[Problem]:
 
 
 def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
-    """A name made of numbers and a rest that only captures can fit: whatever fits it, fits all that the rule does."""
-    sample = re.sub(r"\{[^{}]*\}", lambda found: str(10**9 + found.start()), rule.ours).replace("*", "\0.\0")
+    """A problem if a rule above fits every name that this one does.
+
+    The sample is a name whose numbers and rest only captures can match: a rule that fits it fits all those names.
+    """
+    sample = re.sub(r"\{[^{}]*\}", lambda match: str(10**9 + match.start()), rule.ours).replace("*", "\0.\0")
     for other, ready in above:
         if not ready.deep and ready.pattern.fullmatch(sample):
             return [

@@ -1,4 +1,4 @@
-"""One rule: from its text to what can be applied, or to everything that is wrong with it."""
+"""Reads one rule: from its text to a rule that can be applied, or to everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .. import ast as e
 from ..parser import parse_value, whole
 from ..spec import Rule
 
-# The steps after a `|`, and how many arguments they take (None: any number).
+# The steps after a `|`, and their numbers of arguments (None: any number).
 STEPS: Mapping[str, int | None] = {
     "chunk": 2, "rows": 2, "columns": 2, "flip": 0, "transpose": 0, "reshape": None, "permute": None, "ungroup": None,
     "pointwise": 0,
@@ -23,7 +23,7 @@ _NUMBER_HINT = "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`, `{layers}`"
 _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__,
 }  # fmt: skip
-# What a network has: all its blocks, its stages.
+# Counts of the network: its blocks, its stages.
 _COUNTS: Mapping[str, Callable[[Sequence[int]], int]] = {"layers": sum, "stages": len}
 _PIECE = re.compile(r"\{([^{}]*)\}|\*+|[{}]|[^{}*]+")
 _REST = "_rest_"
@@ -31,7 +31,7 @@ _REST = "_rest_"
 
 @dataclass(frozen=True)
 class Fit:
-    """One of our names as a rule's left side reads it: the numbers, the rest; and how many blocks each stage has."""
+    """One of our names, matched by a rule's left side: its numbers and its rest; and the number of blocks of each stage."""
 
     numbers: Mapping[str, int]
     rest: str
@@ -40,11 +40,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class Key:
-    """A foreign name: text, numbers to be filled in, and None for the rest."""
+    """A foreign name: text, expressions for numbers, and None for the rest."""
 
     parts: tuple[str | e.Node | None, ...]
 
     def fill(self, fit: Fit) -> str:
+        """The foreign name that belongs to one of our names."""
         return "".join(
             part if isinstance(part, str) else fit.rest if part is None else str(_number(part, fit)) for part in self.parts
         )
@@ -52,19 +53,20 @@ class Key:
 
 @dataclass(frozen=True)
 class RuleStep:
-    """What is done to the tensor: ``chunk(0, 3)``."""
+    """A step that transforms the tensor: ``chunk(0, 3)``."""
 
     name: str
     args: tuple[e.Node, ...]
     text: str
 
     def numbers(self, fit: Fit) -> list[int]:
+        """The values of its arguments for one of our names."""
         return [_number(arg, fit) for arg in self.args]
 
 
 @dataclass(frozen=True)
 class ReadyRule:
-    """A rule that was read without a problem. ``deep``: other rules translate the rest."""
+    """A rule without problems. ``deep``: other rules translate the rest."""
 
     pattern: re.Pattern[str]
     keys: tuple[Key, ...]
@@ -73,17 +75,17 @@ class ReadyRule:
     deep: bool = False
 
     def fit(self, name: str, blocks: Sequence[int]) -> Fit | None:
-        """The name by this rule's left side; None where it does not fit."""
-        found = self.pattern.fullmatch(name)
-        if found is None:
+        """Matches one of our names with this rule's left side. None: it does not fit."""
+        match = self.pattern.fullmatch(name)
+        if match is None:
             return None
-        groups = found.groupdict()
+        groups = match.groupdict()
         rest = groups.pop(_REST, "")
         return Fit({key: int(value) for key, value in groups.items()}, rest, blocks)
 
 
 class Reader:
-    """Reads a rule and collects what is wrong with it. ``names`` and ``rest``: what the left side gives to the right."""
+    """Reads a rule and collects its problems. ``names`` and ``rest`` are what the left side defines for the right side."""
 
     def __init__(self, rule: Rule):
         self.rule = rule
@@ -98,6 +100,7 @@ class Reader:
         pattern = self.left(_located(self.rule.ours, self.rule.ours_at))
         sources, *steps = _split(_located(self.rule.theirs, self.rule.theirs_at), "|")
         keys = [self.key(part) for part in _split(sources, "++")]
+        steps = [self.without_sum(part) for part in steps]
         done = [self.step(part) for part in steps]
         deep = self.rest == "**"
         if deep and (len(keys) > 1 or steps):
@@ -106,13 +109,21 @@ class Reader:
             return None
         return ReadyRule(pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep)
 
+    def without_sum(self, step: Span) -> Span:
+        """A step, without the `++` that may not follow it: steps transform the concatenated tensor."""
+        at = step.content.find("++")
+        if at < 0:
+            return step
+        self.wrong("`++` after a step", step.part(at, at + 2), "steps stand last, and apply to the whole: `a ++ b | chunk(0, 3)`")
+        return step.part(0, len(step.content[:at].rstrip()))
+
     def left(self, span: Span) -> re.Pattern[str]:
-        """``stages.{i}.norm.*`` as a regular expression; a name that stands twice must be the same number."""
+        """``stages.{i}.norm.*`` as a regular expression; a name that occurs twice is the same number."""
         parts: list[str] = []
-        for found in _PIECE.finditer(span.content):
-            text, at = found[0], span.part(*found.span())
+        for piece in _PIECE.finditer(span.content):
+            text, at = piece[0], span.part(*piece.span())
             if text.startswith("*"):
-                if text != "*" and (text != "**" or found.start() == 0 or found.end() != len(span.content)):
+                if text != "*" and (text != "**" or piece.start() == 0 or piece.end() != len(span.content)):
                     self.wrong(
                         f"'{text}' on the left side",
                         at,
@@ -124,10 +135,10 @@ class Reader:
                     parts.append(f"(?P<{_REST}>.+)")
                 self.rest = self.rest or text
             elif text.startswith("{") and text != "{":
-                name = found[1].strip()
+                name = piece[1].strip()
                 if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", *_COUNTS):
                     self.wrong(f"'{text}' names no number", at, "on the left `{i}` gives a number a name")
-                    self.names += re.findall(r"[A-Za-z]\w*", name)  # meant: not to be told again on the right
+                    self.names += re.findall(r"[A-Za-z]\w*", name)  # so that the right side does not report them again
                     continue
                 parts.append(f"(?P={name})" if name in self.names else rf"(?P<{name}>\d+)")
                 self.names.append(name)
@@ -140,8 +151,8 @@ class Reader:
 
     def key(self, span: Span) -> Key:
         parts: list[str | e.Node | None] = []
-        for found in _PIECE.finditer(span.content):
-            text, at = found[0], span.part(*found.span())
+        for piece in _PIECE.finditer(span.content):
+            text, at = piece[0], span.part(*piece.span())
             if text.startswith("*"):
                 parts.append(None)
                 if text != self.rest and self.rest in ("*", "**"):
@@ -165,11 +176,11 @@ class Reader:
         self.wrong("a brace without its partner", at, _NUMBER_HINT)
 
     def _plain(self, text: str, at: Span) -> None:
-        found = re.search(r"[^\w.\-/:]+", text)
-        if found:
+        bad = re.search(r"[^\w.\-/:]+", text)
+        if bad:
             self.wrong(
-                f"'{found[0].strip() or ' '}' in a parameter name",
-                at.part(*found.span()),
+                f"'{bad[0].strip() or ' '}' in a parameter name",
+                at.part(*bad.span()),
                 "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part",
             )
 
@@ -200,7 +211,7 @@ class Reader:
         return step
 
     def _possible(self, step: RuleStep, span: Span) -> None:
-        """What can be said of a step with constant arguments."""
+        """Reports constant arguments that no tensor allows."""
         try:
             values = step.numbers(Fit({}, "", ()))
         except SpecError:
@@ -218,7 +229,7 @@ class Reader:
                 self.wrong("this is no order of axes", span, f"every axis once: {', '.join(map(str, range(len(values))))}")
 
     def expression(self, span: Span) -> e.Node | None:
-        """What stands in braces."""
+        """The expression inside braces."""
         try:
             node = parse_value(span)
         except SpecError as wrong:
@@ -228,7 +239,7 @@ class Reader:
         return node
 
     def number(self, node: e.Node, around: Span) -> None:
-        """Whether an expression is a whole number, whatever the numbers on the left are."""
+        """Reports an expression that is not always a whole number."""
         at = node.span or around
         match node:
             case e.Number(value=int()):
@@ -256,7 +267,7 @@ class Reader:
 
 
 def _located(text: str, span: Span | None) -> Span:
-    """Where a side of a rule stands; a text of its own where its place is not known, or YAML changed it."""
+    """The place of one side of a rule; a text of its own if the place is unknown, or YAML changed the text."""
     return span if span is not None and span.content == text else whole(text, "<weights>")
 
 

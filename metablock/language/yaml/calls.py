@@ -1,4 +1,4 @@
-"""Finds the calls that YAML cut at a comma, in `[pool(3, 4), id]`."""
+"""Finds calls that YAML cuts at a comma: ``[pool(3, 4), id]``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _CUT = "YAML cuts it at the comma: name it in `let`, or write the list as `- ` l
 
 @dataclass
 class Calls:
-    """Follows the parentheses through the plain texts of one [ ] or { }, to find the calls that YAML cut at a comma."""
+    """Follows parentheses through the plain scalars of one [ ] or { }, to find calls that YAML cuts at a comma."""
 
     open: list[int] = field(default_factory=list)
     quoted: bool = False
-    cut: Problem | None = None  # to be reported where the call turns out to be closed
+    cut: Problem | None = None  # reported when the call's parenthesis is closed
 
     def follow(self, content: Span) -> Problem | None:
-        """Reads one text; the problem, if it ends a cut call."""
+        """Reads one scalar. Returns the problem if it ends a cut call."""
         inside = bool(self.open)
         self.quoted = self.quoted and inside
         for mark in _CALL_MARKS.finditer(content.text.content, content.start, content.end):
@@ -35,7 +35,7 @@ class Calls:
             return None if self.open else self.cut
         if self.open and _COMMA.match(content.text.content, content.end):
             self.cut = self._problem(content)
-        else:  # not cut, at most unbalanced: the expression's parser will say so
+        else:  # not cut; if unbalanced, the expression's parser reports it
             self.open.clear()
         return None
 

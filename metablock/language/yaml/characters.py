@@ -1,4 +1,4 @@
-"""The characters that a spec may hold."""
+"""The characters that a spec may contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From YAML's events to nodes, under caps, collecting what is wrong."""
+"""Composes YAML's events into nodes, under caps, and collects the problems."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Collection:
     """A sequence or mapping whose end is not read yet."""
 
     mapping: bool
-    bracket: int | None  # in flow style, where its bracket stands
+    bracket: int | None  # the offset of its bracket, in flow style
     start: int
     anchor: str | None
     before: int  # the number of nodes before it
@@ -65,7 +65,7 @@ class _Anchor:
 
 
 class Composer:
-    """From events to nodes, with a stack of its own: nesting costs no recursion."""
+    """Composes events into nodes, with a stack of its own instead of recursion."""
 
     def __init__(self, text: Text, limits: Limits) -> None:
         self.text = text
@@ -74,7 +74,7 @@ class Composer:
         self.stack: list[_Collection] = []
         self.anchors: dict[str, _Anchor] = {}
         self.aliases = self.nodes = self.documents = 0
-        self.end = 0  # of what was read last: a block collection ends with its last entry, not at the next token
+        self.end = 0  # end of the last node: a block collection ends with its last entry, not at the next token
         self.root: Node | None = None
 
     def run(self) -> Mapping:
@@ -83,7 +83,7 @@ class Composer:
             for event in events:
                 self._take(event, events.last)
         except SpecError:
-            raise  # it is a ValueError, too
+            raise  # SpecError is a ValueError
         except yaml.MarkedYAMLError as bad:
             self._stop_at_syntax(bad)
         except (ValueError, OverflowError):  # "\U99999999": PyYAML hands any number to chr()
@@ -100,7 +100,7 @@ class Composer:
         self._add(Problem(message, Span(self.text, start, end), hint))
 
     def stop(self, message: str, start: int, end: int, hint: str) -> NoReturn:
-        """Reports a problem after which reading on makes no sense, or would cost too much."""
+        """Reports a problem after which reading on is pointless or too expensive."""
         raise SpecError([*self.problems, Problem(message, Span(self.text, start, end), hint)])
 
     def _add(self, problem: Problem) -> None:
@@ -129,7 +129,7 @@ class Composer:
     def _scalar(self, event: Any, last: Any) -> None:
         style = _STYLES[event.style]
         empty = style == "plain" and not event.value
-        # With an anchor the event begins at the anchor, so that the token is what counts; an empty scalar has none.
+        # An event with an anchor begins at the anchor, so the token's place counts; an empty scalar has no token.
         start, end = (event.end_mark if empty else last.start_mark).index, event.end_mark.index
         content = self._content(start, end, style)
         node = Scalar(Span(self.text, start, content.end if style in ("literal", "folded") else end), content, event.value, style)
@@ -162,23 +162,23 @@ class Composer:
 
     def _missing_colon(self, top: _Collection) -> None:
         key = top.keys[-1]
-        if key.value in top.names:  # otherwise it is no key but a piece of a cut call
+        if key.value in top.names:  # otherwise it is a piece of a cut call
             hint = "write `key: value`, with a space after the colon; put text that contains a comma in double quotes"
             self.report("a ':' is missing after this key", key.span.start, key.span.end, hint)
 
     def _open(self, event: Any) -> None:
-        # An event ends behind the bracket, or before the first entry. It begins there, too, unless there is an anchor.
+        # An event ends behind the bracket, or before the first entry. It begins there too, unless it has an anchor.
         start, end = event.start_mark.index, event.end_mark.index
         mapping, bracket = isinstance(event, yaml.MappingStartEvent), end - 1 if event.flow_style else None
         if bracket is not None and mapping and (start == end or self.text.content[bracket] == "?"):
-            # YAML takes `a: b` inside [ ] for a mapping without braces: its event ends before the key, or behind a '?'.
+            # YAML reads `a: b` inside [ ] as a mapping without braces: its event ends before the key, or behind a '?'.
             bracket = self.stack[-1].bracket
             if not self.stack[-1].calls.open:
                 self.report("a key inside [ ] needs its own { }", start, start + 1, "write `{key: value}`")
         else:
             start = end if bracket is None else bracket
             if not mapping and bracket is None and not self.text.content.startswith("-", end):
-                start -= 1  # a list no further indented than its key: the event ends behind the first dash
+                start -= 1  # a list that is indented like its key: the event ends behind the first dash
         if len(self.stack) >= self.limits.depth:
             self.stop(f"more than {self.limits.depth} lists and mappings within each other", start, start + 1, _TOO_DEEP)
         self._count(1, start)
@@ -235,7 +235,7 @@ class Composer:
     # Collections
 
     def _deliver(self, node: Node, span: Span, height: int = 0, alias: bool = False, piece: bool = False) -> None:
-        """Hands a finished node to the collection it stands in. ``span``: where it stands, which for an alias is not its own."""
+        """Adds a finished node to the collection around it. ``span`` is its place; the node of an alias has another."""
         self.end = span.end
         if not self.stack:
             self.root = node
@@ -265,10 +265,10 @@ class Composer:
 
     def _stop_at_syntax(self, bad: yaml.MarkedYAMLError) -> NoReturn:
         for collection in self.stack:
-            if collection.calls.open and collection.calls.cut:  # `[f(x, [1, 2])]`: what follows is due to the cut
+            if collection.calls.open and collection.calls.cut:  # `[f(x, [1, 2])]`: the cut causes the syntax error
                 raise SpecError([*self.problems, collection.calls.cut])
         bracket = self.stack[-1].bracket if self.stack else None
         problem, unclosed = translate(bad, self.text, bracket)
-        if unclosed and bracket is not None:  # what was found behind it only follows from it
+        if unclosed and bracket is not None:  # the problems behind it follow from it
             self.problems = [problem for problem in self.problems if problem.span and problem.span.start < bracket]
         raise SpecError([*self.problems, problem])

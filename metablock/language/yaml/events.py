@@ -19,7 +19,7 @@ _TAG = re.compile(r"!(?:<[^>\s\0]*>?|[^\s,\[\]{}\0]*)")  # the scanner's buffer 
 
 
 class Events(Reader, Scanner, Parser):
-    """PyYAML's parser without tags and directives. It remembers the last token taken, which its events have lost."""
+    """PyYAML's parser without tags and directives. ``last`` is the last token taken, which events do not hold."""
 
     def __init__(self, text: Text, report: Report, stop: Report) -> None:
         self.report = report
@@ -38,7 +38,7 @@ class Events(Reader, Scanner, Parser):
         return self.last
 
     def fetch_tag(self) -> None:
-        """Reports a tag, whatever it is, and reads on as if it were the one that means nothing."""
+        """Reports a tag and reads on as if it were `!`, which means nothing."""
         tag = _TAG.match(self.buffer, self.pointer)
         length = len(tag[0]) if tag else 1
         self.report("YAML tags are not allowed", self.index, self.index + length, "a spec is plain data: remove the tag")

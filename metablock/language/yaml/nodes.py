@@ -1,4 +1,4 @@
-"""The located nodes of a YAML text, and what it may cost to read them."""
+"""The located nodes of a YAML text, and the caps on reading them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Style = Literal["plain", "single", "double", "literal", "folded"]
 
 @dataclass(frozen=True)
 class Scalar:
-    """A text. ``content`` is the raw part between quotes or below a block's header, ``value`` what YAML makes of it."""
+    """A text. ``content`` is the raw text between quotes or below a block's header, ``value`` the text that YAML reads in it."""
 
     span: Span = field(compare=False, repr=False)
     content: Span = field(compare=False, repr=False)
@@ -38,9 +38,11 @@ class Mapping:
     flow: bool
 
     def get(self, key: str) -> Node | None:
+        """The value of a key, or None."""
         return next((value for name, value in self.entries if name.value == key), None)
 
     def keys(self) -> tuple[str, ...]:
+        """The keys, in the file's order."""
         return tuple(key.value for key, _ in self.entries)
 
 
@@ -49,11 +51,11 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may cost. A paper's spec needs a hundredth of it."""
+    """Caps on a file. A paper's spec needs a hundredth of each."""
 
     size: int = 1 << 20  # bytes of a file, characters of a text
-    depth: int = 50  # collections within each other, aliases followed
+    depth: int = 50  # nested collections, aliases followed
     aliases: int = 64
     nodes: int = 100_000  # with every alias expanded
     scalar: int = 100_000  # characters
-    problems: int = 20  # more are not collected
+    problems: int = 20  # after so many, reading ends

@@ -1,4 +1,4 @@
-"""The room's door: from a text or a file to its mapping."""
+"""Reads a text or a file into its mapping."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _ORDINARY = "a spec is ordinary text: delete it, or save the file as UTF-8 with 
 
 
 def read(text: Text, limits: Limits = _LIMITS) -> Mapping:
-    """The mapping a text holds; otherwise a :class:`SpecError` with all that is wrong with it."""
+    """The mapping that a text holds. Raises SpecError with every problem.
+
+    >>> read(Text("net.yaml", "name: net\\nstages: {depth: 2}\\n")).keys()
+    ('name', 'stages')
+    """
     if text.content.startswith("\ufeff"):
         text = Text(text.name, text.content[1:])
     if len(text.content) > limits.size:
@@ -25,7 +29,14 @@ def read(text: Text, limits: Limits = _LIMITS) -> Mapping:
 
 
 def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping:
-    """The same for a file in UTF-8."""
+    """The mapping that a file in UTF-8 holds. Raises SpecError: the file cannot be read, or its text has problems.
+
+    >>> read_file("no_such.yaml")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.SpecError: there is no file 'no_such.yaml'
+      check the path, relative to where you are
+    """
     name = os.fspath(path)
     data = _load(name, limits.size)
     try:
@@ -54,5 +65,6 @@ def _load(name: str, size: int) -> bytes:
 
 
 def head(name: str, size: int) -> bytes:
+    """The first bytes of a file, at most ``size``."""
     with open(name, "rb") as file:
-        return file.read(size)  # a device or a pipe says nothing of its size beforehand
+        return file.read(size)  # the size of a device or a pipe is unknown beforehand

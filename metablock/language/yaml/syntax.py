@@ -1,4 +1,4 @@
-"""PyYAML's syntax errors in our words."""
+"""Translates PyYAML's syntax errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ...errors import Problem, Span, Text
 
 _QUOTE = "put text that contains it in double quotes, an expression below `|`"
 
-# Where PyYAML's place is the end of what is wrong, and its context the beginning.
+# Errors whose problem mark is the end of the mistake, and whose context mark is its beginning.
 _BEGINNING = re.compile(r"expected ':'|scanning an (alias|anchor)|scanning a block scalar|unexpected (end|document)")
 
-# What PyYAML says, and the line up to the place and with it -> what we say, and the hint. The first that matches counts.
+# PyYAML's message, the line up to and including the place, our message, our hint. The first row that matches applies.
 SYNTAX = (
     (r"found character '\\t'", "", "a tab may not stand here", "YAML indents and separates with spaces only"),
     (r"cannot start any token", "", "text may not begin with '{char}'", _QUOTE),
@@ -84,7 +84,7 @@ SYNTAX = (
 
 
 def translate(bad: yaml.MarkedYAMLError, text: Text, bracket: int | None) -> tuple[Problem, bool]:
-    """PyYAML's error in our words, and whether it is due to the given bracket, the last one open, which is never closed."""
+    """A problem for PyYAML's error, and whether its cause is that ``bracket``, the last open one, is never closed."""
     content = text.content
     place = bad.problem_mark.index if bad.problem_mark else 0
     if bracket is not None and _unclosed(text, bracket, place):
@@ -100,7 +100,7 @@ def translate(bad: yaml.MarkedYAMLError, text: Text, bracket: int | None) -> tup
 
 
 def _unclosed(text: Text, start: int, place: int) -> bool:
-    """Whether an error is due to a bracket left open: the text ended, or the next line is indented no more than its line."""
+    """Whether an open bracket causes the error: the text ended, or the next line is indented no more than the bracket's line."""
     first, line = text.place(start)[0], text.place(place)[0]
     return place >= len(text.content) or (line > first and _indent(text.line(line)) <= _indent(text.line(first)))
 

@@ -7,7 +7,7 @@ from itertools import count
 from math import prod
 
 from ...language.registry import OPERATORS
-from ...lowering.emitter import shown
+from ...lowering.emitter import written
 from ...lowering.ir import (
     InlineOp,
     ModuleCall,
@@ -67,7 +67,7 @@ def merge(candidate: Candidate, shape: Affine) -> Merge:
         }
     entry = OPERATORS[leaf.operator]
     context = {**leaf.context, "c": shape.width}
-    return Merge(candidate, anchor, replace(leaf, context=context, args=args, text=shown(entry, args)), shape)
+    return Merge(candidate, anchor, replace(leaf, context=context, args=args, text=written(entry, args)), shape)
 
 
 def _extent(atom: Atom) -> int:
@@ -123,7 +123,7 @@ class Rewriter:
     def _drop_bias(self, atom: Atom) -> None:
         assert atom.leaf is not None
         args = {**atom.leaf.args, "bias": False}
-        self._replace(atom.path, replace(atom.leaf, args=args, text=shown(OPERATORS[atom.leaf.operator], args)))
+        self._replace(atom.path, replace(atom.leaf, args=args, text=written(OPERATORS[atom.leaf.operator], args)))
 
     def _steps(self, merge: Merge, last: Value) -> list[Step]:
         """The call of the new operator, with layout casts around it; the result is the value ``last``."""

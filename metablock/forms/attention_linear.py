@@ -1,0 +1,38 @@
+"""Linear attention: by features of queries and keys, without a matrix of all pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..lowering.arguments import Arg
+from ..lowering.ir import Value, single
+from .attention_sources import KeySource, heads_apart, union
+
+if TYPE_CHECKING:
+    from ..lowering.tracer import Tracer
+
+
+def attend_by_features(t: Tracer, queries: Value, sources: list[KeySource], feature: Arg, *, heads: int, eps: float) -> Value:
+    """``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``: the module ``attend``, behind ``feature`` of both."""
+    if t.now.window is not None or any(source.selects for source in sources):
+        raise error("`feature=` where keys are left out", feature.span, "it is for all keys: without `shift=`, `near`, `routed`")
+    queries, *rest = t.ir.together(queries, *[value for source in sources for value in (source.keys, source.values)])
+    keys, values = union(t, rest[::2]), union(t, rest[1::2])
+    width = [queries.c // heads]
+
+    def mapped(value: Value) -> Value:
+        result = t.ir.cast(single(t.apply(feature, value)), "grid")
+        if result.feature.with_(c=value.c) != value.feature:
+            raise error(f"`feature=` makes {result.feature} of {value.feature}", feature.span, "it must keep the extents")
+        width[0] = result.c
+        return result
+
+    features = t.ir.alike([heads_apart(t, value, heads) for value in (queries, keys)], mapped)
+    wide = heads * width[0]
+    pair = [
+        t.ir.inline("{0}.flatten(-2)", [f], value.feature.with_(c=wide))
+        for f, value in zip(features, (queries, keys), strict=True)
+    ]
+    shape = queries.feature.with_(c=values.c)
+    return t.ir.call("attend_linear.AttendLinear", "attend", [*pair, values], shape, heads=heads, eps=eps)

@@ -1,0 +1,192 @@
+"""Softmax attention: queries on all keys at once, position biases, masks, neighbours and regions."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..lowering.arguments import Arg
+from ..lowering.context import Pair
+from ..lowering.ir import Value, ValueTree, single
+from ..shape import Feature
+from .attention_sources import KeySource, per_source, union
+
+if TYPE_CHECKING:
+    from ..lowering.tracer import Tracer
+
+
+def attend(
+    t: Tracer,
+    queries: Value,
+    sources: list[KeySource],
+    pos: Arg | None,
+    mask: Arg | None,
+    *,
+    heads: int,
+    scale: float,
+    drop: float,
+    row: int | None = None,
+) -> list[Value]:
+    """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows.
+
+    With ``row`` also the weights of that query, on the keys' grid.
+    """
+    queries, *rest = t.ir.together(queries, *[value for source in sources for value in (source.keys, source.values)])
+    for source, keys, values in zip(sources, rest[::2], rest[1::2], strict=True):
+        source.keys, source.values = keys, values
+    if any(source.routed for source in sources):
+        return [_routed(t, queries, sources, {"pos": pos, "mask": mask, "row": row}, heads=heads, scale=scale, drop=drop)]
+    bias = _bias(t, pos, heads, queries, sources)
+    keep = _keep(t, mask, sources)
+    shifted = _shifted(t, queries, sources)
+    inputs = [queries]
+    neighbours = sources[0].near
+    if neighbours is not None:
+        inputs += [sources[0].keys, sources[0].values]
+    far = [source for source in sources if source.near is None]
+    if far:
+        inputs += [union(t, [source.keys for source in far]), union(t, [source.values for source in far])]
+    extra = None if sources[0].extra is None else t.ir.together(sources[0].extra, queries)[0]
+    inputs += [value for value in (bias, shifted, keep, extra) if value is not None]
+    shape = queries.feature.with_(c=sources[0].values.c)
+    shared: dict[str, object] = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
+    if neighbours is None:
+        further = () if row is None else (_row(queries, inputs[1], row),)
+        return t.ir.call_with_results(
+            "attend.Attend", "attend", inputs, shape, further, masked=keep is not None, row=row, **shared
+        )
+    if row is not None:
+        raise error("`row=` of neighbours: each query has keys of its own", hint="leave out `near(...)`, or `row=`")
+    options = {"size": list(neighbours.size), "border": neighbours.border, "dilation": neighbours.dilation}
+    options |= {"far": bool(far), "extra": extra is not None}
+    return [t.ir.call("attend_near.AttendNear", "attend", inputs, shape, **options, **shared)]
+
+
+def _routed(t: Tracer, queries: Value, sources: list[KeySource], others: dict[str, object], **options: float) -> Value:
+    """Regions on the regions that they choose: the leaf ``attend``."""
+    if len(sources) > 1:
+        raise error("`routed` keys in a union", hint="they stand alone: `over=routed(4)`")
+    for name in (name for name, value in others.items() if value is not None):
+        raise error(f"`{name}=` of `routed` keys: each region has keys of its own", hint=f"leave out `{name}=`, or `routed`")
+    if _shifted(t, queries, sources) is not None:
+        raise error("`routed` keys in a shifted window have no mask", hint="shift by 0, or attend outside")
+    (source,) = sources
+    assert source.routed is not None
+    shape = queries.feature.with_(c=source.values.c)
+    regions, inputs = list(source.routed.regions), [queries, source.keys, source.values]
+    return t.ir.call("attend_routed.AttendRouted", "attend", inputs, shape, regions=regions, top=source.routed.top, **options)
+
+
+def _row(queries: Value, keys: Value, row: int) -> Feature:
+    """One channel, a token a key."""
+    n = queries.feature.n
+    if not -n <= row < n:
+        raise error(f"row {row} of {n} queries", hint="they are numbered from 0, prefix tokens first")
+    return keys.feature.with_(c=1)
+
+
+def weigh(t: Tracer, extra: Arg, sources: list[KeySource], queries: Value, heads: int) -> None:
+    """Weights of neighbours that the queries give as they are, outside the softmax."""
+    for arg, source in zip(per_source(t, extra, sources, "extra"), sources, strict=True):
+        value = None if arg is None else t.apply(arg, queries)
+        if arg is None or value is None:
+            continue
+        if source.near is None:
+            hint = "`over=near(3)`; `none` for other members of a list"
+            raise error("`extra=` are weights of neighbours, these keys are none", arg.span, hint)
+        wire = t.ir.cast(single(value), "grid")
+        wanted = queries.feature.with_(c=heads * source.count)
+        if wire.feature != wanted:
+            hint = f"a channel for each of {heads} heads and {source.count} neighbours"
+            raise error(f"`extra=` gives {wire.feature}, the weights are {wanted}", arg.span, hint)
+        source.extra = wire
+
+
+def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
+    """In ``scale=`` of attention: how many keys a query sees, those that ``mask=`` leaves out included; one channel.
+
+    ``keys_seen >> log`` keeps the entropy of the weights where there are more keys (TransNeXt, arXiv 2311.17132).
+    """
+    scaled = t.now.scaled
+    if scaled is None:
+        raise error("`keys_seen` is not in the scale of an attention", hint="write `attention(heads, scale=keys_seen >> log)`")
+    near, f = scaled.near, scaled.queries.feature
+    if near is None or near.border != "mask":
+        far = scaled.far + (prod(near.size) if near is not None else 0)
+        shape = f.with_(layout="tokens", c=1, grid=(1,), prefix=0)
+        return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], shape, grid=(), far=far)
+    sizes = {"size": list(near.size), "dilation": near.dilation, "far": scaled.far}
+    return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], f.with_(c=1), grid=f.grid, **sizes)
+
+
+def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource]) -> Value | None:
+    pairs = zip(per_source(t, pos, sources, "pos"), sources, strict=True)
+    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near), source.count) for arg, source in pairs]
+    present = [bias for bias in biases if bias is not None]
+    if len(sources) == 1 or not present:
+        return biases[0]
+    n, total = queries.feature.n, sum(source.count for source in sources)
+    at = iter(range(len(present)))
+    zeros = [f"{{0}}.new_zeros(({heads}, {n}, {source.count}))" for source in sources]
+    texts = [zero if bias is None else f"{{{next(at)}}}" for bias, zero in zip(biases, zeros, strict=True)]
+    return t.ir.inline(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
+
+
+def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | None:
+    if pos is None:
+        return None
+    with t.context.push(pair=pair):
+        bias = t.apply(pos, pair.queries)
+    if bias is None:
+        return None
+    value = single(bias)
+    if value.feature.layout != "table" or value.feature.grid != (pair.queries.feature.n, count):
+        raise error(f"`pos=` gives {value.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
+    return value
+
+
+def _keep(t: Tracer, mask: Arg | None, sources: list[KeySource]) -> Value | None:
+    """Which keys take part: one channel, a token a key."""
+    masks = [_one_keep(t, arg, source) for arg, source in zip(per_source(t, mask, sources, "mask"), sources, strict=True)]
+    if len(sources) == 1 or not any(masks):
+        return masks[0]
+    texts: list[str] = []
+    inputs: list[Value] = []
+    for value, source in zip(masks, sources, strict=True):
+        place = f"{{{len(inputs)}}}"
+        texts.append(place if value is not None else f"torch.ones_like({place}[..., :1])")
+        inputs.append(t.ir.cast(source.keys if value is None else value, "tokens"))
+    shape = inputs[0].feature.with_(c=1, prefix=0, grid=(sum(source.count for source in sources),))
+    return t.ir.inline(f"torch.cat([{', '.join(texts)}], dim=1)", inputs, shape)
+
+
+def _one_keep(t: Tracer, mask: Arg | None, source: KeySource) -> Value | None:
+    value = None if mask is None else t.apply(mask, source.source)
+    if mask is None or value is None:
+        return None
+    if source.near is not None:
+        raise error("`mask=` does not reach a neighbourhood", mask.span, "its border is `near(n, border=...)`'s own")
+    wire = t.ir.cast(single(value), "grid", "tokens")
+    f = source.keys.feature
+    if wire.c != 1 or wire.feature.n != f.n or len(wire.feature.around) > len(f.around):
+        hint = "one channel, and a token for each key, prefix tokens included: `join(ones(1, 1), mask)`"
+        raise error(f"`mask=` gives {wire.feature}, the keys are {f}", mask.span, hint)
+    return t.ir.together(wire, source.keys)[0]
+
+
+def _shifted(t: Tracer, queries: Value, sources: list[KeySource]) -> Value | None:
+    """The mask of shifted windows, where queries and keys both are the tokens of a window."""
+    q = queries.feature
+    window = t.now.window
+    if window is None or q.grid != window.size or all(source.keys.feature.grid != q.grid for source in sources):
+        return None
+    if len(sources) > 1 or sources[0].near is not None:
+        hint = "shift by 0, or attend outside"
+        raise error("a union of keys, or neighbours, in a shifted window have no mask", hint=hint)
+    if q.prefix or sources[0].keys.feature.prefix:
+        raise error("prefix tokens in a shifted window have no place in its mask", hint="shift by 0, or join them outside")
+    count = prod(window.grid) // prod(window.size)
+    shape = q.with_(layout="table", c=count, grid=(q.n, q.n))
+    sizes = {"size": list(window.size), "shift": list(window.shift)}
+    return t.ir.call("window_mask.WindowMask", "mask", [], shape, grid=window.grid, **sizes)

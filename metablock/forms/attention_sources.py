@@ -1,0 +1,243 @@
+"""What every algorithm of attention starts from: the sources of its keys, and the projections to queries, keys and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..lowering.arguments import Arg
+from ..lowering.context import Near, Routed
+from ..lowering.ir import Value, ValueTree, single
+
+if TYPE_CHECKING:
+    from ..lowering.tracer import Tracer
+
+_MEMBERS = "one a member of `over=`: `pos=[a, none]`"
+
+
+@dataclass
+class KeySource:
+    """Where some of the keys come from, and what they and their values are.
+
+    Attributes:
+        source: what is projected.
+        keys, values: the projections; the source itself until it is projected.
+        near: each query has a few neighbours of its own as keys.
+        routed: each region has regions of its own as keys.
+        number: which member of ``over=`` this is.
+        extra: weights of the neighbours outside the softmax.
+    """
+
+    source: Value
+    keys: Value
+    values: Value
+    near: Near | None = None
+    routed: Routed | None = None
+    number: int = 0
+    extra: Value | None = None
+
+    @property
+    def count(self) -> int:
+        """How many keys a query attends to."""
+        if self.routed is not None:
+            return self.routed.top * prod(self.routed.size)
+        return prod(self.near.size) if self.near else self.keys.feature.n
+
+    @property
+    def selects(self) -> str | None:
+        """The operator that selects the keys of each query; None where all queries share all keys."""
+        return "near" if self.near is not None else "routed" if self.routed is not None else None
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The arguments of attention that project."""
+
+    q: Arg | None
+    k: Arg | None
+    v: Arg | None
+    kv: Arg | None
+    qkv: Arg | None
+    head_dim: int | None
+    value_dim: int | None
+
+
+def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> ValueTree:
+    """In ``over=`` of attention: each query sees the ``size`` tokens an axis around it, ``dilation`` apart.
+
+    Tokens that a neighbourhood lacks at the border of the map are left out (``"mask"``, TransNeXt, arXiv 2311.17132), or are
+    zeros that take part (``"zeros"``, DilateFormer, arXiv 2302.01791); ``"clamp"`` moves the neighbourhood inside the map (NAT,
+    arXiv 2204.07143).
+    """
+    selections = t.now.selections
+    if selections is None:
+        raise error("`near` is not where attention's keys come from", hint="write `attention(heads, over=near(3))`")
+    value = t.ir.cast(single(x), "grid")
+    grid = value.feature.grid
+    sizes = (size,) * len(grid) if isinstance(size, int) else tuple(size)
+    if len(sizes) != len(grid) or any(s < 1 or s % 2 == 0 for s in sizes):
+        axes = f"{len(grid)} ax{'e' if len(grid) > 1 else 'i'}s"
+        raise error(f"a neighbourhood of {size} on {axes}", hint="one odd number, or one an axis")
+    if border not in ("mask", "zeros", "clamp"):
+        raise error(f'unknown border "{border}"', hint='"mask", "zeros" or "clamp"')
+    if dilation < 1 or (border == "clamp" and dilation > 1):
+        raise error(f"a dilation of {dilation}", hint='at least 1, and 1 for the border "clamp"')
+    if border == "clamp" and any(s > g for s, g in zip(sizes, grid, strict=True)):
+        shape = "x".join(map(str, sizes))
+        raise error(f"a neighbourhood of {shape} does not fit {value.feature}", hint='choose the border "mask"')
+    result = t.ir.inline("{0}", [value], value.feature)
+    selections[result.id] = Near(sizes, border, dilation)
+    return result
+
+
+def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
+    """What the keys are made of, not yet projected; neighbours come first."""
+    if over is None:
+        return [KeySource(x, x, x)]
+    selections: dict[int, Near | Routed] = {}
+    with t.context.push(selections=selections):
+        result = t.apply(over, x)
+        listed = result if isinstance(result, (list, tuple)) else [result]
+        members = {i: t.ir.cast(single(member), "grid", "tokens") for i, member in enumerate(listed) if member is not None}
+    if not members:
+        raise error("`over=` gives no keys", over.span, "leave it out for self-attention")
+    if not set(selections) <= {member.id for member in members.values()}:
+        name = "near" if any(isinstance(selection, Near) for selection in selections.values()) else "routed"
+        raise error(f"`{name}` is not the last of its chain", over.span, "`k` and `v` project what it sees")
+    if len(selections) > 1:
+        raise error("two neighbourhoods in one attention", over.span, "choose one, or split the heads")
+    if len({member.c for member in members.values()}) > 1:
+        widths = " and ".join(str(member.c) for member in members.values())
+        raise error(f"the members of `over=` are {widths} wide", over.span, "bring them to one width: they are projected alike")
+    sources = []
+    for number, member in members.items():
+        selection = selections.get(member.id)
+        neighbours = selection if isinstance(selection, Near) else None
+        regions = selection if isinstance(selection, Routed) else None
+        sources.append(KeySource(member, member, member, neighbours, regions, number))
+    return sorted(sources, key=lambda source: source.near is None)
+
+
+def project(t: Tracer, arg: Arg | None, x: Value, name: str, out: int) -> Value:
+    """A projection: the argument, or a linear map of this width."""
+    if arg is None:
+        return t.ir.call("linear", name, [x], out=out)
+    return t.ir.cast(single(t.apply(arg, x)), "grid", "tokens")
+
+
+def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, over: Arg | None, heads: int) -> Value:
+    """The queries; keys and values are noted in their sources. Raises SpecError for shapes that do not meet."""
+    if by.qkv is not None or all(arg is None for arg in (over, by.q, by.k, by.v, by.kv)):
+        if any(arg is not None for arg in (by.q, by.k, by.v, by.kv, over)):
+            hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
+            raise error("`qkv=` stands for all three projections", by.qkv.span if by.qkv else None, hint)
+        queries = _packed(t, sources[0], by, heads)
+    else:
+        queries = _queries(t, x, by, heads)
+        _separate(t, sources, queries, by, heads * (by.value_dim or by.head_dim or queries.c // heads))
+    d = queries.c // heads
+    for source in sources:
+        _check(queries, source, heads, d if by.head_dim is None else by.head_dim)
+    return queries
+
+
+def _packed(t: Tracer, source: KeySource, by: Projections, heads: int) -> Value:
+    """Queries, keys and values by one projection."""
+    d = by.head_dim if by.head_dim is not None else _per_head(source.source.c, heads)
+    inner = heads * d
+    packed = project(t, by.qkv, source.source, "qkv", 2 * inner + heads * (by.value_dim or d))
+    sizes = [inner, inner, _remaining(packed, 2 * inner, "qkv", "queries and keys")]
+    queries, source.keys, source.values = t.ir.split(packed, sizes)
+    return queries
+
+
+def _queries(t: Tracer, x: Value, by: Projections, heads: int) -> Value:
+    d = by.head_dim if by.head_dim is not None else _per_head(x.c, heads) if by.q is None else 0
+    queries = project(t, by.q, x, "q", heads * d)
+    _per_head(queries.c, heads)
+    return queries
+
+
+def _separate(t: Tracer, sources: list[KeySource], queries: Value, by: Projections, wide: int) -> None:
+    """Keys and values by projections of their own."""
+    inputs = [source.source for source in sources]
+    if by.k is None and by.v is None:
+        both = t.ir.alike(inputs, lambda x: project(t, by.kv, x, "kv", queries.c + wide))
+        for source, packed in zip(sources, both, strict=True):
+            sizes = [queries.c, _remaining(packed, queries.c, "kv", "keys")]
+            source.keys, source.values = t.ir.split(packed, sizes)
+        return
+    if by.kv is not None:
+        raise error("`kv=` stands for both projections", by.kv.span, "remove it, or `k` and `v`")
+    for source, keys in zip(sources, t.ir.alike(inputs, lambda x: project(t, by.k, x, "k", queries.c)), strict=True):
+        source.keys = keys
+    for source, values in zip(sources, t.ir.alike(inputs, lambda x: project(t, by.v, x, "v", wide)), strict=True):
+        source.values = values
+
+
+def _per_head(width: int, heads: int) -> int:
+    if width % heads:
+        raise error(f"{heads} heads do not divide {width} channels", hint="choose another number of heads, or give `head_dim=`")
+    return width // heads
+
+
+def _remaining(packed: Value, used: int, name: str, whose: str) -> int:
+    """What a packed projection leaves for the values."""
+    if packed.c <= used:
+        raise error(f"`{name}=` gives {packed.c} channels, the {whose} take {used}", hint="those that remain are the values'")
+    return packed.c - used
+
+
+def _check(queries: Value, source: KeySource, heads: int, d: int) -> None:
+    keys, values = source.keys, source.values
+    if keys.c != queries.c:
+        raise error(f"queries are {queries.c} wide, keys {keys.c}", hint="`q=` and `k=` must end in the same width")
+    if keys.feature.n != values.feature.n:
+        raise error(f"{keys.feature.n} keys meet {values.feature.n} values", hint="`k=` and `v=` must have the same extents")
+    if values.c % heads:
+        raise error(f"{heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
+    if d * heads != queries.c:
+        raise error(f"{heads} heads of {d} do not make {queries.c} channels", hint="`head_dim=` times heads is the width of `q=`")
+    together = all(not w.feature.prefix and w.feature.grid == queries.feature.grid for w in (queries, keys, values))
+    if source.selects and not together:
+        shapes = f"here {queries.feature} and {keys.feature}"
+        hint = "use it without prefix tokens, on what arrives"
+        raise error(f"`{source.selects}` needs queries, keys and values on one grid, {shapes}", hint=hint)
+
+
+def heads_apart(t: Tracer, value: Value, heads: int) -> Value:
+    """The heads as one more axis of the grid."""
+    f = value.feature
+    grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)
+    shape = f.with_(layout="grid", c=f.c // heads, grid=grid, prefix=0)
+    return t.ir.inline(f"{{0}}.unflatten(-1, ({heads}, {f.c // heads}))", [value], shape)
+
+
+def union(t: Tracer, values: list[Value]) -> Value:
+    """Tokens one after the other."""
+    if len(values) == 1:
+        return values[0]
+    if any(value.c != values[0].c for value in values):
+        widths = " and ".join(str(value.c) for value in values)
+        raise error(f"the members of `over=` have values of {widths} channels", hint="project them to one width")
+    tokens = [t.ir.cast(value, "tokens") for value in values]
+    total = sum(value.feature.n for value in tokens)
+    names = ", ".join(f"{{{i}}}" for i in range(len(tokens)))
+    return t.ir.inline(f"torch.cat([{names}], dim=1)", tokens, tokens[0].feature.with_(prefix=0, grid=(total,)))
+
+
+def per_source(t: Tracer, arg: Arg | None, sources: list[KeySource], name: str) -> list[Arg | None]:
+    """An argument for each source: the members of a list, or the argument itself for a single source."""
+    if arg is None:
+        return [None] * len(sources)
+    members = t.arguments.members(arg)
+    hint = _MEMBERS.replace("pos", name)
+    if members is None and len(sources) == 1:
+        return [arg]
+    if members is None:
+        raise error(f"`{name}=` is one for {len(sources)} members of `over=`", arg.span, hint)
+    if len(members) <= max(source.number for source in sources):
+        raise error(f"`{name}=` has {len(members)} entries, `over=` more", arg.span, hint)
+    return [members[source.number] for source in sources]

@@ -1,0 +1,38 @@
+"""Hints for unknown names: the nearest name of this language, or what it has in place of another library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..errors import suggest
+
+_LAYOUTS = "operators convert layouts themselves: docs/language.md, section 6"
+_ABSENT = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
+
+# Names of other libraries that resemble none of ours, or the wrong one.
+_ELSEWHERE = {
+    "_": "`_` discards a value: give the value a name to read it",
+    **dict.fromkeys(("cat", "concat", "concatenate"), "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+    **dict.fromkeys(("dense", "fc"), "did you mean 'linear'?"),
+    "identity": "did you mean 'id'?",
+    "swish": "did you mean 'silu'?",
+    **dict.fromkeys(("permute", "rearrange", "reshape", "transpose", "view"), _LAYOUTS),
+    **dict.fromkeys(
+        (
+            "abs", "celu", "clamp", "clip", "cos", "einsum", "embedding", "exp", "geglu", "glu", "gru", "leaky_relu", "lstm",
+            "mish", "pad", "pow", "prelu", "rms_norm", "roll", "rope", "rotary", "selu", "sin", "sqrt", "square", "swiglu",
+        ),
+        _ABSENT,
+    ),
+}  # fmt: skip
+
+
+def hint_for(name: str, options: Iterable[str], otherwise: str) -> str:
+    """The hint for an unknown name: ``otherwise`` if no name among ``options`` is near, and no other library's is known.
+
+    >>> hint_for("atention", ["attention", "pool"], "")
+    "did you mean 'attention'?"
+    >>> hint_for("identity", ["id", "pool"], "")
+    "did you mean 'id'?"
+    """
+    return _ELSEWHERE.get(name) or suggest(name, options, otherwise) or otherwise

@@ -1,0 +1,126 @@
+"""The number of blocks of a network, counted from its text: what `layers` means. No shape is needed, nothing is lowered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import Span, SpecError, error
+from ..language import ast as e
+from ..language.registry import Operator
+from ..language.scope import Scope
+from ..language.spec import Spec
+from .context import BlockCount
+from .evaluate import Evaluator
+
+_CIRCLE = "the number of blocks depends on `layers`, which is this number"
+_NO_SHAPES = "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire"
+
+
+class _Unknown:
+    """What a name of a stream is bound to: a value whose shape is not known yet."""
+
+
+class LayerCounter:
+    """Counts the blocks of all stages, once.
+
+    The rules are those by which :mod:`metablock.lowering.network` and the tracer advance the block counter: each item of a
+    stage's body is a block, ``n * a`` is n of them; in a body that is a stream its repeats are, and
+    without a repeat it is one block.
+    """
+
+    def __init__(self, spec: Spec, evaluate: Evaluator):
+        self.spec, self.evaluate = spec, evaluate
+        self._total: int | None = None
+        self._counting = False
+
+    @property
+    def known(self) -> int | None:
+        """The number, if it was asked for."""
+        return self._total
+
+    def total(self, span: Span | None = None) -> int:
+        """The number of blocks, asked for at ``span``. Raises SpecError where it depends on itself, or on shapes."""
+        if self._total is not None:
+            return self._total
+        if self._counting:
+            raise error(_CIRCLE, span, "write the number itself")
+        self._counting = True
+        body = self.spec.columns.get("body")
+        total = 0
+        try:
+            for stage in range(self.evaluate.stages) if body is not None else ():
+                assert body is not None
+                entry = self.evaluate.entry(body, stage)
+                with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
+                    total += self._stage(entry, Scope(hide=("columns", "body")))
+        except SpecError as wrong:
+            problems = (p if p.message == _CIRCLE else replace(p, hint=_NO_SHAPES) for p in wrong.problems)
+            raise SpecError(problems) from None
+        finally:
+            self._counting = False
+        self._total = total
+        return total
+
+    def _stage(self, node: e.Node, scope: Scope) -> int:
+        if isinstance(node, (e.Function, e.StreamBody)):
+            return self._in_stream(node, scope) or 1
+        return sum(self._copies(item, scope) for item in (node.items if isinstance(node, e.Chain) else (node,)))
+
+    def _copies(self, item: e.Node, scope: Scope) -> int:
+        """How many blocks an item of a body is."""
+        n = self._factor(item, scope)
+        return 1 if n is None else max(n, 0)  # a negative one is an error where it is lowered
+
+    def _factor(self, node: e.Node, scope: Scope) -> int | None:
+        """The number n of ``n * a``."""
+        if not isinstance(node, e.Binary) or node.op != "*":
+            return None
+        n = self.evaluate.value(node.left, scope)
+        return n if isinstance(n, int) and not isinstance(n, bool) else None
+
+    def _in_stream(self, node: e.Node, scope: Scope) -> int:
+        """The repeats of a compound that is walked in the open subgraph of a stage."""
+        match node:
+            case e.Chain(items=items) | e.Concat(items=items) | e.List(items=items):
+                return sum(self._in_stream(item, scope) for item in items)
+            case e.Splice(value=value) | e.Negative(value=value):
+                return self._in_stream(value, scope)
+            case e.Function(params=params, body=body):
+                return self._in_stream(body, scope.bind(**dict.fromkeys(params, _Unknown())))
+            case e.StreamBody():
+                return self._lines(node, scope)
+            case e.Binary():
+                n = self._factor(node, scope)
+                return max(n, 0) if n is not None else self._in_stream(node.left, scope) + self._in_stream(node.right, scope)
+            case e.Conditional():
+                return self._in_stream(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
+            case e.Comprehension():
+                return sum(self._in_stream(node.item, inner) for inner in self.evaluate.loop(node, scope))
+            case e.Call(func=e.Name(id="sum"), args=args):
+                return sum(self._in_stream(argument.value, scope) for argument in args)
+            case e.Call():
+                operator = self.evaluate.operator(node, scope)
+                if operator is not None and operator.inline:
+                    return self._in_arguments(node, operator, scope)
+        return 0
+
+    def _in_arguments(self, node: e.Call, operator: Operator, scope: Scope) -> int:
+        """The repeats in the positional arguments of an inline operator: the named ones are modules of their own."""
+        count = sum(self._in_stream(argument.value, scope) for argument in node.args if argument.name is None)
+        several = operator.name == "each" or any(argument.name == "parts" for argument in node.args)
+        if count and several:
+            raise error(f"the blocks inside `{operator.name}` cannot be counted", node.span, "repeat outside of it")
+        return count
+
+    def _lines(self, node: e.StreamBody, scope: Scope) -> int:
+        count = 0
+        for line in node.lines:
+            number = self.evaluate.value(line.value, scope)
+            if isinstance(number, (int, float, str)):
+                scope = scope.bind(**{line.targets[0]: number})
+                continue
+            items = line.value.items if isinstance(line.value, e.Chain) else (line.value,)
+            if any(self._factor(item, scope) is not None for item in items):
+                count += sum(self._in_stream(item, scope) for item in items)
+            scope = scope.bind(**dict.fromkeys(line.targets, _Unknown()))
+        return count + sum(self._in_stream(output, scope) for output in node.outputs)

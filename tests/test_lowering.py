@@ -1,0 +1,174 @@
+"""Lowering: the context, layouts as rules on shapes, `layers` counted from the text, one pass a build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from cases import SPECS
+from torch import nn
+
+import metablock
+from metablock.errors import SpecError
+from metablock.front import front
+from metablock.language import check
+from metablock.language.edits import resolve
+from metablock.language.load import load_text
+from metablock.lowering import network
+from metablock.lowering.context import ContextStack
+from metablock.lowering.emitter import Emitter
+from metablock.lowering.ir import module_nodes
+from metablock.lowering.layouts import casts
+from metablock.lowering.network import NetworkLowering
+from metablock.shape import Feature
+
+
+def spec(body: str, **sections: str):
+    lines = {"input": "image(3, 16)", "classes": "5", **sections}
+    text = "".join(f"{name}: {value}\n" for name, value in lines.items())
+    return load_text(f"name: s\n{text}stages:\n  depth: [2, 3]\n  dim: [4, 8]\n  body: {body}\n", "s.yaml")
+
+
+# Layers
+
+
+@pytest.mark.parametrize(
+    ("stem", "count"),
+    [
+        ("conv(layers)", lambda stem: stem.weight.shape[0]),
+        ("layers * conv(c, 3)", lambda stem: len(stem.convs)),
+        ("conv([1, 2, 3, 4, 5, 6, 7][layers - 1])", lambda stem: stem.weight.shape[0]),
+        ("sum([conv(2, 2 * i + 1) for i in range(layers)])", lambda stem: len(list(stem.conv))),
+    ],
+)
+def test_layers_is_the_number_of_blocks_wherever_it_is_asked_for(stem: str, count: Callable[[nn.Module], int]):
+    model = metablock.build(spec("conv(dim) >> depth * res(conv(c, 3))", stem=stem))
+    assert count(model.stem) == sum(len(stage.blocks) for stage in model.stages) == 7
+
+
+def test_layers_in_a_body_that_is_a_stream():
+    body = """|
+    x -> y = conv(dim) >> depth * res(conv(c, 3) >> times(layers))
+    z = y >> 2 * relu
+    return y + z"""
+    file = spec(body)
+    lowered = NetworkLowering(resolve(file))
+    root = lowered.run(None)
+    assert lowered.layers.known == lowered.context.now.blocks.layer == 2 + 2 + 3 + 2
+    assert {node.args["factor"] for _, node in module_nodes(root) if node.operator == "times"} == {9}
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_the_count_from_the_text_is_the_number_of_blocks_that_are_emitted(name: str):
+    variant = next(iter(SPECS[name].variants), None)
+    lowered = NetworkLowering(resolve(SPECS[name], variant))
+    lowered.run(None)
+    assert lowered.layers.total() == lowered.context.now.blocks.layer
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "hint"),
+    [
+        ("layers * conv(dim)", "the number of blocks depends on `layers`, which is this number", "write the number itself"),
+        (
+            "(c // 3) * (conv(dim) >> times(layers))",
+            "there is no width `c` here",
+            "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire",
+        ),
+    ],
+)
+def test_layers_that_cannot_be_counted(body: str, message: str, hint: str):
+    with pytest.raises(SpecError) as caught:
+        front(spec(body.replace("dim)", "dim + 0 * depth)")))
+    (problem,) = caught.value.problems
+    assert (problem.message, problem.hint) == (message, hint) and problem.span is not None
+
+
+# One pass
+
+
+@pytest.mark.parametrize("source", ["swin_tiny", "poolformer_s12", "file"])
+def test_a_build_checks_names_once_and_lowers_once(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path):
+    count = {"check": 0, "lower": 0}
+    run, lower = check._Checker.run, network.NetworkLowering.run
+
+    def checking(self, *args):
+        count["check"] += 1
+        return run(self, *args)
+
+    def lowering(self, *args):
+        count["lower"] += 1
+        return lower(self, *args)
+
+    monkeypatch.setattr(check._Checker, "run", checking)
+    monkeypatch.setattr(network.NetworkLowering, "run", lowering)
+    if source == "file":
+        source = str(tmp_path / "net.yaml")
+        (tmp_path / "net.yaml").write_text(
+            "name: net\ninput: image(3, 8)\nstages:\n  depth: 2\n  drop: ramp(0.1)\n  body: depth * res(conv(c))\n"
+        )
+    metablock.build(source, device="meta", edits="drop = ramp(0.2)")
+    assert count == {"check": 1, "lower": 1}
+
+
+# Context
+
+
+def test_a_context_is_restored_however_its_block_ends():
+    stack = ContextStack()
+    before = stack.now
+
+    def fail() -> None:
+        with stack.push(part=3, trainable=False):
+            assert (stack.now.part, stack.now.trainable) == (3, False)
+            with stack.push(part=4):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert stack.now is before
+    with pytest.raises(AttributeError):
+        before.part = 1  # type: ignore[misc]
+
+
+# Layouts
+
+
+@pytest.mark.parametrize(
+    ("feature", "wanted", "templates"),
+    [
+        (Feature("map", 4, (2, 3)), ("map", "grid"), []),
+        (Feature("map", 4, (2, 3)), ("grid",), ["{0}.movedim(1, -1)"]),
+        (Feature("grid", 4, (2, 3)), ("map",), ["{0}.movedim(-1, 1)"]),
+        (Feature("map", 4, (2, 3)), ("tokens",), ["{0}.movedim(1, -1)", "{0}.flatten(1, 2)"]),
+        (Feature("tokens", 4, (2, 3)), ("map",), ["{0}.unflatten(1, (2, 3))", "{0}.movedim(-1, 1)"]),
+        (Feature("tokens", 4, (6,)), ("grid",), ["{0}"]),
+    ],
+)
+def test_casts(feature: Feature, wanted, templates: list[str]):
+    steps = casts(feature, wanted)
+    assert [step.template for step in steps] == templates
+    assert all(step.feature.layout in ("map", "grid", "tokens") for step in steps)
+    assert not steps or steps[-1].feature == feature.with_(layout=wanted[0])
+
+
+def test_a_cast_is_emitted_once():
+    emitter = Emitter()
+    value = emitter.value(Feature("map", 4, (2, 3)))
+    tokens = emitter.cast(value, "tokens")
+    assert emitter.cast(value, "tokens") is tokens and emitter.cast(value, "grid").feature.layout == "grid"
+    assert len(emitter.steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("feature", "wanted", "message"),
+    [
+        (Feature("vector", 4), "map", "a map is needed here, this is a vector of 4"),
+        (Feature("tokens", 4, (2, 2), prefix=1), "map", "1 prefix token(s) have no place on a map"),
+        (Feature("map", 4, (2, 2)), "vector", "a vector is needed here, this is a map 4 x 2x2"),
+    ],
+)
+def test_casts_that_there_are_not(feature: Feature, wanted, message: str):
+    with pytest.raises(SpecError) as caught:
+        casts(feature, (wanted,))
+    assert caught.value.problems[0].message == message and caught.value.problems[0].hint
