@@ -101,9 +101,8 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
     return result
 
 
+# The result looks up the module of an atom; it raises MetablockError for a module that was replaced.
 def _finder(model: Block) -> Callable[[Atom], nn.Module]:
-    """The function from an atom to its module in the model. It raises MetablockError for a module that was replaced."""
-
     def find(atom: Atom) -> nn.Module:
         path = ".".join(atom.path)
         try:
