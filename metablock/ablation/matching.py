@@ -156,7 +156,7 @@ def match(spec: Spec, target: int, by: str, *, scale: Sequence[str] = (), multip
     >>> matched.widths, abs(matched.residual) < 0.05
     ('dim = [48, 88, 216, 360]', True)
     """
-    search = _Search(spec, widths_of(spec, scale), target, by)
+    search = _WidthSearch(spec, widths_of(spec, scale), target, by)
     own = search.base()
     if own.residual == 0:
         return own
@@ -203,7 +203,7 @@ def _steps(widths: Sequence[Width], multiple: int) -> Iterator[_Step]:
                 yield _Step(multiple, tuple(value / common * (common // part) for value in values) if part > 1 else tuple(values))
 
 
-class _Search:
+class _WidthSearch:
     """The networks that were built so far, by their widths."""
 
     def __init__(self, spec: Spec, widths: tuple[Width, ...], target: int, by: str) -> None:

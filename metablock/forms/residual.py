@@ -30,7 +30,7 @@ def res(
     which is then never dropped. Lists are added member by member: they share the vector, and a sample's branch is dropped in
     all of them or in none.
     """
-    name = t.now.labels.get("scale") or t.ir.number("scale")
+    name = t.now.labels.get("scale") or t.now.draft.number("scale")
     branch = t.apply(a, x) if a is not None else None
     shortcut = t.apply(skip, x) if skip is not None else None
     if branch is None:
@@ -67,11 +67,11 @@ def drop_path(t: Tracer, x: ValueTree, *, rate: Lazy | None = None) -> ValueTree
     if not 0 <= value < 1:
         raise error(f"a drop rate of {value}", rate.span if rate else None, "rates are between 0 and 1")
     if isinstance(x, Value):
-        return t.ir.call("drop_path.DropPath", t.ir.number("drop"), [x], rate=float(value))
+        return t.ir.call("drop_path.DropPath", t.now.draft.number("drop"), [x], rate=float(value))
     members = [single(member) for member in x]
     one = members[0].feature.with_(layout="vector", c=1, grid=(), prefix=0)
     ones = t.ir.inline("{0}.new_ones(({0}.shape[0], 1))", members[:1], one)
-    keep = t.ir.call("drop_path.DropPath", t.ir.number("drop"), [ones], rate=float(value))
+    keep = t.ir.call("drop_path.DropPath", t.now.draft.number("drop"), [ones], rate=float(value))
     return [t.ir.binary("*", member, keep) for member in members]
 
 

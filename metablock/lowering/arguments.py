@@ -1,4 +1,4 @@
-"""Arguments of operators: values are checked against the operator's signature, modules stay expressions."""
+"""Arguments of operators: numbers and words are evaluated and checked against the signature, modules stay expressions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from .evaluate import Evaluator
 
 @dataclass(frozen=True)
 class Arg:
-    """An expression given to a composite operator. ``label``: the name of its subgraph; without one it joins the open one."""
+    """An argument that is an expression: ``Tracer.apply(arg, value)`` lowers it.
+
+    Attributes:
+        node, scope: the expression, and what its names mean.
+        label: the name of its subgraph; None: its steps and modules go into the open subgraph.
+        suffix: without a label: what the names of its modules end in, ``.0`` in a comprehension.
+    """
 
     node: e.Node
     scope: Scope
@@ -28,10 +34,11 @@ class Arg:
 
     @property
     def span(self) -> Span | None:
+        """Its place in the spec."""
         return self.node.span
 
 
-# In the signature of a composite operator: a module; one that cannot be `none`; a number that the operator evaluates itself.
+# Types in the signature of a composite operator: a module, a module that cannot be `none`, a number that the operator evaluates.
 Expr = Arg
 Module = Arg
 Lazy = Arg
@@ -50,7 +57,7 @@ _WORDS = {
     "None": "none",
 }
 
-# The values that a type of a signature admits.
+# Whether a value has the type of a signature.
 _IS: dict[str, Callable[[Any], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "int": lambda value: type(value) is int,
@@ -62,7 +69,13 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass
 class Arguments:
-    """The arguments of one call: modules of any number, values by name, and the parameter names of named arguments."""
+    """The arguments of one call.
+
+    Attributes:
+        modules: what the variadic parameter takes, `none` as None.
+        values: all other arguments by name.
+        labels: the parameter names of the arguments that the call names.
+    """
 
     modules: list[Arg | None] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
@@ -70,15 +83,30 @@ class Arguments:
 
 
 class ArgumentReader:
-    """Reads the arguments of calls. ``label`` gives the parameter name of a named argument."""
+    """Reads the arguments of calls.
+
+    Args:
+        evaluate: evaluates numbers, words and lists.
+        label: returns the parameter name of a named argument.
+    """
 
     def __init__(self, evaluate: Evaluator, label: Callable[[e.Argument], str]):
         self.evaluate, self.label = evaluate, label
 
     def read(self, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> Arguments:
-        """The arguments of a call; for composite operators defaults are filled in.
+        """The arguments of one call of an operator.
 
-        Raises SpecError for an argument that the operator does not take, lacks, or of another type.
+        Args:
+            operator: the operator.
+            node: the call, or the name alone.
+            scope: what the names in the arguments mean.
+            suffix: what parameter names end in.
+
+        Returns:
+            The arguments; those of a composite operator with its defaults.
+
+        Raises:
+            SpecError: an argument is missing, unknown or of another type.
         """
         args = node.args if isinstance(node, e.Call) else ()
         paired = list(pairs(operator, args))
@@ -98,7 +126,7 @@ class ArgumentReader:
         return result
 
     def members(self, arg: Arg) -> list[Arg | None] | None:
-        """Each member of a list argument as an argument, its subgraph numbered; None where it is no list."""
+        """The members of a list as arguments of their own, with numbered labels (`none` as None); None if it is no list."""
         values = self.evaluate.value(arg.node, arg.scope)
         if not isinstance(values, list):
             return None
@@ -140,7 +168,7 @@ class ArgumentReader:
 
 @dataclass(frozen=True)
 class _Call:
-    """What the arguments of one call have in common."""
+    """The call that an argument belongs to."""
 
     operator: Operator
     scope: Scope
@@ -149,6 +177,7 @@ class _Call:
 
 
 def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any) -> Exception:
+    """The error of an argument of another type."""
     wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
     text = show(argument.value)
     hint = signature(operator)
@@ -161,6 +190,7 @@ def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any
 
 
 def _default(param: Param, suffix: str) -> Any:
+    """The default of a parameter; that of a module is text in the language."""
     if param.module and isinstance(param.default, str):
         return Arg(_parsed(param.default), Scope(), param.name + suffix)
     return param.default

@@ -1,20 +1,25 @@
-"""Context: what surrounds the expression that is being lowered. A frozen value, pushed and popped by one context manager."""
+"""The context: what surrounds the expression that is being lowered. A frozen record; one context manager pushes and pops it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from ..shape import Layout
+from .draft import Draft
 from .ir import Subgraph, Value
 
 
 @dataclass(frozen=True)
 class Near:
-    """Keys that are the neighbours of their query: how many an axis, what stands beyond the border, how far apart."""
+    """How the operator ``near`` selects keys: each query has its neighbours.
+
+    Attributes:
+        size: extents of a neighbourhood, one odd number an axis.
+        border: what stands beyond the border of the map: ``mask``, ``zeros`` or ``clamp``.
+        dilation: the distance between neighbours, in tokens.
+    """
 
     size: tuple[int, ...]
     border: str
@@ -23,7 +28,13 @@ class Near:
 
 @dataclass(frozen=True)
 class Routed:
-    """Keys of the regions that suit a query's region best: how many regions an axis, how many of them, their extents."""
+    """How the operator ``routed`` selects keys: each region has the keys of the regions that match it best.
+
+    Attributes:
+        regions: number of regions along each axis.
+        top: number of regions that a region attends to.
+        size: extents of a region, in tokens.
+    """
 
     regions: tuple[int, ...]
     top: int
@@ -32,7 +43,13 @@ class Routed:
 
 @dataclass(frozen=True)
 class Pair:
-    """What a position bias sees: the heads and both token sets of the attention it belongs to."""
+    """The attention that a position bias belongs to.
+
+    Attributes:
+        heads: its number of heads.
+        queries, keys: both token sets, after their projections.
+        near: how keys are selected, if each query has its neighbours.
+    """
 
     heads: int
     queries: Value
@@ -42,7 +59,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a factor on the queries sees: the queries, their neighbours, and how many other keys they all attend to."""
+    """The attention that a ``scale=`` expression belongs to.
+
+    Attributes:
+        queries: its queries.
+        near: how some of the keys are selected, if each query has its neighbours.
+        far: number of the keys that all queries share.
+    """
 
     queries: Value
     near: Near | None
@@ -51,7 +74,13 @@ class Scaled:
 
 @dataclass(frozen=True)
 class ShiftedWindow:
-    """What attention inside a shifted window sees: the extents of the rolled (padded) map, of the window, and the shift."""
+    """The shifted window around an expression.
+
+    Attributes:
+        grid: extents of the map that was rolled, padding included.
+        size: extents of the window.
+        shift: by how many tokens the map was rolled along each axis.
+    """
 
     grid: tuple[int, ...]
     size: tuple[int, ...]
@@ -59,22 +88,20 @@ class ShiftedWindow:
 
 
 @dataclass
-class Draft:
-    """A subgraph while it is filled: the casts that were emitted into it, and how often each automatic name was taken."""
-
-    subgraph: Subgraph = field(default_factory=Subgraph)
-    casts: dict[tuple[int, Layout], Value] = field(default_factory=dict)
-    taken: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass
 class BlockCount:
-    """Counts blocks as they are emitted: ``index`` within the stage, ``layer`` within the network."""
+    """The number of blocks so far: ``index`` in the stage, ``layer`` in the network; what the two words mean in a spec.
+
+    >>> blocks = BlockCount()
+    >>> blocks.advance()
+    >>> blocks
+    BlockCount(index=1, layer=1)
+    """
 
     index: int = 0
     layer: int = 0
 
     def advance(self) -> None:
+        """Counts one more block."""
         self.index += 1
         self.layer += 1
 
@@ -84,18 +111,18 @@ class Context:
     """What surrounds an expression.
 
     Attributes:
-        draft: the open subgraph: steps are written into it.
+        draft: the open subgraph, which steps are written into.
         blocks: the counter behind the words ``index`` and ``layer``.
-        stage, stage_subgraph: inside the stages: the number of the stage, and its subgraph.
-        part: the copy that ``split(a, parts=n)`` is making.
-        depth: how many modules stand around.
-        unit: what a line of a stream is for the compiler: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
+        stage, stage_subgraph: the number of the stage and its subgraph; None outside the stages.
+        part: the number of the copy that ``split(a, parts=n)`` or ``cascade`` is lowering.
+        depth: how many modules stand around the expression.
+        unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
-        window: the shifted window around, if any.
-        selections: inside ``over=`` of attention: the keys that ``near`` and ``routed`` select, by the ids of their results.
-        pair: inside a position bias.
-        scaled: inside ``scale=`` of attention.
+        window: the innermost window around, if it is shifted.
+        selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
+        pair: the attention around, inside its ``pos=``.
+        scaled: the attention around, inside its ``scale=``.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -114,14 +141,28 @@ class Context:
 
 
 class ContextStack:
-    """The context that holds now. :meth:`push` is the only way to change it."""
+    """Holds the present context, ``now``. :meth:`push` is the only way to change it."""
 
     def __init__(self) -> None:
         self.now = Context()
 
     @contextmanager
     def push(self, **changes: Any) -> Iterator[Context]:
-        """A context with some fields replaced, until the block ends, however it ends."""
+        """Replaces fields of the context while the `with` block runs, and restores it afterwards, also after an exception.
+
+        Args:
+            changes: new values of fields of :class:`Context`.
+
+        Yields:
+            The new context.
+
+        >>> stack = ContextStack()
+        >>> with stack.push(part=2):
+        ...     stack.now.part
+        2
+        >>> stack.now.part
+        0
+        """
         outer = self.now
         self.now = replace(outer, **changes)
         try:

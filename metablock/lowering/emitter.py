@@ -1,4 +1,4 @@
-"""The emitter: writes steps and modules into the open subgraph. It knows operators and shapes, not expressions."""
+"""The emitter: writes steps and modules into the open subgraph. It knows operators and shapes, but not expressions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from math import prod
 from typing import Any
 
 from ..errors import Span, error
-from ..language.param_names import TAKEN
 from ..language.printer import number
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
 from . import layouts
-from .context import ContextStack, Draft
+from .context import ContextStack
+from .draft import Draft
 from .ir import (
-    Child,
     InlineOp,
     ModuleCall,
     ModuleList,
@@ -37,12 +36,18 @@ MAX_WIDTH = 1_000_000
 
 
 class Emitter:
-    """Writes into the open subgraph of a context.
+    """Writes steps and modules into the open subgraph of a context.
 
     Args:
-        context: whose open subgraph is written into.
+        context: holds the open subgraph; by default a new context with an empty one.
         first: the id of the first value.
         large: lifts the caps on sizes.
+
+    >>> ir = Emitter()
+    >>> image = ir.value(Feature("map", 3, (32, 32)))
+    >>> y = ir.call("conv", "stem", [image], out=8, kernel=3, stride=2)
+    >>> str(y.feature), list(ir.context.now.draft.subgraph.children)
+    ('map 8 x 16x16', ['stem'])
     """
 
     def __init__(self, context: ContextStack | None = None, *, first: int = 0, large: bool = False):
@@ -59,19 +64,38 @@ class Emitter:
     # Values and steps
 
     def value(self, feature: Feature) -> Value:
-        """A fresh value."""
+        """A new value of this shape. No step computes it yet."""
         return Value(next(self._ids), feature)
 
     def inline(self, template: str, inputs: Sequence[Value], feature: Feature) -> Value:
-        """An expression on values: ``inline("{0} + {1}", [a, b], a.feature)``."""
+        """Writes a Python expression on tensors.
+
+        Args:
+            template: the expression; ``{0}``, ``{1}`` ... stand for the inputs.
+            inputs: the values it reads.
+            feature: the shape of its result.
+
+        >>> ir = Emitter()
+        >>> x = ir.value(Feature("map", 8, (4, 4)))
+        >>> str(ir.inline("{0}.mean((2, 3))", [x], Feature("vector", 8)).feature)
+        'vector of 8'
+        """
         output = self.value(feature)
         self.steps.append(InlineOp(template, tuple(inputs), output))
         return output
 
     def call(self, operator: str, name: str, inputs: Sequence[Value], feature: Feature | None = None, **args: Any) -> Value:
-        """A module applied to these values, registered under ``name``. The first value is cast to a layout that it takes.
+        """Registers a module in the open subgraph and applies it.
 
-        The operator's rule gives the shape, unless ``feature`` does.
+        Args:
+            operator: the name of a leaf operator in a spec, or ``file.Class`` of one that only composite operators use.
+            name: the module's name, with an underscore behind it if it is taken.
+            inputs: what it reads. The first is cast to a layout that the operator takes.
+            feature: the shape of the result; by default the operator's own rule gives it.
+            args: the operator's arguments; and positional ones of its class (``grid=``) that ``inputs[0]`` would supply wrongly.
+
+        Raises:
+            SpecError: the operator does not take this shape, or a cap on sizes is exceeded.
         """
         return self.call_with_results(operator, name, inputs, feature, (), **args)[0]
 
@@ -84,7 +108,7 @@ class Emitter:
         further: tuple[Feature, ...],
         **args: Any,
     ) -> list[Value]:
-        """A module that returns ``further`` values beside the first."""
+        """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
         first = self.cast(inputs[0], *cls.takes) if inputs else None
@@ -96,16 +120,16 @@ class Emitter:
             feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
         assert feature is not None
         self.budget(feature)
-        trainable = self.context.now.trainable
-        text = written(entry, complete)
-        path = self.add(name, ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, trainable, text))
+        now, text = self.context.now, written(entry, complete)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, text)
+        path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
         self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
         return outputs
 
     def budget(self, feature: Feature | None = None) -> None:
-        """Counts one operator against the caps. Raises SpecError for one too many, or for a shape that is empty or too wide."""
+        """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
         self._steps += 1
         if feature is not None and min((feature.c, *feature.grid)) < 1:
             raise error(f"nothing is left: {feature}", hint="widths and extents are at least 1")
@@ -116,12 +140,18 @@ class Emitter:
         if feature is not None and feature.c > MAX_WIDTH:
             raise error(f"a width of {feature.c} channels", hint="lower it; --large lifts the limit")
 
-    # Layouts, and values that meet
+    # Layout casts and broadcasting
 
     def cast(self, value: Value, *wanted: Layout) -> Value:
-        """The value in one of these layouts: as it is if it fits, else in the first that can be reached.
+        """The value in one of several layouts: as it is, if it is in one of them, else in the first that it can reach.
 
-        A cast that the open subgraph holds already is used again.
+        The open subgraph has each cast once, however often it is needed. Raises SpecError if no layout can be reached.
+
+        >>> ir = Emitter()
+        >>> x = ir.value(Feature("map", 8, (4, 4)))
+        >>> tokens = ir.cast(x, "tokens")
+        >>> ir.cast(x, "tokens") is tokens, [step.template for step in ir.steps]
+        (True, ['{0}.movedim(1, -1)', '{0}.flatten(1, 2)'])
         """
         known, result = self.context.now.draft.casts, value
         for template, feature in layouts.casts(value.feature, wanted):
@@ -132,7 +162,16 @@ class Emitter:
         return result
 
     def together(self, *values: Value) -> list[Value]:
-        """These values in the same windows: one from outside is repeated for each window of its image."""
+        """The values, all in the same windows: one from outside is repeated for each window of its image.
+
+        Raises SpecError if two of them are in different windows.
+
+        >>> ir = Emitter()
+        >>> inside = ir.value(Feature("grid", 8, (7, 7), around=((2, 2),)))
+        >>> _, repeated = ir.together(inside, ir.value(Feature("vector", 8)))
+        >>> repeated.feature.windows
+        4
+        """
         around = max((value.feature.around for value in values), key=len)
         return [self._repeated(value, around) for value in values]
 
@@ -143,7 +182,15 @@ class Emitter:
         return self.inline(f"{{0}}.repeat_interleave({times}, dim=0)", [value], value.feature.with_(around=around))
 
     def binary(self, op: str, left: Value, right: Value) -> Value:
-        """``left op right``, element by element; a vector, or a single channel, is spread over the other side."""
+        """``left op right``, element by element. A vector, a single token or a single channel broadcasts over the other side.
+
+        Raises SpecError if the extents or the widths differ otherwise.
+
+        >>> ir = Emitter()
+        >>> x, gate = ir.value(Feature("map", 8, (4, 4))), ir.value(Feature("vector", 8))
+        >>> str(ir.binary("*", x, gate).feature), ir.steps[0].template
+        ('map 8 x 4x4', '{0} * {1}[(...,) + (None,) * 2]')
+        """
         left, right = self.together(left, right)
         a, b = left.feature, right.feature
         if b.n > 1 and layouts.becomes_vector(a, b):
@@ -161,7 +208,7 @@ class Emitter:
         return self.inline("{0}.flatten(1)", [value], value.feature.with_(layout="vector", grid=(), prefix=0))
 
     def concat(self, values: Sequence[Value]) -> Value:
-        """Channels side by side."""
+        """The channels of all values, side by side, in the layout of the first. Raises SpecError if the extents differ."""
         if len(values) == 1:
             return values[0]
         first, *others = self.together(*values)
@@ -170,7 +217,7 @@ class Emitter:
         return self.inline(template, aligned, feature)
 
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
-        """Channels divided into parts of these sizes. Raises SpecError where they do not add up."""
+        """The channels of a value in parts of these sizes. Raises SpecError if the sizes do not add up to its width."""
         f = value.feature
         if sum(sizes) != f.c:
             total = f"{' + '.join(map(str, sizes))} = {sum(sizes)}"
@@ -180,7 +227,7 @@ class Emitter:
         return outputs
 
     def take_tokens(self, value: Value, start: int, stop: int, *, prefix: int = 0, grid: tuple[int, ...]) -> Value:
-        """A range of tokens, as tokens with this prefix and grid."""
+        """The tokens from ``start`` up to ``stop``, prefix tokens counted, with a prefix and a grid of their own."""
         tokens = self.cast(value, "tokens")
         assert prefix + prod(grid) == stop - start
         template = f"{{0}}[:, {start or ''}:{stop if stop < tokens.feature.n else ''}]"
@@ -188,54 +235,31 @@ class Emitter:
 
     # Subgraphs and children
 
-    def add(self, name: str, child: Child) -> tuple[str, ...]:
-        """Registers a child of the open subgraph and returns its path; ``blocks.3`` goes into a numbered list."""
-        names = [part + "_" if part in TAKEN else part for part in name.split(".")]
-        holder: Subgraph | ModuleList = self.context.now.draft.subgraph
-        for part in names[:-1]:
-            below = holder.children.setdefault(part, ModuleList())
-            assert isinstance(below, ModuleList)
-            holder = below
-        last = names[-1]
-        while last in holder.children:
-            last += "_"
-        holder.children[last] = child
-        return (*names[:-1], last)
-
-    def number(self, name: str) -> str:
-        """An automatic name for a part that the text does not mention; numbered from the second on."""
-        taken = self.context.now.draft.taken
-        taken[name] += 1
-        return name if taken[name] == 1 else f"{name}{taken[name]}"
-
     @contextmanager
     def open(self, name: str, text: str, x: ValueTree, region: str | None = None, span: Span | None = None) -> Iterator[Subgraph]:
-        """A subgraph below the open one. One without children of its own is dissolved: its steps become the parent's.
+        """Opens a subgraph below the open one while the `with` block runs, then registers and calls it.
 
-        With ``region="blocks"`` it is no region itself: what it repeats are blocks.
+        A subgraph that is left without children is dissolved: its steps become the parent's.
+
+        Args:
+            name: the subgraph's name, as for :meth:`Draft.add`.
+            text: the expression of the spec.
+            x: what enters it.
+            region: the kind of compile unit, if it is one. ``"blocks"``: it is none itself, but what it repeats are blocks.
+            span: the place in the spec.
+
+        Yields:
+            The subgraph. The block has to set its ``output``.
         """
         parent, blocks = self.context.now.draft.subgraph, region == "blocks"
         subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
         with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None):
             yield subgraph
         if subgraph.children or subgraph.pinned:
-            path = self.add(name, subgraph)
+            path = self.context.now.draft.add(name, subgraph)
             parent.steps.append(ModuleCall(path, (), subgraph.output))
         else:
             parent.steps.extend(subgraph.steps)
-
-    def mark(self) -> Callable[[], None]:
-        """Notes how far the open subgraph is filled; the function it returns removes all that came since."""
-        draft = self.context.now.draft
-        steps, casts, children = len(draft.subgraph.steps), len(draft.casts), _child_names(draft.subgraph)
-
-        def undo() -> None:
-            del draft.subgraph.steps[steps:]
-            _remove_others(draft.subgraph, children)
-            for key in list(draft.casts)[casts:]:
-                del draft.casts[key]
-
-        return undo
 
     def reuse(
         self,
@@ -247,10 +271,19 @@ class Emitter:
         span: Span | None,
         root: bool = False,
     ) -> ValueTree:
-        """Applies a part whose modules belong to ``owner`` and are built once. Raises SpecError if it comes out differently.
+        """Applies modules that are built once, the first time or again.
 
-        ``first`` is what the first use got: a later value is cast to the same layouts, so that casts do not differ. ``path``
-        leads to the owner's children, from the open subgraph or, with ``root``, from the root of the network.
+        Args:
+            owner: the part that the modules are registered in.
+            path: the names that lead to the owner, from the open subgraph or, with ``root``, from the root of the network.
+            make: lowers the part: takes what enters and returns the output.
+            x: what enters this time.
+            first: what entered the first time; ``x`` is cast to the same layouts, so that both times have the same steps.
+            span: the place of this use, for messages.
+            root: where ``path`` starts.
+
+        Raises:
+            SpecError: this use needs other modules or steps than the first.
         """
         x = self._like(x, first)
         outer, holder, unit = self.steps, Subgraph(), self.context.now.unit
@@ -268,7 +301,7 @@ class Emitter:
         return output
 
     def alike(self, values: ValueTree, make: Callable[[Value], Value]) -> ValueTree:
-        """What the same modules return for a value, or for each of a list."""
+        """Applies the same modules to a value, or to each value of a list, and returns as many values. ``make`` lowers them."""
         if isinstance(values, Value):
             return make(values)
         members = [single(member) for member in values]
@@ -278,6 +311,7 @@ class Emitter:
         return [self.reuse(owner, (), lambda x: make(single(x)), member, members[0], None) for member in members]
 
     def _like(self, x: ValueTree, first: ValueTree) -> ValueTree:
+        """``x`` in the layouts of ``first``, as far as it can be cast without losing its prefix."""
         if isinstance(x, Value) and isinstance(first, Value):
             wanted = first.feature.layout
             spatial = {x.feature.layout, wanted} <= {"map", "grid", "tokens"}
@@ -287,31 +321,15 @@ class Emitter:
         return x
 
 
-_ChildNames = dict[str, Any]
-
-
-def _child_names(holder: Subgraph | ModuleList) -> _ChildNames:
-    """The names of the children; of numbered lists also what they hold."""
-    return {name: _child_names(child) if isinstance(child, ModuleList) else {} for name, child in holder.children.items()}
-
-
-def _remove_others(holder: Subgraph | ModuleList, names: _ChildNames) -> None:
-    for name, child in list(holder.children.items()):
-        if name not in names:
-            del holder.children[name]
-        elif isinstance(child, ModuleList):
-            _remove_others(child, names[name])
-
-
 @cache
 def _inner(operator: str) -> Operator:
-    """Leaves that only composite operators use: ``attend.Attend``."""
+    """A leaf operator that only composite operators use, by its file and class: ``attend.Attend``."""
     file, _, attribute = operator.partition(".")
     return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
 
 
 def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
-    """By the operator's rule, which takes those arguments that it names; without a rule the shape stays."""
+    """The shape by the operator's rule, which takes the arguments that it names; without a rule the shape of the first value."""
     rule = getattr(cls, "shape", None)
     if rule is None:
         return first
@@ -322,7 +340,17 @@ def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[F
 
 
 def written(entry: Operator, args: dict[str, Any]) -> str:
-    """A module as a person would write it, without arguments that have their default: ``conv(64, 7, stride=4)``."""
+    """A call as a person would write it, without the arguments that have their default.
+
+    Args:
+        entry: the operator.
+        args: all its arguments, by name.
+
+    >>> conv = OPERATORS["conv"]
+    >>> args = {param.name: param.default for param in conv.schema.params}
+    >>> written(conv, {**args, "out": 64, "kernel": 7, "stride": 4})
+    'conv(64, 7, stride=4)'
+    """
     parts, positional = [], True
     for place, param in enumerate(entry.schema.params):
         positional = positional and place < 2
@@ -336,6 +364,7 @@ def written(entry: Operator, args: dict[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
+    """An argument as a spec has it."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Numbers, words and lists: the part of an expression's value that needs no wire. A module comes back as a Closure."""
+"""Numbers, words and lists: the expressions that have a value before any module exists. A module is returned as a Closure."""
 
 from __future__ import annotations
 
@@ -23,21 +23,39 @@ class Evaluator:
 
     Args:
         spec: the resolved spec.
-        stages: how many stages it has.
-        context: what `stage`, `index`, `layer` and `part` mean now.
-        layers: counts the blocks of the network; called with the place where `layers` is asked for.
+        stages: its number of stages.
+        context: gives `stage`, `index`, `layer` and `part` their values.
+        layers: returns the number of blocks of the network; called with the place of the word `layers`.
+
+    Attributes:
+        names: what the names of the spec mean.
+        grid: the extents of the input.
     """
 
     def __init__(self, spec: Spec, stages: int, context: ContextStack, layers: Callable[[Span | None], int]):
         self.spec, self.stages, self.context, self.layers = spec, stages, context, layers
         self.names = Names(spec)
-        self.grid: tuple[int, ...] = ()  # the extents of the input
+        self.grid: tuple[int, ...] = ()
         self._depth = 0
 
     # Values
 
     def value(self, node: e.Node, scope: Scope) -> Any:
-        """A number, word, list, None, wire, or a Closure for anything that is a module."""
+        """The value of an expression.
+
+        Returns:
+            A number, a word, a list, None, a Value for a name of a stream; a Closure for anything that is a module.
+
+        Raises:
+            SpecError: an unknown name, a wrong call, a circle of bindings, arithmetic without a result.
+
+        >>> from metablock.language.load import load_text
+        >>> from metablock.language.parser import expression
+        >>> spec = load_text("name: net\\ninput: image(3, 8)\\nstages: {dim: [8, 16]}")
+        >>> evaluate = Evaluator(spec, 2, ContextStack(), lambda span: 0)
+        >>> evaluate.value(expression("[2 * n for n in dim]", "<text>"), Scope())
+        [16, 32]
+        """
         self._depth += 1
         try:
             if self._depth > MAX_DEPTH:
@@ -76,7 +94,7 @@ class Evaluator:
         return Closure(node, scope)
 
     def number(self, node: e.Node, scope: Scope, what: str) -> int | float:
-        """A number, or an error at its place."""
+        """The value of an expression that has to be a number; ``what`` names it in messages. Raises SpecError if it is none."""
         value = self.value(node, scope)
         if not is_real(value):
             raise error(
@@ -85,7 +103,7 @@ class Evaluator:
         return value
 
     def test(self, node: e.Node, scope: Scope) -> bool:
-        """The truth of a test. Tests compare numbers and words."""
+        """Whether a test holds. Raises SpecError if it compares modules or values of a stream."""
         if isinstance(node, e.Logic):
             left = self.test(node.left, scope)
             return (left and self.test(node.right, scope)) if node.op == "and" else (left or self.test(node.right, scope))
@@ -105,7 +123,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> list[Scope]:
-        """The scopes of a comprehension's rounds."""
+        """A scope for each round of a comprehension. Raises SpecError if its source is no list, or a very long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
@@ -126,20 +144,21 @@ class Evaluator:
         return result
 
     def _name(self, node: e.Name, scope: Scope) -> Any:
-        found = self.names.find(node.id, scope, node.span)
-        if isinstance(found, Closure):
-            return self.value(found.node, found.scope)
-        if isinstance(found, Word):
+        meaning = self.names.find(node.id, scope, node.span)
+        if isinstance(meaning, Closure):
+            return self.value(meaning.node, meaning.scope)
+        if isinstance(meaning, Word):
             return self._word(node, scope)
-        if isinstance(found, (Operator, Section)):
+        if isinstance(meaning, (Operator, Section)):
             return Closure(node, scope)
-        if isinstance(found, Bound):
-            if any(param.default is None for param in found.binding.params):
+        if isinstance(meaning, Bound):
+            if any(param.default is None for param in meaning.binding.params):
                 return Closure(node, scope)
-            return self.bound(found, {}, scope)
-        return found
+            return self.bound(meaning, {}, scope)
+        return meaning
 
     def _word(self, node: e.Name, scope: Scope) -> Any:
+        """The value of a word of the language."""
         name, now = node.id, self.context.now
         if name == "c" and scope.c is None:
             raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
@@ -170,28 +189,28 @@ class Evaluator:
         return Closure(node, scope)
 
     def classes(self) -> int:
-        """The number of classes: `classes:` of the spec, or ImageNet's."""
+        """The number of classes: `classes:` of the spec, by default ImageNet's."""
         node = self.spec.sections.get("classes")
         return CLASSES if node is None else int(self.number(node, Scope(), "`classes`"))
 
-    def bound(self, found: Bound, values: dict[str, Any], scope: Scope) -> Any:
-        """A binding's value, `c` staying the caller's."""
-        binding = found.binding
-        inner = Scope(c=scope.c, hide=(found.table, binding.name))
+    def bound(self, bound: Bound, values: dict[str, Any], scope: Scope) -> Any:
+        """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
+        binding = bound.binding
+        inner = Scope(c=scope.c, hide=(bound.table, binding.name))
         inner = inner.bind(**parameter_values(binding.params, values, inner))
-        if found.table != "columns":
-            return Closure(e.Name(binding.name), scope) if found.table.endswith("shared") else self.value(binding.body, inner)
+        if bound.table != "columns":
+            return Closure(e.Name(binding.name), scope) if bound.table.endswith("shared") else self.value(binding.body, inner)
         stage = self.context.now.stage
         if stage is not None:
             return self.value(self.entry(binding, stage), inner)
-        entries = []  # outside the stages a column is the list of its entries
+        entries = []  # outside the stages, a column is the list of its entries
         for stage in range(self.stages):
             with self.context.push(stage=stage):
                 entries.append(self.value(self.entry(binding, stage), inner))
         return entries
 
     def operator(self, node: e.Node, scope: Scope) -> Operator | None:
-        """The operator that a name or a call means, if it means one."""
+        """The operator that a name, or the function of a call, means; None if it means no operator."""
         name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
         if not isinstance(name, e.Name):
             return None
@@ -199,7 +218,7 @@ class Evaluator:
         return meaning if isinstance(meaning, Operator) else None
 
     def entry(self, column: Binding, stage: int) -> e.Node:
-        """A column's entry for one stage."""
+        """The expression of a column for one stage: an item of its list, or the one expression for all stages."""
         return column.body.items[stage] if isinstance(column.body, e.List) else column.body
 
     def _index(self, node: e.Index, scope: Scope) -> Any:
@@ -250,20 +269,21 @@ class Evaluator:
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
-        found = self.names.find(node.func.id, scope, node.func.span)
-        if isinstance(found, Word) and found.name in FUNCTIONS:
-            return self._numeric(found.name, node, scope)
-        if isinstance(found, Bound):
-            return self.bound(found, self.arguments(found.binding, node, scope), scope)
-        if isinstance(found, Operator):
+        meaning = self.names.find(node.func.id, scope, node.func.span)
+        if isinstance(meaning, Word) and meaning.name in FUNCTIONS:
+            return self._numeric(meaning.name, node, scope)
+        if isinstance(meaning, Bound):
+            return self.bound(meaning, self.arguments(meaning.binding, node, scope), scope)
+        if isinstance(meaning, Operator):
             return Closure(node, scope)
         raise error(f"'{node.func.id}' takes no arguments", node.span, "remove the brackets")
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
-        """The arguments of a call to a binding, not yet evaluated, by the parameters' names."""
+        """The arguments of a call to a binding, by parameter, not evaluated yet. Raises SpecError if they do not fit it."""
         return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
+        """The result of a function on numbers; a Closure for a ``sum`` of modules."""
         values = [self.value(argument.value, scope) for argument in node.args]
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
@@ -279,6 +299,7 @@ class Evaluator:
 
 
 def _kind(value: Any) -> str:
+    """What messages call a value."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -1,7 +1,8 @@
-"""The typed IR: what a network does, subgraph by subgraph, before a module exists. Data only, no torch.
+"""The typed IR: what a network computes, subgraph by subgraph, before a module exists. Data only, no torch.
 
-A :class:`Subgraph` becomes a module whose ``forward`` is the straight line of its steps. A :class:`Value` has a known shape; a
-subgraph may read values of the subgraphs around it, and they become further arguments of its ``forward``.
+A :class:`Subgraph` becomes a module whose ``forward`` runs its steps in order. A step is a :class:`ModuleCall` or an
+:class:`InlineOp`: it reads values and computes others. Each :class:`Value` has a known shape. A subgraph may read values of the
+subgraphs around it: they become further arguments of its ``forward``.
 """
 
 from __future__ import annotations
@@ -16,24 +17,38 @@ from ..shape import Feature
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor that will be: computed once, of a known shape, named by a number that is unique in its network."""
+    """A tensor of the network to be: computed once, of a known shape.
+
+    Attributes:
+        id: a number that no other value of the network has.
+        feature: layout, channels and extents.
+    """
 
     id: int
     feature: Feature
 
     @property
     def c(self) -> int:
-        """Its number of channels."""
+        """The number of channels."""
         return self.feature.c
 
 
-# A value, a list of values, named values, or None for an absent module.
+# A value, a list of trees, named trees in a dict, or None for the result of an absent module.
 ValueTree = Any
 
 
 @dataclass(frozen=True)
 class ModuleNode:
-    """A module: its operator, class and arguments; ``text`` is how a person would write it: ``conv(64, 7, stride=4)``."""
+    """One module: what the builder needs to construct it.
+
+    Attributes:
+        operator: its operator's name in a spec.
+        module, attribute: the Python module and the class in it.
+        context: positional arguments of the class, which the input supplies: ``c``, ``rank``, ``grid`` ...
+        args: keyword arguments of the class, which the spec gives; complete, with the defaults.
+        trainable: False inside ``frozen``.
+        text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
+    """
 
     operator: str
     module: str
@@ -46,10 +61,14 @@ class ModuleNode:
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """Applies a child, named by its path below the subgraph.
+    """The step that applies a child of the subgraph.
 
-    A child that is used once takes its free values, and ``inputs`` is empty for a subgraph. One that is ``shared`` lists its
-    inputs with each use, and with ``root`` its path starts at the root of the network.
+    Attributes:
+        child: the names that lead to the child.
+        inputs: what it reads. Empty for a subgraph that is called once: that one reads its :func:`free_values`.
+        output: what it computes.
+        shared: the child is called from several places, and each call lists its inputs.
+        root: the path starts at the root of the network, not at the subgraph of the step.
     """
 
     child: tuple[str, ...]
@@ -61,7 +80,13 @@ class ModuleCall:
 
 @dataclass(frozen=True)
 class InlineOp:
-    """An expression on values: ``{0}``, ``{1}`` ... stand for the inputs."""
+    """The step that computes a Python expression on tensors.
+
+    Attributes:
+        template: the expression; ``{0}``, ``{1}`` ... stand for the inputs: ``{0} + {1}``.
+        inputs: what it reads.
+        output: what it computes.
+    """
 
     template: str
     inputs: tuple[Value, ...]
@@ -73,26 +98,26 @@ Step = ModuleCall | InlineOp
 
 @dataclass
 class ModuleList:
-    """Children by number: the copies of a repeat, the stages."""
+    """Children by number, or modules of ``shared`` by name; it computes nothing itself. Copies of a repeat, stages."""
 
     children: dict[str, Child] = field(default_factory=dict)
 
 
 @dataclass
 class Subgraph:
-    """A named part of the network with parts of its own.
+    """A part of the network that becomes a module with a ``forward`` of its own.
 
     Attributes:
         text: the expression of the spec.
-        inputs: the values that arrive.
+        inputs: the values that enter.
         children: the parts by name.
-        steps: what ``forward`` does, in order.
-        output: what it returns.
-        region: what it is for the compiler, if it is compiled as a unit: ``stem``, ``down``, ``block`` ...
-        prediction: of a root: what inference returns instead of ``output``, by the further ``prediction_steps``.
-        pinned: values that arrive stay arguments even where they are not read.
-        unlimited: of a root: the caps on sizes are lifted.
-        span: its place in the spec.
+        steps: what ``forward`` computes, in order.
+        output: what ``forward`` returns.
+        region: the kind of compile unit (``stem``, ``down``, ``block`` ...); None for a part of another unit.
+        prediction: of the root: what inference returns instead of ``output``, after the ``prediction_steps``.
+        pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
+        unlimited: of the root: the caps on sizes are lifted.
+        span: the place in the spec.
     """
 
     text: str = ""
@@ -109,11 +134,11 @@ class Subgraph:
 
     @property
     def all_steps(self) -> list[Step]:
-        """The steps of training and those of prediction."""
+        """The steps of training, then those of prediction."""
         return [*self.steps, *self.prediction_steps]
 
     def child(self, path: tuple[str, ...]) -> Child:
-        """The child at a path of names below this subgraph."""
+        """The child at a path of names below this subgraph. Raises KeyError if there is none."""
         part: Child = self
         for name in path:
             assert not isinstance(part, ModuleNode)
@@ -133,7 +158,12 @@ def is_stage(path: tuple[str, ...]) -> bool:
 
 
 def flat_values(tree: ValueTree) -> Iterator[Value]:
-    """All values of a tree, in order."""
+    """All values of a tree, in order.
+
+    >>> x, y = Value(0, Feature("vector", 8)), Value(1, Feature("vector", 4))
+    >>> [value.id for value in flat_values({"a": x, "b": [None, y]})]
+    [0, 1]
+    """
     if isinstance(tree, Value):
         yield tree
     elif isinstance(tree, (list, tuple)):
@@ -145,7 +175,17 @@ def flat_values(tree: ValueTree) -> Iterator[Value]:
 
 
 def single(tree: ValueTree) -> Value:
-    """The tree itself, which must be one value. Raises SpecError for a list, or what is absent."""
+    """The tree, if it is one value. Raises SpecError if it is a list or absent.
+
+    >>> x = Value(0, Feature("vector", 8))
+    >>> single(x) is x
+    True
+    >>> single([x, x])
+    Traceback (most recent call last):
+        ...
+    metablock.errors.SpecError: one value is needed here, this is a list
+      choose a member: `x[0]`
+    """
     if not isinstance(tree, Value):
         absent = "a value is needed here, this is absent"
         raise error(absent if tree is None else "one value is needed here, this is a list", hint="choose a member: `x[0]`")
@@ -153,7 +193,11 @@ def single(tree: ValueTree) -> Value:
 
 
 def width(tree: ValueTree) -> int | None:
-    """The channels of the first value of a tree, None where there is none: what ``c`` means behind it."""
+    """The channels of the first value of a tree, None without a value: what ``c`` means in an expression that it enters.
+
+    >>> width([Value(0, Feature("vector", 8)), Value(1, Feature("vector", 4))]), width(None)
+    (8, None)
+    """
     return next((value.c for value in flat_values(tree)), None)
 
 
@@ -161,9 +205,16 @@ def width(tree: ValueTree) -> int | None:
 
 
 def free_values(subgraph: Subgraph, known: dict[int, list[Value]] | None = None) -> list[Value]:
-    """The arguments of a subgraph's ``forward``: what arrives, then the values of subgraphs around it that are read inside.
+    """The arguments of a subgraph's ``forward``: the inputs that are read, then values of the subgraphs around that are read.
 
-    ``known`` caches the answers by the subgraphs' identities; the IR must not change while it is in use.
+    Args:
+        subgraph: the subgraph.
+        known: a cache of the results by ``id(subgraph)``. The IR must not change while it is in use.
+
+    >>> x, y, outside, product = (Value(i, Feature("vector", 8)) for i in range(4))
+    >>> multiply = InlineOp("{0} * {1}", (outside, y), product)
+    >>> [value.id for value in free_values(Subgraph(inputs=(x, y), steps=[multiply], output=product))]
+    [1, 2]
     """
     if known is None:
         known = {}
@@ -187,7 +238,7 @@ def free_values(subgraph: Subgraph, known: dict[int, list[Value]] | None = None)
 
 
 def inputs_of(subgraph: Subgraph, step: Step, known: dict[int, list[Value]] | None = None) -> Sequence[Value]:
-    """What a step of a subgraph reads; ``known`` as for :func:`free_values`."""
+    """The values that a step of a subgraph reads. ``known`` is the cache of :func:`free_values`."""
     if isinstance(step, ModuleCall) and not step.shared:
         child = subgraph.child(step.child)
         if isinstance(child, Subgraph):
@@ -196,7 +247,21 @@ def inputs_of(subgraph: Subgraph, step: Step, known: dict[int, list[Value]] | No
 
 
 def steps_for(subgraph: Subgraph, steps: Sequence[Step], outputs: Sequence[Value], known: Collection[int] = ()) -> list[Step]:
-    """The steps that ``outputs`` depend on, in order. Values whose ids are in ``known`` count as already available."""
+    """The steps that ``outputs`` depend on, in order.
+
+    Args:
+        subgraph: the subgraph whose children the steps call.
+        steps: steps to choose from, in order.
+        outputs: the values to compute.
+        known: ids of values that are available already.
+
+    >>> x, y, z = (Value(i, Feature("vector", 8)) for i in range(3))
+    >>> first, second = InlineOp("{0} + 1", (x,), y), InlineOp("{0} * 2", (y,), z)
+    >>> steps_for(Subgraph(), [first, second], [y]) == [first]
+    True
+    >>> steps_for(Subgraph(), [first, second], [z], known={y.id}) == [second]
+    True
+    """
     wanted, chosen = {value.id for value in outputs}.difference(known), list[Step]()
     for step in reversed(steps):
         if any(value.id in wanted for value in flat_values(step.output)):
@@ -206,7 +271,7 @@ def steps_for(subgraph: Subgraph, steps: Sequence[Step], outputs: Sequence[Value
 
 
 def next_id(root: Subgraph) -> int:
-    """The first id that is larger than those of all values below."""
+    """The smallest id that is larger than those of all values of a network: the ``first`` of an emitter that extends it."""
     ids = (
         value.id
         for _, subgraph in subgraphs(root)
@@ -220,7 +285,13 @@ def next_id(root: Subgraph) -> int:
 
 
 def same_computation(a: Child, b: Child) -> bool:
-    """Whether two parts have the same operators and steps, whatever the ids of their values."""
+    """Whether two parts have the same modules and steps. The ids of their values may differ.
+
+    >>> x, y, z = (Value(i, Feature("vector", 8)) for i in range(3))
+    >>> a, b = (Subgraph(steps=[InlineOp("{0} + 1", (x,), output)], output=output) for output in (y, z))
+    >>> same_computation(a, b), same_computation(a, Subgraph())
+    (True, False)
+    """
     if isinstance(a, ModuleNode) or isinstance(b, ModuleNode):
         return a == b
     if type(a) is not type(b) or list(a.children) != list(b.children):
@@ -235,7 +306,7 @@ def _action(step: Step) -> object:
 
 
 def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ModuleNode]]:
-    """All module nodes below, with their paths."""
+    """Every module node below a part, with its path from there, in order of registration."""
     if isinstance(child, ModuleNode):
         yield path, child
     else:
@@ -244,7 +315,7 @@ def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tup
 
 
 def subgraphs(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Subgraph]]:
-    """This subgraph and all below, with their paths, outermost first."""
+    """Every subgraph of a part, itself included, with its path from there; outer ones come before inner ones."""
     if isinstance(child, Subgraph):
         yield path, child
     if not isinstance(child, ModuleNode):

@@ -1,4 +1,4 @@
-"""The number of blocks of a network, counted from its text: what `layers` means. No shape is needed, nothing is lowered."""
+"""The number of blocks of a network, counted from its text: the value of `layers`. No shapes, no lowering."""
 
 from __future__ import annotations
 
@@ -17,15 +17,24 @@ _NO_SHAPES = "`layers` counts the blocks before shapes are known: repeat by numb
 
 
 class _Unknown:
-    """What a name of a stream is bound to: a value whose shape is not known yet."""
+    """Stands for a value of a stream, whose shape is not known yet."""
 
 
 class LayerCounter:
     """Counts the blocks of all stages, once.
 
-    The rules are those by which :mod:`metablock.lowering.network` and the tracer advance the block counter: each item of a
-    stage's body is a block, ``n * a`` is n of them; in a body that is a stream its repeats are, and
-    without a repeat it is one block.
+    The rules are those by which :mod:`metablock.lowering.network` and the tracer count blocks: each item of a stage's body is
+    one, ``n * a`` is n. In a body that is a stream each copy of its repeats is one; without repeats it is one block.
+
+    Args:
+        spec: a resolved spec.
+        evaluate: evaluates its numbers.
+
+    >>> from metablock.language.load import load_text
+    >>> from .context import ContextStack
+    >>> spec = load_text("name: net\\ninput: image(3, 8)\\nstages: {depth: [2, 3], body: conv(8) >> depth * conv(c)}")
+    >>> LayerCounter(spec, Evaluator(spec, 2, ContextStack(), lambda span: 0)).total()
+    7
     """
 
     def __init__(self, spec: Spec, evaluate: Evaluator):
@@ -35,11 +44,15 @@ class LayerCounter:
 
     @property
     def known(self) -> int | None:
-        """The number, if it was asked for."""
+        """The number of blocks, if it was counted already."""
         return self._total
 
     def total(self, span: Span | None = None) -> int:
-        """The number of blocks, asked for at ``span``. Raises SpecError where it depends on itself, or on shapes."""
+        """The number of blocks. ``span`` is the place of the word `layers`.
+
+        Raises:
+            SpecError: the number depends on itself or on shapes.
+        """
         if self._total is not None:
             return self._total
         if self._counting:
@@ -62,24 +75,25 @@ class LayerCounter:
         return total
 
     def _stage(self, node: e.Node, scope: Scope) -> int:
+        """The number of blocks in the body of a stage."""
         if isinstance(node, (e.Function, e.StreamBody)):
             return self._in_stream(node, scope) or 1
         return sum(self._copies(item, scope) for item in (node.items if isinstance(node, e.Chain) else (node,)))
 
     def _copies(self, item: e.Node, scope: Scope) -> int:
-        """How many blocks an item of a body is."""
+        """The number of blocks that an item of a body is."""
         n = self._factor(item, scope)
-        return 1 if n is None else max(n, 0)  # a negative one is an error where it is lowered
+        return 1 if n is None else max(n, 0)  # lowering refuses a negative one
 
     def _factor(self, node: e.Node, scope: Scope) -> int | None:
-        """The number n of ``n * a``."""
+        """The number n of ``n * a``; None for another expression."""
         if not isinstance(node, e.Binary) or node.op != "*":
             return None
         n = self.evaluate.value(node.left, scope)
         return n if isinstance(n, int) and not isinstance(n, bool) else None
 
     def _in_stream(self, node: e.Node, scope: Scope) -> int:
-        """The repeats of a compound that is walked in the open subgraph of a stage."""
+        """The number of copies that the repeats of an expression in a stream make."""
         match node:
             case e.Chain(items=items) | e.Concat(items=items) | e.List(items=items):
                 return sum(self._in_stream(item, scope) for item in items)
@@ -105,7 +119,7 @@ class LayerCounter:
         return 0
 
     def _in_arguments(self, node: e.Call, operator: Operator, scope: Scope) -> int:
-        """The repeats in the positional arguments of an inline operator: the named ones are modules of their own."""
+        """The copies in the positional arguments of an inline operator; named arguments are modules of their own."""
         count = sum(self._in_stream(argument.value, scope) for argument in node.args if argument.name is None)
         several = operator.name == "each" or any(argument.name == "parts" for argument in node.args)
         if count and several:
@@ -113,6 +127,7 @@ class LayerCounter:
         return count
 
     def _lines(self, node: e.StreamBody, scope: Scope) -> int:
+        """The copies in the lines of a stream; a line without a repeat of its own counts none."""
         count = 0
         for line in node.lines:
             number = self.evaluate.value(line.value, scope)

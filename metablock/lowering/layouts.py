@@ -1,4 +1,4 @@
-"""Layouts: by which expression a value goes from one layout to another, and how two shapes meet. Rules on shapes alone."""
+"""Layout casts and broadcasting: which expression takes a value to another layout, and how two shapes meet. Shapes alone."""
 
 from __future__ import annotations
 
@@ -13,16 +13,36 @@ _PREFIX = "write `join(prefix, patches >> ...)` to lead the prefix tokens around
 
 
 class Cast(NamedTuple):
-    """One step from a layout to another: the expression (``{0}`` is the value), and the shape it leads to."""
+    """An expression on tensors and the shape of its result.
+
+    Attributes:
+        template: the expression; ``{0}``, ``{1}`` ... stand for the values.
+        feature: the shape of what it computes.
+    """
 
     template: str
     feature: Feature
 
 
 def casts(feature: Feature, layouts: Sequence[Layout]) -> list[Cast]:
-    """The steps that bring a value into one of these layouts: none if it fits, else to the first that can be reached.
+    """The expressions that take a value to one of several layouts, one after the other.
 
-    Raises SpecError where none can be reached.
+    Args:
+        feature: the value's shape.
+        layouts: the layouts wanted. If the value is in none of them, it goes to the first that it can reach.
+
+    Returns:
+        The steps; none if the value is in one of the layouts already.
+
+    Raises:
+        SpecError: the value reaches none of them: a vector has no extents, prefix tokens have no place on a map.
+
+    >>> casts(Feature("map", 8, (4, 4)), ["map", "grid"])
+    []
+    >>> for step in casts(Feature("map", 8, (4, 4)), ["tokens"]):
+    ...     print(step.template, "->", step.feature.size(2))
+    {0}.movedim(1, -1) -> (2, 4, 4, 8)
+    {0}.flatten(1, 2) -> (2, 16, 8)
     """
     if feature.layout in layouts:
         return []
@@ -35,7 +55,7 @@ def casts(feature: Feature, layouts: Sequence[Layout]) -> list[Cast]:
 
 
 def _route(f: Feature, wanted: Layout) -> list[Cast] | None:
-    """The steps to one layout, by way of the grid; None if there is no way."""
+    """The steps to one layout, by way of ``grid``; None if the layouts do not convert into each other."""
     spatial = ("map", "grid", "tokens")
     if f.layout not in spatial or wanted not in spatial:
         return None
@@ -46,7 +66,7 @@ def _route(f: Feature, wanted: Layout) -> list[Cast] | None:
     elif f.layout == "tokens":
         if f.prefix:
             raise error(f"{f.prefix} prefix token(s) have no place on a map", hint=_PREFIX)
-        # In one dimension tokens are a grid already.
+        # In one dimension, tokens without a prefix have the shape of a grid.
         steps.append(Cast(f"{{0}}.unflatten(1, {f.grid})" if f.rank > 1 else "{0}", grid))
     if wanted == "map":
         steps.append(Cast("{0}.movedim(-1, 1)", f.with_(layout="map")))
@@ -56,7 +76,21 @@ def _route(f: Feature, wanted: Layout) -> list[Cast] | None:
 
 
 def repeats(feature: Feature, around: tuple[tuple[int, ...], ...]) -> int | None:
-    """How often a value is repeated to stand in each of these windows; None if it stands there already, or has no batch."""
+    """How many windows each item of a value's batch is repeated for.
+
+    Args:
+        feature: the value's shape.
+        around: the windows that it meets, as ``Feature.around`` has them.
+
+    Returns:
+        The number of repeats; None if the value is in these windows already, or has no batch (a ``table``).
+
+    Raises:
+        SpecError: the value is in other windows.
+
+    >>> repeats(Feature("vector", 8), ((2, 3),))
+    6
+    """
     if feature.around == around or feature.layout == "table":
         return None
     if around[: len(feature.around)] != feature.around:
@@ -65,7 +99,12 @@ def repeats(feature: Feature, around: tuple[tuple[int, ...], ...]) -> int | None
 
 
 def becomes_vector(a: Feature, b: Feature) -> bool:
-    """Whether a single token ``a`` is a vector where it meets ``b``, which has other axes."""
+    """Whether ``a``, if it is a single token, has to become a vector to broadcast over ``b``, which has other axes.
+
+    >>> pooled = Feature("map", 8, (1, 1))
+    >>> becomes_vector(pooled, Feature("grid", 8, (4, 4))), becomes_vector(pooled, Feature("map", 8, (4, 4)))
+    (True, False)
+    """
     if a.layout not in ("map", "grid", "tokens") or b.layout in ("vector", "table", "order") or a.n > 1:
         return False
     if a.rank == b.rank and (a.layout == b.layout or b.n == 1):
@@ -74,14 +113,30 @@ def becomes_vector(a: Feature, b: Feature) -> bool:
 
 
 def meeting_layout(a: Feature, b: Feature) -> Layout:
-    """The layout in which two spatial values meet: the left one's, unless only tokens can hold a prefix."""
+    """The layout in which two spatial values meet: that of ``a``, or ``tokens`` if one of them has prefix tokens.
+
+    >>> meeting_layout(Feature("grid", 8, (4, 4)), Feature("tokens", 8, (4, 4), prefix=1))
+    'tokens'
+    """
     if a.layout != b.layout and ((a.prefix > 0) != (b.prefix > 0) or a.layout == "tokens"):
         return "tokens"
     return a.layout
 
 
 def elementwise(op: str, a: Feature, b: Feature) -> Cast:
-    """``a op b`` with a vector, or a single channel, spread over the other side. Raises SpecError for shapes that do not meet."""
+    """``a op b``, element by element; a vector, a single token or a single channel broadcasts over the other side.
+
+    Args:
+        op: Python's operator: ``+``, ``-``, ``*``.
+        a, b: two shapes in one layout, or one of them a vector.
+
+    Raises:
+        SpecError: the extents or the widths differ.
+
+    >>> template, feature = elementwise("*", Feature("grid", 8, (4, 4)), Feature("vector", 8))
+    >>> template, str(feature)
+    ('{0} * {1}.unflatten(0, (-1, 1, 1,))', 'tokens 4x4 x 8')
+    """
     if a.layout == "vector" and b.layout != "vector":
         return Cast(f"{_view(b, '{0}')} {op} {{1}}", _met(b, a))
     if b.layout == "vector" and a.layout != "vector":
@@ -90,6 +145,7 @@ def elementwise(op: str, a: Feature, b: Feature) -> Cast:
 
 
 def _met(a: Feature, b: Feature) -> Feature:
+    """The shape of ``a op b``."""
     vector = "vector" in (a.layout, b.layout)
     if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
         hint = "both sides must have the same extents; change a stride, or give `skip=`"
@@ -102,7 +158,7 @@ def _met(a: Feature, b: Feature) -> Feature:
 
 
 def _view(feature: Feature, text: str) -> str:
-    """A vector as something that broadcasts over a value of this shape."""
+    """The expression that gives a vector the axes to broadcast over a value of this shape."""
     if feature.layout == "map":
         return f"{text}[(...,) + (None,) * {feature.rank}]"
     axes = feature.rank if feature.layout == "grid" else 1
@@ -110,7 +166,12 @@ def _view(feature: Feature, text: str) -> str:
 
 
 def concatenation(features: Sequence[Feature]) -> Cast:
-    """Channels side by side, of values in one layout. Raises SpecError for other extents."""
+    """The channels of several values in one layout, side by side. Raises SpecError if their extents differ.
+
+    >>> template, feature = concatenation([Feature("map", 8, (4, 4)), Feature("map", 2, (4, 4))])
+    >>> template, str(feature)
+    ('torch.cat([{0}, {1}], dim=1)', 'map 10 x 4x4')
+    """
     first = features[0]
     for other in features[1:]:
         if (other.grid, other.prefix) != (first.grid, first.prefix):
@@ -120,7 +181,7 @@ def concatenation(features: Sequence[Feature]) -> Cast:
 
 
 def channel_axis(feature: Feature) -> int:
-    """The tensor's axis of channels."""
+    """The axis of the channels in a tensor of this shape: 1, or -1 where they come last."""
     return 1 if feature.layout in ("map", "vector") else -1
 
 

@@ -1,4 +1,4 @@
-"""The network: input, stem, stages, head, or the stream `model` that composes them."""
+"""The network: from a resolved spec to its IR, section by section: input, stem, stages, head, or the stream `model`."""
 
 from __future__ import annotations
 
@@ -24,27 +24,55 @@ MAX_EXTENT = 65_536
 
 
 def lower(spec: Spec, *, input: Feature | None = None, large: bool = False) -> Subgraph:
-    """The typed IR of a resolved spec.
+    """The typed IR of a resolved spec. Nothing is allocated.
 
     Args:
-        spec: without variants (see :func:`metablock.language.edits.resolve`).
-        input: replaces the (single) input that the spec names.
+        spec: a spec whose variant is applied (:func:`metablock.language.edits.resolve`).
+        input: the shape of the input, instead of the one the spec states; for specs with one input.
         large: lifts the caps on sizes.
 
+    Returns:
+        The root of the network.
+
     Raises:
-        SpecError: with every problem that could be found, each at its place.
+        SpecError: every problem of the spec, each with its place. After a block with a problem the next ones are still lowered.
+
+    >>> from metablock.language.edits import resolve
+    >>> from metablock.language.load import load_text
+    >>> spec = load_text("name: net\\ninput: image(3, 32)\\nmodel: conv(8, 3, stride=2) >> relu")
+    >>> ir = lower(resolve(spec))
+    >>> list(ir.children), str(ir.output.feature)
+    (['conv', 'relu'], 'map 8 x 16x16')
+    >>> str(lower(resolve(spec), input=Feature("map", 1, (64, 48))).output.feature)
+    'map 8 x 32x24'
     """
     return NetworkLowering(spec, large).run(input)
 
 
 def input_features(spec: Spec) -> list[Feature]:
-    """The shapes of the inputs of a resolved spec. Raises SpecError for what is no input."""
+    """The shapes of the inputs of a resolved spec, in order. Raises SpecError if an entry of `input:` is no input.
+
+    >>> from metablock.language.load import load_text
+    >>> spec = load_text("name: net\\ninput:\\n  ecg: signal(12, 5000)\\n  picture: image(3, 32)\\nmodel: x, y -> x")
+    >>> [str(feature) for feature in input_features(spec)]
+    ['map 12 x 5000', 'map 3 x 32x32']
+    """
     network = NetworkLowering(spec)
     return [network.feature(node) for node in spec.inputs.values()]
 
 
 class NetworkLowering:
-    """Lowers one resolved spec from its input to its output, with a tracer for the expressions."""
+    """Lowers one resolved spec, once. It knows the sections; a tracer lowers their expressions.
+
+    Args:
+        spec: a resolved spec.
+        large: lifts the caps on sizes.
+
+    Attributes:
+        root: the root of the network.
+        layers: counts the blocks for the word `layers`.
+        problems: the problems of blocks so far.
+    """
 
     def __init__(self, spec: Spec, large: bool = False):
         self.spec, self.large = spec, large
@@ -59,7 +87,7 @@ class NetworkLowering:
         self._first_inputs: dict[tuple[str, ...], ValueTree] = {}
 
     def run(self, input: Feature | None) -> Subgraph:
-        """The root of the network. Raises SpecError with every problem."""
+        """Lowers the network and returns its root. Raises SpecError with every problem."""
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs = tuple(flat_values(x))
@@ -77,7 +105,7 @@ class NetworkLowering:
         return self.root
 
     def _present(self, output: ValueTree) -> ValueTree:
-        """What the network returns, if none of it is absent."""
+        """The output of the network. Raises SpecError if it, or a part of it, is absent."""
         values = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
         if not values or any(value is None for value in values):
             place = next(filter(None, map(self.spec.place, ("model", "head", "stages"))), None)
@@ -85,6 +113,7 @@ class NetworkLowering:
         return output
 
     def _flow(self, x: ValueTree) -> ValueTree:
+        """The stream `model`, or stem, stages and head one after the other."""
         if "model" in self.spec.sections:
             model = self._composition(x)
             self.tracer.names.read(model.node)
@@ -96,16 +125,17 @@ class NetworkLowering:
         return x
 
     def _composition(self, x: ValueTree) -> Closure:
-        """The stream `model`; it may be one of `let`."""
+        """The stream of the section `model`, which may be the name of a binding."""
         model = Closure(self.spec.sections["model"], Scope(c=width(x)))
         while isinstance(model.node, e.Name):
-            step = self.tracer.step(model.node, model.scope, x)
+            step = self.tracer.references.step(model.node, model.scope, x)
             if not isinstance(step, Closure) or step.node is model.node:
                 break
             model = step
         return model
 
     def _predict(self) -> None:
+        """Lowers the section `predict` and keeps its steps apart from those of training."""
         if "predict" not in self.spec.sections:
             return
         output = self.root.output
@@ -129,13 +159,14 @@ class NetworkLowering:
         return values[0] if len(values) == 1 else values
 
     def _entering(self, feature: Feature) -> ValueTree:
+        """The value of an input."""
         self.evaluate.grid = feature.grid
         if not self.large and (max(feature.grid, default=1) > MAX_EXTENT or feature.c > MAX_EXTENT):
             raise error(f"an input of {feature}", self.spec.place("input"), "--large lifts the limit")
         return self.ir.value(feature)
 
     def feature(self, node: e.Node) -> Feature:
-        """The size that an entry of `input:` states."""
+        """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
@@ -153,7 +184,19 @@ class NetworkLowering:
     # Sections
 
     def section(self, name: str, x: ValueTree, span: Span | None, results: list[ValueTree] | None = None) -> ValueTree:
-        """`stem`, `stages` or `head`. Used again, it is the same modules, and the blocks are counted from where they were."""
+        """Applies `stem`, `stages` or `head`.
+
+        A second use has the same modules, and counts blocks from the same number.
+
+        Args:
+            name: the section.
+            x: what enters it.
+            span: the place of the name, for messages.
+            results: collects what each stage returns.
+
+        Raises:
+            SpecError: the section is named inside another module.
+        """
         if self.context.now.draft.subgraph is not self.root:
             raise error(f"`{name}` stands inside another module", span, "name it in `model` itself")
         if name not in self._started:
@@ -169,7 +212,10 @@ class NetworkLowering:
         return self.tracer.resolve(self.spec.sections[name], Scope(c=width(x)), x, name, name)
 
     def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
-        """A module that is built once for the network, or once a stage."""
+        """Applies a module of `shared`, which is built once for the network or once for the stage.
+
+        Raises SpecError if a module of a stage is used outside, or on shapes that need other modules.
+        """
         binding, now = bound.binding, self.context.now
         owner: Subgraph = self.root
         path: tuple[str, ...] = ("shared",)
@@ -190,6 +236,7 @@ class NetworkLowering:
     # Stages
 
     def _stages(self, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
+        """All stages: of each `down`, `body`, `end`."""
         blocks = self.context.now.blocks
         for stage in range(self.evaluate.stages):
             blocks.index = 0
@@ -207,6 +254,7 @@ class NetworkLowering:
         return x
 
     def _entry(self, name: str) -> tuple[e.Node, Scope] | None:
+        """The entry of a column for this stage, and its scope."""
         column, stage = self.spec.columns.get(name), self.context.now.stage
         if column is None:
             return None
@@ -236,6 +284,7 @@ class NetworkLowering:
         return x
 
     def _copies(self, item: e.Node, scope: Scope) -> tuple[int, e.Node]:
+        """The number of copies of an item of a body, and the module to copy."""
         if isinstance(item, e.Binary) and item.op == "*":
             n = self.evaluate.value(item.left, scope)
             if isinstance(n, int) and not isinstance(n, bool):
@@ -248,21 +297,21 @@ class NetworkLowering:
         return 1, item
 
     def _block(self, node: e.Node, scope: Scope, x: ValueTree, name: str) -> ValueTree:
-        """One block. A problem inside is noted, and the next block is tried with what entered this one."""
+        """Lowers one block. After a problem inside, which is noted, the next block gets what entered this one."""
         self.tracer.names.read(node)
         try:
             result = self.tracer.resolve(node, scope, x, name, "block")
             x = x if result is None else result
         except SpecError as wrong:
             seen = {problem.key[:3] for problem in self.problems if problem.span is not None}
-            self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # once, not once a stage
+            self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # not once for each stage
             if len(self.problems) > MAX_PROBLEMS:
                 raise SpecError([]) from None
         self.context.now.blocks.advance()
         return x
 
     def _stream(self, node: e.Node, scope: Scope, x: ValueTree) -> ValueTree:
-        """A body that is a stream: its repeats are its blocks; without a repeat it is one block."""
+        """Lowers a body that is a stream: the copies of its repeats are its blocks; without repeats it is one block."""
         self.tracer.names.read(node)
         blocks = self.context.now.blocks
         before = blocks.layer

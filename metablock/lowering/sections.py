@@ -1,4 +1,4 @@
-"""Sections: what a tracer asks the network for, since it stands outside the expression that is traced."""
+"""What the tracer needs of the network: the parts of a spec that stand outside the expression it lowers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from .ir import ValueTree
 
 
 class Sections(Protocol):
-    """What a tracer asks the network for: parts that stand outside the expression."""
+    """Lowers the sections of a spec, and its shared modules, where an expression names them."""
 
     def section(self, name: str, x: ValueTree, span: Span | None, results: list[ValueTree] | None = None) -> ValueTree:
-        """`stem`, `stages` or `head` applied; ``results`` collects what each stage returns."""
+        """Applies `stem`, `stages` or `head` to ``x``.
+
+        Args:
+            name: the section.
+            x: what enters it.
+            span: the place of the name, for messages.
+            results: collects what each stage returns.
+        """
         ...
 
     def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
-        """A module of `shared` applied."""
+        """Applies a module of `shared` to ``x``. ``node`` is the expression that names it."""
         ...

@@ -1,62 +1,72 @@
-"""The tracer: from expressions to subgraphs. Every module that an expression names is emitted with the shape that enters it.
+"""The tracer: lowers expressions to subgraphs. It emits every module that an expression names with the shape that enters it.
 
-Two movements alternate. :meth:`Tracer.resolve` puts an expression under a name: it follows bindings and choices until an operator
-or a compound stands there, and makes a module node or a subgraph. :meth:`Tracer.emit` walks a compound inside the open subgraph.
+Two methods call each other. :meth:`Tracer.resolve` lowers an expression under a name: it follows references to an operator or a
+compound, and emits a module or a subgraph. :meth:`Tracer.emit` lowers a compound into the open subgraph, item by item.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from ..errors import SpecError, error
+from ..errors import error
 from ..language import ast as e
 from ..language.param_names import ParamNames
 from ..language.printer import show
-from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Scope, Section, Word, parameter_values
+from ..language.scope import Scope, Section
 from .arguments import Arg, ArgumentReader
 from .context import Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
 from .places import in_library, located
+from .references import Finished, References, no_module
 from .sections import Sections
 
 MAX_NESTED = 60
 MAX_REPEATS = 10_000
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The value of an expression that needs no further step."""
-
-    value: ValueTree
-
-
 class Tracer:
-    """Traces the expressions of one network.
+    """Lowers the expressions of one network. Composite operators get it as their first argument ``t``.
 
     Args:
-        evaluate: numbers, words and lists.
-        context: what surrounds the expression now.
+        evaluate: evaluates numbers, words and lists.
+        context: what surrounds the expression.
         ir: writes steps and modules.
-        network: sections and shared modules.
+        network: lowers sections and shared modules.
+
+    Attributes:
+        names: the parameter names of modules.
+        arguments: reads the arguments of calls.
+        references: follows names to what they stand for.
     """
 
     def __init__(self, evaluate: Evaluator, context: ContextStack, ir: Emitter, network: Sections):
         self.evaluate, self.context, self.ir, self.network = evaluate, context, ir, network
         self.names = ParamNames(evaluate.names.is_inline)
+        self.references = References(evaluate, context, network)
         self.arguments = ArgumentReader(evaluate, lambda argument: str(self.names.of(argument.value, argument.name or "part")))
 
     @property
     def now(self) -> Context:
-        """The context that holds now."""
+        """The present context."""
         return self.context.now
 
     # Resolving an expression under a name
 
     def resolve(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None = None) -> ValueTree:
-        """Applies an expression to ``x``; what it makes stands under ``name``."""
+        """Lowers an expression under a name, as a child of the open subgraph.
+
+        Args:
+            node, scope: the expression.
+            x: what enters it.
+            name: the name of its module or subgraph.
+            region: the kind of compile unit, if it is one; see :meth:`Emitter.open`.
+
+        Returns:
+            Its output; None if it is absent.
+
+        Raises:
+            SpecError: a problem of the expression, with its place.
+        """
         depth = self.now.depth + 1
         if depth > MAX_NESTED:
             hint = "use fewer bindings in between"
@@ -65,9 +75,9 @@ class Tracer:
             return self._resolve(node, scope, x, name, region)
 
     def _resolve(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None) -> ValueTree:
-        first, use = node, node  # `use`: the last that is not in the library; errors point there, and it is what is shown
+        first, use = node, node  # `use`: the last one outside the standard library: errors point to it, and texts show it
         while True:
-            step = self.step(node, scope, x)
+            step = self.references.step(node, scope, x)
             if isinstance(step, Finished):
                 return step.value
             if step.node is node:
@@ -78,7 +88,7 @@ class Tracer:
             return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
 
     def _make(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None, call: e.Node) -> ValueTree:
-        """A module node, or the subgraph of a compound. ``call`` is how a person would call it."""
+        """Emits a module, or the subgraph of a compound. ``call`` is the expression that texts show."""
         operator = self.evaluate.operator(node, scope)
         if operator is None or operator.inline:
             with self.ir.open(name, show(call), x, region, node.span) as subgraph:
@@ -96,72 +106,19 @@ class Tracer:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
 
-    def step(self, node: e.Node, scope: Scope, x: ValueTree) -> Closure | Finished:
-        """One step from a name, a choice or a call to what it stands for. What stands for itself comes back as it is."""
-        match node:
-            case e.Name(id=name):
-                return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
-            case e.Call(func=e.Name(id=name)):
-                meaning = self.evaluate.names.find(name, scope, node.func.span)
-                if isinstance(meaning, Bound):
-                    return self._follow(meaning, node, scope, x)
-                if isinstance(meaning, Word) and name != "sum":
-                    raise no_module(node)
-                if isinstance(meaning, (Closure, Value)):
-                    hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
-                    raise error(f"'{name}' takes no arguments", node.span, hint)
-            case e.Call():
-                raise error("only a name can be called", node.func.span, "data flows with `>>`")
-            case e.Conditional():
-                return Closure(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
-            case e.Index() | e.Attribute():
-                value = self.evaluate.value(node, scope)
-                if isinstance(value, Closure) and value.node is not node:
-                    return Closure(value.node, value.scope.with_c(width(x)))
-                if value is None or isinstance(value, (Value, list)):
-                    return Finished(value)
-                raise no_module(node)
-        return Closure(node, scope)
-
-    def _named(self, node: e.Name, meaning: object, scope: Scope, x: ValueTree) -> Closure | Finished:
-        """One step from a name whose meaning is known."""
-        match meaning:
-            case Word(name="id"):
-                return Finished(x)
-            case Word(name="none"):
-                return Finished(None)
-            case Bound():
-                return self._follow(meaning, node, scope, x)
-            case Closure():
-                return Closure(meaning.node, meaning.scope.with_c(width(x)))
-            case Operator():
-                return Closure(node, scope)
-            case Section():
-                return Finished(self.network.section(meaning.name, x, node.span))
-            case None | Value() | list() | tuple():
-                return Finished(meaning)
-        raise no_module(node)
-
-    def _follow(self, bound: Bound, node: e.Name | e.Call, scope: Scope, x: ValueTree) -> Closure | Finished:
-        """One step into the body of a binding."""
-        binding, stage = bound.binding, self.now.stage
-        call = node if isinstance(node, e.Call) else e.Call(node, (), span=node.span)
-        values = self.evaluate.arguments(binding, call, scope)
-        if bound.table.endswith("shared"):
-            return Finished(self.network.shared(bound, x, node))
-        inner = Scope(c=width(x), hide=(bound.table, binding.name))
-        inner = inner.bind(**parameter_values(binding.params, values, inner))
-        if bound.table != "columns":
-            return Closure(binding.body, inner)
-        if stage is None:
-            hint = f"choose an entry: `{binding.name}[0]`"
-            raise error(f"the column '{binding.name}' is a list outside the stages", node.span, hint)
-        return Closure(self.evaluate.entry(binding, stage), inner)
-
     # What composite operators use
 
     def apply(self, arg: Arg | None, x: ValueTree, suffix: str = "") -> ValueTree:
-        """An argument applied to a value; `c` is the width that enters it. None where the argument, or its result, is absent."""
+        """Applies an argument of a composite operator to a value.
+
+        Args:
+            arg: the argument; None: it is absent.
+            x: what enters it. Inside, `c` is its width.
+            suffix: what the names of its modules end in: ``.0`` for a first copy.
+
+        Returns:
+            Its output; None if the argument or its result is absent.
+        """
         if arg is None:
             return None
         scope = arg.scope.with_c(width(x))
@@ -170,12 +127,12 @@ class Tracer:
         return self.emit(arg.node, scope, x, f"{arg.suffix}{suffix}")
 
     def apply_once(self, arg: Arg, members: list[ValueTree]) -> list[ValueTree]:
-        """One module on every member of a list."""
+        """Applies an argument to every member of a list, with the same modules. Raises SpecError if the members need others."""
         owner, first = self.now.draft.subgraph, members[0]
         return [self.ir.reuse(owner, (), lambda x: self.apply(arg, x), member, first, arg.span) for member in members]
 
     def results(self, arg: Arg, x: ValueTree) -> list[ValueTree]:
-        """The values after every copy of a repeat, every stage, or every item of a chain."""
+        """Applies an argument and returns what each copy of its repeat, each stage, or each item of its chain computes."""
         node, scope = arg.node, arg.scope.with_c(width(x))
         results: list[ValueTree] = []
         if isinstance(node, e.Binary) and node.op == "*":
@@ -194,7 +151,19 @@ class Tracer:
     # Emitting a compound into the open subgraph
 
     def emit(self, node: e.Node, scope: Scope, x: ValueTree, suffix: str = "") -> ValueTree:
-        """Applies a compound to ``x``; what it names becomes children of the open subgraph."""
+        """Lowers an expression into the open subgraph.
+
+        Args:
+            node, scope: the expression.
+            x: what enters it.
+            suffix: what the names of its modules end in: ``.0`` in the first round of a comprehension.
+
+        Returns:
+            Its output; None if it is absent.
+
+        Raises:
+            SpecError: a problem of the expression, with its place.
+        """
         match node:
             case e.Chain(items=items):
                 return self._chain(items, scope, x, suffix)
@@ -234,8 +203,8 @@ class Tracer:
         raise no_module(node)
 
     def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        """One after the other; a chain with an absent item is absent, and leaves nothing."""
-        undo = self.ir.mark()
+        """A chain, item by item. A chain with an absent item is absent and emits nothing."""
+        undo = self.now.draft.mark()
         for item in items:
             x = self.emit(item, scope, x, suffix)
             if x is None:
@@ -244,6 +213,7 @@ class Tracer:
         return x
 
     def _list(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> list[ValueTree]:
+        """A list, each item applied to the same input."""
         result: list[ValueTree] = []
         for item in items:
             if isinstance(item, e.Splice):
@@ -256,6 +226,7 @@ class Tracer:
         return result
 
     def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+        """The sum of the members of a list."""
         members = self.emit(source, scope, x, suffix)
         if not isinstance(members, (list, tuple)) or not members:
             raise error("`sum` adds the members of a list", node.span, "write `sum([a, b])`")
@@ -266,6 +237,7 @@ class Tracer:
         return total
 
     def _binary(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+        """``n * a``, or two outputs combined."""
         left = self.evaluate.value(node.left, scope)
         if isinstance(left, bool) or not isinstance(left, (int, float)):
             return self._combine(node, scope, x, suffix)
@@ -280,8 +252,8 @@ class Tracer:
         return self._repeat(left, node, scope, x, suffix)
 
     def _combine(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        """Outputs that are added, subtracted, multiplied; or divided by a number. What is absent adds nothing."""
-        undo = self.ir.mark()
+        """Adds, subtracts or multiplies two outputs, or divides one by a number. An absent one adds nothing."""
+        undo = self.now.draft.mark()
         left = self.emit(node.left, scope, x, suffix)
         number = self.evaluate.value(node.right, scope)
         if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -307,7 +279,7 @@ class Tracer:
     def _repeat(
         self, n: int, node: e.Binary, scope: Scope, x: ValueTree, suffix: str, results: list[ValueTree] | None = None
     ) -> ValueTree:
-        """``n`` copies in sequence, each with its own weights. ``results`` collects what each returns."""
+        """``n`` copies one after the other, each with its own weights. ``results`` collects the output of each."""
         if n < 0 or (n > MAX_REPEATS and not self.ir.large):
             hint = f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit"
             raise error(f"{n} copies of a module", node.span, hint)
@@ -328,6 +300,7 @@ class Tracer:
     # Streams
 
     def _function(self, node: e.Function, scope: Scope, x: ValueTree) -> ValueTree:
+        """A stream with a header, which names what enters."""
         values = list(x) if isinstance(x, (list, tuple)) and len(node.params) > 1 else [x]
         if len(values) != len(node.params):
             hint = f"the stream begins with `{', '.join(node.params)} ->`"
@@ -335,34 +308,27 @@ class Tracer:
         return self.emit(node.body, scope.bind(**dict(zip(node.params, values, strict=True))), x)
 
     def _stream(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
+        """The lines of a stream, then its outputs: one value, a list, or a dict of named ones."""
         for line in node.lines:
-            value = self._line(line, scope, x)
-            if len(line.targets) == 1:
-                scope = scope.bind(**{line.targets[0]: value})
-                continue
-            if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
-                count = len(value) if isinstance(value, (list, tuple)) else 1
-                hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"
-                raise error(f"{count} value(s) for {len(line.targets)} names", line.span, hint)
-            scope = scope.bind(**dict(zip(line.targets, value, strict=True)))
+            scope = scope.bind(**_assigned(line, self._line(line, scope, x)))
         outputs = [self.emit(output, scope, x) for output in node.outputs]
         if node.names:
             return dict(zip(node.names, outputs, strict=True))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _line(self, line: e.Assign, scope: Scope, x: ValueTree) -> ValueTree:
-        """One line. Wires that lead a chain are where its data comes from, not part of what gets the name."""
+        """The result of one line. Values that lead its chain are its input; the modules after them get the line's name."""
         number = self.evaluate.value(line.value, scope)
         if isinstance(number, (int, float, str)):
             return number
         node = line.value
         items = list(node.items) if isinstance(node, e.Chain) else [node]
-        while len(items) > 1 and self._is_wire(items[0], scope):
+        while len(items) > 1 and self._is_value(items[0], scope):
             x = self.emit(items.pop(0), scope, x)
         rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
         self.names.hold(rest)
         if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):
-            self.names.read(rest)  # `stem`, `stages`, `head` stand where they are, not below the line's name
+            self.names.read(rest)  # `stem`, `stages` and `head` keep their own names
             return self.emit(rest, scope, x)
         region: str | None = self.now.unit
         if region == "block" and any(self._is_repeat(item, scope) for item in items):
@@ -370,25 +336,33 @@ class Tracer:
         return self.resolve(rest, scope, x, str(self.names.of(line.value, "wire")), region)
 
     def _is_repeat(self, node: e.Node, scope: Scope) -> bool:
-        """Whether this is ``n * a``."""
+        """Whether an expression is ``n * a``."""
         return isinstance(node, e.Binary) and node.op == "*" and isinstance(self.evaluate.value(node.left, scope), int)
 
     def _is_section(self, node: e.Name, scope: Scope) -> bool:
+        """Whether a name means `stem`, `stages` or `head`."""
         names = self.evaluate.names
         return node.id in names.sections and isinstance(names.find(node.id, scope, node.span), Section)
 
-    def _is_wire(self, node: e.Node, scope: Scope) -> bool:
+    def _is_value(self, node: e.Node, scope: Scope) -> bool:
+        """Whether an expression is a value of the stream, or a list of them, and no module."""
         if isinstance(node, (e.Name, e.Index)):
             return isinstance(self.evaluate.value(node, scope), (Value, list))
         return isinstance(node, e.List)
 
 
+def _assigned(line: e.Assign, value: ValueTree) -> dict[str, ValueTree]:
+    """The result of a line by the line's names. Raises SpecError if it has another number of values."""
+    if len(line.targets) == 1:
+        return {line.targets[0]: value}
+    if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
+        count = len(value) if isinstance(value, (list, tuple)) else 1
+        hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"
+        raise error(f"{count} value(s) for {len(line.targets)} names", line.span, hint)
+    return dict(zip(line.targets, value, strict=True))
+
+
 def _own_name(node: e.Node) -> str:
+    """The name for the parameters of an expression: its operator's or binding's."""
     node = node.func if isinstance(node, e.Call) else node.base if isinstance(node, e.Index) else node
     return node.id if isinstance(node, e.Name) else "part"
-
-
-def no_module(node: e.Node) -> SpecError:
-    """The error of a number or a word where a module is needed."""
-    message = f"'{show(node)}' is a number or word where a module is needed"
-    return error(message, node.span, "write `times(x)` to scale what arrives")

@@ -50,7 +50,7 @@ def write(model: Block, path: str | Path, *, dynamic: Sequence[str] = ()) -> str
     ``.safetensors``          the weights; the resolved spec and its hash in the metadata
     ``.py``                   the architecture as one readable file of plain PyTorch (:func:`metablock.standalone`)
     ``.pt2``                  a program of ``torch.export`` in evaluation mode, weights included
-    ``.onnx``                 the same for onnxruntime and others (needs ``pip install '.[onnx]'``)
+    ``.onnx``                 the same for onnxruntime and others (from a checkout: ``pip install '.[onnx]'``)
     ========================  =====================================================================================
 
     The last two are reloaded and compared with the model before they take the path's place.

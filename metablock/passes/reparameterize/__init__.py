@@ -29,7 +29,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1, torc
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedOperator:
     """One convolution or linear layer and the operators it replaces.
 
     Attributes:
@@ -54,7 +54,7 @@ class Report:
             measured (on ``meta``, without ``prove``, without a merge).
     """
 
-    collapsed: tuple[Merged, ...] = ()
+    collapsed: tuple[MergedOperator, ...] = ()
     params: tuple[int, int] = (0, 0)
     difference: float | None = field(default=None, compare=False)
 
@@ -101,8 +101,8 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
     return result
 
 
+# The result looks up the module of an atom; it raises MetablockError for a module that was replaced.
 def _finder(model: Block) -> Callable[[Atom], nn.Module]:
-    """The function from an atom to its module in the model. It raises MetablockError for a module that was replaced."""
     same: dict[str, bool] = {}  # whether a part is still what was built, by its class and its settings
 
     def find(atom: Atom) -> nn.Module:
@@ -200,6 +200,6 @@ def _tensors(output: Any) -> list[Tensor]:
     return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in _tensors(part)]
 
 
-def _describe(one: Merge) -> Merged:
+def _describe(one: Merge) -> MergedOperator:
     parts = [(".".join(atom.path), atom.leaf.text) for atom in one.candidate.atoms if atom.leaf is not None]
-    return Merged(".".join(one.anchor.path), one.leaf.text, tuple(parts))
+    return MergedOperator(".".join(one.anchor.path), one.leaf.text, tuple(parts))

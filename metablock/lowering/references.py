@@ -1,0 +1,115 @@
+"""References: what names, calls, choices and indices stand for, one step at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SpecError, error
+from ..language import ast as e
+from ..language.printer import show
+from ..language.registry import Operator
+from ..language.scope import Bound, Closure, Scope, Section, Word, parameter_values
+from .context import ContextStack
+from .evaluate import Evaluator
+from .ir import Value, ValueTree, width
+from .sections import Sections
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The result of an expression that names a value: `id`, `none`, a value of a stream, a section."""
+
+    value: ValueTree
+
+
+class References:
+    """Follows the references of one network.
+
+    Args:
+        evaluate: evaluates numbers, words and lists, and knows what names mean.
+        context: the context of the expression.
+        network: lowers sections and shared modules.
+    """
+
+    def __init__(self, evaluate: Evaluator, context: ContextStack, network: Sections):
+        self.evaluate, self.context, self.network = evaluate, context, network
+
+    def step(self, node: e.Node, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step from a reference to what it stands for.
+
+        Args:
+            node, scope: the expression.
+            x: what enters it.
+
+        Returns:
+            The expression behind a name, a choice, an index or a call of a binding; the same expression if it is none of these;
+            ``Finished`` if the result is a value.
+
+        Raises:
+            SpecError: the expression is a number or a word, or calls something that takes no arguments.
+        """
+        match node:
+            case e.Name(id=name):
+                return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
+            case e.Call(func=e.Name(id=name)):
+                meaning = self.evaluate.names.find(name, scope, node.func.span)
+                if isinstance(meaning, Bound):
+                    return self._follow(meaning, node, scope, x)
+                if isinstance(meaning, Word) and name != "sum":
+                    raise no_module(node)
+                if isinstance(meaning, (Closure, Value)):
+                    hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
+                    raise error(f"'{name}' takes no arguments", node.span, hint)
+            case e.Call():
+                raise error("only a name can be called", node.func.span, "data flows with `>>`")
+            case e.Conditional():
+                return Closure(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
+            case e.Index() | e.Attribute():
+                value = self.evaluate.value(node, scope)
+                if isinstance(value, Closure) and value.node is not node:
+                    return Closure(value.node, value.scope.with_c(width(x)))
+                if value is None or isinstance(value, (Value, list)):
+                    return Finished(value)
+                raise no_module(node)
+        return Closure(node, scope)
+
+    def _named(self, node: e.Name, meaning: object, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step from a name with this meaning."""
+        match meaning:
+            case Word(name="id"):
+                return Finished(x)
+            case Word(name="none"):
+                return Finished(None)
+            case Bound():
+                return self._follow(meaning, node, scope, x)
+            case Closure():
+                return Closure(meaning.node, meaning.scope.with_c(width(x)))
+            case Operator():
+                return Closure(node, scope)
+            case Section():
+                return Finished(self.network.section(meaning.name, x, node.span))
+            case None | Value() | list() | tuple():
+                return Finished(meaning)
+        raise no_module(node)
+
+    def _follow(self, bound: Bound, node: e.Name | e.Call, scope: Scope, x: ValueTree) -> Closure | Finished:
+        """One step from a binding's name or call to its body."""
+        binding, stage = bound.binding, self.context.now.stage
+        call = node if isinstance(node, e.Call) else e.Call(node, (), span=node.span)
+        values = self.evaluate.arguments(binding, call, scope)
+        if bound.table.endswith("shared"):
+            return Finished(self.network.shared(bound, x, node))
+        inner = Scope(c=width(x), hide=(bound.table, binding.name))
+        inner = inner.bind(**parameter_values(binding.params, values, inner))
+        if bound.table != "columns":
+            return Closure(binding.body, inner)
+        if stage is None:
+            hint = f"choose an entry: `{binding.name}[0]`"
+            raise error(f"the column '{binding.name}' is a list outside the stages", node.span, hint)
+        return Closure(self.evaluate.entry(binding, stage), inner)
+
+
+def no_module(node: e.Node) -> SpecError:
+    """The error of a number or a word where a module is needed; raise it."""
+    message = f"'{show(node)}' is a number or word where a module is needed"
+    return error(message, node.span, "write `times(x)` to scale what arrives")
