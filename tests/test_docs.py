@@ -11,7 +11,7 @@ import torch
 import typer
 
 import metablock
-from metablock.cli.verbs import app
+from metablock.cli import app
 from metablock.front import check
 from metablock.language.format import format_text
 

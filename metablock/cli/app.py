@@ -23,7 +23,8 @@ class _Verbs(TyperGroup):
         except MetablockError as wrong:
             typer.echo(str(wrong), err=True)
         except RecursionError:
-            typer.echo("the spec is nested too deeply\n  let its bindings use each other in fewer steps", err=True)
+            deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
+            typer.echo(str(deep), err=True)
         raise typer.Exit(BAD_INPUT)
 
 

@@ -44,7 +44,7 @@ class Bars:
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[curve]}"), console=self.console, transient=True,
         )  # fmt: skip
         self.tasks: dict[str, TaskID] = {}
-        self.said: set[str] = set()
+        self.reported: set[str] = set()  # the runs whose end is printed
 
     def __enter__(self) -> Bars:
         if self.live:
@@ -91,8 +91,8 @@ class Bars:
                     self.set(key, f"  {run.cell}, seed {run.seed}", len(run.epochs), epochs, f"{sparkline(accuracy)} {last}")
                 else:
                     self.drop(key)
-                if run.status in ("done", "failed") and key not in self.said:
-                    self.said.add(key)
+                if run.status in ("done", "failed") and key not in self.reported:
+                    self.reported.add(key)
                     what = f"{run.metric:.2f} %" if run.metric is not None else f"failed: {run.reason}"
                     self.say(f"[{time.monotonic() - started:6.0f} s] {done}/{len(runs)} {run.cell}, seed {run.seed}: {what}")
 

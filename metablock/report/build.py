@@ -55,7 +55,7 @@ def build_report(
         output: a file that the network is written to, by its suffix (see :func:`metablock.write`).
         dynamic: the sizes that stay open in that file, separated by commas: ``"batch,height"``.
         reparameterized: whether the network is re-parameterised first (see :func:`metablock.reparameterize`).
-        progress: told each phase.
+        progress: called with each phase.
 
     Raises:
         MetablockError: with a text for the person who asked.

@@ -21,7 +21,7 @@ from .models import Graphs
 # The latency is the median of so many passes, but no new pass starts after so many seconds of them.
 PASSES, PATIENCE = 5, 3.0
 
-# Told what a verb is doing: "counting", "compiling".
+# Called with what a verb is doing: "counting", "compiling".
 PhaseWatch = Callable[[str], None]
 
 
@@ -59,7 +59,7 @@ def measure(
         compiled: whether the network is compiled (see :func:`metablock.compile`).
         seed: of the random inputs.
         batch: the number of examples in a pass.
-        progress: told each phase.
+        progress: called with each phase.
 
     Raises:
         MetablockError: the device has too little memory, or cannot run or compile the network.
@@ -96,7 +96,7 @@ def device_errors(place: torch.device, dtype: torch.dtype, doing: str) -> Iterat
     Args:
         place: where the network runs.
         dtype: of its weights.
-        doing: what is tried, as the subject of the message: ``"compiling"``.
+        doing: the subject of the message: ``"compiling"``.
 
     Raises:
         MetablockError: for a RuntimeError, MemoryError or NotImplementedError inside.

@@ -60,7 +60,7 @@ def table_rows(
         dtype: of the weights and the input, by name.
         batch: the number of images in a pass.
         compiled: whether the networks are compiled.
-        progress: told the label of each row.
+        progress: called with the label of each row.
 
     Raises:
         MetablockError: an unknown network, or one that cannot be built; a device that is not here.
