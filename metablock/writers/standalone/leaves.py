@@ -192,6 +192,8 @@ def _group_norm(m: Any) -> Slots:
 
 
 def _batch_norm(m: Any) -> Slots:
+    if m.affine and m.bias is None:
+        return None
     return [*_at(m, "num_features"), *_by(m, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True)]
 
 
@@ -226,6 +228,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _conv_transpose),
     **dict.fromkeys((nn.Hardsigmoid, nn.Hardswish, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh), _settings()),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _max_pool),
+    nn.ChannelShuffle: lambda m: list(_at(m, "groups")),
     nn.ELU: _settings(alpha=1.0),
     nn.GELU: _settings(approximate="none"),
     nn.GroupNorm: _group_norm,
