@@ -70,7 +70,7 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
 
 
 def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None) -> ValueTree:
-    """The inverse of :func:`reorder`: puts tokens back where they were, ``(b, n, c) -> (b, *grid, c)``.
+    """The inverse of ``reorder``: puts tokens back where they were, ``(b, n, c) -> (b, *grid, c)``.
 
     Args:
         order: the whole order. If fewer tokens arrive than it has, they are its first.

@@ -124,7 +124,7 @@ def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str
 
 
 def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | list[int] | None = None) -> ValueTree:
-    """Divides the map into windows, each an image of its own until :func:`merge`: ``(b, *grid, c) -> (b * windows, *size, c)``.
+    """Divides the map into windows, each an image of its own until ``merge``: ``(b, *grid, c) -> (b * windows, *size, c)``.
 
     A value from outside that meets one of them is repeated for each window of its image.
 
@@ -155,7 +155,7 @@ def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | lis
 
 
 def merge(t: Tracer, x: ValueTree) -> ValueTree:
-    """Puts the windows of :func:`windows` side by side: ``(b * windows, *size, c) -> (b, *windows * size, c)``.
+    """Puts the windows of ``windows`` side by side: ``(b * windows, *size, c) -> (b, *windows * size, c)``.
 
     Windows may have other extents by now. A vector becomes one token of its window.
 
@@ -311,7 +311,7 @@ def _cut(t: Tracer, value: Value, counts: Extents, sizes: Extents, phases: bool 
 
 
 def _join(t: Tracer, value: Value, phases: bool = False) -> Value:
-    """The inverse of :func:`_cut`. Extents and width may have changed."""
+    """The inverse of ``_cut``. Extents and width may have changed."""
     f = value.feature
     rank, counts = f.rank, f.around[-1]
     pairs = [(1 + i, 1 + rank + i) for i in range(rank)]
