@@ -118,7 +118,7 @@ class _Reader:
 
 
 def _torchs(cls: type[nn.Module]) -> type[nn.Module] | None:
-    """The class of torch that this class is, or that one of our operators extends, overriding ``forward`` or ``__init__`` alone."""
+    """The class of torch that this class is, or that our operator extends by overriding only ``forward`` or ``__init__``."""
     base: Any = next((base for base in cls.__mro__ if base in TORCH), None)
     if base is None or (cls is not base and not cls.__module__.startswith("metablock.operators.")):
         return None
