@@ -177,6 +177,17 @@ def test_refusals() -> None:
         metablock.reparameterize(model)
 
 
+def test_a_layer_with_other_settings_is_refused() -> None:
+    """Another class is not needed for a part to be another."""
+    model = randomised(network("conv_bn(8, 3)"))
+    part = model.stages[0].blocks[0]
+    part.conv = nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect", bias=False, dtype=torch.float64).eval()
+    with pytest.raises(
+        metablock.MetablockError, match=r"'stages.0.blocks.0.conv' was conv\(.*\) and is Conv2d\(.*reflect.*\) now"
+    ):
+        metablock.reparameterize(model)
+
+
 def test_what_does_not_agree_is_not_given_back() -> None:
     model = randomised(network("conv_bn(8, 3)"), torch.float32)
     model.stages[0].blocks[0].conv.weight.data[0, 0, 0, 0] = float("nan")

@@ -224,6 +224,22 @@ def test_what_was_put_in_by_hand_is_a_problem() -> None:
         standalone(nn.Linear(1, 1))  # type: ignore[arg-type]
 
 
+def test_a_layer_of_torchs_put_in_by_hand_is_written(tmp_path: Path) -> None:
+    """From its own settings, not from those of the spec."""
+    model = tiny()
+    last = model.head.linear
+    model.head.linear = nn.Linear(last.in_features, last.out_features + 2, bias=False)
+    text = standalone(model)
+    assert f"nn.Linear({last.in_features}, {last.out_features + 2}, bias=False)" in text
+    (tmp_path / "changed.py").write_text(text)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("changed", tmp_path / "changed.py"))
+    module.__spec__.loader.exec_module(module)
+    written = module.Model().eval()
+    written.load_state_dict(model.state_dict())
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(written(x), model.eval()(x))
+
+
 def test_definitions_of_operators_have_names_of_their_own() -> None:
     """They stand in one file."""
     found: dict[str, str] = {}

@@ -4,7 +4,7 @@
 
 Once the package is installed (`pip install .`), its entry point makes the name known everywhere:
 
-    metablock build poolformer_s12 --set 'token = gated_pool(3)'
+    metablock build poolformer_s12 --edit 'token = gated_pool(3)'
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class _Builder:
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.random.default_generator.manual_seed(path_seed(self.seed, path))
-                module = _made(leaf)
+                module = _instantiate(leaf)
                 if self.initialise is not None:
                     self.initialise(path, leaf, module)
         if not leaf.trainable:
@@ -98,14 +98,14 @@ class _Builder:
             block.links = {".".join(path): model.get_submodule(".".join(path)) for path in links}
 
 
-def on_meta(leaf: ModuleNode) -> nn.Module:
-    """The module of a leaf on ``meta``: its class and settings, and nothing allocated."""
+def on_meta(node: ModuleNode) -> nn.Module:
+    """The module of a node on ``meta``: its class and its settings. Nothing is allocated."""
     with torch.device("meta"):
-        return _made(leaf)
+        return _instantiate(node)
 
 
-def _made(leaf: ModuleNode) -> nn.Module:
-    module: nn.Module = getattr(importlib.import_module(leaf.module), leaf.attribute)(**leaf.context, **leaf.args)
+def _instantiate(node: ModuleNode) -> nn.Module:
+    module: nn.Module = getattr(importlib.import_module(node.module), node.attribute)(**node.context, **node.args)
     return module
 
 

@@ -18,8 +18,8 @@ from .attention_sources import KeySource, Projections, heads_apart, key_sources,
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
-# Which arguments belong to which algorithm. All take `heads`, `over`, `v`, `value_dim` and `proj`. An algorithm is chosen by the
-# argument of its name; the reason is why it takes no others.
+# The arguments of each algorithm beside `heads`, `over`, `v`, `value_dim` and `proj`, which all take; and why it takes no others.
+# The argument of an algorithm's name chooses it.
 _QUERIES_AND_KEYS = frozenset({"q", "k", "kv", "qkv", "head_dim", "qk_norm", "query", "value"})
 _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | {"scale", "pos", "mask", "extra", "row", "drop"}, ""),
@@ -55,42 +55,58 @@ def attention(
     eps: float = 1e-6,
     logits: Expr | None = None,
 ) -> ValueTree:
-    """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))``, heads being consecutive groups of channels.
+    """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))`` in each head, a group of consecutive channels.
+
+    By default ``q``, ``k`` and ``v`` are projections of what arrives, ``(b, N, c)``. ``over`` takes keys and values from
+    elsewhere; ``feature`` and ``logits`` replace the softmax of products by another algorithm. ``pos``, ``mask`` and ``extra`` of
+    a list in ``over`` are lists too, an entry a member, `none` for a member without.
 
     Args:
         heads: number of heads.
-        q, k, v, kv, qkv: projections; by default one biased linear map for all three, or one for q and one for keys and values
-            where they come from elsewhere. ``id`` means none.
-        over: where keys and values come from, applied to what arrives (a reduction, a pool, a wire of another stream). A list:
-            the same projections of each member, and one softmax over the union. ``near(n)``: the neighbours of each query;
-            ``routed(n)``: the regions that suit each region.
+        q, k, v, kv, qkv: projections, `id` for none. By default a biased linear map ``qkv``; if keys come from elsewhere, ``q``
+            for the queries and ``kv`` for keys and values.
+        over: the source of keys and values, applied to the input: a reduction, a pool, a value of another stream. A list: the
+            same projections of each member, and one softmax over all keys. :func:`near`: the neighbours of each query.
+            :func:`routed`: the regions that match each region.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
-        scale: factor on the logits, by default ``head_dim ** -0.5``. A module sees the queries and gives one channel, or one a
-            head.
-        pos: added to the logits.
-        value: sees the values on their grid; added before ``proj``.
-        proj: the last projection, by default a biased linear map to the width that arrived.
-        drop: dropout on the attention weights.
-        qk_norm: applied to q and to k, each head for itself, with weights of their own (``q_norm``, ``k_norm``).
-        query: applied to q after that: ``id + learned(1)``.
-        mask: of one channel, a token a key: 1 keeps a key, 0 excludes it. It sees what the keys are made of.
-        extra: weights of neighbours that are added behind the softmax. It sees the queries, normed but without ``query=`` and
-            ``scale=``, and gives a channel for each head and neighbour, head by head: ``conv(9 * heads, groups=heads)``.
-        row: the number of a query, 0 for the class token: ``y, a = attention(heads, row=0)`` also gives its weights behind the
-            softmax, the mean of the heads: one channel, a token a key.
-        feature: instead of the softmax: applied to each head of q and of k, with one set of weights, it gives what is not
-            negative. Linear attention (Katharopoulos et al. 2020, arXiv 2006.16236): ``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``,
-            whose cost grows with the number of tokens, not with its square.
-        eps: added to its denominator.
-        logits: instead of q and k: gives the logits, head by head and key by key, as ``heads * keys`` channels of each query; or
-            ``heads * queries * keys`` channels of one token, such as the vector of a window (VOLO, arXiv 2106.13112).
+        scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
+            one a head.
+        pos: a position bias, added to the logits: ``relative_bias``, ``pair_bias``, ``continuous_bias``, ``agent_bias``.
+        value: gets the values on their grid; its output is added before ``proj``.
+        proj: last projection, by default a biased linear map to the width of the input.
+        drop: dropout rate of the attention weights.
+        qk_norm: applied to each head of q and of k, with separate weights (``q_norm``, ``k_norm``).
+        query: applied to q after ``qk_norm``: ``id + learned(1)``.
+        mask: gets the source of the keys and returns one channel, a token a key: 1 keeps a key, 0 excludes it.
+        extra: with ``near``: weights of the neighbours that are added after the softmax. It gets the queries after ``qk_norm``,
+            and returns a channel for each head and neighbour, head by head: ``conv(9 * heads, groups=heads)``.
+        row: number of a query, 0 for the class token. Its weights after the softmax, averaged over the heads, are a second
+            output: ``y, a = attention(heads, row=0)``.
+        feature: linear attention: a non-negative map of each head of q and of k, with one set of weights:
+            ``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``. Its cost grows with the number of tokens, not with its square.
+        eps: the constant in that denominator.
+        logits: computes the logits itself, instead of q and k: ``heads * keys`` channels of each query, head by head, or
+            ``heads * queries * keys`` channels of one token, such as the vector of a window.
 
-    ``pos``, ``mask`` and ``extra`` of a list are lists too, one entry a member; ``none`` adds nothing, keeps all.
+    Returns:
+        The grid and prefix of the queries, with the width of ``proj``; with ``row`` also one channel, a token a key.
+
+    Raises:
+        SpecError: heads that do not divide a width; arguments of different algorithms; shapes of q, k, v, ``pos``, ``mask``,
+            ``extra``, ``scale`` or ``logits`` that do not fit each other.
+
+    Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112).
+
+    >>> shape_of("attention(4)", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of("attention(4, over=avg_pool(2, stride=2), proj=linear(128))", "64x14x14")
+    'tokens 14x14 x 128'
+    >>> shape_of("attention(4, row=0)", "tokens 1 + 14x14 x 64")
+    '[tokens 1 + 14x14 x 64, tokens 1 + 14x14 x 1]'
     """
     x = t.ir.cast(single(x), "grid", "tokens")
-    for name, number in (("heads", heads), ("head_dim", head_dim), ("value_dim", value_dim)):
-        if number is not None and number < 1:
-            raise error(f"`{name}=` of attention is {number}", hint="at least 1")
+    _refuse_empty(heads=heads, head_dim=head_dim, value_dim=value_dim)
     algorithm = "logits" if logits is not None else "feature" if feature is not None else "softmax"
     exclusive = {"q": q, "k": k, "kv": kv, "qkv": qkv, "head_dim": head_dim, "pos": pos, "mask": mask, "qk_norm": qk_norm}
     exclusive |= {"query": query, "extra": extra, "row": row, "feature": feature, "value": value}
@@ -109,14 +125,19 @@ def attention(
         if feature is not None:
             out = attend_by_features(t, queries, sources, feature, heads=heads, eps=eps)
         else:
-            factor = (queries.c // heads) ** -0.5 if scale is None else scale
-            if isinstance(factor, Arg):
-                queries, factor = _scaled(t, factor, queries, sources, heads), 1.0
+            queries, factor = _scaled(t, scale, queries, sources, heads)
             out, *weights = attend(t, queries, sources, pos, mask, heads=heads, scale=factor, drop=drop, row=row)
         if value is not None:
             out = t.ir.binary("+", out, single(t.apply(value, sources[0].values)))
     result = t.ir.call("linear", "proj", [out], out=x.c) if proj is None else t.apply(proj, out)
     return [result, *weights] if weights else result
+
+
+def _refuse_empty(**sizes: int | None) -> None:
+    """Raises SpecError for a number of heads or channels below 1."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise error(f"`{name}=` of attention is {size}", hint="at least 1")
 
 
 def _refuse_others(algorithm: str, arguments: Mapping[str, object]) -> None:
@@ -130,7 +151,7 @@ def _refuse_others(algorithm: str, arguments: Mapping[str, object]) -> None:
 def _conditioned(
     t: Tracer, queries: Value, sources: list[KeySource], qk_norm: Arg | None, extra: Arg | None, query: Arg | None, heads: int
 ) -> Value:
-    """The queries normed and changed; the keys normed, and the weights outside the softmax, in their sources."""
+    """The queries after ``qk_norm`` and ``query``. The keys are normed too, and ``extra`` weights noted, in their sources."""
     if qk_norm is not None:
         queries = _normed(t, replace(qk_norm, label="q_norm"), queries, heads)
         own = replace(qk_norm, label="k_norm")
@@ -143,13 +164,13 @@ def _conditioned(
 
 
 def _normed(t: Tracer, arg: Arg, value: Value, heads: int) -> Value:
-    """A module on each head for itself."""
+    """Applies a module to each head."""
     apart = heads_apart(t, value, heads)
     return t.ir.inline("{0}.flatten(-2)", [_same_shape(t, arg, apart, "qk_norm")], value.feature)
 
 
 def _same_shape(t: Tracer, arg: Arg, value: Value, name: str) -> Value:
-    """An expression on queries or keys that leaves their shape as it was."""
+    """Applies an expression that has to keep the shape of queries or keys. Raises SpecError if it does not."""
     f = value.feature
     result = t.ir.cast(single(t.apply(arg, value)), f.layout)
     if result.feature != f:
@@ -157,8 +178,15 @@ def _same_shape(t: Tracer, arg: Arg, value: Value, name: str) -> Value:
     return result
 
 
-def _scaled(t: Tracer, scale: Arg, queries: Value, sources: list[KeySource], heads: int) -> Value:
-    """The queries, times a factor for each, or for each and its heads."""
+def _scaled(t: Tracer, scale: Arg | float | None, queries: Value, sources: list[KeySource], heads: int) -> tuple[Value, float]:
+    """The queries and the factor on the logits; a module's factor is multiplied into the queries already."""
+    if scale is None:
+        return queries, (queries.c // heads) ** -0.5
+    return (_multiplied(t, scale, queries, sources, heads), 1.0) if isinstance(scale, Arg) else (queries, scale)
+
+
+def _multiplied(t: Tracer, scale: Arg, queries: Value, sources: list[KeySource], heads: int) -> Value:
+    """The queries times the factor that a module computes for each of them, or for each of their heads."""
     far = sum(source.count for source in sources if source.near is None)
     with t.context.push(scaled=Scaled(queries, sources[0].near, far)):
         factor = single(t.apply(scale, queries))

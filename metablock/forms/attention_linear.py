@@ -1,4 +1,4 @@
-"""Linear attention: by features of queries and keys, without a matrix of all pairs."""
+"""Linear attention: a product of features of queries and keys, without a matrix of all pairs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,21 @@ if TYPE_CHECKING:
 
 
 def attend_by_features(t: Tracer, queries: Value, sources: list[KeySource], feature: Arg, *, heads: int, eps: float) -> Value:
-    """``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``: the module ``attend``, behind ``feature`` of both."""
+    """``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)`` in each head: ``feature`` on queries and keys, then the leaf ``attend``.
+
+    Args:
+        queries: ``(b, N, heads * d)``.
+        sources: the keys and values.
+        feature: the map ``f``, on each head.
+        heads: number of heads.
+        eps: the constant in the denominator.
+
+    Returns:
+        The extents of the queries, the width of the values.
+
+    Raises:
+        SpecError: keys are left out (a shifted window, ``near``, ``routed``), or ``feature`` changes the extents.
+    """
     if t.now.window is not None or any(source.selects for source in sources):
         raise error("`feature=` where keys are left out", feature.span, "it is for all keys: without `shift=`, `near`, `routed`")
     queries, *rest = t.ir.together(queries, *[value for source in sources for value in (source.keys, source.values)])

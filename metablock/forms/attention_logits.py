@@ -1,4 +1,4 @@
-"""Attention whose logits a module computes: there are no queries and keys."""
+"""Attention whose logits a module computes, without queries and keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,23 @@ if TYPE_CHECKING:
 def attend_by_logits(
     t: Tracer, x: Value, values: Value, sources: list[KeySource], logits: Arg, *, heads: int, scale: object, drop: float
 ) -> Value:
-    """``softmax(scale * logits) v``: the module ``attend``."""
+    """``softmax(scale * logits) v`` in each head: ``logits`` on the queries, then the leaf ``attend``.
+
+    Args:
+        x: the queries.
+        values: the projected values.
+        sources: where they come from, one source.
+        logits: computes the logits.
+        heads: number of heads.
+        scale: factor on the logits; None: ``value_dim ** -0.5``.
+        drop: dropout rate of the weights.
+
+    Returns:
+        The extents of the queries, the width of the values.
+
+    Raises:
+        SpecError: a module as ``scale``; keys that are left out, or of several sources; logits of another shape.
+    """
     if isinstance(scale, Arg):
         raise error("a module as `scale=` beside `logits=`", scale.span, "give a number, or scale them in `logits=`")
     if t.now.window is not None or len(sources) > 1 or sources[0].selects:

@@ -1,4 +1,4 @@
-"""Softmax attention: queries on all keys at once, position biases, masks, neighbours and regions."""
+"""Softmax attention: all queries on all keys, on neighbours or on regions, with position biases and masks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,20 @@ def attend(
     drop: float,
     row: int | None = None,
 ) -> list[Value]:
-    """Queries on all keys at once: leaves ``attend``, and those of ``pos`` and of shifted windows.
+    """``softmax(scale * q k' + pos) v`` in each head: the leaf ``attend``, with those of ``pos`` and of shifted windows.
 
-    With ``row`` also the weights of that query, on the keys' grid.
+    Args:
+        queries: ``(b, N, heads * d)``.
+        sources: the keys and values.
+        pos, mask: these arguments of attention.
+        heads, scale, drop: the number of heads, the factor on the logits, the dropout rate of the weights.
+        row: number of a query whose weights are returned too, on the grid of the keys.
+
+    Returns:
+        The output with the extents of the queries and the width of the values; then the weights, if there is a ``row``.
+
+    Raises:
+        SpecError: a bias or mask of another shape; an argument that these keys do not allow.
     """
     queries, *rest = t.ir.together(queries, *[value for source in sources for value in (source.keys, source.values)])
     for source, keys, values in zip(sources, rest[::2], rest[1::2], strict=True):
@@ -40,13 +51,9 @@ def attend(
     bias = _bias(t, pos, heads, queries, sources)
     keep = _keep(t, mask, sources)
     shifted = _shifted(t, queries, sources)
-    inputs = [queries]
     neighbours = sources[0].near
-    if neighbours is not None:
-        inputs += [sources[0].keys, sources[0].values]
     far = [source for source in sources if source.near is None]
-    if far:
-        inputs += [union(t, [source.keys for source in far]), union(t, [source.values for source in far])]
+    inputs = [queries, *_keys_and_values(t, sources[:1] if neighbours is not None else []), *_keys_and_values(t, far)]
     extra = None if sources[0].extra is None else t.ir.together(sources[0].extra, queries)[0]
     inputs += [value for value in (bias, shifted, keep, extra) if value is not None]
     shape = queries.feature.with_(c=sources[0].values.c)
@@ -63,8 +70,13 @@ def attend(
     return [t.ir.call("attend_near.AttendNear", "attend", inputs, shape, **options, **shared)]
 
 
+def _keys_and_values(t: Tracer, sources: list[KeySource]) -> list[Value]:
+    """The keys of all sources and their values; nothing without sources."""
+    return [union(t, [source.keys for source in sources]), union(t, [source.values for source in sources])] if sources else []
+
+
 def _routed(t: Tracer, queries: Value, sources: list[KeySource], others: dict[str, object], **options: float) -> Value:
-    """Regions on the regions that they choose: the leaf ``attend``."""
+    """The leaf ``attend`` of regions that attend to regions. ``others`` are the arguments that it does not take."""
     if len(sources) > 1:
         raise error("`routed` keys in a union", hint="they stand alone: `over=routed(4)`")
     for name in (name for name, value in others.items() if value is not None):
@@ -79,7 +91,7 @@ def _routed(t: Tracer, queries: Value, sources: list[KeySource], others: dict[st
 
 
 def _row(queries: Value, keys: Value, row: int) -> Feature:
-    """One channel, a token a key."""
+    """The shape of the weights of one query: one channel, a token a key."""
     n = queries.feature.n
     if not -n <= row < n:
         raise error(f"row {row} of {n} queries", hint="they are numbered from 0, prefix tokens first")
@@ -87,7 +99,11 @@ def _row(queries: Value, keys: Value, row: int) -> Feature:
 
 
 def weigh(t: Tracer, extra: Arg, sources: list[KeySource], queries: Value, heads: int) -> None:
-    """Weights of neighbours that the queries give as they are, outside the softmax."""
+    """Notes the weights of neighbours that ``extra`` computes from the queries, in their sources.
+
+    Raises:
+        SpecError: keys that are not neighbours; weights of another shape.
+    """
     for arg, source in zip(per_source(t, extra, sources, "extra"), sources, strict=True):
         value = None if arg is None else t.apply(arg, queries)
         if arg is None or value is None:
@@ -95,18 +111,30 @@ def weigh(t: Tracer, extra: Arg, sources: list[KeySource], queries: Value, heads
         if source.near is None:
             hint = "`over=near(3)`; `none` for other members of a list"
             raise error("`extra=` are weights of neighbours, these keys are none", arg.span, hint)
-        wire = t.ir.cast(single(value), "grid")
+        weights = t.ir.cast(single(value), "grid")
         wanted = queries.feature.with_(c=heads * source.count)
-        if wire.feature != wanted:
+        if weights.feature != wanted:
             hint = f"a channel for each of {heads} heads and {source.count} neighbours"
-            raise error(f"`extra=` gives {wire.feature}, the weights are {wanted}", arg.span, hint)
-        source.extra = wire
+            raise error(f"`extra=` gives {weights.feature}, the weights are {wanted}", arg.span, hint)
+        source.extra = weights
 
 
 def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
-    """In ``scale=`` of attention: how many keys a query sees, those that ``mask=`` leaves out included; one channel.
+    """In ``scale=`` of attention: the number of keys that each query attends to, in one channel.
 
-    ``keys_seen >> log`` keeps the entropy of the weights where there are more keys (TransNeXt, arXiv 2311.17132).
+    Keys that ``mask=`` excludes count; those that a neighbourhood lacks at the border do not. ``keys_seen >> log`` keeps the
+    entropy of the attention weights the same for any number of keys.
+
+    Returns:
+        One token for all queries; with ``near`` and its border ``"mask"`` one channel on their grid.
+
+    Raises:
+        SpecError: outside ``scale=`` of attention.
+
+    Length-scaled attention of TransNeXt, Shi 2024 (arXiv 2311.17132).
+
+    >>> shape_of("attention(4, over=[near(3), adaptive_avg_pool(7)], scale=keys_seen >> log)", "64x14x14")
+    'tokens 14x14 x 64'
     """
     scaled = t.now.scaled
     if scaled is None:
@@ -121,6 +149,7 @@ def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
 
 
 def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource]) -> Value | None:
+    """The position biases of all keys, side by side; zeros for sources without one. None if there is none."""
     pairs = zip(per_source(t, pos, sources, "pos"), sources, strict=True)
     biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near), source.count) for arg, source in pairs]
     present = [bias for bias in biases if bias is not None]
@@ -134,6 +163,7 @@ def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[
 
 
 def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | None:
+    """The position bias of one source. Raises SpecError if ``pos=`` returns anything else."""
     if pos is None:
         return None
     with t.context.push(pair=pair):
@@ -147,7 +177,7 @@ def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | Non
 
 
 def _keep(t: Tracer, mask: Arg | None, sources: list[KeySource]) -> Value | None:
-    """Which keys take part: one channel, a token a key."""
+    """Which keys take part: one channel, a token a key; ones for sources without a mask. None if there is none."""
     masks = [_one_keep(t, arg, source) for arg, source in zip(per_source(t, mask, sources, "mask"), sources, strict=True)]
     if len(sources) == 1 or not any(masks):
         return masks[0]
@@ -162,21 +192,22 @@ def _keep(t: Tracer, mask: Arg | None, sources: list[KeySource]) -> Value | None
 
 
 def _one_keep(t: Tracer, mask: Arg | None, source: KeySource) -> Value | None:
+    """The mask of one source. Raises SpecError if ``mask=`` does not fit its keys."""
     value = None if mask is None else t.apply(mask, source.source)
     if mask is None or value is None:
         return None
     if source.near is not None:
         raise error("`mask=` does not reach a neighbourhood", mask.span, "its border is `near(n, border=...)`'s own")
-    wire = t.ir.cast(single(value), "grid", "tokens")
+    keep = t.ir.cast(single(value), "grid", "tokens")
     f = source.keys.feature
-    if wire.c != 1 or wire.feature.n != f.n or len(wire.feature.around) > len(f.around):
+    if keep.c != 1 or keep.feature.n != f.n or len(keep.feature.around) > len(f.around):
         hint = "one channel, and a token for each key, prefix tokens included: `join(ones(1, 1), mask)`"
-        raise error(f"`mask=` gives {wire.feature}, the keys are {f}", mask.span, hint)
-    return t.ir.together(wire, source.keys)[0]
+        raise error(f"`mask=` gives {keep.feature}, the keys are {f}", mask.span, hint)
+    return t.ir.together(keep, source.keys)[0]
 
 
 def _shifted(t: Tracer, queries: Value, sources: list[KeySource]) -> Value | None:
-    """The mask of shifted windows, where queries and keys both are the tokens of a window."""
+    """The mask of a shifted window, if queries and keys are both the tokens of a window."""
     q = queries.feature
     window = t.now.window
     if window is None or q.grid != window.size or all(source.keys.feature.grid != q.grid for source in sources):

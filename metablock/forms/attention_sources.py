@@ -1,4 +1,4 @@
-"""What every algorithm of attention starts from: the sources of its keys, and the projections to queries, keys and values."""
+"""What every algorithm of attention begins with: the sources of its keys, and the projections to queries, keys and values."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _MEMBERS = "one a member of `over=`: `pos=[a, none]`"
 
 @dataclass
 class KeySource:
-    """Where some of the keys come from, and what they and their values are.
+    """The source of some of the keys of an attention, and what is projected from it.
 
     Attributes:
         source: what is projected.
-        keys, values: the projections; the source itself until it is projected.
-        near: each query has a few neighbours of its own as keys.
-        routed: each region has regions of its own as keys.
-        number: which member of ``over=`` this is.
+        keys, values: the projections; until then the source itself.
+        near: how keys are selected, if each query has its neighbours.
+        routed: how keys are selected, if each region has its regions.
+        number: its place in the list of ``over=``.
         extra: weights of the neighbours outside the softmax.
     """
 
@@ -40,20 +40,20 @@ class KeySource:
 
     @property
     def count(self) -> int:
-        """How many keys a query attends to."""
+        """The number of keys that a query attends to."""
         if self.routed is not None:
             return self.routed.top * prod(self.routed.size)
         return prod(self.near.size) if self.near else self.keys.feature.n
 
     @property
     def selects(self) -> str | None:
-        """The operator that selects the keys of each query; None where all queries share all keys."""
+        """The operator that selects keys, ``near`` or ``routed``; None if all queries share all keys."""
         return "near" if self.near is not None else "routed" if self.routed is not None else None
 
 
 @dataclass(frozen=True)
 class Projections:
-    """The arguments of attention that project."""
+    """The arguments of attention that shape its projections."""
 
     q: Arg | None
     k: Arg | None
@@ -65,11 +65,25 @@ class Projections:
 
 
 def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> ValueTree:
-    """In ``over=`` of attention: each query sees the ``size`` tokens an axis around it, ``dilation`` apart.
+    """In ``over=`` of attention: each query attends to the ``size`` tokens an axis around it, ``dilation`` apart.
 
-    Tokens that a neighbourhood lacks at the border of the map are left out (``"mask"``, TransNeXt, arXiv 2311.17132), or are
-    zeros that take part (``"zeros"``, DilateFormer, arXiv 2302.01791); ``"clamp"`` moves the neighbourhood inside the map (NAT,
-    arXiv 2204.07143).
+    Args:
+        size: extents of the neighbourhood, one odd number or one an axis.
+        border: what stands beyond the map: nothing (``"mask"``, TransNeXt, arXiv 2311.17132), or zeros that take part
+            (``"zeros"``, DilateFormer, arXiv 2302.01791); or the neighbourhood moves inside the map (``"clamp"``, NAT, arXiv
+            2204.07143).
+        dilation: distance between neighbours; 1 for ``"clamp"``.
+
+    Returns:
+        What enters, on its grid; the attention around selects its keys.
+
+    Raises:
+        SpecError: outside ``over=`` of attention; an even size; with ``"clamp"`` a neighbourhood larger than the map.
+
+    >>> shape_of("attention(4, over=near(3), pos=relative_bias)", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of("attention(4, over=[near(3), adaptive_avg_pool(7)])", "64x14x14")
+    'tokens 14x14 x 64'
     """
     selections = t.now.selections
     if selections is None:
@@ -93,7 +107,15 @@ def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask"
 
 
 def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
-    """What the keys are made of, not yet projected; neighbours come first."""
+    """What ``over=`` returns as sources of keys, not projected yet; neighbours come first.
+
+    Args:
+        over: this argument of attention; None: the input itself.
+        x: the input.
+
+    Raises:
+        SpecError: no keys; ``near`` or ``routed`` before another operator, or twice; sources of several widths.
+    """
     if over is None:
         return [KeySource(x, x, x)]
     selections: dict[int, Near | Routed] = {}
@@ -121,14 +143,28 @@ def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
 
 
 def project(t: Tracer, arg: Arg | None, x: Value, name: str, out: int) -> Value:
-    """A projection: the argument, or a linear map of this width."""
+    """Applies a projection: the argument, or by default a linear map to ``out`` channels under this name."""
     if arg is None:
         return t.ir.call("linear", name, [x], out=out)
     return t.ir.cast(single(t.apply(arg, x)), "grid", "tokens")
 
 
 def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, over: Arg | None, heads: int) -> Value:
-    """The queries; keys and values are noted in their sources. Raises SpecError for shapes that do not meet."""
+    """Projects queries, keys and values; keys and values are noted in their sources.
+
+    Args:
+        x: the input.
+        sources: the sources of the keys.
+        by: the projections.
+        over: this argument of attention.
+        heads: number of heads.
+
+    Returns:
+        The queries.
+
+    Raises:
+        SpecError: projections that exclude each other; widths or extents that do not fit.
+    """
     if by.qkv is not None or all(arg is None for arg in (over, by.q, by.k, by.v, by.kv)):
         if any(arg is not None for arg in (by.q, by.k, by.v, by.kv, over)):
             hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
@@ -144,7 +180,7 @@ def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, 
 
 
 def _packed(t: Tracer, source: KeySource, by: Projections, heads: int) -> Value:
-    """Queries, keys and values by one projection."""
+    """Queries, keys and values by one projection; returns the queries."""
     d = by.head_dim if by.head_dim is not None else _per_head(source.source.c, heads)
     inner = heads * d
     packed = project(t, by.qkv, source.source, "qkv", 2 * inner + heads * (by.value_dim or d))
@@ -154,6 +190,7 @@ def _packed(t: Tracer, source: KeySource, by: Projections, heads: int) -> Value:
 
 
 def _queries(t: Tracer, x: Value, by: Projections, heads: int) -> Value:
+    """The queries by a projection of their own."""
     d = by.head_dim if by.head_dim is not None else _per_head(x.c, heads) if by.q is None else 0
     queries = project(t, by.q, x, "q", heads * d)
     _per_head(queries.c, heads)
@@ -178,19 +215,21 @@ def _separate(t: Tracer, sources: list[KeySource], queries: Value, by: Projectio
 
 
 def _per_head(width: int, heads: int) -> int:
+    """The width of a head. Raises SpecError if the heads do not divide the width."""
     if width % heads:
         raise error(f"{heads} heads do not divide {width} channels", hint="choose another number of heads, or give `head_dim=`")
     return width // heads
 
 
 def _remaining(packed: Value, used: int, name: str, whose: str) -> int:
-    """What a packed projection leaves for the values."""
+    """The channels that a packed projection leaves for the values. Raises SpecError if there are none."""
     if packed.c <= used:
         raise error(f"`{name}=` gives {packed.c} channels, the {whose} take {used}", hint="those that remain are the values'")
     return packed.c - used
 
 
 def _check(queries: Value, source: KeySource, heads: int, d: int) -> None:
+    """Raises SpecError if the projections of a source do not fit the queries."""
     keys, values = source.keys, source.values
     if keys.c != queries.c:
         raise error(f"queries are {queries.c} wide, keys {keys.c}", hint="`q=` and `k=` must end in the same width")
@@ -200,7 +239,7 @@ def _check(queries: Value, source: KeySource, heads: int, d: int) -> None:
         raise error(f"{heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
     if d * heads != queries.c:
         raise error(f"{heads} heads of {d} do not make {queries.c} channels", hint="`head_dim=` times heads is the width of `q=`")
-    together = all(not w.feature.prefix and w.feature.grid == queries.feature.grid for w in (queries, keys, values))
+    together = all(not v.feature.prefix and v.feature.grid == queries.feature.grid for v in (queries, keys, values))
     if source.selects and not together:
         shapes = f"here {queries.feature} and {keys.feature}"
         hint = "use it without prefix tokens, on what arrives"
@@ -208,7 +247,7 @@ def _check(queries: Value, source: KeySource, heads: int, d: int) -> None:
 
 
 def heads_apart(t: Tracer, value: Value, heads: int) -> Value:
-    """The heads as one more axis of the grid."""
+    """A value with its heads as the last axis of the grid: ``(b, *grid, heads * d) -> (b, *grid, heads, d)``."""
     f = value.feature
     grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)
     shape = f.with_(layout="grid", c=f.c // heads, grid=grid, prefix=0)
@@ -216,7 +255,7 @@ def heads_apart(t: Tracer, value: Value, heads: int) -> Value:
 
 
 def union(t: Tracer, values: list[Value]) -> Value:
-    """Tokens one after the other."""
+    """The tokens of all values, one after the other. Raises SpecError if their widths differ."""
     if len(values) == 1:
         return values[0]
     if any(value.c != values[0].c for value in values):
@@ -229,7 +268,11 @@ def union(t: Tracer, values: list[Value]) -> Value:
 
 
 def per_source(t: Tracer, arg: Arg | None, sources: list[KeySource], name: str) -> list[Arg | None]:
-    """An argument for each source: the members of a list, or the argument itself for a single source."""
+    """An argument for each source: the members of a list, or for a single source the argument itself.
+
+    Raises:
+        SpecError: several sources and no list, or a list that is too short.
+    """
     if arg is None:
         return [None] * len(sources)
     members = t.arguments.members(arg)

@@ -1,4 +1,4 @@
-"""Attention to a few places, predicted by the query, of maps of several sizes."""
+"""Deformable attention: each query reads a few places, which it predicts, of maps of several sizes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,33 @@ def deformable(
     v: Module | None = None,
     proj: Module | None = None,
 ) -> ValueTree:
-    """Multi-scale deformable attention: each query and head reads ``points`` places of every map of values, around its own.
+    """Multi-scale deformable attention: each query and head reads ``points`` places of every map of values, around its own place.
 
-    Where it reads, and how much it takes from each place, are linear maps of the query (arXiv 2010.04159). Queries may be a list
-    of maps too: each map is answered by the same weights, and a list leaves.
+    Linear maps of the query give the places and their weights, which sum to 1 over the points of all maps. Between pixels, values
+    are bilinear. In two dimensions.
 
     Args:
         heads: number of heads: consecutive groups of channels.
-        over: what the values are made of, applied to what arrives: a map, or a list of maps of any extents; by default the
-            queries themselves.
-        points: places a head and map.
+        over: the source of the values, applied to the input: a map, or a list of maps of any extents and one width; by default
+            the queries' own maps.
+        points: places that a head reads of each map.
         ratio: width of the values, relative to that of the queries.
-        v: projection of the values, one for all maps; by default a biased linear map.
-        proj: the last projection, by default a biased linear map to the width that arrived.
+        v: projection of the values, the same for all maps; by default a biased linear map.
+        proj: last projection; by default a biased linear map to the width of the input.
+
+    Returns:
+        The queries' grid, channels last. For a list of maps as queries a list: each is answered by the same weights.
+
+    Raises:
+        SpecError: heads or points below 1; heads that do not divide the width of the values; maps of several widths, or not in
+            two dimensions; no values.
+
+    Deformable DETR, Zhu et al. 2021, Eq. 3 (arXiv 2010.04159).
+
+    >>> shape_of("deformable(4, over=[id, avg_pool(2, stride=2)])", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of("[id, avg_pool(2, stride=2)] >> deformable(4)", "64x14x14")
+    '[tokens 14x14 x 64, tokens 7x7 x 64]'
     """
     for name, number in (("heads", heads), ("points", points)):
         if number < 1:
@@ -64,12 +78,12 @@ def deformable(
     return answers if several else answers[0]
 
 
-def _maps(t: Tracer, value: ValueTree, what: str) -> list[Value]:
-    """All of one width, channels last."""
-    values = [t.ir.cast(single(item), "grid") for item in (value if isinstance(value, (list, tuple)) else [value])]
+def _maps(t: Tracer, x: ValueTree, what: str) -> list[Value]:
+    """The members of a list, or one value, with channels last. Raises SpecError if they differ in width."""
+    values = [t.ir.cast(single(item), "grid") for item in (x if isinstance(x, (list, tuple)) else [x])]
     if not values:
         raise error(f"there are no {what}", hint="give at least one map")
-    if any(wire.c != values[0].c for wire in values):
-        widths = " and ".join(str(wire.c) for wire in values)
+    if any(value.c != values[0].c for value in values):
+        widths = " and ".join(str(value.c) for value in values)
         raise error(f"the {what} are {widths} wide", hint="bring them to one width: they are projected alike")
     return values

@@ -1,4 +1,4 @@
-"""Convolutions whose kernels depend on the input."""
+"""Dynamic convolution: the kernel depends on the input."""
 
 from __future__ import annotations
 
@@ -25,9 +25,25 @@ def mixture_conv(
     bias: bool = False,
     by: Expr = "kernel_attention",  # type: ignore[assignment]
 ) -> ValueTree:
-    """One convolution an image, its kernel a weighted sum of kernels (arXiv 1912.03458).
+    """Dynamic convolution: each image has its own kernel, a weighted sum of learned ones.
 
-    ``by`` makes a vector of what arrives: as many kernels are kept as it has entries, and the entries are their weights.
+    ``y = (sum_e p_e(x) W_e) * x``, with the weights ``p(x)`` from ``by``: ``(b, c, *grid) -> (b, out, *grid')``.
+
+    Args:
+        out: width of the output.
+        kernel, stride, padding, dilation, groups, bias: those of ``conv``; a bias is mixed like the kernels.
+        by: returns a vector with one weight a kernel; its width is the number of kernels. By default the standard binding
+            ``kernel_attention``: the attention over four kernels of the paper.
+
+    Raises:
+        SpecError: ``by`` returns anything but a vector; what ``conv`` refuses.
+
+    Chen et al. 2020 (arXiv 1912.03458).
+
+    >>> shape_of("mixture_conv(128, 3, stride=2)", "64x14x14")
+    'map 128 x 7x7'
+    >>> shape_of("mixture_conv(c, 3, groups=c, by=global_pool >> linear(8) >> softmax)", "64x14x14")
+    'map 64 x 14x14'
     """
     value = t.ir.cast(single(x), "map")
     route = single(t.apply(by, value))

@@ -1,4 +1,4 @@
-"""Channels apart, averages, and one or many modules over a list of values."""
+"""Modules on parts of the channels, averages of modules, and modules on the members of a list."""
 
 from __future__ import annotations
 
@@ -13,11 +13,27 @@ if TYPE_CHECKING:
 
 
 def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = None, parts: int | None = None) -> ValueTree:
-    """Channels divided (equally, or by ``sizes``), each part through its own expression, concatenated.
+    """Divides the channels into parts, applies an expression to each, and concatenates the results.
 
-    With ``parts=n`` and one expression: n copies of it, ``part`` being the number of the copy.
+    A part whose expression is `none` is left out of the result.
+
+    Args:
+        modules: one expression a part; with ``parts`` only one.
+        sizes: channels of each part; by default equal ones.
+        parts: number of copies of the one expression, each with its own weights. Inside, the word `part` is the copy's number.
+
+    Returns:
+        The parts side by side, in the layout of the first; their extents have to match.
+
+    Raises:
+        SpecError: the sizes do not add up to the width, or do not fit the expressions; the results differ in extents.
+
+    >>> shape_of("split(dw(3), dw(5), id, sizes=[16, 16, 32])", "64x14x14")
+    'map 64 x 14x14'
+    >>> shape_of("split(conv(8, 2 * part + 3), parts=4)", "64x14x14")
+    'map 32 x 14x14'
     """
-    wire = single(x)
+    whole = single(x)
     if parts is not None:
         if len(modules) != 1 or modules[0] is None:
             raise error("`parts=` goes with one expression", hint="write `split(a, parts=4)`, or `split(a, b, c)`")
@@ -25,15 +41,15 @@ def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = Non
     else:
         branches = list(modules)
     if sizes is None:
-        if not branches or wire.c % len(branches):
-            raise error(f"{len(branches)} equal parts of {wire.c} channels", hint="give `sizes=[...]`")
-        sizes = [wire.c // len(branches)] * len(branches)
+        if not branches or whole.c % len(branches):
+            raise error(f"{len(branches)} equal parts of {whole.c} channels", hint="give `sizes=[...]`")
+        sizes = [whole.c // len(branches)] * len(branches)
     if min(sizes) < 1:
         raise error(f"a part of {min(sizes)} channels", hint="each part has at least one channel")
     if len(sizes) != len(branches):
         raise error(f"{len(sizes)} sizes for {len(branches)} parts", hint="one size a part")
     outputs = []
-    for number, (branch, piece) in enumerate(zip(branches, t.ir.split(wire, sizes), strict=True)):
+    for number, (branch, piece) in enumerate(zip(branches, t.ir.split(whole, sizes), strict=True)):
         with t.context.push(part=number):
             value = t.apply(branch, piece, suffix=f".{number}" if parts is not None else "")
         outputs += [single(value)] if value is not None else []
@@ -41,16 +57,31 @@ def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = Non
 
 
 def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
-    """Channels divided into equal ``parts``, each through a copy of ``a`` of its own, and what it gives added to the next part.
+    """Divides the channels into ``parts`` and applies a copy of ``a`` to each, plus the result of the part before.
 
-    ``y_0 = a_0(x_0)``, ``y_i = a_i(x_i + y_(i-1))``, concatenated; ``part`` is the number of the copy. EfficientViT (arXiv
-    2305.07027).
+    ``y_0 = a_0(x_0)``, ``y_i = a_i(x_i + y_(i-1))``; the ``y_i`` are concatenated. Each copy has its own weights, and inside it
+    the word `part` is its number.
+
+    Args:
+        a: the expression. It has to return its input's width, and extents that broadcast.
+        parts: number of parts, which divides the width.
+
+    Returns:
+        The results side by side.
+
+    Raises:
+        SpecError: ``parts`` does not divide the width; a result does not fit the next part.
+
+    Cascaded group attention of EfficientViT, Liu et al. 2023, Eq. 1 and 2 (arXiv 2305.07027).
+
+    >>> shape_of("cascade(attention(1, head_dim=8), parts=4)", "64x14x14")
+    'tokens 14x14 x 64'
     """
-    wire = single(x)
-    if parts < 1 or wire.c % parts:
-        raise error(f"{parts} equal parts of {wire.c} channels", hint="choose a number that divides the width")
+    whole = single(x)
+    if parts < 1 or whole.c % parts:
+        raise error(f"{parts} equal parts of {whole.c} channels", hint="choose a number that divides the width")
     outputs: list[Value] = []
-    for number, piece in enumerate(t.ir.split(wire, [wire.c // parts] * parts)):
+    for number, piece in enumerate(t.ir.split(whole, [whole.c // parts] * parts)):
         with t.context.push(part=number):
             value = t.apply(a, t.ir.binary("+", piece, outputs[-1]) if outputs else piece, suffix=f".{number}")
         if value is None:
@@ -60,7 +91,20 @@ def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
 
 
 def mean(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
-    """The average of the outputs."""
+    """The average of several outputs: ``(a(x) + b(x) + ...) / n``.
+
+    Args:
+        modules: expressions on the same input. One that is `none` does not count.
+
+    Returns:
+        The shape of one output; all have to match.
+
+    Raises:
+        SpecError: the outputs differ in extents or width.
+
+    >>> shape_of("mean(dw(3), dw(5), avg_pool(3))", "64x14x14")
+    'map 64 x 14x14'
+    """
     outputs = [single(value) for module in modules if module is not None and (value := t.apply(module, x)) is not None]
     if not outputs:
         return None
@@ -71,7 +115,20 @@ def mean(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
 
 
 def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
-    """One module, with one set of weights, on every member of a list. The members may differ in extent, not in width."""
+    """Applies one module, with one set of weights, to every member of a list.
+
+    Args:
+        a: the module. Members may differ in their extents, but not in what the module's weights depend on (the width).
+
+    Returns:
+        A list with the output for each member.
+
+    Raises:
+        SpecError: one value arrives, not a list; the members need different weights.
+
+    >>> shape_of("[id, avg_pool(2, stride=2)] >> each(layer_norm >> linear(32))", "64x14x14")
+    '[tokens 14x14 x 32, tokens 7x7 x 32]'
+    """
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
     values = t.apply_once(a, list(x)) if a is not None else [None]
@@ -79,5 +136,17 @@ def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
 
 
 def steps(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
-    """The outputs after every copy of a repeat (or every item of a chain), as a list."""
+    """The outputs after every copy of a repeat, every stage, or every item of a chain, as a list.
+
+    Args:
+        a: a repeat ``n * a``, the name `stages`, or a chain ``a >> b >> c``.
+
+    Returns:
+        A list, the last output last.
+
+    >>> shape_of("steps(3 * conv(c, 3, stride=2))", "64x32x32")
+    '[map 64 x 16x16, map 64 x 8x8, map 64 x 4x4]'
+    >>> shape_of("steps(conv(32) >> conv(16))", "64x14x14")
+    '[map 32 x 14x14, map 16 x 14x14]'
+    """
     return t.results(a, x) if a is not None else None

@@ -1,4 +1,4 @@
-"""Tokens chosen, put in another order, and back where they were (MAE, arXiv 2111.06377; CF-ViT, arXiv 2203.03821).
+"""Selecting tokens, putting them into an order, and back where they were (MAE, arXiv 2111.06377; CF-ViT, arXiv 2203.03821).
 
 ::
 
@@ -22,9 +22,22 @@ _SCORES = "`argsort` makes an order of scores: `order = scores >> argsort`"
 
 
 def argsort(t: Tracer, x: ValueTree, *, descending: bool = False) -> ValueTree:
-    """The order of the tokens by their scores, one channel: ``(b, N, 1)``, the number of the token that comes first, second ...
+    """The order of tokens by their scores: ``(b, N, 1) -> (b, N, 1)``.
 
-    Equal scores keep their order. An order remembers the grid, for ``restore``.
+    Entry ``i`` of an order is the number of the token that comes at place ``i``. Tokens with equal scores stay in sequence. An
+    order remembers the grid, for :func:`restore`.
+
+    Args:
+        descending: whether the highest score comes first.
+
+    Returns:
+        An order, which only :func:`reorder`, :func:`restore`, :func:`first` and :func:`rest` take.
+
+    Raises:
+        SpecError: more than one channel arrives, or prefix tokens.
+
+    >>> shape_of("linear(1) >> argsort(descending=true)", "64x14x14")
+    'order of 196 tokens'
     """
     value = _plain(t, x, "argsort")
     if value.c != 1:
@@ -35,7 +48,20 @@ def argsort(t: Tracer, x: ValueTree, *, descending: bool = False) -> ValueTree:
 
 
 def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
-    """The tokens in this order; only its first, if it is cut short (``order >> first(n)``): ``(b, N, c) -> (b, n, c)``."""
+    """Puts tokens into an order: ``(b, N, c) -> (b, n, c)``.
+
+    Args:
+        order: an order of the same tokens, or its beginning: ``order >> first(n)`` selects n tokens.
+
+    Returns:
+        One-dimensional tokens.
+
+    Raises:
+        SpecError: ``order`` is not an order, or has more tokens than arrive; there are prefix tokens.
+
+    >>> shape_of("reorder(linear(1) >> argsort >> first(49))", "64x14x14")
+    'tokens 49 x 64'
+    """
     value, places = _pair(t, x, order, "reorder")
     n, f = places.feature.n, value.feature
     if n > f.n:
@@ -44,10 +70,26 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
 
 
 def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None) -> ValueTree:
-    """The inverse of ``reorder``: the tokens where they were before, on their grid.
+    """The inverse of ``reorder``: puts tokens back where they were, ``(b, n, c) -> (b, *grid, c)``.
 
-    Where fewer arrive than the order has, they are its first, and ``fill`` (a token; or a token for each that is missing) stands
-    for the others: ``(b, n, c) -> (b, *grid, c)``.
+    Args:
+        order: the whole order. If fewer tokens arrive than it has, they are its first.
+        fill: what stands for the missing tokens: one token for all, or one for each.
+
+    Returns:
+        Tokens on the grid of the scores that made the order.
+
+    Raises:
+        SpecError: ``order`` is not an order, or has fewer tokens than arrive; tokens are missing and ``fill`` does not fit them.
+
+    Mask tokens of MAE, He et al. 2022 (arXiv 2111.06377).
+
+    >>> shape_of('''x ->
+    ...     order = x >> linear(1) >> argsort
+    ...     visible = x >> reorder(order) >> first(49) >> attention(4)
+    ...     return visible >> restore(order, fill=learned(1))
+    ... ''', "64x14x14")
+    'tokens 14x14 x 64'
     """
     value, places = _pair(t, x, order, "restore")
     n, total = value.feature.n, places.feature.n
@@ -62,31 +104,47 @@ def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None)
 
 
 def first(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
-    """The first ``n`` tokens (or of an order): ``(b, N, c) -> (b, n, c)``. None of them is absent."""
+    """The first ``n`` tokens, or the first ``n`` places of an order: ``(b, N, c) -> (b, n, c)``; absent for ``n = 0``.
+
+    Raises:
+        SpecError: there are fewer tokens, or prefix tokens.
+
+    >>> shape_of("first(49)", "64x14x14")
+    'tokens 49 x 64'
+    """
     value = _plain(t, x, "first")
     return _range(t, value, 0, _within(n, value)) if n else None
 
 
 def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
-    """The tokens after the first ``n`` (or of an order): ``(b, N, c) -> (b, N - n, c)``. None of them is absent."""
+    """The tokens after the first ``n``, or those places of an order: ``(b, N, c) -> (b, N - n, c)``; absent for ``n = N``.
+
+    Raises:
+        SpecError: there are fewer tokens, or prefix tokens.
+
+    >>> shape_of("rest(49)", "64x14x14")
+    'tokens 147 x 64'
+    """
     value = _plain(t, x, "rest")
     return _range(t, value, n, value.feature.n) if _within(n, value) < value.feature.n else None
 
 
 def _within(n: int, value: Value) -> int:
+    """``n``, if there are so many tokens."""
     if not 0 <= n <= value.feature.n:
         raise error(f"{n} of {value.feature.n} tokens", hint="a number between 0 and that of the tokens")
     return n
 
 
 def _range(t: Tracer, value: Value, start: int, stop: int) -> Value:
+    """The tokens from ``start`` up to ``stop``."""
     f = value.feature
     text = f"{{0}}[:, {start or ''}:{stop if stop < f.n else ''}]"
     return t.ir.inline(text, [value], f.with_(grid=(stop - start,))) if stop - start < f.n else value
 
 
 def _plain(t: Tracer, x: ValueTree, name: str) -> Value:
-    """Tokens without prefix, or an order."""
+    """Tokens without a prefix; for ``first`` and ``rest`` also an order."""
     value = single(x)
     if value.feature.layout == "order" and name in ("first", "rest"):
         return value
@@ -98,6 +156,7 @@ def _plain(t: Tracer, x: ValueTree, name: str) -> Value:
 
 
 def _pair(t: Tracer, x: ValueTree, order: Expr, name: str) -> tuple[Value, Value]:
+    """The tokens and their order, in the same windows."""
     value = _plain(t, x, name)
     places = single(t.apply(order, value))
     if places.feature.layout != "order":
@@ -106,13 +165,14 @@ def _pair(t: Tracer, x: ValueTree, order: Expr, name: str) -> tuple[Value, Value
     return value, places
 
 
-def _fill(t: Tracer, wire: Value, fill: Expr | None, missing: int) -> Value:
-    value = None if fill is None else t.apply(fill, wire)
+def _fill(t: Tracer, tokens: Value, fill: Expr | None, missing: int) -> Value:
+    """What stands for the missing tokens: one token, or one for each."""
+    value = None if fill is None else t.apply(fill, tokens)
     if fill is None or value is None:
         raise error(f"{missing} tokens are missing", hint="say what stands for them: `restore(order, fill=learned(1))`")
-    filler = t.ir.together(t.ir.cast(single(value), "tokens"), wire)[0]
+    filler = t.ir.together(t.ir.cast(single(value), "tokens"), tokens)[0]
     f = filler.feature
-    if f.c != wire.c or f.n not in (1, missing):
+    if f.c != tokens.c or f.n not in (1, missing):
         hint = "one token of that width, or one for each"
-        raise error(f"`fill=` gives {f} for {missing} tokens of {wire.c} channels", fill.span, hint)
+        raise error(f"`fill=` gives {f} for {missing} tokens of {tokens.c} channels", fill.span, hint)
     return filler

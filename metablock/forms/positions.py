@@ -1,4 +1,4 @@
-"""Position biases: what is added to attention's logits, and knows both grids."""
+"""Position biases: tables that attention adds to its logits. They know the grids of queries and keys."""
 
 from __future__ import annotations
 
@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 
 
 def relative_bias(t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False) -> ValueTree:
-    """One learned number a head and relative offset (Swin, arXiv 2103.14030). Queries and keys stand on the same grid.
+    """In ``pos=`` of attention: a learned bias for each head and relative offset of query and key.
 
-    With ``mirror`` the two directions of an axis share it: a number a head and distance (LeViT, arXiv 2104.01136).
-    A class token has three numbers more a head: to the others, from them, to itself (BEiT, arXiv 2106.08254). For
-    ``over=near(n)`` a table of the neighbours.
+    Queries and keys stand on one grid. A class token has three biases more a head: from it, to it, and with itself (BEiT, arXiv
+    2106.08254). With ``over=near(n)`` the table has an entry for each neighbour.
+
+    Args:
+        std: standard deviation of the initial values (truncated normal).
+        mirror: opposite offsets share their bias: one for each head and distance (LeViT, Graham et al. 2021, Eq. 1, arXiv
+            2104.01136).
+
+    Returns:
+        A table: ``(heads, queries, keys)``.
+
+    Raises:
+        SpecError: outside ``pos=`` of attention; different grids; more than one prefix token; ``mirror`` with ``near``.
+
+    Swin, Liu et al. 2021, Eq. 4 (arXiv 2103.14030).
+
+    >>> shape_of("attention(4, pos=relative_bias)", "64x7x7")
+    'tokens 7x7 x 64'
     """
     pair = _pair(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
@@ -39,7 +54,24 @@ def relative_bias(t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = 
 
 
 def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
-    """One learned number a head, query and key (CMT, arXiv 2107.06263): on keys of any kind, for one size of the input."""
+    """In ``pos=`` of attention: a learned bias for each head, query and key, for keys of any kind.
+
+    It fits one size of the input.
+
+    Args:
+        std: standard deviation of the initial values (truncated normal).
+
+    Returns:
+        A table: ``(heads, queries, keys)``.
+
+    Raises:
+        SpecError: outside ``pos=`` of attention; with ``near``.
+
+    CMT, Guo et al. 2022 (arXiv 2107.06263).
+
+    >>> shape_of("attention(4, over=avg_pool(2, stride=2), pos=pair_bias)", "64x14x14")
+    'tokens 14x14 x 64'
+    """
     pair = _pair(t, "pair_bias")
     if pair.near is not None:
         raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
@@ -49,14 +81,27 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
 
 
 def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:
-    """A bias that a module makes from distances (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132).
+    """In ``pos=`` of attention: a bias that a module computes from the distance of query and key.
 
-    ``by`` sees the distances that there are as tokens, a channel an axis, and gives a channel a head:
-    ``linear(512) >> relu >> linear(heads)``. A distance ``d`` comes as ``sign(d) log2(1 + 8 |d| / (extent - 1)) / log2(8)``. A
-    key of a coarser grid stands in the middle of the queries that it was pooled from.
+    An axis of a distance ``d`` enters as ``sign(d) log2(1 + 8 |d| / (extent - 1)) / log2(8)``. A key of a coarser grid stands in
+    the middle of the queries that it was pooled from.
 
-    ``extent``: of the queries' grid for which ``by`` was trained, by default what it is. Given, another image has the same biases
-    at the same distance, and larger distances are further out.
+    Args:
+        by: the module, ``linear(512) >> relu >> linear(heads)``. It gets each distance once, as a token with a channel an axis,
+            and returns a channel a head.
+        extent: extents of the queries' grid that ``by`` was trained on, by default those of this one. With it a larger image has
+            the same bias at the same distance.
+
+    Returns:
+        A table: ``(heads, queries, keys)``.
+
+    Raises:
+        SpecError: outside ``pos=`` of attention; with ``near``; prefix tokens, or keys without a grid; another shape from ``by``.
+
+    Swin V2, Liu et al. 2022, Eq. 4 (arXiv 2111.09883), with the normalisation of its code; TransNeXt (arXiv 2311.17132).
+
+    >>> shape_of("attention(4, pos=continuous_bias(linear(512) >> relu >> linear(4)))", "64x14x14")
+    'tokens 14x14 x 64'
     """
     pair = _pair(t, "continuous_bias")
     q, k = pair.queries.feature, pair.keys.feature
@@ -81,9 +126,23 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
 
 
 def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", std: float = 0.02) -> ValueTree:
-    """Agent attention's bias (arXiv 2312.08874): a small table, interpolated, and one table an axis.
+    """In ``pos=`` of attention: the bias between agents and tokens, an interpolated small table plus a table for each axis.
 
-    ``side="keys"``: the agents are the queries, the grid is the keys'; ``side="queries"``: the reverse.
+    Args:
+        table: extent of the small table along each axis.
+        side: which side has the grid: ``"keys"``: the queries are the agents; ``"queries"``: the keys are.
+        std: standard deviation of the initial values (truncated normal).
+
+    Returns:
+        A table: ``(heads, queries, keys)``.
+
+    Raises:
+        SpecError: outside ``pos=`` of attention; another word for ``side``.
+
+    Agent attention, Han et al. 2024 (arXiv 2312.08874).
+
+    >>> shape_of("attention(4, q=adaptive_avg_pool(7), pos=agent_bias)", "64x14x14")
+    'tokens 7x7 x 64'
     """
     pair = _pair(t, "agent_bias")
     if side not in ("keys", "queries"):
@@ -96,6 +155,7 @@ def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", s
 
 
 def _pair(t: Tracer, name: str) -> Pair:
+    """The attention around. Raises SpecError if there is none."""
     if t.now.pair is None:
         raise error(f"`{name}` is not inside an attention", hint=f"write `attention(heads, pos={name})`")
     return t.now.pair

@@ -1,4 +1,4 @@
-"""Residuals, stochastic depth, frozen parts."""
+"""Residuals, stochastic depth, frozen parts, channels as tokens."""
 
 from __future__ import annotations
 
@@ -23,12 +23,30 @@ def res(
     scale: Expr | float | None = None,
     drop: Lazy | None = None,
 ) -> ValueTree:
-    """``skip(x) + drop_path(scale * a(x))``.
+    """Residual connection: ``skip(x) + drop_path(scale * a(x))``.
 
-    A number for ``scale`` is the initial value of a learned vector, one value a channel. Without ``drop`` the scoped name
-    ``drop`` counts (a column, or 0). Where ``a`` is ``none`` only the skip is left; where ``skip`` is ``none`` only the branch,
-    which is then never dropped. Lists are added member by member: they share the vector, and a sample's branch is dropped in
-    all of them or in none.
+    A list is added member by member: the members share the learned vector of ``scale``, and a sample loses its branch in all
+    members or in none.
+
+    Args:
+        a: the branch. `none`: only the skip is left.
+        skip: the shortcut. `none`: only the branch is left, and it is never dropped.
+        scale: a number: the initial value of a learned vector, one factor a channel (LayerScale, arXiv 2103.17239). A module: it
+            is applied to the branch's output.
+        drop: the rate of :func:`drop_path`; by default what the name ``drop`` means here, usually a column, or else 0.
+
+    Returns:
+        The shape of the skip and the branch, which have to match.
+
+    Raises:
+        SpecError: skip and branch differ in extents, in width, or in their numbers of values.
+
+    Identity shortcuts: He et al. 2016, Eq. 1 (arXiv 1512.03385).
+
+    >>> shape_of("res(layer_norm >> attention(4), scale=1e-5, drop=0.1)", "64x14x14")
+    'map 64 x 14x14'
+    >>> shape_of("res(conv(128, 3, stride=2), skip=conv(128, stride=2))", "64x14x14")
+    'map 128 x 7x7'
     """
     name = t.now.labels.get("scale") or t.now.draft.number("scale")
     branch = t.apply(a, x) if a is not None else None
@@ -52,14 +70,29 @@ def res(
 
 
 def _count(value: ValueTree) -> str:
+    """How messages count the values of a branch."""
     return f"a list of {len(value)}" if isinstance(value, (list, tuple)) else "one value"
 
 
 def drop_path(t: Tracer, x: ValueTree, *, rate: Lazy | None = None) -> ValueTree:
-    """Stochastic depth (arXiv 1603.09382): in training a sample's branch is left out with probability ``rate``.
+    """Stochastic depth: in training, zeroes a sample's branch with probability ``rate``, else scales it by ``1 / (1 - rate)``.
 
-    The rate may differ from block to block without making their code differ. A rate that is written as ``0`` is no module. Of a
-    list all members are left out, or none.
+    The rate may differ from block to block: it is a buffer, so blocks still share their code.
+
+    Args:
+        rate: the probability; by default what the name ``drop`` means here, usually a column, or else 0. A rate written as ``0``
+            emits no module.
+
+    Returns:
+        The shape that enters. Of a list, a sample loses all members or none.
+
+    Raises:
+        SpecError: the rate is not a number, or not in ``[0, 1)``.
+
+    Huang et al. 2016, Eq. 2 (arXiv 1603.09382).
+
+    >>> shape_of("x -> x + (x >> mlp(4) >> drop_path(0.1))", "64x14x14")
+    'map 64 x 14x14'
     """
     value = _rate(t, rate)
     if value is None or x is None:
@@ -76,7 +109,7 @@ def drop_path(t: Tracer, x: ValueTree, *, rate: Lazy | None = None) -> ValueTree
 
 
 def _rate(t: Tracer, rate: Lazy | None) -> float | None:
-    """A drop rate: the argument, or what ``drop`` means here; None where it is absent, or written as 0."""
+    """A drop rate: the argument, or what ``drop`` means here; None if it is absent or written as 0."""
     node, scope = (e.Name("drop"), Scope()) if rate is None else (rate.node, rate.scope)
     literal: e.Node = node
     if rate is None:
@@ -94,13 +127,42 @@ def _rate(t: Tracer, rate: Lazy | None) -> float | None:
 
 
 def frozen(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
-    """``a``, counted but not trained."""
+    """Applies ``a`` without training it: its parameters count, but get no gradient.
+
+    Args:
+        a: any module.
+
+    Returns:
+        The output of ``a``.
+
+    >>> shape_of("frozen(conv(128, 3, stride=2) >> batch_norm)", "64x14x14")
+    'map 128 x 7x7'
+    """
     with t.context.push(trainable=False):
         return t.apply(a, x)
 
 
 def transposed(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
-    """``a`` with tokens and channels exchanged: ``c`` is the number of tokens inside."""
+    """Applies ``a`` to channels as tokens: ``(b, N, c) -> (b, c, N)``, ``a``, and back.
+
+    Inside, `c` is the number of tokens (prefix tokens included), and the channels are tokens in one dimension.
+
+    Args:
+        a: the module. It has to keep the number of its tokens, which are the channels outside.
+
+    Returns:
+        Tokens on the grid that enters; in one dimension, if ``a`` changes their number.
+
+    Raises:
+        SpecError: ``a`` changes the number of channels.
+
+    Token mixing of MLP-Mixer, Tolstikhin et al. 2021, Eq. 1 (arXiv 2105.01601).
+
+    >>> shape_of("transposed(linear(2 * c) >> gelu >> linear(c))", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of("transposed(linear(10))", "64x14x14")
+    'tokens 10 x 64'
+    """
     value = t.ir.cast(single(x), "tokens")
     f = value.feature
     turned = t.ir.inline("{0}.transpose(1, 2)", [value], f.with_(c=f.n, grid=(f.c,), prefix=0))

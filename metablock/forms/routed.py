@@ -1,4 +1,4 @@
-"""Keys by content: each region of a map chooses the regions that it attends to."""
+"""Keys selected by content: each region of a map chooses the regions that it attends to."""
 
 from __future__ import annotations
 
@@ -14,10 +14,24 @@ if TYPE_CHECKING:
 
 
 def routed(t: Tracer, x: ValueTree, *, top: int, regions: int | list[int] = 7) -> ValueTree:
-    """In ``over=`` of attention: of the map's ``regions`` an axis each sees the ``top`` that suit it best.
+    """In ``over=`` of attention: each region of the map attends to the ``top`` regions that match it best.
 
-    Regions suit each other by the product of their mean query and mean key, all heads together; the choice has no gradient
-    (bi-level routing, BiFormer, arXiv 2303.08810).
+    Two regions match by the product of their mean query and mean key, all heads together. The choice has no gradient.
+
+    Args:
+        top: number of regions that a region attends to.
+        regions: number of regions along each axis, one number or one an axis; they divide the map.
+
+    Returns:
+        What enters, on its grid; the attention around selects its keys.
+
+    Raises:
+        SpecError: outside ``over=`` of attention; regions that do not divide the map; more regions chosen than there are.
+
+    Bi-level routing attention of BiFormer, Zhu et al. 2023, Sec. 3.2 (arXiv 2303.08810).
+
+    >>> shape_of("attention(4, over=routed(4, regions=7))", "64x14x14")
+    'tokens 14x14 x 64'
     """
     selections = t.now.selections
     if selections is None:

@@ -1,4 +1,4 @@
-"""Windows: what is inside sees one window, or one of the grids of a dilation, at a time, as if it were an image of its own."""
+"""Windows and dilated grids: expressions that see a part of the map as an image of its own."""
 
 from __future__ import annotations
 
@@ -28,76 +28,93 @@ def window(
     fit: str = "exact",
     stride: int | list[int] | None = None,
 ) -> ValueTree:
-    """``a`` within non-overlapping windows of ``size`` tokens an axis (Swin, arXiv 2103.14030).
+    """Applies ``a`` to each window of ``size`` tokens as to an image of its own: ``(b * windows, *size, c)``, and back.
 
-    Along an axis that it covers a window shrinks to the map and is not shifted. (Each axis for itself, as in timm; the
-    official code lets the shorter side decide for both. On square maps that is the same.) ``shift`` rolls the map before
-    and back afterwards; attention inside masks pairs that were not neighbours (with -100, as the official code), if its
-    queries and keys are the tokens of the window.
+    Along an axis that it covers, a window shrinks to the map and is not shifted. (Each axis separately, as in timm; in the
+    official code the shorter side decides for both. On square maps that is the same.)
 
-    Where the window does not divide the map: an error, or with ``fit="pad"`` zeros at the end of each axis, after the
-    roll, which take part and are cut off afterwards. The mask is then the padded map's, as in timm: its last regions are
-    counted from the padded end, and the zeros are not masked.
+    Args:
+        size: extents of a window, one number or one an axis.
+        a: the expression; it has to keep the window's extents.
+        shift: by how many tokens the map is rolled before, and rolled back afterwards. Attention inside adds -100 to the logits
+            of tokens that were no neighbours before the roll, if its queries and keys are the tokens of the window.
+        fit: if windows do not divide the map: ``"exact"`` is an error; ``"pad"`` adds zeros at the end of each axis after the
+            roll. They take part and are cut off afterwards. The mask is the padded map's, as in timm: its last regions are
+            counted from the padded end, and zeros are not masked.
+        stride: distance between windows, which may overlap; the map gets ``ceil((size - stride) / 2)`` zeros on each side, and
+            the outputs are summed (unfold and fold of VOLO, arXiv 2106.13112). Not with ``shift`` or ``fit``.
 
-    With ``stride`` windows are that far apart, with ``ceil((size - stride) / 2)`` zeros around the map, and what they give is
-    added up where they overlap (VOLO's unfold and fold, arXiv 2106.13112).
+    Returns:
+        Tokens on the grid that enters.
+
+    Raises:
+        SpecError: windows that do not divide the map; a shift of a whole window or more; ``a`` changes the extents.
+
+    Swin, Liu et al. 2021, Sec. 3.2 (arXiv 2103.14030).
+
+    >>> shape_of("window(7, attention(4), shift=3)", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of('window(8, attention(4) >> linear(32), fit="pad")', "64x14x14")
+    'tokens 14x14 x 32'
     """
     if a is None:
         return None
-    wire = t.ir.cast(single(x), "grid")
-    f = wire.feature
+    whole = t.ir.cast(single(x), "grid")
+    f = whole.feature
     _check_fit(fit, ("exact", "pad"))
     if stride is not None:
         if shift != 0 or fit != "exact":
             raise error("windows with a `stride=` are not shifted or fitted", hint="leave out `shift=` and `fit=`, or `stride=`")
-        return _overlapping(t, wire, a, _numbers(size, f.rank, "window"), _numbers(stride, f.rank, "stride"))
-    wanted = _numbers(size, f.rank, "window")
-    moved = [shift] * f.rank if isinstance(shift, int) else shift
-    if len(moved) != f.rank or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
-        raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
-    sizes = tuple(min(w, g) for w, g in zip(wanted, f.grid, strict=True))
-    shifts = tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, f.grid, strict=True))
+        return _overlapping(t, whole, a, _numbers(size, f.rank, "window"), _numbers(stride, f.rank, "stride"))
+    sizes, shifts = _within_map(f.grid, size, shift)
     padded = _multiple(f.grid, sizes)
     if padded != f.grid and fit == "exact":
-        raise error(
-            f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}",
-            hint='`fit="pad"` fills the map up with zeros; or choose another size',
-        )
-    axes = tuple(range(1, f.rank + 1))
-    if any(shifts):
-        wire = t.ir.inline(f"{{0}}.roll({tuple(-s for s in shifts)}, {axes})", [wire], f)
-    inside = _cut(t, _pad(t, wire, padded), _over(padded, sizes), sizes)
+        hint = '`fit="pad"` fills the map up with zeros; or choose another size'
+        raise error(f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}", hint=hint)
+    whole = _roll(t, whole, tuple(-s for s in shifts))
+    inside = _cut(t, _pad(t, whole, padded), _over(padded, sizes), sizes)
     with t.context.push(window=ShiftedWindow(padded, sizes, shifts) if any(shifts) else None):
         value = t.apply(a, inside)
     if value is None:
         return None
     result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
-    whole = _crop(t, _join(t, result), f.grid)
-    if any(shifts):
-        whole = t.ir.inline(f"{{0}}.roll({shifts}, {axes})", [whole], whole.feature)
-    return whole
+    return _roll(t, _crop(t, _join(t, result), f.grid), shifts)
 
 
 def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str = "exact") -> ValueTree:
-    """``a`` on each of the ``prod(rate)`` grids of every ``rate``-th token: ``(b * prod(rate), *grid / rate, c)``, and back.
+    """Applies ``a`` to each grid of every ``rate``-th token: ``(b * prod(rate), *grid / rate, c)``, and back.
 
-    MobileViT (arXiv 2110.02178) attends so, with ``rate=2``; MaxViT's grid attention (arXiv 2204.01697) is the same with the
-    extents divided by its grid as rate. Where the rate does not divide the map: an error; with ``fit="pad"`` zeros at the end
-    of each axis, which take part and are cut off afterwards; with ``fit="resize"`` linear interpolation to the next multiple,
-    and back (MobileViT).
+    MaxViT's grid attention (arXiv 2204.01697) is this with the map's extents divided by its grid as rate.
+
+    Args:
+        rate: distance between the tokens of a grid, one number or one an axis.
+        a: the expression; it has to keep the extents.
+        fit: if the rate does not divide the map: ``"exact"`` is an error; ``"pad"`` adds zeros at the end of each axis, which
+            take part and are cut off afterwards; ``"resize"`` interpolates linearly to the next multiple, and back.
+
+    Returns:
+        Tokens on the grid that enters.
+
+    Raises:
+        SpecError: a rate that does not divide the map; ``a`` changes the extents.
+
+    Unfolding of MobileViT, Mehta and Rastegari 2022 (arXiv 2110.02178), with ``rate=2`` and ``fit="resize"``.
+
+    >>> shape_of("dilated(2, attention(4))", "64x14x14")
+    'tokens 14x14 x 64'
     """
     if a is None:
         return None
-    wire = t.ir.cast(single(x), "grid")
-    f = wire.feature
+    whole = t.ir.cast(single(x), "grid")
+    f = whole.feature
     _check_fit(fit, ("exact", "pad", "resize"))
     rates = _numbers(rate, f.rank, "rate")
     full = _multiple(f.grid, rates)
     if full != f.grid and fit == "exact":
         hint = '`fit="pad"` fills the map up with zeros, `fit="resize"` interpolates; or choose another rate'
         raise error(f"a rate of {_by(rates)} does not divide a map of {_by(f.grid)}", hint=hint)
-    wire = _resize(t, wire, full) if fit == "resize" else _pad(t, wire, full)
-    inside = _cut(t, wire, rates, _over(full, rates), phases=True)
+    whole = _resize(t, whole, full) if fit == "resize" else _pad(t, whole, full)
+    inside = _cut(t, whole, rates, _over(full, rates), phases=True)
     value = t.apply(a, inside)
     if value is None:
         return None
@@ -107,10 +124,22 @@ def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str
 
 
 def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | list[int] | None = None) -> ValueTree:
-    """Each window as an image of its own, until ``merge``: ``(b, *grid, c) -> (b * windows, *size, c)``.
+    """Divides the map into windows, each an image of its own until ``merge``: ``(b, *grid, c) -> (b * windows, *size, c)``.
 
-    Side by side, or ``stride`` apart, so that they overlap (STViT, arXiv 2303.08685); they end where the map ends. Wires from
-    outside that meet them are repeated for each window of their image.
+    A value from outside that meets one of them is repeated for each window of its image.
+
+    Args:
+        size: extents of a window, one number or one an axis.
+        stride: distance between windows, by default ``size``: smaller windows overlap (STViT, arXiv 2303.08685).
+
+    Returns:
+        Tokens on the grid of a window.
+
+    Raises:
+        SpecError: the windows do not cover the map exactly.
+
+    >>> shape_of("windows(7)", "64x14x14")
+    'tokens 7x7 x 64 in 4 windows'
     """
     value = t.ir.cast(single(x), "grid")
     f = value.feature
@@ -126,8 +155,17 @@ def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | lis
 
 
 def merge(t: Tracer, x: ValueTree) -> ValueTree:
-    """The windows of ``windows`` side by side again, whatever extents each has by now; a vector is one token of its window:
-    ``(b * windows, *size, c) -> (b, *windows * size, c)``.
+    """Puts the windows of ``windows`` side by side: ``(b * windows, *size, c) -> (b, *windows * size, c)``.
+
+    Windows may have other extents by now. A vector becomes one token of its window.
+
+    Raises:
+        SpecError: there are no windows; a window has lost an axis.
+
+    >>> shape_of("windows(7) >> conv(128, 3, stride=2) >> merge", "64x14x14")
+    'tokens 8x8 x 128'
+    >>> shape_of("windows(7) >> global_pool >> merge", "64x14x14")
+    'tokens 2x2 x 64'
     """
     value = single(x)
     f = value.feature
@@ -144,13 +182,32 @@ def merge(t: Tracer, x: ValueTree) -> ValueTree:
     return _join(t, value)
 
 
+def _within_map(grid: Extents, size: int | list[int], shift: int | list[int]) -> tuple[Extents, Extents]:
+    """Window extents and shifts along each axis: a window that covers an axis shrinks to it and is not shifted."""
+    wanted = _numbers(size, len(grid), "window")
+    moved = [shift] * len(grid) if isinstance(shift, int) else shift
+    if len(moved) != len(grid) or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
+        raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
+    sizes = tuple(min(w, g) for w, g in zip(wanted, grid, strict=True))
+    return sizes, tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, grid, strict=True))
+
+
+def _roll(t: Tracer, value: Value, shifts: Extents) -> Value:
+    """The map, rolled by so many tokens along each axis."""
+    if not any(shifts):
+        return value
+    axes = tuple(range(1, value.feature.rank + 1))
+    return t.ir.inline(f"{{0}}.roll({shifts}, {axes})", [value], value.feature)
+
+
 def _check_fit(fit: str, known: tuple[str, ...]) -> None:
+    """Raises SpecError for an unknown word."""
     if fit not in known:
         raise error(f'unknown fit "{fit}"', hint=" or ".join(f'"{word}"' for word in known))
 
 
 def _numbers(value: int | list[int], rank: int, what: str) -> Extents:
-    """One number for all axes, or one an axis."""
+    """One number for each axis. Raises SpecError for too many or too few, or for one below 1."""
     numbers = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(numbers) != rank or min(numbers) < 1:
         raise error(f"a {what} of {value} on {rank} ax{'e' if rank > 1 else 'i'}s", hint="one number from 1, or one an axis")
@@ -158,24 +215,27 @@ def _numbers(value: int | list[int], rank: int, what: str) -> Extents:
 
 
 def _by(numbers: Extents) -> str:
+    """Extents as messages write them: ``7x7``."""
     return "x".join(map(str, numbers))
 
 
 def _list(numbers: Extents | list[int]) -> str:
+    """Numbers as code writes them: ``7, 7``."""
     return ", ".join(map(str, numbers))
 
 
 def _over(grid: Extents, sizes: Extents) -> Extents:
+    """The number of windows along each axis."""
     return tuple(g // s for g, s in zip(grid, sizes, strict=True))
 
 
 def _multiple(grid: Extents, sizes: Extents) -> Extents:
-    """The next extents that these sizes divide."""
+    """The next larger extents that these sizes divide."""
     return tuple(-(-g // s) * s for g, s in zip(grid, sizes, strict=True))
 
 
 def _inside(t: Tracer, value: ValueTree, inside: Value, what: str, hint: str) -> Value:
-    """What came of the windows, once a window and with their extents."""
+    """The output of ``a`` for each window. Raises SpecError if it has other windows or extents than what entered."""
     result, like = t.ir.together(t.ir.cast(single(value), "grid"), inside)
     f, size = result.feature, inside.feature
     if like is not inside:
@@ -195,6 +255,7 @@ def _pad(t: Tracer, value: Value, grid: Extents) -> Value:
 
 
 def _crop(t: Tracer, value: Value, grid: Extents) -> Value:
+    """The first tokens of each axis, as many as these extents."""
     f = value.feature
     if grid == f.grid:
         return value
@@ -202,7 +263,7 @@ def _crop(t: Tracer, value: Value, grid: Extents) -> Value:
 
 
 def _resize(t: Tracer, value: Value, grid: Extents) -> Value:
-    """Linear interpolation, edges on edges."""
+    """Linear interpolation to these extents; corners do not align."""
     if grid == value.feature.grid:
         return value
     value = t.ir.cast(value, "map")
@@ -211,7 +272,7 @@ def _resize(t: Tracer, value: Value, grid: Extents) -> Value:
 
 
 def _slide(t: Tracer, value: Value, sizes: Extents, steps: Extents) -> Value:
-    """Windows that may overlap, row by row."""
+    """Windows ``steps`` apart, row by row; they may overlap."""
     f = value.feature
     counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
     views = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
@@ -220,15 +281,15 @@ def _slide(t: Tracer, value: Value, sizes: Extents, steps: Extents) -> Value:
     return t.ir.inline(text, [value], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
-def _overlapping(t: Tracer, wire: Value, a: Expr, sizes: Extents, steps: Extents) -> ValueTree:
-    """``a`` in windows ``steps`` apart, zeros around the map; added up."""
-    f = wire.feature
+def _overlapping(t: Tracer, whole: Value, a: Expr, sizes: Extents, steps: Extents) -> ValueTree:
+    """Applies ``a`` in windows ``steps`` apart, with zeros around the map, and sums the outputs."""
+    f = whole.feature
     counts, pads = slide(f.grid, sizes, steps), sides(None, sizes, steps, (1,) * f.rank)
     if any(pads):
         around = [p for p in reversed(pads) for _ in range(2)]
         wider = tuple(g + 2 * p for g, p in zip(f.grid, pads, strict=True))
-        wire = t.ir.inline(f"F.pad({{0}}, {[0, 0, *around]})", [wire], f.with_(grid=wider))
-    inside = _slide(t, wire, sizes, steps)
+        whole = t.ir.inline(f"F.pad({{0}}, {[0, 0, *around]})", [whole], f.with_(grid=wider))
+    inside = _slide(t, whole, sizes, steps)
     value = t.apply(a, inside)
     if value is None:
         return None
@@ -238,7 +299,7 @@ def _overlapping(t: Tracer, wire: Value, a: Expr, sizes: Extents, steps: Extents
 
 
 def _cut(t: Tracer, value: Value, counts: Extents, sizes: Extents, phases: bool = False) -> Value:
-    """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; ``phases``: grids of every n-th token."""
+    """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; with ``phases`` the grids of every n-th token."""
     f = value.feature
     rank = f.rank
     pairs = [(s, n) if phases else (n, s) for n, s in zip(counts, sizes, strict=True)]
@@ -250,7 +311,7 @@ def _cut(t: Tracer, value: Value, counts: Extents, sizes: Extents, phases: bool 
 
 
 def _join(t: Tracer, value: Value, phases: bool = False) -> Value:
-    """The inverse of :func:`_cut`; extents and width may have changed."""
+    """The inverse of ``_cut``. Extents and width may have changed."""
     f = value.feature
     rank, counts = f.rank, f.around[-1]
     pairs = [(1 + i, 1 + rank + i) for i in range(rank)]

@@ -21,45 +21,48 @@ def cycles(spec: Spec, uses: Callable[[Binding], set[str]]) -> list[Problem]:
 
     ``uses`` gives the names that a binding uses, without its own and its parameters'.
     """
-    problems: list[Problem] = []
-
-    def wrong(message: str, node: e.Node, hint: str) -> None:
-        problems.append(Problem(message, node.span, hint))
-
     table = {name: binding for table in reversed(tables(spec).values()) for name, binding in table.items()}
-    state: dict[str, int] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        state[name] = 1
-        if len(path) > MAX_CHAIN:
-            wrong(f"bindings lead through more than {MAX_CHAIN} others", table[name].header, "use fewer bindings in between")
-            return
-        for used in sorted(uses(table[name])):
-            if used not in table:
-                continue
-            if state.get(used) == 1:
-                circle = [*path[path.index(used) :], used] if used in path else [name, used]
-                wrong(
-                    f"{CIRCLE}: {' -> '.join(circle)}",
-                    table[circle[0]].header,
-                    "break it with another name",
-                )
-            elif used not in state:
-                visit(used, (*path, used))
-        state[name] = 2
-
-    for name in table:
-        if name not in state:
-            visit(name, (name,))
+    search = _UseSearch({name: sorted(used for used in uses(binding) if used in table) for name, binding in table.items()})
+    problems = [Problem(message, table[name].header.span, hint) for name, message, hint in search.run()]
     for name, binding in table.items():
-        own = any(isinstance(n, e.Name) and n.id == name for n in e.walk(binding.body)) and name not in {
-            p.name for p in binding.params
-        }
-        outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
-        if own and not outer and name not in spec.columns and not is_wire(name, binding.body):
-            wrong(
-                f"'{name}' uses itself, and there is no outer '{name}'",
-                binding.header,
-                "a binding's own name means the next outer one",
-            )
+        if name not in spec.columns and _uses_itself(name, binding):
+            message = f"'{name}' uses itself, and there is no outer '{name}'"
+            problems.append(Problem(message, binding.header.span, "a binding's own name means the next outer one"))
     return problems
+
+
+class _UseSearch:
+    """A depth-first search along the uses of bindings."""
+
+    def __init__(self, uses: dict[str, list[str]]):
+        self.uses = uses
+        self.open: dict[str, bool] = {}  # whether a visited name is on the present path
+        self.problems: list[tuple[str, str, str]] = []  # the name that it is about, the message, the hint
+
+    def run(self) -> list[tuple[str, str, str]]:
+        for name in self.uses:
+            if name not in self.open:
+                self._visit(name, (name,))
+        return self.problems
+
+    def _visit(self, name: str, path: tuple[str, ...]) -> None:
+        self.open[name] = True
+        if len(path) > MAX_CHAIN:
+            message = f"bindings lead through more than {MAX_CHAIN} others"
+            self.problems.append((name, message, "use fewer bindings in between"))
+            return
+        for used in self.uses[name]:
+            if self.open.get(used):
+                circle = [*path[path.index(used) :], used] if used in path else [name, used]
+                self.problems.append((circle[0], f"{CIRCLE}: {' -> '.join(circle)}", "break it with another name"))
+            elif used not in self.open:
+                self._visit(used, (*path, used))
+        self.open[name] = False
+
+
+def _uses_itself(name: str, binding: Binding) -> bool:
+    """Whether a binding's body names the binding, where that means neither an outer one nor a parameter or a wire."""
+    own = any(isinstance(node, e.Name) and node.id == name for node in e.walk(binding.body))
+    outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
+    parameter = any(param.name == name for param in binding.params)
+    return own and not outer and not parameter and not is_wire(name, binding.body)

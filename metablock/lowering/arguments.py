@@ -141,6 +141,7 @@ class ArgumentReader:
         return result
 
     def _module(self, call: _Call, argument: e.Argument, param: Param | None) -> Arg | None:
+        """An argument that is a module; None for `none`."""
         node = argument.value
         if isinstance(node, (e.Name, e.Conditional, e.Call, e.Index)) and self.evaluate.value(node, call.scope) is None:
             return None
@@ -149,6 +150,7 @@ class ArgumentReader:
         return Arg(node, call.scope, param.name if param is not None else None)
 
     def _value(self, call: _Call, argument: e.Argument, param: Param) -> Any:
+        """The value of an argument of another type. Raises SpecError if the parameter does not admit it."""
         if "Lazy" in param.types:
             return Arg(argument.value, call.scope)
         operator, value = call.operator, self.evaluate.value(argument.value, call.scope)

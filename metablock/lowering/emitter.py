@@ -176,6 +176,7 @@ class Emitter:
         return [self._repeated(value, around) for value in values]
 
     def _repeated(self, value: Value, around: tuple[tuple[int, ...], ...]) -> Value:
+        """The value in these windows, repeated for each of them if it comes from outside."""
         times = layouts.repeats(value.feature, around)
         if times is None:
             return value
@@ -205,6 +206,7 @@ class Emitter:
         return self.inline(template, [left, right], feature)
 
     def _as_vector(self, value: Value) -> Value:
+        """A value of one token as a vector."""
         return self.inline("{0}.flatten(1)", [value], value.feature.with_(layout="vector", grid=(), prefix=0))
 
     def concat(self, values: Sequence[Value]) -> Value:

@@ -66,6 +66,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _text(tree: ValueTree) -> str:
+    """The shapes of a tree, as text."""
     if isinstance(tree, dict):
         return ", ".join(f"{name}: {_text(member)}" for name, member in tree.items())
     if isinstance(tree, (list, tuple)):

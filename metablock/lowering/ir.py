@@ -98,7 +98,7 @@ Step = ModuleCall | InlineOp
 
 @dataclass
 class ModuleList:
-    """Children by number, or modules of ``shared`` by name; it computes nothing itself. Copies of a repeat, stages."""
+    """Children without a ``forward`` around them: copies of a repeat and stages by number, modules of `shared` by name."""
 
     children: dict[str, Child] = field(default_factory=dict)
 
@@ -302,6 +302,7 @@ def same_computation(a: Child, b: Child) -> bool:
 
 
 def _action(step: Step) -> object:
+    """What a step does, without its values."""
     return step.child if isinstance(step, ModuleCall) else step.template
 
 

@@ -150,6 +150,7 @@ class NetworkLowering:
     # Input
 
     def _input(self, replacement: Feature | None) -> ValueTree:
+        """The values of the inputs: one, or a list."""
         inputs = self.spec.inputs
         if replacement is not None:
             if len(inputs) != 1:
@@ -207,6 +208,7 @@ class NetworkLowering:
             return self.ir.reuse(self.root, (), lambda x: self._make(name, x, results), x, first, span, root=True)
 
     def _make(self, name: str, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
+        """Lowers a section."""
         if name == "stages":
             return self._stages(x, results)
         return self.tracer.resolve(self.spec.sections[name], Scope(c=width(x)), x, name, name)
@@ -262,6 +264,7 @@ class NetworkLowering:
         return self.evaluate.entry(column, stage), Scope(hide=("columns", name))
 
     def _column(self, name: str, x: ValueTree) -> ValueTree:
+        """Lowers this stage's entry of a column; without the column ``x`` passes through."""
         entry = self._entry(name)
         if entry is None:
             return x
@@ -269,6 +272,7 @@ class NetworkLowering:
         return self.tracer.resolve(node, scope.with_c(width(x)), x, name, name)
 
     def _body(self, x: ValueTree) -> ValueTree:
+        """Lowers the blocks of a stage."""
         entry = self._entry("body")
         if entry is None:
             raise error("the column 'body' is missing", self.spec.place("stages"), "write `body: depth * block`")

@@ -75,6 +75,7 @@ class Tracer:
             return self._resolve(node, scope, x, name, region)
 
     def _resolve(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None) -> ValueTree:
+        """Follows references to what an expression stands for, and emits it."""
         first, use = node, node  # `use`: the last one outside the standard library: errors point to it, and texts show it
         while True:
             step = self.references.step(node, scope, x)

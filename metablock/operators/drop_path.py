@@ -43,12 +43,12 @@ class DropPath(nn.Module):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return drop_items(x, self.rate) if self.training else x
+        return drop_items(x, self.rate, self.training)
 
 
-def drop_items(x: Tensor, rate: Tensor) -> Tensor:
-    """Zeroes whole items of the batch with probability ``rate``, scales the others by ``1 / (1 - rate)``."""
-    return keep(x, (x.shape[0],) + (1,) * (x.dim() - 1), rate)
+def drop_items(x: Tensor, rate: Tensor, training: bool) -> Tensor:
+    """In training, zeroes items of the batch with probability ``rate`` and scales the others by ``1 / (1 - rate)``."""
+    return keep(x, (x.shape[0],) + (1,) * (x.dim() - 1), rate) if training else x
 
 
-torch.fx.wrap("drop_items")
+torch.fx.wrap("drop_items")  # one node of a traced graph, in training and in evaluation

@@ -57,7 +57,7 @@ class Dropout(nn.Dropout):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return drop_entries(x, self.rate) if self.training else x
+        return drop_entries(x, self.rate, self.training)
 
 
 def checked(rate: float) -> float:
@@ -67,9 +67,9 @@ def checked(rate: float) -> float:
     return rate
 
 
-def drop_entries(x: Tensor, rate: Tensor) -> Tensor:
-    """Inverted dropout: zeroes entries with probability ``rate``, scales the others by ``1 / (1 - rate)``."""
-    return keep(x, x.shape, rate)
+def drop_entries(x: Tensor, rate: Tensor, training: bool) -> Tensor:
+    """In training, zeroes entries with probability ``rate`` and scales the rest by ``1 / (1 - rate)``."""
+    return keep(x, x.shape, rate) if training else x
 
 
 def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
@@ -79,4 +79,4 @@ def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
     return x * (mask / (1 - rate)).to(x.dtype)
 
 
-torch.fx.wrap("drop_entries")
+torch.fx.wrap("drop_entries")  # one node of a traced graph, in training and in evaluation

@@ -44,7 +44,12 @@ def slide(
     padding: Extent | str | None = None,
     dilation: Extent = 1,
 ) -> tuple[int, ...]:
-    """The output grid of a window sliding over ``grid``. Raises SpecError if the window does not fit."""
+    """The output grid of a window sliding over ``grid``. Raises SpecError if the window does not fit.
+
+    Example:
+        >>> slide((224, 224), kernel=7, stride=4)
+        (56, 56)
+    """
     rank = len(grid)
     kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
     if min((*kernels, *strides, *dilations), default=1) < 1:

@@ -61,9 +61,9 @@ class AntialiasedUpsample(nn.Upsample):
 
     Example:
         >>> import torch
-        >>> AntialiasedUpsample((2, 2), mode="bilinear")(torch.ones(1, 1, 8, 8))
-        tensor([[[[1., 1.],
-                  [1., 1.]]]])
+        >>> AntialiasedUpsample((2, 2), mode="bilinear")(torch.zeros(1, 1, 8, 8))
+        tensor([[[[0., 0.],
+                  [0., 0.]]]])
     """
 
     takes = ("map",)

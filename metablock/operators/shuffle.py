@@ -8,8 +8,10 @@ from ..errors import error
 from ..shape import Feature, Layout
 
 
-class Shuffle(nn.Module):
+class Shuffle:
     """Interleaves the channels of all groups: channel ``i`` of group ``g`` moves to ``i * groups + g``, in any layout.
+
+    Makes torch's ``nn.ChannelShuffle`` for maps, and :class:`ShuffleLast` where the channels are last.
 
     Args:
         groups: number of equal groups; must divide ``c``.
@@ -17,17 +19,14 @@ class Shuffle(nn.Module):
     Zhang et al. 2018, ShuffleNet (arXiv 1707.01083), figure 1c.
 
     Example:
-        >>> import torch
-        >>> Shuffle(6, "vector", groups=2)(torch.arange(6)[None])
-        tensor([[0, 3, 1, 4, 2, 5]])
+        >>> Shuffle("map", groups=2)
+        ChannelShuffle(groups=2)
     """
 
     takes = ("map", "grid", "tokens", "vector")
 
-    def __init__(self, c: int, layout: Layout, *, groups: int):
-        super().__init__()
-        self.sizes = (groups, c // groups)
-        self.axis = 1 if layout == "map" else -1
+    def __new__(cls, layout: Layout, *, groups: int) -> nn.Module:  # type: ignore[misc]
+        return nn.ChannelShuffle(groups) if layout == "map" else ShuffleLast(groups=groups)
 
     @staticmethod
     def shape(x: Feature, *, groups: int) -> Feature:
@@ -35,8 +34,24 @@ class Shuffle(nn.Module):
             raise error(f"{groups} groups do not divide {x.c} channels", hint="choose a divisor of the width")
         return x
 
+
+class ShuffleLast(nn.Module):
+    """``nn.ChannelShuffle`` on the last axis: ``(b, ..., c) -> (b, ..., c)``.
+
+    Args:
+        groups: number of equal groups; must divide ``c``.
+
+    Example:
+        >>> import torch
+        >>> ShuffleLast(groups=2)(torch.arange(6)[None])
+        tensor([[0, 3, 1, 4, 2, 5]])
+    """
+
+    takes = ("grid", "tokens", "vector")
+
+    def __init__(self, *, groups: int):
+        super().__init__()
+        self.groups = groups
+
     def forward(self, x: Tensor) -> Tensor:
-        apart = x.unflatten(self.axis, self.sizes)
-        if self.axis == 1:
-            return apart.transpose(1, 2).flatten(1, 2)
-        return apart.transpose(-1, -2).flatten(-2)
+        return x.unflatten(-1, (self.groups, -1)).transpose(-1, -2).flatten(-2)

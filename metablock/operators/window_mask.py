@@ -19,12 +19,9 @@ class WindowMask(nn.Module):
         shift: how far the map was rolled along each axis.
 
     Example:
-        >>> WindowMask((4,), size=[2], shift=[1])()
-        tensor([[[   0.,    0.],
-                 [   0.,    0.]],
-        <BLANKLINE>
-                [[   0., -100.],
-                 [-100.,    0.]]])
+        >>> mask = WindowMask((4,), size=[2], shift=[1])
+        >>> mask().int().tolist()
+        [[[0, 0], [0, 0]], [[0, -100], [-100, 0]]]
     """
 
     takes = ("grid",)

@@ -120,12 +120,12 @@ def test_projections(arguments: str, names: tuple[str, ...]) -> None:
     x, w = torch.randn(2, 8, 5, 4), weights(model)
     assert {name.partition(".")[0] for name in w} == {*names, "proj"}
     t = tokens(x)
-    made = {name: linear(t, w, name) for name in names}
-    if "qkv" in made:
-        q, k, v = made["qkv"].chunk(3, -1)
+    projections = {name: linear(t, w, name) for name in names}
+    if "qkv" in projections:
+        q, k, v = projections["qkv"].chunk(3, -1)
     else:
-        q = made.get("q", t)
-        k, v = made["kv"].chunk(2, -1) if "kv" in made else (made.get("k", t), made.get("v", t))
+        q = projections.get("q", t)
+        k, v = projections["kv"].chunk(2, -1) if "kv" in projections else (projections.get("k", t), projections.get("v", t))
     check(model, x, linear(attend(q, k, v, 2), w, "proj"))
 
 
@@ -134,8 +134,8 @@ def test_values_of_another_width(arguments: str) -> None:
     """torch knows one width a head, so the values go through it in two parts, padded with zeros."""
     model = build(f"attention(2, {arguments})")
     x, w = torch.randn(2, 8, 5, 4), weights(model)
-    made = torch.cat([linear(tokens(x), w, name) for name in ("qkv", "q", "k", "kv", "v") if f"{name}.weight" in w], -1)
-    q, k, v = made.split([8, 8, 10], -1)
+    projections = torch.cat([linear(tokens(x), w, name) for name in ("qkv", "q", "k", "kv", "v") if f"{name}.weight" in w], -1)
+    q, k, v = projections.split([8, 8, 10], -1)
     a, b = F.pad(v.unflatten(-1, (2, 5)), (0, 3)).split(4, -1)
     out = torch.cat([attend(q, k, part.flatten(2), 2).unflatten(-1, (2, 4)) for part in (a, b)], -1)
     check(model, x, linear(out[..., :5].flatten(2), w, "proj"))

@@ -38,9 +38,9 @@ def middles(grid: tuple[int, ...], pooled: tuple[int, ...]) -> Tensor:
 )
 def test_pair_by_pair(grid: tuple[int, ...], pooled: tuple[int, ...], extent: int | None) -> None:
     """Also where the bins of the pooling overlap: 7 to 3, 5 to 2."""
-    given = "" if extent is None else f", {extent}"
+    extra = "" if extent is None else f", {extent}"
     by = "linear(6) >> relu >> linear(2)"
-    model = build(f"attention(2, over=adaptive_avg_pool({list(pooled)}), {PLAIN}, pos=continuous_bias({by}{given}))", grid)
+    model = build(f"attention(2, over=adaptive_avg_pool({list(pooled)}), {PLAIN}, pos=continuous_bias({by}{extra}))", grid)
     state = {name.removeprefix("attention.pos.by."): p for name, p in randomised_state(model).items()}
     bias = model.attention.pos.table(model.attention.pos.by(model.attention.pos.distances()))
     queries, keys = middles(grid, grid), middles(grid, pooled)
@@ -48,10 +48,10 @@ def test_pair_by_pair(grid: tuple[int, ...], pooled: tuple[int, ...], extent: in
     for (i, q), (j, k) in itertools.product(enumerate(queries), enumerate(keys)):
         d = (q - k) * 8 / (extents - 1)
         x = d.sign() * (d.abs() + 1).log2() / 3
-        made = F.linear(
+        entry = F.linear(
             F.linear(x, state["linear1.weight"], state["linear1.bias"]).relu(), state["linear2.weight"], state["linear2.bias"]
         )
-        torch.testing.assert_close(bias[:, i, j], made)
+        torch.testing.assert_close(bias[:, i, j], entry)
     x = torch.randn(2, 8, *grid)
     t, p = (m.flatten(2).unflatten(1, (2, 4)).mT for m in (x, POOLS[len(grid)](x, pooled)))
     expected = (t @ p.mT / 2 + bias).softmax(-1) @ p
@@ -72,8 +72,8 @@ def test_swin_v2(trained: tuple[int, int]) -> None:
     """timm's, with the sigmoid that TransNeXt leaves out."""
     theirs = require("timm.models.swin_transformer_v2").WindowAttention(8, (4, 5), 2, pretrained_window_size=trained)
     state = randomised_state(theirs.double().eval())
-    given = "" if trained == (0, 0) else ", 3"
-    by = f"continuous_bias(linear(512) >> relu >> linear(2, bias=false) >> sigmoid >> times(16){given})"
+    extra = "" if trained == (0, 0) else ", 3"
+    by = f"continuous_bias(linear(512) >> relu >> linear(2, bias=false) >> sigmoid >> times(16){extra})"
     temperature = "scale=knob(1)"
     model = build(f"window([4, 5], attention(2, qk_norm=l2norm, pos={by}, {temperature}), shift=1)", (8, 10))
     pos = model.attention.pos

@@ -48,21 +48,21 @@ def test_projections_are_shared_by_maps_and_by_queries() -> None:
     }
     randomised_state(model)
     x = torch.randn(2, 6, 16, 8)
-    found = model(x)
-    assert [tuple(y.shape) for y in found] == [(2, 16, 8, 6), (2, 8, 4, 6), (2, 4, 2, 6)]
+    answers = model(x)
+    assert [tuple(y.shape) for y in answers] == [(2, 16, 8, 6), (2, 8, 4, 6), (2, 4, 2, 6)]
 
     pools = [nn.functional.avg_pool2d(x, k).movedim(1, -1) for k in (2, 4)]
     y = model.y.proj(model.y.attend(x.movedim(1, -1), *(model.y.v(s) for s in pools)))
-    torch.testing.assert_close(found[0], y)
-    for s, z in zip(pools, found[1:], strict=True):
+    torch.testing.assert_close(answers[0], y)
+    for s, z in zip(pools, answers[1:], strict=True):
         torch.testing.assert_close(model.z.proj(model.z.attend(s, model.z.v(y))), z)
 
 
 def test_values_are_projected_once() -> None:
     model = metablock.build(load_text(LISTS), device="meta")
     read, s = 128, 32 + 8
-    given = torch.empty(1, 6, 16, 8, device="meta")
-    counted = macs(model, given)
+    image = torch.empty(1, 6, 16, 8, device="meta")
+    counted = macs(model, image)
     assert counted["y"] == s * 6 * 3 + read * 6 * (24 + 12) + read * 3 * 6  # sampling is not counted
     assert counted["z"] == read * 6 * 6 + s * 6 * (16 + 8) + s * 6 * 6
 

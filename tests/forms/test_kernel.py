@@ -36,9 +36,9 @@ def weighted(q: Tensor, k: Tensor, v: Tensor, eps: float = 1e-6) -> Tensor:
 @pytest.mark.parametrize("eps", [1e-6, 0.5])
 def test_relu(grid: tuple[int, ...], eps: float) -> None:
     x = torch.randn(3, 8, *grid)
-    found = build(f"attention(2, {PLAIN}, feature=relu, eps={eps})", grid)(x)
+    result = build(f"attention(2, {PLAIN}, feature=relu, eps={eps})", grid)(x)
     t = heads(x)
-    torch.testing.assert_close(found.flatten(1, -2), weighted(t.relu(), t.relu(), t, eps))
+    torch.testing.assert_close(result.flatten(1, -2), weighted(t.relu(), t.relu(), t, eps))
 
 
 def test_a_feature_of_another_width_has_one_set_of_weights() -> None:
@@ -70,7 +70,7 @@ def test_random_features_come_near_to_a_softmax() -> None:
     torch.testing.assert_close(features @ features.T, (x[0].T @ x[0]).exp(), rtol=0.1, atol=0)
 
 
-# Logits that are given
+# Logits of a module
 
 
 def test_logits_of_each_query() -> None:

@@ -141,10 +141,10 @@ def test_a_factor_for_each_query(scale: str, factor: int) -> None:
     x, w = torch.randn(2, 8, 5, 4), dict(model.named_parameters())
     (weight,), (bias,) = ([p for name, p in w.items() if name.endswith(end)] for end in ("weight", "bias"))
     seen = x.flatten(2).mT if "pool" not in scale else x.mean((2, 3)).unsqueeze(1)
-    made = F.linear(seen, weight, bias).mT.unsqueeze(-1)  # b, factor, N or 1, 1
-    assert made.shape[1] == factor
+    scales = F.linear(seen, weight, bias).mT.unsqueeze(-1)  # b, factor, N or 1, 1
+    assert scales.shape[1] == factor
     t = heads(x)
-    check(model, x, flat((t @ t.mT * made).softmax(-1) @ t))
+    check(model, x, flat((t @ t.mT * scales).softmax(-1) @ t))
 
 
 def test_a_number_as_scale_stays_a_number() -> None:
@@ -200,9 +200,9 @@ def test_a_union_with_biases_masks_and_norms() -> None:
         for t, n in ((heads(x), "q"), (k, "k"))
     )
     position = torch.cat([model.attention.pos[0].table(), torch.zeros(2, 12, 5)], -1)
-    kept = torch.cat([torch.ones(2, 1, 12), valid], -1).unsqueeze(1)
+    present = torch.cat([torch.ones(2, 1, 12), valid], -1).unsqueeze(1)
     torch.testing.assert_close(
-        model(x, z, valid).flatten(1, 2), attend(q, k, v, position + torch.where(kept > 0, 0.0, -math.inf))
+        model(x, z, valid).flatten(1, 2), attend(q, k, v, position + torch.where(present > 0, 0.0, -math.inf))
     )
 
 
@@ -369,11 +369,11 @@ def test_number_of_keys(grid: tuple[int, ...], border: str, dilation: int) -> No
     options = f'over=[near(3, border="{border}", dilation={dilation}), adaptive_avg_pool(1)]'
     model = build(f"attention(2, {options}, {PLAIN}, scale=keys_seen >> log)", grid)
     plain = build(f"attention(2, {options}, {PLAIN}, scale=knob(1))", grid)
-    found = model.attention.scale.keys_seen(torch.empty(3, *grid, 8))
-    assert found.shape[0] == 3
+    counts = model.attention.scale.keys_seen(torch.empty(3, *grid, 8))
+    assert counts.shape[0] == 3
     for place in itertools.product(*map(range, grid)):
         n = sum(at is not None or border == "zeros" for at in seen(place, grid, 3, border, dilation)) + 1
-        assert (found.expand(3, *grid, 1)[:, *place] if border == "mask" else found).unique().item() == n
+        assert (counts.expand(3, *grid, 1)[:, *place] if border == "mask" else counts).unique().item() == n
         if place == (0,) * len(grid):
             x = torch.randn(2, 8, *grid)
             plain.attention.scale.value.fill_(math.log(n))

@@ -69,9 +69,9 @@ def test_masked_autoencoding(grid: tuple[int, ...], cut: str) -> None:
     (fill,) = [p for name, p in w.items() if "fill" in name]
     assert fill.shape == (1, 1, 6)
     x, s = two(grid)
-    kept = s.flatten(1).argsort(1).argsort(1) < 3
-    made = F.linear(x.flatten(2).mT, w["y.linear.weight"], w["y.linear.bias"])
-    expected = torch.where(kept.unsqueeze(-1), made, fill)
+    visible = s.flatten(1).argsort(1).argsort(1) < 3
+    encoded = F.linear(x.flatten(2).mT, w["y.linear.weight"], w["y.linear.bias"])
+    expected = torch.where(visible.unsqueeze(-1), encoded, fill)
     result = model(x, s)
     assert result.shape == (3, *grid, 6)
     torch.testing.assert_close(result.flatten(1, -2), expected)
@@ -270,7 +270,7 @@ def test_a_network_gives_something(model: str) -> None:
 
 
 def test_sources_where_a_list_arrives() -> None:
-    """The queries of a decoder, in a stream of several wires."""
+    """The queries of a decoder, in a stream of several values."""
     model = stream("q = learned(3, 6); return x >> linear(6) >> q + ones(3, 6) * knob(2)")
     (token,) = [p for p in model.parameters() if p.dim() == 3]
     x, s = two((3, 4))

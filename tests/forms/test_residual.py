@@ -22,9 +22,9 @@ def build(line: str) -> Any:
 def test_members_are_added_to_members() -> None:
     model = build("res(each(conv(c, 3)))").eval()
     x = torch.randn(2, 4, 8, 8)
-    given = [x, torch.nn.functional.avg_pool2d(x, 2)]
+    maps = [x, torch.nn.functional.avg_pool2d(x, 2)]
     assert [name for name, _ in model.named_parameters()] == ["conv.weight", "conv.bias"]
-    for y, z in zip(given, model(x), strict=True):
+    for y, z in zip(maps, model(x), strict=True):
         torch.testing.assert_close(z, y + model.conv(y))
 
 
@@ -38,17 +38,17 @@ def test_a_learned_scale_is_one_for_all() -> None:
 def test_a_sample_s_branch_is_dropped_in_all_members_or_in_none() -> None:
     model = build("res(each(conv(c, 3)), drop=0.5)")
     x = torch.randn(64, 4, 8, 8)
-    given = [x, torch.nn.functional.avg_pool2d(x, 2)]
+    maps = [x, torch.nn.functional.avg_pool2d(x, 2)]
     outputs = model.train()(x)
-    kept = []
-    for y, z in zip(given, outputs, strict=True):
+    shares = []
+    for y, z in zip(maps, outputs, strict=True):
         branch = model.conv(y)
         share = ((z - y) / branch).flatten(1)
         torch.testing.assert_close(share, share[:, :1].expand_as(share), rtol=1e-6, atol=1e-6)
-        kept.append(share[:, 0].round())
-    assert torch.equal(*kept)
-    assert sorted(kept[0].unique().tolist()) == [0, 2]
-    torch.testing.assert_close(model.eval()(x)[1], given[1] + model.conv(given[1]))
+        shares.append(share[:, 0].round())
+    assert torch.equal(*shares)
+    assert sorted(shares[0].unique().tolist()) == [0, 2]
+    torch.testing.assert_close(model.eval()(x)[1], maps[1] + model.conv(maps[1]))
 
 
 def test_nothing_on_every_member_is_nothing() -> None:

@@ -115,9 +115,8 @@ def _finder(model: Block) -> Callable[[Atom], nn.Module]:
         if path not in same:
             same[path] = repr(module) == repr(on_meta(atom.leaf))
         if not same[path]:
-            raise MetablockError(
-                f"'{path}' was {atom.leaf.text} and is {type(module).__name__} now", "re-parameterise before parts are replaced"
-            )
+            here = repr(module) if type(module) is type(on_meta(atom.leaf)) else type(module).__name__
+            raise MetablockError(f"'{path}' was {atom.leaf.text} and is {here} now", "re-parameterise before parts are replaced")
         return module
 
     return find

@@ -1,4 +1,4 @@
-"""The tree of a built network, with every leaf as the call that makes it: torch's own class where there is one."""
+"""Reads the tree of a built network. A leaf becomes a call of its class: torch's own where there is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...lowering.ir import ModuleNode, module_nodes
 
 REQUIRED: Any = object()
 
-# What a number is called as an argument of a class.
+# What an argument of a leaf is called as an argument of a generated class.
 _HINTS = {"c": "dim", "in_channels": "dim", "in_features": "dim", "num_features": "dim", "normalized_shape": "dim"}
 _HINTS |= {"num_channels": "dim", "out_channels": "out", "out_features": "out", "kernel_size": "kernel", "num_groups": "groups"}
 _HINTS |= {"grid": "size", "n": "count", "init": "start"}
@@ -25,7 +25,7 @@ _HINTS |= {"grid": "size", "n": "count", "init": "start"}
 
 @dataclass(frozen=True)
 class Slot:
-    """An argument of a call. Without a keyword it stands by its position."""
+    """An argument of a call; positional unless ``keyword``."""
 
     name: str
     value: Any
@@ -39,7 +39,18 @@ class Slot:
 
 @dataclass
 class CodeNode:
-    """A part of the tree: a leaf (``call``), a list, a dictionary, or a block of its own (``block``)."""
+    """A part of the tree.
+
+    Attributes:
+        kind: ``leaf``, ``list``, ``dict`` or ``block``.
+        path: its path in the network.
+        call, slots: of a leaf: the class it calls and the arguments.
+        operator: of a leaf that torch has no class for: module and class of the operator.
+        frozen: whether its parameters do not train.
+        params: of a leaf: the names of the arguments of its ``forward``.
+        block: of a block: its module.
+        children: the parts below it, by name.
+    """
 
     kind: str
     path: str
@@ -59,7 +70,7 @@ class CodeNode:
             yield from child.operators()
 
     def nodes(self) -> Iterator[CodeNode]:
-        """All nodes, children before what holds them."""
+        """All nodes, children before parents."""
         for child in self.children.values():
             yield from child.nodes()
         yield self
@@ -98,8 +109,8 @@ class _Reader:
         built = self.built.get(path)
         if built is None or type(on_meta(built)) is not cls:
             raise MetablockError(
-                f"{path or 'the network'}: a {cls.__name__} put in by hand cannot be written as text\n"
-                "  build the network without it, or write .safetensors"
+                f"{path or 'the network'}: a {cls.__name__} put in by hand cannot be written as text",
+                "build the network without it, or write .safetensors",
             )
         operator = (built.module, built.attribute)
         own = tuple(_own(getattr(importlib.import_module(built.module), built.attribute), built.context, built.args))
@@ -107,7 +118,7 @@ class _Reader:
 
 
 def _torchs(cls: type[nn.Module]) -> type[nn.Module] | None:
-    """The class of torch that this one is, or is made like."""
+    """The class of torch that this class is, or that an operator extends, overriding ``forward`` or ``__init__`` alone."""
     base: Any = next((base for base in cls.__mro__ if base in TORCH), None)
     if base is None or (cls is not base and not cls.__module__.startswith("metablock.operators.")):
         return None
@@ -124,7 +135,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _own(cls: type, context: Mapping[str, Any], args: Mapping[str, Any]) -> Iterator[Slot]:
-    """The arguments of an operator of ours: what it stands in by position, the rest by keyword."""
+    """The arguments of one of our operators: its context (input width, rank) by position, the others by keyword."""
     for name, parameter in list(inspect.signature(cls).parameters.items()):
         default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
         if name in context:
@@ -134,23 +145,23 @@ def _own(cls: type, context: Mapping[str, Any], args: Mapping[str, Any]) -> Iter
 
 
 def _even(values: Any) -> Any:
-    """One number for all axes if they agree."""
+    """One number if all axes agree."""
     return values[0] if isinstance(values, (tuple, list)) and len(set(values)) == 1 else values
 
 
 def _at(m: Any, *names: str) -> Iterator[Slot]:
-    """Arguments without a keyword, by the names of the attributes that keep them."""
+    """Positional arguments, read from the attributes of the same names."""
     for name in names:
         yield Slot(name, _even(getattr(m, name)), keyword=False)
 
 
 def _by(m: Any, **defaults: Any) -> Iterator[Slot]:
-    """Arguments with a keyword, by the names of the attributes that keep them, and their defaults."""
+    """Keyword arguments with their defaults, read from the attributes of the same names."""
     for name, default in defaults.items():
         yield Slot(name, _even(getattr(m, name)), default)
 
 
-Slots = list[Slot] | None  # None: the class of torch has no arguments that say it
+Slots = list[Slot] | None  # None: the arguments of torch's class cannot express the module
 
 
 def _conv(m: Any) -> Slots:
@@ -176,11 +187,13 @@ def _layer_norm(m: Any) -> Slots:
 
 def _group_norm(m: Any) -> Slots:
     if m.bias is None and m.weight is not None:
-        return None  # an argument of torch's younger than the oldest torch that the file may meet
+        return None  # its argument for that is newer than the oldest torch that may read the file
     return [*_at(m, "num_groups", "num_channels"), *_by(m, eps=1e-5, affine=True)]
 
 
 def _batch_norm(m: Any) -> Slots:
+    if m.affine and m.bias is None:
+        return None
     return [*_at(m, "num_features"), *_by(m, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True)]
 
 
@@ -205,7 +218,7 @@ def _size(m: Any) -> Slots:
     return list(_at(m, "output_size"))
 
 
-# Torch's classes that networks are made of: their arguments, read from a module.
+# By class of torch: reads the arguments from a module.
 TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d), _size),
     **dict.fromkeys((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d), _size),
@@ -215,6 +228,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _conv_transpose),
     **dict.fromkeys((nn.Hardsigmoid, nn.Hardswish, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh), _settings()),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _max_pool),
+    nn.ChannelShuffle: lambda m: list(_at(m, "groups")),
     nn.ELU: _settings(alpha=1.0),
     nn.GELU: _settings(approximate="none"),
     nn.GroupNorm: _group_norm,
