@@ -49,3 +49,18 @@ def metablock(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Neural backbones, one YAML file a paper: check them, build them, swap their parts."""
+
+
+def print_json(data: object) -> None:
+    """Prints an answer for programs.
+
+    >>> print_json([{"name": "resnet18"}])
+    [
+      {
+        "name": "resnet18"
+      }
+    ]
+    """
+    import json
+
+    typer.echo(json.dumps(data, indent=2))

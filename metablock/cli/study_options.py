@@ -40,6 +40,14 @@ def require_packages() -> None:
         raise MetablockError(f"training needs {names}", install_hint("ablate"))
 
 
+def typed_command() -> str:
+    """The command line that is running, as a shell takes it. The journal of a study keeps it."""
+    import shlex
+    import sys
+
+    return shlex.join(["metablock", *sys.argv[1:]])
+
+
 def recipe_values(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:
     """The values that replace a recipe's.
 

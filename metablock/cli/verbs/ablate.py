@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +21,7 @@ from ..study_options import (
     Swaps,
     require_packages,
     study_of,
+    typed_command,
 )
 
 
@@ -111,7 +110,7 @@ def ablate(
     if dry_run:
         plan_table(prepared, jobs, device)
         return
-    journal = running.enter(prepared, folder, shlex.join(["metablock", *sys.argv[1:]]))
+    journal = running.enter(prepared, folder, typed_command())
     if retry:
         journal.retry_failed()
     engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))

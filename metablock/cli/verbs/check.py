@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from .. import options
-from ..app import BAD_INPUT, app
+from ..app import BAD_INPUT, app, print_json
 
 
 @app.command()
@@ -35,7 +34,7 @@ def check(
     problems = {name: problems_of(name, shapes=shapes) for name in dict.fromkeys(files)}
     if as_json:
         reports = [file_report(name, wrong).model_dump() for name, wrong in problems.items()]
-        typer.echo(json.dumps(reports, indent=2))
+        print_json(reports)
     else:
         for wrong in problems.values():
             for problem in wrong:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from .. import options
-from ..app import app
+from ..app import app, print_json
 
 
 @app.command(name="list")
@@ -36,7 +35,7 @@ def list_(
     signatures = catalogue.operators(pattern) if operators else []
     variants = catalogue.rows(pattern) if not operators else []
     if as_json:
-        typer.echo(json.dumps([row.model_dump() for row in [*signatures, *variants]], indent=2))
+        print_json([row.model_dump() for row in [*signatures, *variants]])
     elif operators:
         operator_table(signatures)
     else:

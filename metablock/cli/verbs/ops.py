@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from .. import options
-from ..app import app
+from ..app import app, print_json
 
 
 @app.command()
@@ -36,6 +35,6 @@ def ops(
 
     rows = operators_of(options.build_options(spec, variant, edits, classes, input, large), batch)
     if as_json:
-        typer.echo(json.dumps([row.model_dump() for row in rows], indent=2))
+        print_json([row.model_dump() for row in rows])
     else:
         op_table(rows, shapes)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-import typer
-
-from ..app import app
+from ..app import app, print_json
 
 
 @app.command(hidden=True)
@@ -14,4 +10,4 @@ def schema() -> None:
     """Print the JSON schema of spec files, which grammars/architecture.schema.json holds for editors."""
     from ...catalogue.editor_schema import schema as schema_of_specs
 
-    typer.echo(json.dumps(schema_of_specs(), indent=2))
+    print_json(schema_of_specs())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +20,7 @@ from ..study_options import (
     Swaps,
     require_packages,
     study_of,
+    typed_command,
 )
 
 
@@ -89,7 +88,7 @@ def search(
             together=jobs,
             device=device,
             tell=bars.phase,
-            command=shlex.join(["metablock", *sys.argv[1:]]),
+            command=typed_command(),
         )
     typer.echo((folder / "front" / "front.md").read_text(encoding="utf-8").rstrip())
     typer.echo(f"\n{len(front)} of {len(every)} networks are on the front: {folder / 'front'}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..app import app, print_json
 
 
 class TableFormat(StrEnum):
@@ -59,7 +58,7 @@ def table(
             networks, measured=measure, device=device, dtype=dtype, batch=batch, compiled=compiled, progress=progress
         )
     if as_json:
-        typer.echo(json.dumps([row.model_dump() for row in rows], indent=2))
+        print_json([row.model_dump() for row in rows])
     elif form is TableFormat.text:
         side_by_side(rows)
         if measure:
