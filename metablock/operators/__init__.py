@@ -51,7 +51,7 @@ upsample            ``Upsample``                           no
 ==================  =====================================  ================================================================
 
 Torch has no class for the others, or one with another interface: ``global_pool`` gives a vector (``AdaptiveAvgPool2d(1)`` a
-map), ``unfold`` keeps the grid (``Unfold`` flattens it), ``learned``, ``position`` and ``relative_bias`` hold tables in the shapes
-of the papers' checkpoints and take no indices (``Embedding`` does), and the cores of attention have no projections
+map), ``unfold`` keeps the grid (``Unfold`` flattens it), ``learned``, ``position`` and ``relative_bias`` hold tables in the
+shapes of the papers' checkpoints and take no indices (``Embedding`` does), and the cores of attention have no projections
 (``MultiheadAttention`` has).
 """
