@@ -20,6 +20,7 @@ from .errors import MetablockError
 from .front import Edits, InputSize, Source, front
 from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
+from .passes.features import check_stages
 from .passes.features import features as feature_maps
 from .weights.hub import bring, is_place
 from .weights.loading import load_weights, read_state
@@ -70,10 +71,7 @@ def build(
         MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit, a device that is
             not here; an argument of another type.
     """
-    if not isinstance(features, bool) and not _numbers(features):
-        raise MetablockError(
-            f"{reprlib.repr(features)} names no features", "write True, or numbers of stages: features=[1, 2, 3]"
-        )
+    check_stages(features)
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
     model = assemble(spec, ir, weights=weights, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
@@ -131,10 +129,6 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
 
 def _whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _numbers(values: object) -> bool:
-    return isinstance(values, Sequence) and not isinstance(values, (str, bytes)) and all(map(_whole, values))
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

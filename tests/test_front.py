@@ -52,9 +52,9 @@ NAMED: list[Wrong] = [
       for value in (3, 0, 2.5, True, False, b"small", ["small"], {}, Path("small"), Thing())),
     *(("variant", lambda value=value: value, "'net' has no variant ") for value in ("", "huge")),
     *(("edits", lambda value=value: value, " is no list of edits\n")
-      for value in (None, 3, 2.5, True, {"token": "pool(3)"}, Path("token = pool(3)"), Thing())),
+      for value in (None, 3, 2.5, True, b"depth = 1", {"token": "pool(3)"}, Path("token = pool(3)"), Thing())),
     *(("edits", lambda value=value: value, " is no edit\n")
-      for value in ([None], [3], [2.5], [True], [b"depth = 1"], b"depth = 1", [("token", "pool(3)")], [["depth = 1"]], {1, 2},
+      for value in ([None], [3], [2.5], [True], [b"depth = 1"], [("token", "pool(3)")], [["depth = 1"]], {1, 2},
                     ["depth = 1", {}], [Path("x")], torch.zeros(2))),
     ("edits", _two_edits, "4 is no edit\n"),
     *(("edits", lambda value=value: value, "--edit:1:") for value in ("depth", "", ["depth"], ["= 3"], ["tokn = pool"], ["\ud800 = 1"])),

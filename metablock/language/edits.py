@@ -36,7 +36,7 @@ def parse_edits(texts: str | Edit | Iterable[str | Edit], name: str = "--edit") 
     problems: list[Problem] = []
     if isinstance(texts, (str, Edit)):
         texts = [texts]
-    if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
         raise MetablockError(f"{texts!r} is no list of edits", 'write them as texts: ["token = pool(3)"]')
     for text in texts:
         if isinstance(text, Edit):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -116,6 +118,7 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     >>> [tuple(x.shape) for x in maps(torch.empty(1, 3, 224, 224, device="meta"))]
     [(1, 192, 14, 14), (1, 192, 14, 14)]
     """
+    check_stages(stages)
     name, root = model.spec.variant or model.spec.name, model.ir
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
@@ -137,6 +140,27 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
         ]
     )
     return result
+
+
+def check_stages(stages: object) -> None:
+    """Raises MetablockError for what is neither a truth value nor a sequence of whole numbers.
+
+    >>> check_stages([0, -1])
+    >>> check_stages("0")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: '0' names no features
+      write True, or numbers of stages: features=[1, 2, 3]
+    """
+    if isinstance(stages, bool):
+        return
+    if isinstance(stages, Sequence) and not isinstance(stages, (str, bytes)) and all(map(_whole, stages)):
+        return
+    raise MetablockError(f"{reprlib.repr(stages)} names no features", "write True, or numbers of stages: features=[1, 2, 3]")
+
+
+def _whole(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def trunk(model: Block) -> tuple[Block, str] | None:
