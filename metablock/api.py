@@ -1,4 +1,4 @@
-"""The verbs."""
+"""Building: from a source to a module with weights, in one call (:func:`build`) or from a spec and its IR (:func:`assemble`)."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ def build(
         edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
         weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
-            address.
-            For another size tables of positions and biases are interpolated; for other channels the first layer is adapted;
-            for other classes the last one stays as initialised.
+            address. For another input size, tables of positions and biases are interpolated; for other input channels, the first
+            layer is adapted; for other classes, the last layer stays as initialised.
         device: where the weights lie, the CPU by default; ``"meta"`` allocates nothing.
         dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
@@ -63,13 +62,18 @@ def build(
         large: lifts the caps on sizes and repeats.
 
     Returns:
-        The module. Its ``spec`` is the resolved spec; its input is ``(batch, channels, *extents)``; ``loaded`` reports what
-        became of
-        ``weights`` (None without).
+        The module. Its input is ``(batch, channels, *extents)``; its ``spec`` is the resolved spec, its ``ir`` the typed IR, its
+        ``loaded`` a report of the loaded weights (None without).
 
     Raises:
         MetablockError: unknown names, bad specs and edits (SpecError, with places), weights that do not fit, a device that is
             not here; an argument of another type.
+
+    >>> model = build("poolformer_s12", classes=10, input=(3, 96, 96), edits="token = dw(7)", device="meta")
+    >>> sum(p.numel() for p in model.parameters())
+    11573706
+    >>> model(torch.empty(2, 3, 96, 96, device="meta")).shape
+    torch.Size([2, 10])
     """
     check_stages(features)
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
@@ -91,6 +95,10 @@ def assemble(
     Raises:
         MetablockError: a network larger than the caps (unless they are lifted), weights that do not fit, a device that is not
             here, an argument of another type.
+
+    >>> spec, ir = front("resnet18", classes=10)
+    >>> assemble(spec, ir, device="meta").head.linear.weight.shape
+    torch.Size([10, 512])
     """
     place, kind = parse_device(device), parse_dtype(dtype) if dtype is not None else None
     if not _whole(seed):
@@ -132,6 +140,10 @@ def _whole(value: object) -> bool:
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:
-    """Random inputs of the size the model was built for, on its device and in its dtype."""
+    """Random inputs of the size the model was built for, on its device and in its dtype.
+
+    >>> [tuple(x.shape) for x in example(build("vit_tiny_patch16_224", device="meta"), batch=2)]
+    [(2, 3, 224, 224)]
+    """
     first = next(model.parameters(), torch.empty(0))
     return [torch.randn(feature.size(batch), device=first.device, dtype=first.dtype) for feature in model.inputs]
