@@ -15,7 +15,7 @@ def expand(value: Extent, rank: int) -> tuple[int, ...]:
     """``value`` as one number per axis. Raises SpecError for a sequence of another length."""
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(values) != rank:
-        raise error(f"{len(values)} numbers for {rank} spatial dimensions", hint="one number, or one an axis")
+        raise error(f"{len(values)} numbers for {rank} spatial dimensions", hint="one number, or one per axis")
     return values
 
 
@@ -56,7 +56,7 @@ def slide(
         raise error("kernel, stride and dilation are at least 1", hint="`1` leaves the extents as they are")
     if isinstance(padding, str):
         if padding != "same":
-            raise error(f"unknown padding '{padding}'", hint='a number of zeros a side, or "same"')
+            raise error(f"unknown padding '{padding}'", hint='a number of zeros per side, or "same"')
         return tuple(math.ceil(size / s) for size, s in zip(grid, strides, strict=True))
     pads = sides(padding, kernels, strides, dilations)
     if min(pads, default=0) < 0:
