@@ -126,6 +126,13 @@ def test_imports_go_down(path: Path):
         )
 
 
+def test_there_is_one_door_from_a_source_to_the_ir():
+    """Only `front` lowers; the examples of composite operators, below it, lower their own one-line specs."""
+    entrances = {name_of(path) for path in FILES for _, name in imports(path) if name == "metablock.lowering.network.lower"}
+    below = {"metablock/lowering/example.py"}
+    assert entrances == {"metablock/front.py", *below}
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "operators"], ids=name_of)
 def test_operators_stand_alone(path: Path):
     for line, name in imports(path):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MetablockError
+from ..front import front
 from ..language.spec import Spec
 from ..lowering.ir import Child, InlineOp, ModuleList, ModuleNode, Subgraph
-from ..lowering.network import lower
 from ..shape import Feature
 
 
@@ -64,7 +64,7 @@ def input_error(
     if len(inputs) != 1:
         return MetablockError(message, "build it for that size")
     try:
-        reason = size_dependence(root, lower(spec, input=features[0], large=True))
+        reason = size_dependence(root, front(spec, input=features[0], large=True).ir)
     except MetablockError as problem:
         return MetablockError(message, f"it cannot be built for that size either: {str(problem).strip()}")
     return MetablockError(message, f"{reason}: build it with input='{_size(shapes[0])}'") if reason else None

@@ -18,10 +18,10 @@ from torch.utils._pytree import tree_leaves
 from ..backend.block import Block
 from ..backend.input_size import size_dependence
 from ..errors import MetablockError, install_hint, suggest
+from ..front import front
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
-from ..lowering.network import lower
 from ..shape import Feature
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     only = inputs[0]
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
-        reason = size_dependence(lower(spec, input=only, large=True), lower(spec, input=larger, large=True))
+        smaller, wider = (front(spec, input=size, large=True).ir for size in (only, larger))
+        reason = size_dependence(smaller, wider)
     except MetablockError as problem:
         reason = str(problem).strip().split("\n")[0]
     if reason:
