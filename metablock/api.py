@@ -59,7 +59,7 @@ def build(
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
-        large: lifts the caps on sizes and repeats.
+        large: lifts the caps on sizes, repeats and costs.
 
     Returns:
         The module. Its input is ``(batch, channels, *extents)``; its ``spec`` is the resolved spec, its ``ir`` the typed IR, its

@@ -48,3 +48,10 @@ def test_a_text_is_built() -> None:
     assert [tuple(p.shape) for p in model.parameters()] == [(8, 3, 3, 3), (8,), (4, 8), (4,)]
     with pytest.raises(metablock.SpecError, match=r"^mine:2:1: a ':' is missing"):
         metablock.load_text("name: tiny\ninput\n", "mine")
+
+
+def test_a_text_is_no_path() -> None:
+    with pytest.raises(
+        metablock.MetablockError, match=r"is the text of a file, not its path\n  read it first: metablock\.load_text"
+    ):
+        metablock.build("name: net\ninput: image(3, 8)\nmodel: relu\n")

@@ -57,6 +57,10 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
         return source, None
     if not isinstance(source, (str, Path)):
         raise MetablockError(f"{reprlib.repr(source)} is no source of a spec", "name a catalogue entry or a path, or pass a spec")
+    if isinstance(source, str) and "\n" in source:
+        raise MetablockError(
+            f"{reprlib.repr(source)} is the text of a file, not its path", "read it first: metablock.load_text(text)"
+        )
     if isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")):
         return load_file(source), None
     return _by_name(source)

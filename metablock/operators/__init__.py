@@ -1,4 +1,4 @@
-"""Operators: the leaves of a network. One file, one class, one line in :mod:`metablock.language.registry`.
+"""Operators: the leaves of a network, a class each (activations share a file), with a line in :mod:`metablock.language.registry`.
 
 An operator is usable without the rest of metablock. What torch has is torch's: the class of such an operator has the arguments of
 the spec language, and calling it makes torch's own module, so that tools which look for ``nn.Linear`` find it. All others are
