@@ -115,7 +115,7 @@ class Facts:
         return Facts(self.header, rows) if rows else Facts()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Spec:
     """One file, as immutable data. Each field is the section of its name; ``columns`` and ``stage_shared`` are `stages`,
     ``sections`` those that hold one expression. ``places`` says where each section begins,
@@ -146,6 +146,18 @@ class Spec:
     resolved: bool = field(default=False, compare=False)
     revision: int = UNSTATED
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        """The name and what it is a spec of: one network, or a file with variants.
+
+        >>> from metablock.language.load import load_text
+        >>> load_text("name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\nvariants: {small: {}, large: {model: pw(16)}}\\n")
+        Spec('net', variants small, large)
+        """
+        if self.variants:
+            shown = [*list(self.variants)[:5], *["..."][: len(self.variants) > 5]]
+            return f"Spec({self.name!r}, variants {', '.join(shown)})"
+        return f"Spec({self.name!r}, variant {self.variant!r})" if self.variant else f"Spec({self.name!r})"
 
     def __deepcopy__(self, memo: object) -> Spec:
         return self  # immutable
