@@ -52,6 +52,7 @@ def test_torch_keeps_what_the_operator_does() -> None:
     ("rule", "std"),
     [
         ("trunc_normal(0.02)", 0.02),
+        ("trunc_normal(cut=1.5, std=0.02)", 0.02),
         ("normal(0.5)", 0.5),
         ("kaiming_normal(fan_out)", math.sqrt(2 / 9)),
         ("kaiming_uniform(0)", math.sqrt(2 / 4096)),
@@ -78,6 +79,16 @@ def test_spread(rule: str, std: float) -> None:
         ("trunc_norml(0.02)", "unknown initialisation 'trunc_norml'", "did you mean 'trunc_normal'?"),
         ("3", "'3' is no initialisation", "write `trunc_normal(0.02)`, `zeros`, `torch` ..."),
         ("normal(gelu(1))", "an initialisation takes numbers", "write the number itself, or what it is by `layer`"),
+        ('trunc_normal("fan_out")', 'unknown std "fan_out"', "write a number"),
+        ("normal(-1)", "`std` is -1", "write a number from 0"),
+        ("trunc_normal(0)", "`std` is 0", "write a number above 0"),
+        ('kaiming_normal("fan")', 'unknown mode "fan"', "did you mean 'fan_in'?"),
+        ("kaiming_normal(3)", "`mode` is a word", "known: fan_in, fan_out"),
+        ("normal(0.1, 0, 3)", "'normal' takes 2 arguments", "it is normal(std, mean)"),
+        ("zeros(1)", "'zeros' takes no arguments", "it is zeros()"),
+        ("constant", "'constant' needs the argument 'value'", "it is constant(value)"),
+        ("normal(st=1)", "'normal' has no argument 'st'", "did you mean 'std'?"),
+        ("normal(0.1, std=0.2)", "argument 'std' is given twice", "remove one of them"),
     ],
 )
 def test_mistakes(rule: str, message: str, hint: str) -> None:

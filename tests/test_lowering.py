@@ -71,7 +71,7 @@ def test_the_count_from_the_text_is_the_number_of_blocks_that_are_emitted(name: 
     [
         ("layers * conv(dim)", "the number of blocks depends on `layers`, which is this number", "write the number itself"),
         (
-            "(c // 3) * (conv(dim) >> times(layers))",
+            "(c // 3) * (conv(dim) >> times([1, 2, 3][layers - 1]))",
             "there is no width `c` here",
             "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire",
         ),
@@ -82,6 +82,25 @@ def test_layers_that_cannot_be_counted(body: str, message: str, hint: str):
         front(spec(body.replace("dim)", "dim + 0 * depth)")))
     (problem,) = caught.value.problems
     assert (problem.message, problem.hint) == (message, hint) and problem.span is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "rates"),
+    [
+        ("(c // 4) * r", [0.0, 0.5]),
+        ("|\n    a = linear(c)\n    b = (a.c // 4) * r\n    return b", [0.0, 0.5]),
+        ("|\n    a = linear(c)\n    n = a.c // 4\n    b = n * r\n    return b", [0.0, 0.5]),
+        ("|\n    a = id\n    return (a >> 2 * r) if a.c == 8 else (a >> 3 * r)", [0.0, 0.5]),
+        ("x -> x >> split(2 * r, parts=2)", [0.0, 1 / 6, 1 / 3, 0.5]),
+        ("|\n    return cascade(2 * r, parts=2)", [0.0, 1 / 6, 1 / 3, 0.5]),
+    ],
+)
+def test_layers_where_only_shapes_tell_the_number_of_blocks(body: str, rates: list[float]):
+    let = "{r: 'res(linear(c), drop=ramp(0.5))'}"
+    text = f"name: t\ninput: image(3, 16)\nlet: {let}\nstem: conv(8, 2, stride=2)\nstages:\n  body: {body}\n"
+    root = front(load_text(text, "t.yaml")).ir
+    nodes = [node for _, node in module_nodes(root) if node.operator == "drop_path"]
+    assert [node.args["rate"] for node in nodes] == pytest.approx(rates)
 
 
 # One pass

@@ -161,3 +161,9 @@ def test_an_edit_that_changes_nothing_is_a_mistake() -> None:
         resolved("dy_resnet18", edits=["token = pool(3)"])
     assert caught.value.problems[0].span.content == "token"
     assert "what it uses: depth" in (caught.value.problems[0].hint or "")
+
+
+def test_a_name_that_a_stream_gives_to_a_value_makes_no_circle() -> None:
+    """`agent_attention` has a wire `a`; a binding of that name that uses it is no circle."""
+    spec = load_text("name: t\ninput: image(8, 8)\nlet:\n  a: agent_attention(2, agents=3)\nstages:\n  body: a\n")
+    assert check(spec) == []

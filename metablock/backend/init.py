@@ -120,7 +120,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
-                    RULES[rule.name](parameter, *rule.arguments(layer), **groups)
+                    RULES[rule.name](parameter, **rule.arguments(layer), **groups)
 
     return initialise
 

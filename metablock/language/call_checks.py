@@ -91,14 +91,17 @@ def is_number(node: e.Node) -> bool:
     return isinstance(node, e.Number) or (isinstance(node, e.Negative) and is_number(node.value))
 
 
-def is_wire(name: str, body: e.Node) -> bool:
-    """Whether a stream in the body, or a comprehension, gives this name to a value."""
+def bound_inside(body: e.Node) -> set[str]:
+    """The names that streams and comprehensions of a body give to values."""
+    names: set[str] = set()
     for node in e.walk(body):
-        if (isinstance(node, e.Assign) and name in node.targets) or (isinstance(node, e.Function) and name in node.params):
-            return True
-        if isinstance(node, e.Comprehension) and node.var == name:
-            return True
-    return False
+        if isinstance(node, e.Assign):
+            names.update(node.targets)
+        elif isinstance(node, e.Function):
+            names.update(node.params)
+        elif isinstance(node, e.Comprehension):
+            names.add(node.var)
+    return names
 
 
 # Calls to operators

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..errors import Problem
 from . import ast as e
-from .call_checks import is_wire
+from .call_checks import bound_inside
 from .registry import OPERATORS
 from .scope import tables
 from .spec import Binding, Spec
@@ -22,7 +22,9 @@ def cycles(spec: Spec, uses: Callable[[Binding], set[str]]) -> list[Problem]:
     ``uses`` gives the names that a binding uses, without its own and its parameters'.
     """
     table = {name: binding for table in reversed(tables(spec).values()) for name, binding in table.items()}
-    search = _UseSearch({name: sorted(used for used in uses(binding) if used in table) for name, binding in table.items()})
+    search = _UseSearch(
+        {name: sorted((uses(binding) & table.keys()) - bound_inside(binding.body)) for name, binding in table.items()}
+    )
     problems = [Problem(message, table[name].header.span, hint) for name, message, hint in search.run()]
     for name, binding in table.items():
         if name not in spec.columns and _uses_itself(name, binding):
@@ -65,4 +67,4 @@ def _uses_itself(name: str, binding: Binding) -> bool:
     own = any(isinstance(node, e.Name) and node.id == name for node in e.walk(binding.body))
     outer = name in OPERATORS or (name in standard() and binding is not standard()[name])
     parameter = any(param.name == name for param in binding.params)
-    return own and not outer and not parameter and not is_wire(name, binding.body)
+    return own and not outer and not parameter and name not in bound_inside(binding.body)

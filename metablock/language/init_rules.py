@@ -8,7 +8,7 @@ the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import error, suggest
 from . import ast as e
@@ -59,24 +59,23 @@ class InitRule:
 
     selector: tuple[str, ...]
     name: str
-    nodes: tuple[e.Node, ...] = ()
+    nodes: Mapping[str, e.Node] = field(default_factory=dict)
 
-    def arguments(self, layer: int) -> tuple[float | str, ...]:
-        """The arguments in the block with this number.
+    def arguments(self, layer: int) -> dict[str, float | str]:
+        """The arguments by name in the block with this number.
 
         Raises SpecError for a value that has no meaning there: no real number, below what the rule takes.
         """
-        return tuple(
-            _value(node, argument, layer) for node, argument in zip(self.nodes, SIGNATURES.get(self.name, ()), strict=False)
-        )
+        takes = {argument.name: argument for argument in SIGNATURES.get(self.name, ())}
+        return {name: _value(node, takes[name], layer) for name, node in self.nodes.items()}
 
 
 def read_init_rules(rules: Mapping[str, e.Node]) -> tuple[InitRule, ...]:
     """The rules of a spec's `init:`, in order. Raises SpecError for a rule that does not exist, or one with wrong arguments.
 
     >>> from metablock.language.parser import expression
-    >>> read_init_rules({"head.linear": expression("trunc_normal(0.02)")})[0].arguments(layer=0)
-    (0.02,)
+    >>> read_init_rules({"head.linear": expression("trunc_normal(0.02, cut=3)")})[0].arguments(layer=0)
+    {'std': 0.02, 'cut': 3}
     """
     return tuple(_rule(tuple(selector.split(".")), node) for selector, node in rules.items())
 
@@ -91,18 +90,24 @@ def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
         raise error(f"unknown initialisation '{name.id}'", name.span, suggest(name.id, [*SIGNATURES, KEEP], known))
     takes = SIGNATURES.get(name.id, ())
     usage = f"it is {name.id}({', '.join(argument.name for argument in takes)})"
+    nodes: dict[str, e.Node] = {}
     for position, argument in enumerate(args):
-        if argument.name is not None:
-            raise error("arguments of an initialisation have no names", argument.span, usage)
-        if position >= len(takes):
+        if argument.name is None and position >= len(takes):
             count = "no arguments" if not takes else f"{len(takes)} argument{'s' if len(takes) > 1 else ''}"
             raise error(f"'{name.id}' takes {count}", argument.span, usage)
+        parameter = argument.name or takes[position].name
+        if parameter not in [known.name for known in takes]:
+            hint = suggest(parameter, [known.name for known in takes], usage)
+            raise error(f"'{name.id}' has no argument '{parameter}'", argument.span, hint)
+        if parameter in nodes:
+            raise error(f"argument '{parameter}' is given twice", argument.span, "remove one of them")
         _check(argument.value)
-    for lacking in takes[len(args) :]:
-        if lacking.default is None:
+        nodes[parameter] = argument.value
+    for lacking in takes:
+        if lacking.default is None and lacking.name not in nodes:
             raise error(f"'{name.id}' needs the argument '{lacking.name}'", node.span, usage)
-    rule = InitRule(selector, name.id, tuple(argument.value for argument in args))
-    if not any(isinstance(part, e.Name) and part.id == "layer" for one in rule.nodes for part in e.walk(one)):
+    rule = InitRule(selector, name.id, nodes)
+    if not any(isinstance(part, e.Name) and part.id == "layer" for one in nodes.values() for part in e.walk(one)):
         rule.arguments(layer=0)
     return rule
 

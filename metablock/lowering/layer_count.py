@@ -1,10 +1,11 @@
-"""The number of blocks of a network, counted from its text: the value of `layers`. No shapes, no lowering."""
+"""The number of blocks of a network, the value of `layers`: counted from its text, without shapes, wherever the text tells it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import Span, SpecError, error
+from ..errors import Problem, Span, SpecError, error
 from ..language import ast as e
 from ..language.registry import Operator
 from ..language.scope import Scope
@@ -14,6 +15,8 @@ from .evaluate import Evaluator
 
 _CIRCLE = "the number of blocks depends on `layers`, which is this number"
 _NO_SHAPES = "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire"
+# Values of `layers` in trial lowerings: one that keeps lists short, one that is larger than any network.
+_GUESSES = (1_000, 10**9)
 
 
 class _Unknown:
@@ -29,6 +32,8 @@ class LayerCounter:
     Args:
         spec: a resolved spec.
         evaluate: evaluates its numbers.
+        lowered: lowers the network with this value of `layers` and returns the number of its blocks; for texts that do not
+            tell it, such as ``(c // 4) * block``.
 
     >>> from metablock.language.load import load_text
     >>> from .context import ContextStack
@@ -37,8 +42,8 @@ class LayerCounter:
     7
     """
 
-    def __init__(self, spec: Spec, evaluate: Evaluator):
-        self.spec, self.evaluate = spec, evaluate
+    def __init__(self, spec: Spec, evaluate: Evaluator, lowered: Callable[[int], int] | None = None):
+        self.spec, self.evaluate, self.lowered = spec, evaluate, lowered
         self._total: int | None = None
         self._counting = False
 
@@ -58,21 +63,36 @@ class LayerCounter:
         if self._counting:
             raise error(_CIRCLE, span, "write the number itself")
         self._counting = True
-        body = self.spec.columns.get("body")
-        total = 0
         try:
-            for stage in range(self.evaluate.stages) if body is not None else ():
-                assert body is not None
-                entry = self.evaluate.entry(body, stage)
-                with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
-                    total += self._stage(entry, Scope(hide=("columns", "body")))
+            self._total = self._from_text()
         except SpecError as wrong:
-            problems = (p if p.message == _CIRCLE else replace(p, hint=_NO_SHAPES) for p in wrong.problems)
-            raise SpecError(problems) from None
+            self._total = self._by_trial(wrong)
         finally:
             self._counting = False
-        self._total = total
+        return self._total
+
+    def _from_text(self) -> int:
+        body, total = self.spec.columns.get("body"), 0
+        for stage in range(self.evaluate.stages) if body is not None else ():
+            assert body is not None
+            entry = self.evaluate.entry(body, stage)
+            with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
+                total += self._stage(entry, Scope(hide=("columns", "body")))
         return total
+
+    def _by_trial(self, unknown: SpecError) -> int:
+        """The number of blocks of a trial lowering. Raises SpecError: the problems of all trials, or those of the text."""
+        if self.lowered is None or any(problem.message == _CIRCLE for problem in unknown.problems):
+            raise unknown
+        trials: list[dict[tuple[object, ...], Problem]] = []
+        for guess in _GUESSES:
+            try:
+                return self.lowered(guess)
+            except SpecError as wrong:
+                trials.append({problem.key: problem for problem in wrong.problems})
+        first, *others = trials
+        genuine = [problem for key, problem in first.items() if all(key in other for other in others)]
+        raise SpecError(genuine or (replace(problem, hint=_NO_SHAPES) for problem in unknown.problems)) from None
 
     def _stage(self, node: e.Node, scope: Scope) -> int:
         """The number of blocks in the body of a stage."""

@@ -67,6 +67,7 @@ class NetworkLowering:
     Args:
         spec: a resolved spec.
         large: lifts the caps on sizes.
+        layers: the value of `layers` in a trial; by default it is counted.
 
     Attributes:
         root: the root of the network.
@@ -74,12 +75,13 @@ class NetworkLowering:
         problems: the problems of blocks so far.
     """
 
-    def __init__(self, spec: Spec, large: bool = False):
+    def __init__(self, spec: Spec, large: bool = False, layers: int | None = None):
         self.spec, self.large = spec, large
+        self._input_size: Feature | None = None
         self.context = ContextStack()
         self.root = self.context.now.draft.subgraph
-        self.evaluate = Evaluator(spec, stage_count(spec), self.context, lambda span: self.layers.total(span))
-        self.layers = LayerCounter(spec, self.evaluate)
+        self.evaluate = Evaluator(spec, stage_count(spec), self.context, lambda span: layers or self.layers.total(span))
+        self.layers = LayerCounter(spec, self.evaluate, self._trial)
         self.ir = Emitter(self.context, large=large)
         self.tracer = Tracer(self.evaluate, self.context, self.ir, self)
         self.problems: list[Problem] = []
@@ -88,6 +90,7 @@ class NetworkLowering:
 
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
+        self._input_size = input
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs = tuple(flat_values(x))
@@ -103,6 +106,12 @@ class NetworkLowering:
             message = f"`layers` was {self.layers.known} and the network has {blocks} blocks"
             raise error(message, self.spec.place("stages"), "write the number itself instead of `layers`")
         return self.root
+
+    def _trial(self, layers: int) -> int:
+        """The number of blocks where `layers` has this value. Raises SpecError."""
+        trial = NetworkLowering(self.spec, self.large, layers)
+        trial.run(self._input_size)
+        return trial.context.now.blocks.layer
 
     def _present(self, output: ValueTree) -> ValueTree:
         """The output of the network. Raises SpecError if it, or a part of it, is absent."""
