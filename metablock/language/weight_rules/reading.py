@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import Problem, Span, SpecError, error, suggest
 from .. import ast as e
+from ..arithmetic import calculate
 from ..parser import parse_value, whole
 from ..spec import Rule
 
@@ -20,9 +21,7 @@ _STEPS_HINT = (
     "there are chunk(k, n), rows(a, b), columns(a, b), flip, transpose, reshape(...), permute(...), ungroup(n, a, b), pointwise"
 )
 _NUMBER_HINT = "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`, `{layers}`"
-_ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
-    "+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__,
-}  # fmt: skip
+_OPERATORS = ("+", "-", "*", "//", "%")  # those that lead from whole numbers to whole numbers
 # Counts of the network: its blocks, its stages.
 _COUNTS: Mapping[str, Callable[[Sequence[int]], int]] = {"layers": sum, "stages": len}
 _PIECE = re.compile(r"\{([^{}]*)\}|\*+|[{}]|[^{}*]+")
@@ -254,7 +253,7 @@ class Reader:
                     self.wrong(f"'{name}' is not named on the left side", at, known)
             case e.Negative(value=value):
                 self.number(value, around)
-            case e.Binary(op=op, left=left, right=right) if op in _ARITHMETIC:
+            case e.Binary(op=op, left=left, right=right) if op in _OPERATORS:
                 self.number(left, around)
                 self.number(right, around)
                 if op in ("//", "%") and isinstance(right, e.Number) and right.value == 0:
@@ -294,10 +293,12 @@ def _number(node: e.Node, fit: Fit) -> int:
         case e.Negative(value=value):
             return -_number(value, fit)
         case e.Binary(op=op, left=left, right=right):
-            a, b = _number(left, fit), _number(right, fit)
-            if op in ("//", "%") and b == 0:
-                raise error("division by zero", node.span, _NUMBER_HINT)
-            return _ARITHMETIC[op](a, b)
+            try:
+                return int(calculate(op, _number(left, fit), _number(right, fit)))
+            except ZeroDivisionError:
+                raise error("division by zero", node.span, _NUMBER_HINT) from None
+            except OverflowError:
+                raise error("the result is too large for a number", node.span, "use smaller numbers") from None
         case e.Call(args=(first, second)):
             stage, block = _number(first.value, fit), _number(second.value, fit)
             if not 0 <= stage <= len(fit.blocks):
