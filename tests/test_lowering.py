@@ -103,6 +103,26 @@ def test_layers_where_only_shapes_tell_the_number_of_blocks(body: str, rates: li
     assert [node.args["rate"] for node in nodes] == pytest.approx(rates)
 
 
+# Modules that are built once
+
+
+def twice(result: str) -> str:
+    stream = f"|\n    x ->\n    a = x >> conv(c, 1)\n    b = x >> conv(c, 3)\n    return {result}"
+    return f"name: t\ninput: image(4, 8)\nshared:\n  f: {stream}\nstages:\n  depth: 2\n  body: depth * f\n"
+
+
+@pytest.mark.parametrize("result", ["a - b if index == 0 else b - a", "a if index == 0 else b"])
+def test_a_shared_module_that_would_compute_two_things(result: str):
+    with pytest.raises(SpecError) as caught:
+        front(load_text(twice(result), "t.yaml"))
+    (problem,) = caught.value.problems
+    assert problem.message == "a module that is built once would compute two things" and problem.span is not None
+
+
+def test_a_shared_module_that_computes_one_thing():
+    assert str(front(load_text(twice("a - b"), "t.yaml")).ir.output.feature) == "map 4 x 8x8"
+
+
 # One pass
 
 

@@ -28,6 +28,7 @@ from .ir import (
     flat_values,
     inputs_of,
     same_computation,
+    same_wiring,
     single,
 )
 
@@ -292,9 +293,11 @@ class Emitter:
         with self.context.push(draft=Draft(holder), unit=None if unit == "line" else unit):
             output = make(x)
         for name, child in holder.children.items():
-            if not same_computation(owner.children.setdefault(name, child), child):
-                hint = "give each use a module of its own in `let`"
+            first_use, hint = owner.children.setdefault(name, child), "give each use a module of its own in `let`"
+            if not same_computation(first_use, child):
                 raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
+            if not same_wiring(first_use, child):
+                raise error("a module that is built once would compute two things", span, hint)
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))

@@ -306,6 +306,41 @@ def _action(step: Step) -> object:
     return step.child if isinstance(step, ModuleCall) else step.template
 
 
+def same_wiring(a: Child, b: Child) -> bool:
+    """Whether two parts of the same modules and steps also connect them alike: which value goes where, and which is returned.
+
+    >>> x, y, z, d = (Value(i, Feature("vector", 8)) for i in range(4))
+    >>> a, b = (Subgraph(inputs=(x, y), steps=[InlineOp("{0} - {1}", pair, d)], output=d) for pair in ((x, y), (y, x)))
+    >>> same_computation(a, b), same_wiring(a, b), same_wiring(a, a)
+    (True, False, True)
+    """
+    if isinstance(a, ModuleNode) or isinstance(b, ModuleNode):
+        return True
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and _wiring(a) != _wiring(b):
+        return False
+    return all(same_wiring(a.children[name], b.children[name]) for name in a.children)
+
+
+def _wiring(subgraph: Subgraph) -> list[object]:
+    """What each step reads and what is returned, by numbers in the order in which values come up."""
+    numbers = {value.id: number for number, value in enumerate(free_values(subgraph))}
+
+    def numbered(tree: ValueTree) -> object:
+        if isinstance(tree, dict):
+            return {name: numbered(item) for name, item in tree.items()}
+        if isinstance(tree, (list, tuple)):
+            return [numbered(item) for item in tree]
+        return numbers[tree.id] if isinstance(tree, Value) else None
+
+    lines: list[object] = []
+    for step in subgraph.all_steps:
+        read = [numbers[value.id] for value in inputs_of(subgraph, step)]
+        for value in flat_values(step.output):
+            numbers.setdefault(value.id, len(numbers))
+        lines.append((read, numbered(step.output)))
+    return [*lines, numbered(subgraph.output), numbered(subgraph.prediction)]
+
+
 def module_nodes(child: Child, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], ModuleNode]]:
     """Every module node below a part, with its path from there, in order of registration."""
     if isinstance(child, ModuleNode):
