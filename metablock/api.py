@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from .backend.init import initialiser
 from .backend.limits import check_size
 from .errors import MetablockError
 from .front import Edits, InputSize, Source, front
+from .language.arithmetic import is_whole
 from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
 from .passes.features import check_stages
@@ -101,7 +101,7 @@ def assemble(
     torch.Size([10, 512])
     """
     place, kind = parse_device(device), parse_dtype(dtype) if dtype is not None else None
-    if not _whole(seed):
+    if not is_whole(seed):
         raise MetablockError(f"{reprlib.repr(seed)} is no seed", "write a whole number: seed=0")
     check_size(ir)
     # Parameters the checkpoint will overwrite are not initialised; on large networks that would dominate build time.
@@ -133,10 +133,6 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
         return read_state(bring(weights, spec))
     assert not isinstance(weights, bool)
     return read_state(weights)
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MetablockError, Problem, Span, SpecError
+from .language.arithmetic import is_whole
 from .language.check import check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
@@ -125,7 +125,7 @@ def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = N
     10
     """
     if classes is not None:
-        if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 1:
+        if not is_whole(classes) or classes < 1:
             raise MetablockError(f"{reprlib.repr(classes)} is no number of classes", "write a whole number from 1")
         spec = apply(spec, parse_edits([f"classes = {classes}"], "--classes"))
     feature = parse_input(input)
@@ -159,7 +159,7 @@ def parse_input(size: InputSize | None) -> Feature | None:
         parts = [part.strip() for part in size.lower().split("x")]
         numbers = [int(part) if part.isdecimal() and len(part) <= MAX_DIGITS else None for part in parts]
     elif isinstance(size, Sequence) and not isinstance(size, (bytes, bytearray, memoryview)):
-        numbers = [int(part) if isinstance(part, Integral) and not isinstance(part, bool) else None for part in size]
+        numbers = [int(part) if is_whole(part) else None for part in size]
     sizes = [number for number in numbers if number is not None and number > 0]
     if not 2 <= len(sizes) == len(numbers) <= 4:
         text = reprlib.repr(size)

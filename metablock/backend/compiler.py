@@ -56,7 +56,7 @@ def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], se
     """By path, the input sizes at which each shared part is called."""
     uses: dict[tuple[str, ...], set[_Sizes]] = {}
     for above, subgraph in every.items():
-        for step in [*subgraph.steps, *subgraph.prediction_steps]:
+        for step in subgraph.all_steps:
             if isinstance(step, ModuleCall) and step.shared:
                 path = step.child if step.root else (*above, *step.child)
                 first = {_sizes(free_values(every[path]))} if path in every else set()

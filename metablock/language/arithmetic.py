@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, TypeGuard
 
 # Larger results are refused: no size of a network is near, and exact integers could grow without bound.
@@ -38,6 +39,15 @@ def is_real(value: Any) -> TypeGuard[int | float]:
     (True, False)
     """
     return isinstance(value, (int, float))
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number of any kind, numpy's too; a truth value is none.
+
+    >>> is_whole(3), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def calculate(op: str, left: Any, right: Any) -> Any:

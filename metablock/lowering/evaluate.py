@@ -217,6 +217,13 @@ class Evaluator:
         meaning = self.names.find(name.id, scope, name.span)
         return meaning if isinstance(meaning, Operator) else None
 
+    def repeat(self, node: e.Node, scope: Scope) -> tuple[int, e.Node] | None:
+        """The number and the module of ``n * a``; None for another expression."""
+        if not isinstance(node, e.Binary) or node.op != "*":
+            return None
+        n = self.value(node.left, scope)
+        return (n, node.right) if isinstance(n, int) and not isinstance(n, bool) else None
+
     def entry(self, column: Binding, stage: int) -> e.Node:
         """The expression of a column for one stage: an item of its list, or the one expression for all stages."""
         return column.body.items[stage] if isinstance(column.body, e.List) else column.body

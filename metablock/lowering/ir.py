@@ -306,8 +306,10 @@ def _action(step: Step) -> object:
     return step.child if isinstance(step, ModuleCall) else step.template
 
 
-def same_wiring(a: Child, b: Child) -> bool:
+def same_wiring(a: Child, b: Child, known: dict[int, list[Value]] | None = None) -> bool:
     """Whether two parts of the same modules and steps also connect them alike: which value goes where, and which is returned.
+
+    ``known`` as for :func:`free_values`.
 
     >>> x, y, z, d = (Value(i, Feature("vector", 8)) for i in range(4))
     >>> a, b = (Subgraph(inputs=(x, y), steps=[InlineOp("{0} - {1}", pair, d)], output=d) for pair in ((x, y), (y, x)))
@@ -316,14 +318,15 @@ def same_wiring(a: Child, b: Child) -> bool:
     """
     if isinstance(a, ModuleNode) or isinstance(b, ModuleNode):
         return True
-    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and _wiring(a) != _wiring(b):
+    known = {} if known is None else known
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and _wiring(a, known) != _wiring(b, known):
         return False
-    return all(same_wiring(a.children[name], b.children[name]) for name in a.children)
+    return all(same_wiring(a.children[name], b.children[name], known) for name in a.children)
 
 
-def _wiring(subgraph: Subgraph) -> list[object]:
+def _wiring(subgraph: Subgraph, known: dict[int, list[Value]]) -> list[object]:
     """What each step reads and what is returned, by numbers in the order in which values come up."""
-    numbers = {value.id: number for number, value in enumerate(free_values(subgraph))}
+    numbers = {value.id: number for number, value in enumerate(free_values(subgraph, known))}
 
     def numbered(tree: ValueTree) -> object:
         if isinstance(tree, dict):
@@ -334,7 +337,7 @@ def _wiring(subgraph: Subgraph) -> list[object]:
 
     lines: list[object] = []
     for step in subgraph.all_steps:
-        read = [numbers[value.id] for value in inputs_of(subgraph, step)]
+        read = [numbers[value.id] for value in inputs_of(subgraph, step, known)]
         for value in flat_values(step.output):
             numbers.setdefault(value.id, len(numbers))
         lines.append((read, numbered(step.output)))

@@ -73,8 +73,9 @@ class LayerCounter:
 
     def _from_text(self) -> int:
         body, total = self.spec.columns.get("body"), 0
-        for stage in range(self.evaluate.stages) if body is not None else ():
-            assert body is not None
+        if body is None:
+            return 0
+        for stage in range(self.evaluate.stages):
             entry = self.evaluate.entry(body, stage)
             with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
                 total += self._stage(entry, Scope(hide=("columns", "body")))
@@ -102,15 +103,8 @@ class LayerCounter:
 
     def _copies(self, item: e.Node, scope: Scope) -> int:
         """The number of blocks that an item of a body is."""
-        n = self._factor(item, scope)
-        return 1 if n is None else max(n, 0)  # lowering refuses a negative one
-
-    def _factor(self, node: e.Node, scope: Scope) -> int | None:
-        """The number n of ``n * a``; None for another expression."""
-        if not isinstance(node, e.Binary) or node.op != "*":
-            return None
-        n = self.evaluate.value(node.left, scope)
-        return n if isinstance(n, int) and not isinstance(n, bool) else None
+        repeat = self.evaluate.repeat(item, scope)
+        return 1 if repeat is None else max(repeat[0], 0)  # lowering refuses a negative one
 
     def _in_stream(self, node: e.Node, scope: Scope) -> int:
         """The number of copies that the repeats of an expression in a stream make."""
@@ -124,8 +118,9 @@ class LayerCounter:
             case e.StreamBody():
                 return self._lines(node, scope)
             case e.Binary():
-                n = self._factor(node, scope)
-                return max(n, 0) if n is not None else self._in_stream(node.left, scope) + self._in_stream(node.right, scope)
+                if self.evaluate.repeat(node, scope) is not None:
+                    return self._copies(node, scope)
+                return self._in_stream(node.left, scope) + self._in_stream(node.right, scope)
             case e.Conditional():
                 return self._in_stream(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
             case e.Comprehension():
@@ -155,7 +150,7 @@ class LayerCounter:
                 scope = scope.bind(**{line.targets[0]: number})
                 continue
             items = line.value.items if isinstance(line.value, e.Chain) else (line.value,)
-            if any(self._factor(item, scope) is not None for item in items):
+            if any(self.evaluate.repeat(item, scope) for item in items):
                 count += sum(self._in_stream(item, scope) for item in items)
             scope = scope.bind(**dict.fromkeys(line.targets, _Unknown()))
         return count + sum(self._in_stream(output, scope) for output in node.outputs)

@@ -332,13 +332,9 @@ class Tracer:
             self.names.read(rest)  # `stem`, `stages` and `head` keep their own names
             return self.emit(rest, scope, x)
         region: str | None = self.now.unit
-        if region == "block" and any(self._is_repeat(item, scope) for item in items):
+        if region == "block" and any(self.evaluate.repeat(item, scope) for item in items):
             region = "blocks"
         return self.resolve(rest, scope, x, str(self.names.of(line.value, "wire")), region)
-
-    def _is_repeat(self, node: e.Node, scope: Scope) -> bool:
-        """Whether an expression is ``n * a``."""
-        return isinstance(node, e.Binary) and node.op == "*" and isinstance(self.evaluate.value(node.left, scope), int)
 
     def _is_section(self, node: e.Name, scope: Scope) -> bool:
         """Whether a name means `stem`, `stages` or `head`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from ..backend.block import Block, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
+from ..language.arithmetic import is_whole
 from ..lowering.emitter import Emitter
 from ..lowering.ir import (
     Child,
@@ -154,13 +154,9 @@ def check_stages(stages: object) -> None:
     """
     if isinstance(stages, bool):
         return
-    if isinstance(stages, Sequence) and not isinstance(stages, (str, bytes)) and all(map(_whole, stages)):
+    if isinstance(stages, Sequence) and not isinstance(stages, (str, bytes)) and all(map(is_whole, stages)):
         return
     raise MetablockError(f"{reprlib.repr(stages)} names no features", "write True, or numbers of stages: features=[1, 2, 3]")
-
-
-def _whole(number: object) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def trunk(model: Block) -> tuple[Block, str] | None:

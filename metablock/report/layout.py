@@ -90,7 +90,7 @@ def _outputs(root: Subgraph) -> dict[Path, ValueTree]:
     """The output of each child's first call, by its path."""
     outputs: dict[Path, ValueTree] = {}
     for above, level in subgraphs(root):
-        for step in [*level.steps, *level.prediction_steps]:
+        for step in level.all_steps:
             if isinstance(step, ModuleCall):
                 outputs.setdefault(step.child if step.root else (*above, *step.child), step.output)
     return outputs
@@ -160,7 +160,7 @@ class _Steps:
         self.shown: set[Path] = set()  # the shared modules
 
     def of(self, level: Subgraph, path: Path, depth: int = 0) -> Iterator[ShapeStep]:
-        calls = [step for step in [*level.steps, *level.prediction_steps] if isinstance(step, ModuleCall)]
+        calls = [step for step in level.all_steps if isinstance(step, ModuleCall)]
         position = 0
         while position < len(calls):
             last = position

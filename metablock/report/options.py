@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..front import Front, front, resolved
 from ..language.spec import Spec
@@ -40,6 +41,10 @@ class BuildOptions:
         more += [f"input = {self.input}"] if self.input is not None else []
         return (*self.edits, *more)
 
+    def arguments(self) -> dict[str, Any]:
+        """What is changed in the source, by the arguments of :func:`metablock.front.resolved`."""
+        return {"variant": self.variant, "edits": self.edits, "classes": self.classes, "input": self.input}
+
 
 def lowered(options: BuildOptions) -> Front:
     """The resolved spec of a network and its typed IR.
@@ -51,14 +56,7 @@ def lowered(options: BuildOptions) -> Front:
     >>> str(ir.output.feature)
     'vector of 10'
     """
-    return front(
-        named_source(options.source),
-        variant=options.variant,
-        edits=options.edits,
-        classes=options.classes,
-        input=options.input,
-        large=options.large,
-    )
+    return front(named_source(options.source), large=options.large, **options.arguments())
 
 
 def resolved_spec(options: BuildOptions) -> Spec:
@@ -70,10 +68,4 @@ def resolved_spec(options: BuildOptions) -> Spec:
     >>> resolved_spec(BuildOptions("swin_tiny")).variant
     'swin_tiny_patch4_window7_224'
     """
-    return resolved(
-        named_source(options.source),
-        variant=options.variant,
-        edits=options.edits,
-        classes=options.classes,
-        input=options.input,
-    )
+    return resolved(named_source(options.source), **options.arguments())
