@@ -18,6 +18,7 @@ from .language.check import check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
+from .language.load import CutCallError
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -171,7 +172,10 @@ def _resolve(
     source: Source, variant: str | None, edits: Edits, classes: int | None, input: InputSize | None
 ) -> tuple[Spec, list[Problem]]:
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
-    file, meant = open_spec(source)
+    try:
+        file, meant = open_spec(source)
+    except CutCallError as wrong:
+        raise SpecError([*wrong.problems, *check(wrong.spec)]) from None
     if variant is None:
         variant = meant
     elif not isinstance(variant, str):

@@ -26,11 +26,16 @@ from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RUNNING, Binding, Edit, Spec
+from .spec import Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
-_SECTIONS = ("stem", "stages", "head")
+# Sections that a later version will read, and what stands for them today.
+_RESERVED = {
+    "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
+    "loss": "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study",
+}
 
 
 def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) -> list[Problem]:
@@ -66,7 +71,7 @@ def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Proble
     >>> [problem.message for problem in check_edits(net, apply(net, edits), edits)]
     ["the edit of 'mlp' changes nothing: 'net' does not use it"]
     """
-    reached = _Checker(before)._reached() | _Checker(after)._reached()
+    reached = Uses(before).reached() | Uses(after).reached()
     slots = [name for table in (before.columns, before.let) for name in table if name in reached]
     bound = {name for table in tables(after).values() for name in table}
     return [
@@ -85,27 +90,19 @@ class _Checker:
         self.spec = spec
         self.further = tuple(edits)
         self.problems: list[Problem] = []
-        self._used_by: dict[int, tuple[Binding, set[str]]] = {}  # by identity; the binding is held so that its id stays its own
-        self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
-        self.edits += self.further
+        self.uses = Uses(spec, self.further)
+        self.edits, self.bindings = self.uses.edits, self.uses.bindings
         self.inside: str | None = None  # the binding of the file whose expressions are being checked
-        # All bindings that a name may have, in the file itself or by an edit.
-        self.bindings: dict[str, list[Binding]] = {}
-        for table in tables(spec).values():
-            for name, binding in table.items():
-                self.bindings.setdefault(name, []).append(binding)
-        for edit in self.edits:
-            for binding in bound_by(edit):
-                self.bindings.setdefault(binding.name, []).append(binding)
 
     def run(self, unused: bool) -> list[Problem]:
         self._bindings()
-        reached = None if unused else self._reached()
+        reached = None if unused else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
+        self._reserved_sections()
         self._input()
         self._body()
-        self.problems += cycles(self.spec, self._uses)
+        self.problems += cycles(self.spec, self.uses.of)
         if unused:
             self._unused()
             self.problems += check_rules(self.spec)
@@ -134,6 +131,14 @@ class _Checker:
         if name in BUILTIN or name in NUMERIC:
             self.wrong(f"'{name}' is a word of the language and cannot be bound", node, "choose another name")
 
+    def _reserved_sections(self) -> None:
+        """Reports sections that nothing reads yet, in the file or in an edit."""
+        present = {"freeze": bool(self.spec.freeze), "loss": "loss" in self.spec.sections}
+        for name, hint in _RESERVED.items():
+            at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
+            at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
+            self.problems += [Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at]
+
     # Expressions and the names that are visible in them
 
     def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
@@ -145,13 +150,13 @@ class _Checker:
                     yield from of_binding(binding)
         self.inside = None
         for name, node in spec.sections.items():
-            yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
+            yield node, frozenset(SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":
                     params = edit.target.params if isinstance(edit.target, e.Header) else ()
                     known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
-                    yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
+                    yield edit.value, frozenset(known) | (frozenset(SECTIONS) if edit.name == "model" else frozenset())
             elif edit.name != "input":
                 for binding in edit.value.values():
                     yield from of_binding(binding)
@@ -299,46 +304,25 @@ class _Checker:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
 
-    # The graph of uses
-
-    def _uses(self, binding: Binding) -> set[str]:
-        if id(binding) not in self._used_by:
-            self._used_by[id(binding)] = (binding, self._names_in(binding))
-        return self._used_by[id(binding)][1]
-
-    def _names_in(self, binding: Binding) -> set[str]:
-        nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
-        params = {p.name for p in binding.params}
-        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
-
-    def _reached(self) -> set[str]:
-        """Every name that the network may reach, in any variant."""
-        spec = self.spec
-        roots = {
-            n.id
-            for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()]
-            for n in e.walk(node)
-            if isinstance(n, e.Name)
-        }
-        roots |= {*RUNNING, "drop"}
-        for edit in self.edits:
-            values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
-            roots |= {n.id for value in values for n in e.walk(value) if isinstance(n, e.Name)}
-        reached: set[str] = set()
-        todo = list(roots)
-        while todo:
-            name = todo.pop()
-            if name not in reached:
-                reached.add(name)
-                todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
-        return reached
+    # What nothing uses
 
     def _unused(self) -> None:
-        spec, reached = self.spec, self._reached()
+        spec, reached = self.spec, self.uses.reached()
+        for section in self.uses.idle_sections():
+            hint = f"name it there: `{section}`, or remove it"
+            self.problems.append(
+                Problem(f"the section '{section}' is never used: the network is `model`", spec.place(section), hint)
+            )
+        bases = {base for group in (spec.traits, spec.variants) for entry in group.values() for base in entry.of}
+        for name, trait in spec.traits.items():
+            if name not in bases:
+                self.problems.append(
+                    Problem(f"the trait '{name}' is never used", trait.span, "remove it, or start a variant `of` it")
+                )
         kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
         for field, table in spec.binding_tables().items():
             for name, binding in table.items():
-                if name not in reached:
+                if name not in reached and name not in BUILTIN and name not in NUMERIC:
                     self.wrong(
                         f"the {kinds[field]} '{name}' is never used",
                         binding.header,
@@ -354,11 +338,17 @@ class _Checker:
                 network = resolve(self.spec, name, self.further)
                 stage_count(network)
                 if self.spec.variants or self.further:
-                    self.problems += cycles(network, self._uses)
+                    self.problems += cycles(network, self.uses.of)
             except SpecError as problem:
                 self.problems.extend(problem.problems)
+        for name, trait in self.spec.traits.items():
+            if name in self.spec.variants:
+                message = f"'{name}' names both a trait and a variant"
+                self.problems.append(Problem(message, trait.span, "give the trait another name: `of:` means the variant"))
+        known = [*self.spec.variants] or [self.spec.variant or self.spec.name]
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
             for row in table.rows:
-                if row and self.spec.variants and row[0] not in self.spec.variants:
-                    hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
+                if row and row[0] not in known:
+                    start = "a variant's name" if self.spec.variants else f"the file's name, '{known[0]}'"
+                    hint = suggest(row[0], known, f"a row begins with {start}")
                     self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..errors import Problem, SpecError
-from ..language.check import check_names
-from ..language.load import load_file, load_text
+from ..front import check as check_spec
+from ..language.load import CutCallError, load_file, load_text
 from ..language.spec import Spec
 from ..language.yaml import Limits
 
@@ -32,13 +32,11 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
     """
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
+    except CutCallError as wrong:
+        return SpecError([*wrong.problems, *check_spec(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
-    if not shapes:
-        return SpecError(check_names(spec)).problems
-    from ..front import check as check_spec
-
-    return tuple(check_spec(spec))
+    return tuple(check_spec(spec, shapes=shapes))
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
