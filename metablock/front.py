@@ -14,7 +14,7 @@ from typing import NamedTuple
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MetablockError, Problem, Span, SpecError
 from .language.arithmetic import is_whole
-from .language.check import check_edits, check_names
+from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
@@ -192,8 +192,8 @@ def _resolve(
 def _shape_problems(spec: Spec, known: Iterable[Problem]) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
-    if any(problem.message.startswith(CIRCLE) for problem in known):
-        return []  # nothing has a shape that never ends
+    if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
+        return []  # nothing has a shape that never ends, or whose names mean something else than the file says
     try:
         lower(spec)
         read_init_rules(spec.init)

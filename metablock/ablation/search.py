@@ -13,6 +13,7 @@ from ..errors import MetablockError, suggest
 from ..files import write_whole
 from ..front import sized
 from ..language.format import show_spec
+from ..language.uses import without_unused
 from .journal import Journal
 from .matching import cost_of
 from .outside import require
@@ -202,6 +203,6 @@ def _write(front: Sequence[Trial], objectives: tuple[str, ...], folder: Path) ->
     for number, trial in enumerate(front):
         assert trial.cell.spec is not None
         path = folder / f"{number:02}_{slug(trial.name)[:60]}.yaml"
-        write_whole(path, show_spec(trial.cell.spec))
+        write_whole(path, show_spec(without_unused(trial.cell.spec)))
         lines.append(f"| {trial.name} | " + " | ".join(f"{trial.values[name]:,.6g}" for name in objectives) + f" | {path.name} |")
     write_whole(folder / "front.md", "\n".join(lines) + "\n")

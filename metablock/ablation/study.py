@@ -200,10 +200,8 @@ def open_factors(spec: Spec) -> tuple[Factor, ...]:
     [('token', ['pool(3)', 'dw(7)'])]
     """
     slots: dict[str, list[OpenChoice]] = {}
-    bindings = _bindings(spec)
     for choice in choices(spec):
-        slot = next(slot for slot in bindings if slot in (choice.name, choice.name.rstrip("0123456789")))
-        slots.setdefault(slot, []).append(choice)
+        slots.setdefault(choice.slot, []).append(choice)
     factors = []
     for slot, inside in slots.items():
         levels = []

@@ -87,7 +87,7 @@ def prefix(t: Tracer, x: ValueTree) -> ValueTree:
     """
     value = single(x)
     f = value.feature
-    return t.ir.take_tokens(value, 0, f.prefix, grid=(f.prefix,)) if f.prefix else None
+    return t.ir.take_tokens(value, 0, f.prefix, grid=(f.prefix,)) if f.prefix else t.nothing()
 
 
 def take(t: Tracer, x: ValueTree, *, i: int) -> ValueTree:

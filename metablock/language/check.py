@@ -31,6 +31,7 @@ from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
+RESERVED = "is a word of the language and cannot be bound"
 # Sections that a later version will read, and what stands for them today.
 _RESERVED = {
     "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
@@ -126,10 +127,19 @@ class _Checker:
         for name in self.spec.let:
             if name in self.spec.columns:
                 self.wrong(f"'{name}' stands both in `let` and in `stages`", self.spec.columns[name].header, "keep one of them")
+        for table in self.spec.binding_tables().values():
+            for name in self._ambiguous & table.keys():
+                hint = f"give it another name: an edit of '{name}' would reach the section"
+                self.wrong(f"'{name}' is the name of a section, too", table[name].header, hint)
+
+    @property
+    def _ambiguous(self) -> set[str]:
+        """The sections of this file, one of whose bindings may not have their names."""
+        return {"input", *self.spec.sections, *(("stages",) if self.spec.columns else ())}
 
     def _reserved(self, name: str, node: e.Node) -> None:
         if name in BUILTIN or name in NUMERIC:
-            self.wrong(f"'{name}' is a word of the language and cannot be bound", node, "choose another name")
+            self.wrong(f"'{name}' {RESERVED}", node, "choose another name")
 
     def _reserved_sections(self) -> None:
         """Reports sections that nothing reads yet, in the file or in an edit."""
@@ -150,6 +160,7 @@ class _Checker:
                     yield from of_binding(binding)
         self.inside = None
         for name, node in spec.sections.items():
+            self._choices(node)
             yield node, frozenset(SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
             if isinstance(edit.value, e.Node):
@@ -160,6 +171,12 @@ class _Checker:
             elif edit.name != "input":
                 for binding in edit.value.values():
                     yield from of_binding(binding)
+
+    def _choices(self, section: e.Node) -> None:
+        """Reports open choices in a section: a study varies bindings and columns."""
+        for node in e.walk(section):
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == ONE_OF:
+                self.wrong("`one_of` stands in a section", node, "give the choice a name in `let`: `token: one_of(...)`")
 
     def _walk(self, node: e.Node, names: frozenset[str]) -> None:
         match node:
@@ -203,11 +220,13 @@ class _Checker:
             several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-                if not read_later(name, later) and not (name == "_" and several):
-                    drop = (
-                        "write `_` in its place" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
-                    )
-                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or {drop}")
+            idle = [name for name in line.targets if not read_later(name, later) and not (name == "_" and several)]
+            if idle:
+                place = "its place" if len(idle) == 1 else "their place"
+                drop = f"write `_` in {place}" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
+                shown = " and ".join(f"'{name}'" for name in idle)
+                wire = f"the wire {shown} is" if len(idle) == 1 else f"the wires {shown} are"
+                self.wrong(f"{wire} never read", line, f"use it, or {drop}" if len(idle) == 1 else f"use them, or {drop}")
             names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
@@ -237,7 +256,11 @@ class _Checker:
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
-        if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
+        if node.id in names or node.id in self.bindings or node.id == "drop":
+            return
+        if node.id in OPERATORS:
+            if lacking := missing(OPERATORS[node.id], []):
+                self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return
         if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
             return
@@ -270,7 +293,7 @@ class _Checker:
             try:
                 lacking = missing(operator, pairs(operator, node.args))
                 if lacking:
-                    self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
+                    self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
@@ -340,15 +363,15 @@ class _Checker:
                 if self.spec.variants or self.further:
                     self.problems += cycles(network, self.uses.of)
             except SpecError as problem:
-                self.problems.extend(problem.problems)
+                said = [f"'{name}' is both a section" for name in self._ambiguous]
+                self.problems.extend(p for p in problem.problems if not p.message.startswith(tuple(said)))
         for name, trait in self.spec.traits.items():
             if name in self.spec.variants:
                 message = f"'{name}' names both a trait and a variant"
                 self.problems.append(Problem(message, trait.span, "give the trait another name: `of:` means the variant"))
-        known = [*self.spec.variants] or [self.spec.variant or self.spec.name]
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
             for row in table.rows:
-                if row and row[0] not in known:
-                    start = "a variant's name" if self.spec.variants else f"the file's name, '{known[0]}'"
-                    hint = suggest(row[0], known, f"a row begins with {start}")
-                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))
+                if row and self.spec.variants and row[0] not in self.spec.variants:
+                    hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
+                    place = table.place(row[0], table.header[0]) or self.spec.place(section)
+                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", place, hint))

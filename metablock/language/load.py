@@ -368,7 +368,7 @@ class _SpecLoader:
             for name, text, cell in zip(header, row, line.items, strict=False) if at else ():
                 if name in COUNTS and text != "-" and not re.fullmatch("[0-9]{1,18}", text):
                     self.wrong(f"'{text}' is no count", cell.span, f"`{name}` is exact: a whole number, or `-`")
-        return Facts(header, tuple(rows[1:]))
+        return Facts(header, tuple(rows[1:]), tuple(tuple(cell.span for cell in line.items) for line in lines[1:]))
 
 
 _MISSING = {

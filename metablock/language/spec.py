@@ -101,6 +101,7 @@ class Facts:
 
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    places: tuple[tuple[Span, ...], ...] = field(default=(), compare=False, repr=False)  # of the cells of each row
 
     def of(self, variant: str | None) -> dict[str, str]:
         """The row of a variant as a dictionary; cells that hold ``-`` are left out."""
@@ -112,7 +113,14 @@ class Facts:
     def only(self, variant: str | None) -> Facts:
         """The table with the row of one variant; an empty one where it has none."""
         rows = tuple(row for row in self.rows if row[:1] == (variant,))
-        return Facts(self.header, rows) if rows else Facts()
+        return (
+            Facts(self.header, rows, tuple(self.places[self.rows.index(row)] for row in rows if self.places)) if rows else Facts()
+        )
+
+    def place(self, variant: str, column: str) -> Span | None:
+        """Where the cell of a variant stands; None for a table that was not read from a file."""
+        at = next((at for at, row in enumerate(self.rows) if row and row[0] == variant), None)
+        return self.places[at][self.header.index(column)] if at is not None and self.places else None
 
 
 @dataclass(frozen=True, repr=False)

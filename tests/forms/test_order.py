@@ -208,7 +208,18 @@ def test_knob_is_a_number_that_training_sets() -> None:
         ("reorder(linear(1))", "tokens 3x4 x 1 is no order", "`argsort` makes an order"),
         ("reorder(none)", "'order' of 'reorder' cannot be `none`", "`id` passes on"),
         ("x -> x >> first(3) >> reorder(x >> linear(1) >> argsort)", "an order of 12 tokens meets 3", "the same tokens"),
-        ("x -> x >> restore(x >> linear(1) >> argsort >> first(3))", "12 tokens meet an order of 3", "what `reorder` gave"),
+        (
+            "x -> x >> join(id, id, prefix=0) >> restore(x >> linear(1) >> argsort)",
+            "24 tokens meet an order of 12",
+            "what `reorder` gave",
+        ),
+        ("x -> x >> restore(x >> linear(1) >> argsort >> first(3))", "this is 3 of an order of 12 tokens", "the order itself"),
+        (
+            "x -> x >> first(3) >> restore(x >> linear(1) >> argsort >> rest(2) >> rest(7), fill=ones(1))",
+            "this is 3 of an order of 12",
+            "`fill=`",
+        ),
+        ("(linear(1) >> argsort) / 2", "an order is no number", "reorder(order)"),
         ("x -> x >> first(3) >> restore(x >> linear(1) >> argsort)", "9 tokens are missing", "fill=learned(1)"),
         (
             "x -> x >> first(3) >> restore(x >> linear(1) >> argsort, fill=learned(1, 6))",

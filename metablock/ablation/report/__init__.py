@@ -11,6 +11,7 @@ from pathlib import Path
 from ...errors import MetablockError
 from ...files import write_whole
 from ...language.format import show_spec
+from ...language.uses import without_unused
 from ..probe import from_json
 from ..results import Results
 from .analysis import Analysis, analyse
@@ -101,5 +102,5 @@ def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:
         if name in taken:
             name = f"{name}-{cell.hash[:8]}"
         taken.add(name)
-        specs[cell.name] = (f"specs/{name}.yaml", show_spec(cell.spec))
+        specs[cell.name] = (f"specs/{name}.yaml", show_spec(without_unused(cell.spec)))
     return specs
