@@ -34,7 +34,7 @@ def optimizer_of(model: Block, recipe: Recipe) -> torch.optim.Optimizer:
             groups.setdefault((0.0 if vector else recipe.weight_decay, factors[name]), []).append(parameter)
     options = [{"params": params, "weight_decay": decay, "factor": factor} for (decay, factor), params in groups.items()]
     if not options:
-        raise MetablockError("the network has no parameter that is trained", "leave something out of `freeze`")
+        raise MetablockError("the network has no parameter that is trained", "something has to stand outside `frozen(...)`")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))

@@ -26,17 +26,12 @@ from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
-from .spec import Binding, Edit, Spec
+from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
 RESERVED = "is a word of the language and cannot be bound"
-# Sections that a later version will read, and what stands for them today.
-_RESERVED = {
-    "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
-    "loss": "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study",
-}
 
 
 def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) -> list[Problem]:
@@ -144,7 +139,7 @@ class _Checker:
     def _reserved_sections(self) -> None:
         """Reports sections that nothing reads yet, in the file or in an edit."""
         present = {"freeze": bool(self.spec.freeze), "loss": "loss" in self.spec.sections}
-        for name, hint in _RESERVED.items():
+        for name, hint in RESERVED_SECTIONS.items():
             at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
             at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
             self.problems += [Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at]

@@ -14,6 +14,11 @@ REVISIONS = (1,)
 UNSTATED = 1
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
+# Sections that a later version will read, and what stands for them today.
+RESERVED_SECTIONS = {
+    "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
+    "loss": "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study",
+}
 # The number of classes where the spec states none: ImageNet's.
 CLASSES = 1000
 # The columns of `checkpoints:`: who trained the weights, the paper's authors first.

@@ -236,7 +236,7 @@ def test_knob_is_a_number_that_training_sets() -> None:
         ("learned(1, 0)", "1 learned tokens of 0 channels", "at least 1"),
         ('flatten(order="c y x")', 'unknown order "c y x"', '"n c"'),
         ("cascade(linear(c), parts=3)", "3 equal parts of 4 channels", "divides the width"),
-        ("cascade(linear(c + 1), parts=2)", "two widths do not meet", "linear(c)"),
+        ("cascade(linear(c + 1), parts=2)", "two widths do not meet", "linear(2)"),
         ("unused(0)", "an unused parameter of 0 numbers", "at least 1"),
         ("unused(2, 0)", "an unused parameter of 2x0 numbers", "at least 1"),
     ],
