@@ -212,3 +212,12 @@ def test_a_number_of_classes(classes: str) -> None:
     [problem] = check(load_text(f"name: n\ninput: image(3, 8)\nclasses: {classes}\nmodel: pw(3)\n"))
     assert problem.message in (f"{classes} classes", "True classes")
     assert problem.hint == "write a whole number from 1"
+
+
+def test_a_misspelt_use_is_one_mistake() -> None:
+    """What was meant, and what that uses, is not called unused."""
+    messages = [
+        p.message
+        for p in check(load_text(GOOD.replace("depth * block", "depth * blok").replace("  depth:", "  drop: 0.1\n  depth:", 1)))
+    ]
+    assert messages == ["unknown name 'blok'"]

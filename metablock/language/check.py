@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from ..errors import Problem, SpecError, suggest
@@ -88,6 +89,7 @@ class _Checker:
         self.problems: list[Problem] = []
         self.uses = Uses(spec, self.further)
         self.edits, self.bindings = self.uses.edits, self.uses.bindings
+        self.meant: set[str] = set()  # what unknown names may stand for: it is not called unused
         self.inside: str | None = None  # the binding of the file whose expressions are being checked
 
     def run(self, unused: bool) -> list[Problem]:
@@ -261,7 +263,12 @@ class _Checker:
             return
         hint = "names are bound in `let`; `metablock list --operators` shows the operators"
         options = [*names, *self._others(), *OPERATORS, *BUILTIN, *NUMERIC]
-        self.wrong(f"unknown name '{node.id}'", node, hint_for(node.id, options, hint))
+        self._unknown("name", node, hint_for(node.id, options, hint))
+
+    def _unknown(self, kind: str, node: e.Name, hint: str) -> None:
+        self.wrong(f"unknown {kind} '{node.id}'", node, hint)
+        guess = re.fullmatch(r"did you mean '(\w+)'\?", hint)
+        self.meant |= {"drop", guess[1]} if guess else {"drop"}
 
     def _others(self) -> Iterator[str]:
         """The bindings that the current one may use: its own name would lead in a circle."""
@@ -293,7 +300,7 @@ class _Checker:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
             hint = "`metablock list --operators` shows the operators"
-            self.wrong(f"unknown operator '{name}'", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
+            self._unknown("operator", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
@@ -325,7 +332,7 @@ class _Checker:
     # What nothing uses
 
     def _unused(self) -> None:
-        spec, reached = self.spec, self.uses.reached()
+        spec, reached = self.spec, self.uses.reached(self.meant)
         for section in self.uses.idle_sections():
             hint = f"name it there: `{section}`, or remove it"
             self.problems.append(

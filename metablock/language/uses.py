@@ -50,9 +50,9 @@ class Uses:
         params = {p.name for p in binding.params}
         return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
 
-    def reached(self) -> set[str]:
-        """Every name that the network may reach, in any variant."""
-        roots = {*RUNNING}
+    def reached(self, further: Iterable[str] = ()) -> set[str]:
+        """Every name that the network, in any variant, or one of the ``further`` names may reach."""
+        roots = {*RUNNING, *further}
         for node in (*self.spec.sections.values(), *self.spec.inputs.values()):
             roots |= _names(node)
         for edit in self.edits:
