@@ -221,3 +221,17 @@ def test_a_misspelt_use_is_one_mistake() -> None:
         for p in check(load_text(GOOD.replace("depth * block", "depth * blok").replace("  depth:", "  drop: 0.1\n  depth:", 1)))
     ]
     assert messages == ["unknown name 'blok'"]
+
+
+@pytest.mark.parametrize(
+    ("let", "classes", "value"),
+    [
+        ("n: 3", "7", 7),
+        ("n: 3", "2 * n - 1", 5),
+        ("n: m // 2\n  m: 9", "n", 4),
+        ("n: 10 / 3", "int(n)", 1000),
+        ("n: n", "n", 1000),
+    ],
+)
+def test_the_number_of_classes_without_shapes(let: str, classes: str, value: int) -> None:
+    assert load_text(f"name: n\ninput: image(3, 8)\nlet:\n  {let}\nclasses: {classes}\nmodel: pw(classes)\n").classes == value

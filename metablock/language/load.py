@@ -365,7 +365,7 @@ class _SpecLoader:
                 self.wrong(f"{len(row)} cells under a header of {len(header)}", line.span, "write `-` for what is not known")
             elif at and row[0] in (other[0] for other in rows[:at]):
                 self.wrong(f"`{section}` has two rows for '{row[0]}'", line.span, "keep one of the two")
-            for name, text, cell in zip(header, row, line.items, strict=False) if at else ():
+            for name, text, cell in zip(header, row, line.items, strict=False) if at and header[0] == columns[0] else ():
                 if name in COUNTS and text != "-" and not re.fullmatch("[0-9]{1,18}", text):
                     self.wrong(f"'{text}' is no count", cell.span, f"`{name}` is exact: a whole number, or `-`")
         return Facts(header, tuple(rows[1:]), tuple(tuple(cell.span for cell in line.items) for line in lines[1:]))
