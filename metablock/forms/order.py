@@ -136,7 +136,7 @@ def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
 def _within(n: int, value: Value) -> int:
     """``n``, if there are so many tokens."""
     if not 0 <= n <= value.feature.n:
-        raise error(f"{n} of {value.feature.n} tokens", hint="a number between 0 and that of the tokens")
+        raise error(f"there are not {n} tokens, but {value.feature.n}", hint=f"a number between 0 and {value.feature.n}")
     return n
 
 

@@ -362,7 +362,11 @@ class _SpecLoader:
             if lines[0].comma or line.comma:
                 pass  # it was one cell too many, or one too few: that is said
             elif len(row) != len(header):
-                self.wrong(f"{len(row)} cells under a header of {len(header)}", line.span, "write `-` for what is not known")
+                self.wrong(
+                    f"{len(row)} cell{'s' * (len(row) != 1)} under a header of {len(header)}",
+                    line.span,
+                    "write `-` for what is not known",
+                )
             elif at and row[0] in (other[0] for other in rows[:at]):
                 self.wrong(f"`{section}` has two rows for '{row[0]}'", line.span, "keep one of the two")
             for name, text, cell in zip(header, row, line.items, strict=False) if at and header[0] == columns[0] else ():

@@ -204,12 +204,12 @@ class Spec:
                     known[name] = self._number(self.let[name].body, known)
                 return known.get(name)
             case Negative(value=inner):
-                value = self._number(inner, known)
-                return None if value is None else -value
+                number = self._number(inner, known)
+                return None if number is None else -number
             case Binary(op=op, left=left, right=right):
                 a, b = self._number(left, known), self._number(right, known)
                 with suppress(ArithmeticError):
-                    return None if a is None or b is None else calculate(op, a, b)  # type: ignore[no-any-return]
+                    return None if a is None or b is None else calculate(op, a, b)
         return None
 
     def binding_tables(self) -> dict[str, Table]:

@@ -36,7 +36,7 @@ def binary(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -
     if isinstance(left, float):
         hint = "write `>> times(x)` to scale"
         raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, hint)
-    return t.repeat(left, node, scope, x, suffix)
+    return t.repeat(left, node.right, scope, x, suffix, node.span)
 
 
 def _combine(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:

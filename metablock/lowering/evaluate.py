@@ -245,7 +245,9 @@ class Evaluator:
             return list(base[low:high])
         at = self.number(node.at, scope, "a subscript")
         if not isinstance(at, int) or not -len(base) <= at < len(base):
-            raise error(f"entry {at} of a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last")
+            raise error(
+                f"there is no entry {at} in a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last"
+            )
         return base[at]
 
     def _attribute(self, node: e.Attribute, scope: Scope) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import error
+from ..errors import Span, error
 from ..language import ast as e
 from ..language.param_names import ParamNames
 from ..language.printer import show
@@ -147,7 +147,7 @@ class Tracer:
         node, scope = arg.node, arg.scope.with_c(width(x))
         results: list[ValueTree] = []
         if (repeat := self.evaluate.repeat(node, scope)) is not None:
-            self.repeat(repeat[0], node, scope, x, "", results)
+            self.repeat(*repeat, scope, x, "", node.span, results)
             return results
         if isinstance(node, e.Name) and isinstance(self.evaluate.names.find(node.id, scope, node.span), Section):
             self.network.section(node.id, x, node.span, results)
@@ -275,13 +275,23 @@ class Tracer:
         return total
 
     def repeat(
-        self, n: int, node: e.Binary, scope: Scope, x: ValueTree, suffix: str, results: list[ValueTree] | None = None
+        self,
+        n: int,
+        body: e.Node,
+        scope: Scope,
+        x: ValueTree,
+        suffix: str,
+        span: Span | None,
+        results: list[ValueTree] | None = None,
     ) -> ValueTree:
-        """``n`` copies one after the other, each with its own weights. ``results`` collects the output of each."""
+        """``n`` copies one after the other, each with its own weights. ``results`` collects the output of each.
+
+        Raises SpecError at ``span``, the place of the repeat, for a number that is no number of copies.
+        """
         if n < 0 or (n > MAX_REPEATS and not self.ir.large):
             hint = f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit"
-            raise error(f"{n} copies of a module", node.span, hint)
-        body, blocks = node.right, self.now.unit == "block"
+            raise error(f"{n} copies of a module", span, hint)
+        blocks = self.now.unit == "block"
         label = self.names.known(body) if isinstance(body, (e.Name, e.Call)) else None
         name = f"{label.plural() if label is not None else 'repeat'}{suffix}"
         for i in range(n):

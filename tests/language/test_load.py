@@ -75,7 +75,7 @@ MESSAGES = [
     ("facts: [[variant, params], [small, ]]", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
     ("variants: {b: {of: [a, ]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
     ("weights: {a: {ignore: [a,]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
-    ("facts: [[variant, params], [a]]", "[a]", "1 cells under a header of 2", "write `-` for what is not known"),
+    ("facts: [[variant, params], [a]]", "[a]", "1 cell under a header of 2", "write `-` for what is not known"),
 ]  # fmt: skip
 
 
