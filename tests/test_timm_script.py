@@ -60,7 +60,9 @@ def loaders(model: Any, pictures: Path, **options: Any) -> tuple[Any, Any]:
     return train, create_loader(parts[1], is_training=False, crop_pct=config["crop_pct"], **common)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning")  # timm's
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning", "ignore:Exception ignored in.*FileIO:pytest.PytestUnraisableExceptionWarning"
+)  # timm's
 @pytest.mark.parametrize("name", ["metablock/resnet18", "metablock/vit_tiny_patch16_224"])
 def test_the_steps_of_the_scripts(name: str, pictures: Path, tmp_path: Path) -> None:
     from timm.models import load_checkpoint, model_parameters
