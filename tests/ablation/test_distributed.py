@@ -30,7 +30,7 @@ def test_what_no_gradient_reaches() -> None:
     assert reached(PLAIN) == {"stem.unused.weight"}
     assert reached(PLAIN.replace(">> unused(4)", "")) == set()
     model, meta = (
-        build("gcvit_xxtiny", edits=["depth = [1, 1, 1, 1]", "dim = [16, 32, 48, 64]"], input="3x64x64", device=device)
+        build("gcvit_xxtiny", edits=["depth = [1, 1, 1, 1]", "dim = [32, 64, 96, 128]"], input="3x64x64", device=device)
         for device in ("cpu", "meta")
     )
     names = unreached(model, meta, logits_of)
