@@ -36,7 +36,7 @@ class Recipe(BaseModel):
     lr: Annotated[float, Field(gt=0, le=100, description="learning rate at `lr_batch` images per step")] = 1e-3
     lr_batch: Annotated[int, Field(ge=0, description="the rate is scaled by batch / lr_batch; 0: not scaled")] = 0
     weight_decay: Annotated[
-        float, Field(ge=0, le=1, description="of matrices and kernels; norms, biases and tables have none")
+        float, Field(ge=0, le=1, description="of matrices and kernels; norms, biases, scales, tables and tokens have none")
     ] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD; AdamW's first beta")] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1, description="AdamW's second beta")] = 0.999

@@ -117,7 +117,8 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     arguments = {"grid": q.grid, "keys": list(k.grid)}
     places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())
     distances = t.ir.call("distances.Distances", "distances", [], places, **arguments, extent=list(extents))
-    biases = single(t.apply(by, distances))
+    with t.context.push(role="table"):
+        biases = single(t.apply(by, distances))
     wanted = places.with_(c=pair.heads)
     if biases.feature.layout not in ("grid", "tokens") or biases.feature.with_(layout="tokens") != wanted:
         raise error(f"`by=` gives {biases.feature}, the biases are {wanted}", by.span, "end it with `linear(heads)`")

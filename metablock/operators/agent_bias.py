@@ -42,6 +42,7 @@ class AgentBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table", "axes": "table", "prefix": "table"}
 
     def __init__(
         self,

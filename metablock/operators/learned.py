@@ -25,6 +25,7 @@ class Learned(nn.Module):
     """
 
     takes = ("map", "grid", "tokens", "vector")
+    roles = {"weight": "token"}
 
     def __init__(self, c: int, *, n: int = 1, out: int | None = None):
         super().__init__()

@@ -31,6 +31,7 @@ class NearBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table"}
     index: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, heads: int, size: list[int], clamp: bool = False, std: float = 0.02):

@@ -23,6 +23,7 @@ class PairBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table"}
 
     def __init__(self, *, heads: int, queries: int, keys: int, std: float = 0.02):
         super().__init__()

@@ -33,6 +33,7 @@ class Position(nn.Module):
     """
 
     takes = ("tokens", "grid")
+    roles = {"weight": "table"}
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class RelativeBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table"}
     index: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0, mirror: bool = False):

@@ -82,6 +82,8 @@ def ablate(
       metablock ablate my.study.yaml --jobs 2
     """
     from ...ablation import run as running
+    from ...ablation.training import check_device
+    from ...backend.device import parse_device
     from ..progress import Bars
     from ..study_output import plan_table, summary
 
@@ -90,6 +92,10 @@ def ablate(
         raise MetablockError(f"unknown executor '{executor}'", "known: local, ray")
     if retry not in (None, "failed"):
         raise MetablockError(f"unknown --retry '{retry}'", "--retry failed")
+    if executor == "local":
+        parse_device(device)
+    elif device not in ("cpu", "cuda"):
+        raise MetablockError(f"unknown device '{device}' for Ray", "cpu, or cuda for a GPU a run")
     plan = study_of(
         study,
         swaps=swaps,
@@ -107,6 +113,8 @@ def ablate(
     folder = Path(output or f"{plan.name}.study")
     with Bars() as bars:
         prepared = running.prepare(plan, folder, bars.phase)
+    if executor == "local":
+        check_device(prepared.recipe, device)
     if dry_run:
         plan_table(prepared, jobs, device)
         return

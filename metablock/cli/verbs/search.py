@@ -60,9 +60,12 @@ def search(
     """
     from ...ablation import run as running
     from ...ablation.search import search as search_networks
+    from ...ablation.training import check_device
+    from ...backend.device import parse_device
     from ..progress import Bars
 
     require_packages()
+    parse_device(device)
     plan = study_of(
         study,
         swaps=swaps,
@@ -78,6 +81,7 @@ def search(
     folder = Path(output or f"{plan.name}.search")
     with Bars() as bars:
         prepared = running.prepare_search(plan, bars.phase)
+        check_device(prepared.recipe, device)
         engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
         front, every = search_networks(
             prepared,

@@ -49,7 +49,7 @@ def train(
     """
     from ...ablation.data import load_data
     from ...ablation.recipe import recipe as recipe_of
-    from ...ablation.training import Options, TrainingError
+    from ...ablation.training import Options, TrainingError, check_device
     from ...ablation.training import train as train_network
     from ...api import build
     from ...front import parse_input, resolved, sized
@@ -60,6 +60,7 @@ def train(
     if output is not None:
         check_output(output)
     settings = recipe_of(recipe or "small", **recipe_values(overrides, epochs))
+    check_device(settings, device)
     base = resolved(spec, variant=variant, edits=edits or ())
     with Bars() as bars:
         dataset = load_data(data or "digits", parse_input(input), bars.phase)

@@ -23,5 +23,7 @@ def work(
     """Do runs of a study until none is left."""
     from ...ablation.training import Options
     from ...ablation.work import work as work_on
+    from ...backend.device import parse_device
 
+    parse_device(device)
     work_on(Path(folder), Options(device, compiled, threads), parent=parent)

@@ -176,7 +176,7 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
-    """The statements that only the spec language needs: docstrings, ``takes``, ``shape``, argument checks."""
+    """The statements that only the spec language needs: docstrings, ``takes``, ``roles``, ``shape``, argument checks."""
     for part in ast.walk(node):
         if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
             continue
@@ -185,8 +185,8 @@ def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
         for statement in part.body:
             static = isinstance(statement, ast.FunctionDef) and statement.name == "shape" and statement.decorator_list
             target = statement.targets[0] if isinstance(statement, ast.Assign) else None
-            takes = isinstance(part, ast.ClassDef) and isinstance(target, ast.Name) and target.id == "takes"
-            if static or takes or _is_check(statement):
+            declared = isinstance(part, ast.ClassDef) and isinstance(target, ast.Name) and target.id in ("takes", "roles")
+            if static or declared or _is_check(statement):
                 yield statement
 
 
