@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..operators.tables import GRIDS, grids_of
 from .input_size import input_error
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
@@ -61,6 +62,23 @@ class Network(Block):
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive_network, (self.source, self.key), self.__getstate__()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """``to_empty`` of a network on ``meta`` computes the buffers that no state dict holds: indices, masks, rates."""
+        parts = [module for module in self.modules() if _unsaved_on_meta(module)]
+        super()._apply(fn, recurse)
+        with torch.random.fork_rng(devices=[]):
+            for module in parts:
+                if not _unsaved_on_meta(module):
+                    module.reset_parameters()
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        about = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if about is not None:
+            about[GRIDS] = grids_of(self)
+
     def __call__(self, *args: Any, **named: Any) -> Any:
         try:
             return super().__call__(*args, **named)
@@ -74,6 +92,14 @@ class Network(Block):
             if reason is None:
                 raise
             raise reason from wrong
+
+
+def _unsaved_on_meta(module: nn.Module) -> bool:
+    return any(
+        buffer is not None and buffer.is_meta
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set
+    ) and hasattr(module, "reset_parameters")
 
 
 def describe(module: nn.Module, depth: int) -> list[str]:
