@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import MetablockError
 
@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-class Latch(io.RawIOBase):
+class Latch(io.RawIOBase, BinaryIO):
     """A file for code that must not see a write fail: it takes all that is written, and keeps the first error.
 
     Code below Python may end the process where a write fails, or raise an exception of its own. Close it to know:

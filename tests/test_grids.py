@@ -146,7 +146,7 @@ OLD_NEW = [
     (lambda g: Position(6, g, 2, mode="nearest"), (4, 9), (2, 3)),
     (lambda g: Position(6, g, 0), (36,), (24,)),
     (lambda g: Position(6, g, 0), (2, 3, 6), (3, 3, 4)),
-    (lambda g: PairBias(heads=2, queries=g[0] * g[1] + 1, keys=4, grids=[list(g), [2, 2]]), (4, 9), (6, 6)),
+    (lambda g: PairBias(heads=2, queries=g[0] * g[1] + 1, keys=4, query_grid=list(g), key_grid=[2, 2]), (4, 9), (6, 6)),
     (lambda g: AgentBias(g, 1, heads=2, agents=4), (4, 9), (6, 6)),
     (lambda g: AgentBias(g, 1, heads=2, agents=4, side="queries"), (4, 9), (6, 6)),
 ]

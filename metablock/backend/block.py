@@ -69,7 +69,8 @@ class Network(Block):
         with torch.random.fork_rng(devices=[]):
             for module in parts:
                 if not _unsaved_on_meta(module):
-                    module.reset_parameters()
+                    reset: Any = module.reset_parameters
+                    reset()
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:

@@ -18,7 +18,8 @@ class PairBias(nn.Module):
         queries: number of queries.
         keys: number of keys.
         std: standard deviation of the initial table (truncated normal).
-        grids: extents of the queries' grid and of the keys', whose places come after prefix tokens.
+        query_grid: extents of the queries' grid, if they have one; prefix tokens come before it.
+        key_grid: extents of the keys' grid.
 
     CMT, Guo et al. 2022 (arXiv 2107.06263), which calls it relative.
 
@@ -29,9 +30,18 @@ class PairBias(nn.Module):
 
     takes = ()
 
-    def __init__(self, *, heads: int, queries: int, keys: int, std: float = 0.02, grids: list[list[int]] | None = None):
+    def __init__(
+        self,
+        *,
+        heads: int,
+        queries: int,
+        keys: int,
+        std: float = 0.02,
+        query_grid: list[int] | None = None,
+        key_grid: list[int] | None = None,
+    ):
         super().__init__()
-        self.std, self.grids = std, grids
+        self.std, self.query_grid, self.key_grid = std, query_grid, key_grid
         self.weight = nn.Parameter(torch.empty(heads, queries, keys))
         self.reset_parameters()
 
@@ -40,7 +50,7 @@ class PairBias(nn.Module):
 
     def tables(self) -> dict[str, tuple[GridTable, ...]]:
         """How the queries and the keys lie on their grids."""
-        sides = [(axis, tuple(grid)) for axis, grid in enumerate(self.grids or (), 1)]
+        sides = [(axis, tuple(grid)) for axis, grid in enumerate((self.query_grid, self.key_grid), 1) if grid]
         return {"weight": tuple(GridTable(axis, grid, self.weight.shape[axis] - prod(grid)) for axis, grid in sides)}
 
     def forward(self) -> Tensor:

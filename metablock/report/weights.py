@@ -102,8 +102,8 @@ def export_weights(options: BuildOptions, to: str, output: str, *, weights: str 
         if path.suffix == ".safetensors":
             save_tensors({key: value.contiguous() for key, value in state.items()}, written, {"format": "pt"})
         else:
-            with closing(Latch(written)) as file:
-                torch.save(state, file)
+            with closing(Latch(written)) as latch:
+                torch.save(state, latch)
     return len(state)
 
 

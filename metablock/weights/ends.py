@@ -28,11 +28,12 @@ def first_kernels(model: nn.Module) -> dict[str, int]:
     >>> first_kernels(metablock.build("vit_tiny_patch16_224", device="meta"))
     {'stem.conv.weight': 3}
     """
-    if getattr(model, "ir", None) is None:
+    root = getattr(model, "ir", None)
+    if not isinstance(root, Subgraph):
         return {}
-    raw = {value.id: value.c for value in flat_values(model.ir.inputs)}
+    raw = {value.id: value.c for value in flat_values(root.inputs)}
     kernels: dict[str, int] = {}
-    for atom in _atoms(model.ir):
+    for atom in _atoms(root):
         channels = {raw.get(value.id) for value in atom.inputs}
         if len(channels) != 1 or None in channels:
             continue
@@ -56,11 +57,12 @@ def class_layers(model: nn.Module, classes: int | None) -> set[str]:
     >>> sorted(class_layers(metablock.build("resnet18", device="meta"), 1000))
     ['head.linear.bias', 'head.linear.weight']
     """
-    if getattr(model, "ir", None) is None or classes is None:
+    root = getattr(model, "ir", None)
+    if not isinstance(root, Subgraph) or classes is None:
         return set()
-    wanted = {value.id for value in flat_values([model.ir.output, model.ir.prediction]) if value.c == classes}
+    wanted = {value.id for value in flat_values([root.output, root.prediction]) if value.c == classes}
     names: set[str] = set()
-    for atom in reversed(list(_atoms(model.ir))):
+    for atom in reversed(list(_atoms(root))):
         if not any(value.id in wanted for value in atom.outputs):
             continue
         module = model.get_submodule(atom.path) if atom.path is not None else None
