@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -28,9 +29,11 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     path.read_text()
     'done'
     """
-    target = path.resolve()
+    target = Path(os.path.realpath(path))
     temporary: Path | None = None
     try:
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)

@@ -41,7 +41,7 @@ class Identity:
     >>> a = Identity("spec", {"network": "1"}, {"lr": 0.1}, {"name": "digits", "fingerprint": "f"}, seed=0)
     >>> b = Identity("spec", {"network": "1"}, {"lr": 0.2}, {"name": "digits", "fingerprint": "f"}, seed=1)
     >>> a.id == b.id, list(a.differences(b))
-    (False, ['recipe: lr 0.1 there, 0.2 here', 'seed 0 there, 1 here'])
+    (False, ['lr 0.1 there, 0.2 here', 'seed 0 there, 1 here'])
     """
 
     spec: str
@@ -98,7 +98,7 @@ class Identity:
         elif kind == "recipe":
             names = [key for key in {**self.recipe, **here.recipe} if self.recipe.get(key) != here.recipe.get(key)]
             for key in names:
-                yield f"recipe: {key} {_shown(self.recipe.get(key))} there, {_shown(here.recipe.get(key))} here"
+                yield f"{key} {_shown(self.recipe.get(key))} there, {_shown(here.recipe.get(key))} here"
         elif kind == "data":
             names = [data.get("name", "?") for data in (self.data, here.data)]
             inputs = [data.get("input", "?") for data in (self.data, here.data)]

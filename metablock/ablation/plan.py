@@ -17,7 +17,7 @@ from ..shape import Feature
 from .identity import code_of
 from .matching import Cost, cost_of, match
 from .progress import Progress, silent
-from .study import Level, Study
+from .study import Level, Study, repeated
 
 BASE = "base"
 MAX_CELLS = 10_000
@@ -93,6 +93,8 @@ def plan(study: Study, input: Feature, classes: int, progress: Progress = silent
     if len(changes) > MAX_CELLS:
         hint = "fewer levels, or design: one_at_a_time; `metablock search` looks at some"
         raise MetablockError(f"the study has {len(changes)} cells", hint)
+    if (name := repeated(_name(levels) for levels in changes)) is not None:
+        raise MetablockError(f"two variants of this study are called '{name}'", "give one of the levels another name")
     for number, levels in enumerate(changes):
         progress(_name(levels), number, len(changes))
         cells.append(cell_of(study, base, cost, levels))

@@ -22,7 +22,7 @@ from .prepare import Prepared, enter
 from .progress import Progress, silent
 from .record import results_of
 from .report.text import slug
-from .study import Level
+from .study import Level, repeated
 from .timing import latency_of
 
 OBJECTIVES = {"top1": "maximize", "macs": "minimize", "params": "minimize", "latency": "minimize"}
@@ -82,6 +82,8 @@ def search(
             raise MetablockError(f"unknown objective '{name}'", hint)
     if "top1" not in objectives or len(set(objectives)) < 2:
         raise MetablockError("a front needs accuracy and a cost", "--objectives top1,macs")
+    if (twice := repeated(objectives)) is not None:
+        raise MetablockError(f"the objective '{twice}' stands twice", "keep one of the two")
     require("optuna", "`search` needs optuna", "search")
     journal = enter(prepared, folder, command)
     try:
