@@ -163,7 +163,8 @@ class NetworkLowering:
         inputs = self.spec.inputs
         if replacement is not None:
             if len(inputs) != 1:
-                raise error(f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}", self.spec.place("input"))
+                message = f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}"
+                raise error(message, self.spec.place("input"), "set their sizes in the spec")
             return self._entering(replacement)
         values = [self._entering(self.feature(node)) for node in inputs.values()]
         return values[0] if len(values) == 1 else values
