@@ -183,6 +183,9 @@ class NetworkLowering:
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
         kind, rank = node.func.id, INPUT_RANKS[node.func.id]
+        named = next((argument for argument in node.args if argument.name is not None), None)
+        if named is not None:
+            raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")

@@ -261,6 +261,8 @@ class Tracer:
             if node.op != "/":
                 hint = "write `>> times(x)` to scale, `n * a` to repeat"
                 raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, hint)
+            if not number:
+                raise error("division by zero", node.right.span, "divide an output by a number other than 0")
             value = single(left)
             return self.ir.inline(f"{{0}} / {number!r}", [value], value.feature)
         right = self.emit(node.right, scope, x, suffix)
