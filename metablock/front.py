@@ -134,8 +134,22 @@ def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = N
     if len(spec.inputs) != 1:
         message = f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}"
         raise MetablockError(message, "set their sizes in the spec")
-    kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
-    return apply(spec, parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input"))
+    return sized_inputs(spec, [feature])
+
+
+def sized_inputs(spec: Spec, features: Sequence[Feature]) -> Spec:
+    """The spec with these sizes of its inputs, one for each, written into it.
+
+    >>> from metablock.language.printer import show
+    >>> [show(node) for node in sized_inputs(resolved("resnet18"), [Feature("map", 1, (64, 96))]).inputs.values()]
+    ['image(1, 64, 96)']
+    """
+    nodes = []
+    for feature in features:
+        kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
+        [edit] = parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input")
+        nodes.append(edit.value)
+    return spec.with_(inputs=dict(zip(spec.inputs, nodes, strict=True)))
 
 
 def parse_input(size: InputSize | None) -> Feature | None:
