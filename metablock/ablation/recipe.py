@@ -209,9 +209,11 @@ def _problems(wrong: ValidationError, span: Span | None = None) -> Iterator[Prob
         key = str(item["loc"][0]) if item["loc"] else ""
         field = Recipe.model_fields.get(key)
         if not key:
-            yield Problem(item["msg"].removeprefix("Value error, "), span)
+            yield Problem(item["msg"].removeprefix("Value error, "), span, "more epochs, or a shorter warm-up")
         elif field is None:
-            yield Problem(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields))
+            yield Problem(
+                f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them")
+            )
         else:
             yield Problem(f"{key}: {_range(field)}, not {reprlib.repr(item['input'])}", span, field.description or "a number")
 

@@ -178,7 +178,7 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
-    """What only the spec language needs: docstrings, ``takes``, ``roles``, ``shape``, argument checks; and what adapts checkpoints."""
+    """What only the spec language and checkpoints need: docstrings, ``takes``, ``roles``, ``shape``, argument checks."""
     for part in ast.walk(node):
         if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
             continue
