@@ -91,7 +91,7 @@ class _TimmInterface:
 
     def check_pool(self, kind: str | None) -> None:
         """Raises MetablockError if the network does not pool in this way, in timm's words: ``avg``, ``max``, ``token``."""
-        pools = {module.kind for module in self.head_part.modules() if type(module).__name__ == "GlobalPool"}
+        pools: set[str] = {str(module.kind) for module in self.head_part.modules() if type(module).__name__ == "GlobalPool"}
         entering = getattr(self.trunk_, "ir", None)
         if not pools and entering is not None and getattr(entering.output, "feature", None) and entering.output.feature.prefix:
             pools = {"token"}
