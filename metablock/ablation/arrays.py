@@ -30,7 +30,7 @@ def digits(name: str, rest: str, input: Feature | None, progress: Progress) -> D
     train, val = fifths(y)
     scaled = F.interpolate(torch.from_numpy(x), feature.grid, mode="bilinear", align_corners=False)
     scaled = (scaled - scaled[train].mean()) / scaled[train].std()
-    return in_memory(name, scaled.repeat(1, feature.c, 1, 1), torch.from_numpy(y).long(), train, val, feature)
+    return in_memory(name, scaled.repeat(1, feature.c, 1, 1), torch.from_numpy(y).long(), train, val, feature, x)
 
 
 def npz(name: str, rest: str, input: Feature | None, progress: Progress) -> Data:
@@ -54,7 +54,8 @@ def npz(name: str, rest: str, input: Feature | None, progress: Progress) -> Data
     axes = [0, *range(2, inputs.dim())]
     mean, std = inputs[train].mean(axes, keepdim=True), inputs[train].std(axes, keepdim=True).clamp_min(1e-6)
     feature = Feature("map", inputs.shape[1], tuple(inputs.shape[2:]))
-    return in_memory(name, (inputs - mean) / std, torch.from_numpy(labels), train, val, feature)
+    normal = (inputs - mean) / std
+    return in_memory(name, normal, torch.from_numpy(labels), train, val, feature, inputs.numpy())
 
 
 def _pairs(path: str) -> list[_Pair]:

@@ -73,7 +73,9 @@ class TensorSplit:
         return self.x[at], self.y[at]
 
 
-def in_memory(name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarray, feature: Feature) -> Data:
+def in_memory(
+    name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarray, feature: Feature, raw: np.ndarray | None = None
+) -> Data:
     """A data set whose examples are in memory.
 
     Args:
@@ -83,16 +85,18 @@ def in_memory(name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarra
         train: indices of the training examples.
         val: indices of the validation examples.
         feature: the shape of one example.
+        raw: the inputs as they were before their preparation, for the fingerprint: preparing them rounds otherwise on another
+            machine. By default ``x``.
 
     >>> x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 2
     >>> data = in_memory("noise", x, y, np.arange(4), np.arange(4, 6), Feature("map", 1, (8, 8)))
     >>> len(data.train), len(data.val), data.classes
     (4, 2, 2)
     """
-    digest = sha256()
-    for array in (x, y, torch.from_numpy(train), torch.from_numpy(val)):
-        digest.update(str((tuple(array.shape), array.dtype)).encode())
-        digest.update(array.contiguous().numpy().tobytes())
+    digest = sha256(extents(feature).encode())
+    for array in (x.numpy() if raw is None else raw, y.numpy(), train, val):
+        digest.update(str((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     parts = [TensorSplit(x[torch.from_numpy(at)].contiguous(), y[torch.from_numpy(at)]) for at in (train, val)]
     return Data(name, digest.hexdigest(), feature, int(y.max()) + 1, parts[0], parts[1])
 

@@ -106,7 +106,8 @@ def folder(name: str, rest: str, input: Feature | None, progress: Progress) -> D
     files = [_class_files(part, classes) for part in parts]
     paths = [path for part in files for path, _ in part]
     labels = np.array([label for part in files for _, label in part])
-    corrupt = _corrupt(paths, progress)
+    digests = _digests(paths, progress)
+    corrupt = [i for i, digest in enumerate(digests) if digest is None]
     if len(corrupt) > MAX_CORRUPT * len(paths):
         shown = ", ".join(str(paths[i].relative_to(root)) for i in corrupt[:3])
         message = f"{len(corrupt)} of {len(paths)} pictures in '{rest}' cannot be read: {shown} ..."
@@ -118,7 +119,7 @@ def folder(name: str, rest: str, input: Feature | None, progress: Progress) -> D
               for part in (np.intersect1d(part, good) for part in at)]  # fmt: skip
     digest = sha256(repr((feature, classes)).encode())
     for i in good:
-        digest.update(f"{paths[i].relative_to(root)} {paths[i].stat().st_size} {labels[i]}\n".encode())
+        digest.update(f"{paths[i].relative_to(root)} {digests[i]} {labels[i]}\n".encode())
     skipped = tuple(str(paths[i]) for i in corrupt)
     return Data(name, digest.hexdigest(), feature, len(classes), splits[0], splits[1], skipped)
 
@@ -161,26 +162,25 @@ def _class_files(part: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     return pictures
 
 
-def _corrupt(paths: Sequence[Path], progress: Progress) -> list[int]:
-    """Indices of the pictures that cannot be decoded. Decodes every file once."""
+def _digests(paths: Sequence[Path], progress: Progress) -> list[str | None]:
+    """SHA-256 of each picture's bytes; None for one that cannot be decoded. Reads and decodes every file once."""
     require("PIL", "pictures need pillow")
     files = _Files([str(path) for path in paths])
 
-    def fails(index: int) -> bool:
+    def digest(index: int) -> str | None:
         try:
             files(index)
+            return sha256(paths[index].read_bytes()).hexdigest()
         except Exception:  # a decoder may raise anything on bytes of any kind
-            return True
-        return False
+            return None
 
-    corrupt = []
+    digests = []
     with ThreadPoolExecutor(_READERS) as pool:
-        for index, failed in enumerate(pool.map(fails, range(len(paths)))):
-            if failed:
-                corrupt.append(index)
+        for index, one in enumerate(pool.map(digest, range(len(paths)))):
+            digests.append(one)
             if index % 100 == 0:
                 progress("looking at pictures", index, len(paths))
-    return corrupt
+    return digests
 
 
 # Hugging Face

@@ -13,9 +13,10 @@ from metablock.ablation.augment import augment, check_augmentation, mixed, shift
 from metablock.ablation.data import Data, load_data
 from metablock.ablation.losses import bce, cross_entropy, distillation, focal, soft_targets
 from metablock.ablation.recipe import Recipe, parse_override, recipe, recipes
+from metablock.ablation.study_file import load_study_text
 from metablock.ablation.training import Options, TrainingError, train
 from metablock.api import build
-from metablock.errors import MetablockError
+from metablock.errors import MetablockError, SpecError
 from metablock.front import parse_input, sized
 from metablock.language.edits import apply, parse_edits
 from metablock.language.load import load_text
@@ -211,6 +212,31 @@ def test_recipes():
         with pytest.raises(MetablockError, match=said):
             do()
     assert parse_override("lr", "3e-4") == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("batch", "0100"), ("batch", "1_0"), ("batch", "0x10"), ("batch", ""), ("batch", "true"), ("lr", "1:30"), ("lr", "1e999"),
+        ("lr", "a: b: c"), ("lr", "!!x 1"), ("lr", "[1]"), ("lr", "{a: 1}"), ("lr", "*a"), ("weight_decay", "on"),
+        ("weight_decay", "yes"), ("clip", ".inf"), ("clip", "nan"), ("loss", "~"), ("mixup", "١"),
+    ],
+)  # fmt: skip
+def test_what_other_readers_guess(key: str, text: str):
+    """Everything is text until this language reads it; an error names the field, in a `--with` and in a study file."""
+    with pytest.raises(SpecError) as wrong:
+        parse_override(key, text)
+    assert str(wrong.value).startswith(f"{key}: ")
+    assert "\n" in str(wrong.value)
+    for word in ("Input", "yaml", "pydantic", "Traceback"):
+        assert word not in str(wrong.value)
+    if text not in ("a: b: c", "!!x 1", "*a", "١"):  # the reader of the whole file has its own word for these
+        with pytest.raises(SpecError, match=rf"<study>:4:11: {key}: ") as wrong:
+            load_study_text(f"study: s\nbase: resnet18\nfactors: {{norm: [id]}}\nrecipe: {{ {key}: {text} }}\n")
+    for value in (True, "3", float("nan"), float("inf"), None):
+        if key != "loss":
+            with pytest.raises(SpecError, match=f"{key}: a"):
+                recipe(**{key: value})
 
 
 # Losses: against torch and the formulas
