@@ -210,12 +210,38 @@ def test_compiled_and_averaged(digits: Data):
     assert torch.allclose(model.eval()(x), plain.eval()(x), atol=0.1)
 
 
+class Always(torch.nn.Module):
+    """Sees one class in everything."""
+
+    def __init__(self, label: int):
+        super().__init__()
+        self.label = label
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(torch.full((len(x),), self.label), 10).float() * 20
+
+
+def differs(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return any(not torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
 def test_a_teacher(digits: Data):
     data = few(digits)
     teacher = build(MINI, seed=8).eval()
     chosen = recipe("small", epochs=1, batch=80, distill="hard")
-    _, epochs = train(MINI, data, chosen, 0, teacher=teacher)
-    assert epochs[0].train_loss > 0
+    network, epochs = train(MINI, data, chosen, 0, teacher=teacher)
+    plain, alone = train(MINI, data, chosen.model_copy(update={"distill": "none"}), 0)
+    assert epochs[0].train_loss != alone[0].train_loss
+    assert differs(network, plain)
+    unweighted, _ = train(MINI, data, chosen.model_copy(update={"distill_weight": 0.0}), 0, teacher=teacher)
+    assert not differs(unweighted, plain)
+    other, _ = train(MINI, data, chosen, 0, teacher=build(MINI, seed=9).eval())
+    assert differs(network, other)
+    for kind in ("hard", "soft"):  # a teacher that is sure of itself is followed
+        sure = Always(3)
+        settings = recipe("small", epochs=3, batch=32, lr=1e-2, distill=kind, distill_weight=1.0)
+        student, _ = train(MINI, data, settings, 0, teacher=sure)
+        assert (student.eval()(data.val.get(range(80))[0]).argmax(-1) == 3).all()
     with pytest.raises(MetablockError, match=r"the recipe distils, and there is no teacher"):
         train(MINI, data, chosen, 0)
 

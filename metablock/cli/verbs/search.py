@@ -59,6 +59,7 @@ def search(
       metablock search swin_tiny --swap 'stages[0].token = pool, dw(7)' --swap 'stages[1].token = pool, dw(7)'
     """
     from ...ablation import run as running
+    from ...ablation.dataset import replaced
     from ...ablation.search import search as search_networks
     from ...ablation.training import check_device
     from ...backend.device import parse_device
@@ -82,6 +83,8 @@ def search(
     with Bars() as bars:
         prepared = running.prepare_search(plan, bars.phase)
         check_device(prepared.recipe, device)
+        if (line := replaced(prepared.study.resolved(), prepared.data)) is not None:
+            typer.echo(line, err=True)
         engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
         front, every = search_networks(
             prepared,
