@@ -22,10 +22,11 @@ from ..errors import MetablockError
 from ..front import front
 from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
+from .checkpoint import check_place, read_checkpoint, unreadable, weights_digest, write_checkpoint
 from .data import Data, Split
+from .identity import Identity, identity_of
 from .losses import distillation, loss, soft_targets
 from .optimizer import learning_rate, optimizer_of
-from .outside import first_line
 from .reach import check_batch, unreached
 from .recipe import Recipe
 from .results import Epoch
@@ -79,7 +80,8 @@ def train(
         recipe: how it is trained.
         seed: of the initial weights (each parameter's depend on the seed and its name), the order of the examples, augmentation
             and dropout.
-        checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it.
+        checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it. It says which training
+            it belongs to.
         options: device and compilation.
         teacher: for a recipe that distils.
         report: called after every epoch, and at first for those of a checkpoint.
@@ -91,7 +93,8 @@ def train(
     Raises:
         TrainingError: the loss is NaN or infinite, or memory is full.
         MetablockError: the recipe does not fit the data or the device, there is no such device, the network does not fit the
-            classes or a batch, or the checkpoint cannot be read.
+            classes or a batch; its subclasses CheckpointError, where the checkpoint cannot be read or is of another training, and
+            StorageError, where it cannot be written.
 
     >>> from metablock.ablation.data import load_data
     >>> from metablock.ablation.recipe import recipe
@@ -156,8 +159,8 @@ class _Run:
         self.size = min(recipe.batch, len(data.train))
         if self.size < self.world:
             raise MetablockError(f"{self.size} training examples for {self.world} processes", "start at most one for each")
-        resolved, ir = front(spec, large=True)
-        self.bare, meta = assemble(resolved, ir, seed=seed).to(self.device), assemble(resolved, ir, device="meta")
+        self.network, self.compiled = front(spec, large=True), options.compiled
+        self.bare, meta = assemble(*self.network, seed=seed).to(self.device), assemble(*self.network, device="meta")
         check_batch(meta, self.size // self.world)
         if self.world > 1:  # processes wait for each other's gradients: those that never come must be left out
             names = unreached(self.bare, meta, lambda output: self.used(logits_of(output)))
@@ -179,16 +182,27 @@ class _Run:
     # Epochs
 
     def go(self, checkpoint: Path | None, report: Report, step: Step) -> tuple[Block, list[Epoch]]:
-        if checkpoint is not None and checkpoint.exists():
-            self.load(checkpoint)
+        identity = self.identity() if checkpoint is not None else None
+        if checkpoint is not None and identity is not None:
+            self.load(checkpoint, identity)
+            if self.accelerator.is_main_process:
+                check_place(checkpoint)
         for epoch in self.epochs:
             report(epoch)
         for number in range(len(self.epochs), self.recipe.epochs):
             self.epochs.append(self.epoch(number, step))
-            if checkpoint is not None and self.accelerator.is_main_process:
-                self.save(checkpoint)
+            if checkpoint is not None and identity is not None and self.accelerator.is_main_process:
+                write_checkpoint(checkpoint, identity, self.state())
             report(self.epochs[-1])
         return self.evaluated(), self.epochs
+
+    def identity(self) -> Identity:
+        """Which training this is, for its checkpoints."""
+        teacher = weights_digest(self.teacher) if self.recipe.distill != "none" else ""
+        compiled, processes = self.compiled, self.world
+        return identity_of(
+            self.network, self.data, self.recipe, self.seed, compiled=compiled, teacher=teacher, processes=processes
+        )
 
     def epoch(self, number: int, step: Step) -> Epoch:
         started = time.perf_counter()
@@ -287,30 +301,22 @@ class _Run:
 
     # Checkpoints
 
-    def save(self, path: Path) -> None:
-        """Replaces the checkpoint. It is on the disk, whole, before the old one goes."""
-        state: dict[str, Any] = {
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint stores."""
+        return {
             "model": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "average": self.average.state_dict() if self.average is not None else None,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
-    def load(self, path: Path) -> None:
-        """Goes back to where a checkpoint was written. Raises MetablockError if it cannot be read."""
+    def load(self, path: Path, identity: Identity) -> None:
+        """Goes back to where a checkpoint was written; without one it stays at the start. Raises CheckpointError."""
+        state = read_checkpoint(path, identity, self.device)
+        if state is None:
+            return
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
             self.bare.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
@@ -318,9 +324,8 @@ class _Run:
             if self.accelerator.scaler is not None and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        except Exception as wrong:  # cut off, or of another version
-            message = f"{path}: this checkpoint cannot be read: {first_line(wrong)}"
-            raise MetablockError(message, "remove it, and the run starts again") from None
+        except Exception:  # tensors of other shapes, or none
+            raise unreadable(path) from None
 
 
 def _ahead(split: Split, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -77,7 +77,8 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
         raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
     q, k = pair.queries.feature, pair.keys.feature
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
+    grids = {"query_grid": list(q.grid), "key_grid": list(k.grid)}
+    return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std, **grids)
 
 
 def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:

@@ -286,10 +286,9 @@ def _check_roles(cls: type) -> None:
     if not isinstance(declared, dict) or not all(isinstance(role, str) for role in declared.values()):
         hint = 'the name of each parameter, and what it is: roles = {"weight": "table"}'
         raise error(f"`roles` of '{cls.__name__}' is no dict of words", _place(cls, "roles"), hint)
-    unknown = next((role for role in declared.values() if role not in ROLES), None)
-    if unknown is not None:
-        known = suggest(unknown, ROLES, f"known: {', '.join(ROLES)}")
-        raise error(f"'{unknown}' is no role of a parameter of '{cls.__name__}'", _place(cls, "roles"), known)
+    if unknown := [role for role in declared.values() if role not in ROLES]:
+        near = suggest(unknown[0], ROLES, f"known: {', '.join(ROLES)}")
+        raise error(f"'{unknown[0]}' is no role of a parameter of '{cls.__name__}'", _place(cls, "roles"), near)
 
 
 def _types(parameter: inspect.Parameter, at: Span | None) -> tuple[str, ...]:

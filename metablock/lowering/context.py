@@ -19,11 +19,13 @@ class Near:
         size: extents of a neighbourhood, one odd number an axis.
         border: what stands beyond the border of the map: ``mask``, ``zeros`` or ``clamp``.
         dilation: the distance between neighbours, in tokens.
+        source: the id of the value whose tokens they are.
     """
 
     size: tuple[int, ...]
     border: str
     dilation: int
+    source: int
 
 
 @dataclass(frozen=True)

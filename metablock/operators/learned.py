@@ -42,4 +42,4 @@ class Learned(nn.Module):
         return x.with_(layout="tokens", c=x.c if out is None else out, grid=(n,), prefix=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight.expand(x.shape[0], -1, -1)
+        return self.weight.clone().expand(x.shape[0], -1, -1)  # a view of a parameter requires grad even under no_grad

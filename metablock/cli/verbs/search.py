@@ -19,6 +19,7 @@ from ..study_options import (
     RecipeName,
     Swaps,
     require_packages,
+    stopping,
     study_of,
     typed_command,
 )
@@ -80,12 +81,13 @@ def search(
         seeds=seeds or 1,
     )
     folder = Path(output or f"{plan.name}.search")
-    with Bars() as bars:
-        prepared = running.prepare_search(plan, bars.phase)
+    line = "stopped; what is trained is in the journal, and the same command goes on from there"
+    with stopping(lambda: line), Bars() as bars:
+        prepared = running.prepare_search(plan, bars.phase, compiled=compiled)
         check_device(prepared.recipe, device)
-        if (line := replaced(prepared.study.resolved(), prepared.data)) is not None:
-            typer.echo(line, err=True)
-        engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
+        if (note := replaced(prepared.study.resolved(), prepared.data)) is not None:
+            typer.echo(note, err=True)
+        engine = running.Engine(jobs, device, tuple(plugin or ()))
         front, every = search_networks(
             prepared,
             folder,

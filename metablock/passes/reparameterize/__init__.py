@@ -144,7 +144,7 @@ def _build_merged(model: Block, root: Subgraph, merges: list[Merge]) -> Block:
     first = next(iter(model.parameters()), torch.empty(0))
     result = build(root, device=first.device if first.is_meta else None)
     result.spec, result.inputs, result.ir, result.loaded = model.spec, model.inputs, root, model.loaded
-    result.feature_info, result.whole = model.feature_info, model.whole or model.ir
+    result.feature_info, result.narrow = model.feature_info, model.narrow
     if first.is_meta:
         return result.to(dtype=first.dtype).eval()
     merged: dict[str, Tensor] = {}
