@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..language.spec import Spec
+from ..lowering.network import input_features
 from ..shape import Feature
 
 
@@ -123,3 +125,22 @@ def extents(feature: Feature) -> str:
     '3x224x192'
     """
     return "x".join(map(str, (feature.c, *feature.grid)))
+
+
+def replaced(spec: Spec, data: Data) -> str | None:
+    """What a network takes from the data instead of from its spec, in a line; None if they agree.
+
+    >>> from metablock.front import resolved
+    >>> x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 2
+    >>> data = in_memory("noise", x, y, np.arange(4), np.arange(4, 6), Feature("map", 1, (8, 8)))
+    >>> replaced(resolved("resnet18"), data)
+    "of the data, not of 'resnet18': input 1x8x8 instead of 3x224x224, 2 classes instead of 1000"
+    >>> replaced(resolved("resnet18", input="1x8x8", classes=2), data)
+    """
+    own = input_features(spec)
+    parts = []
+    if own != [data.input]:
+        parts.append(f"input {extents(data.input)} instead of {' and '.join(map(extents, own))}")
+    if spec.classes != data.classes:
+        parts.append(f"{data.classes} classes instead of {spec.classes}")
+    return f"of the data, not of '{spec.variant or spec.name}': {', '.join(parts)}" if parts else None

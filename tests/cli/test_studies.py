@@ -137,6 +137,18 @@ def test_train(run, mini):
     assert again.exit_code == 0
 
 
+def test_what_the_data_replace_is_said(run, mini):
+    """A network takes its input and its classes from the data: a line says so where the spec has others."""
+    said = "of the data, not of 'mini': input 1x32x32 instead of 1x16x16\n"
+    assert said in run("train", "mini.yaml", "--epochs", "1").stderr
+    both = run("train", "mini.yaml", *SMALL, "-s", "classes = 7", "-s", "input = image(3, 24)").stderr
+    assert "of the data, not of 'mini': input 1x16x16 instead of 3x24x24, 10 classes instead of 7\n" in both
+    assert "of the data" not in run("train", "mini.yaml", *SMALL).stderr
+    dry = ["--swap", "token = dw(3)", "--dry-run"]
+    assert said in run("ablate", "mini.yaml", *dry).stderr
+    assert "of the data" not in run("ablate", "mini.yaml", *dry, *SMALL).stderr
+
+
 def test_probe(run, mini):
     result = run(
         "probe", "mini.yaml", "--swap", "token = dw(3)", "--images", "2", "--data", "digits", "--input", "1x16x16", "-o", "p"

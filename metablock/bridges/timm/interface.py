@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..backend.block import Block, make
-from ..backend.compiler import regions
-from ..backend.layers import layers
-from ..backend.roles import DECAYED, roles
-from ..errors import MetablockError
-from ..passes.features import trunk
+from ...backend.block import Block, make
+from ...backend.compiler import regions
+from ...backend.layers import layers
+from ...backend.roles import DECAYED, roles
+from ...errors import MetablockError
+from ...passes.features import trunk
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
