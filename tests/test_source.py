@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from work import calls
 
 from metablock.errors import SpecError, Text
 from metablock.language.yaml import Limits, Mapping, Node, Scalar, Sequence, read, read_file, read_mended, reader, syntax
@@ -613,13 +614,10 @@ def test_nonsense_raises_nothing_else(content: str) -> None:
     tried(Text("spec.yaml", content))
 
 
-def test_speed() -> None:
-    content = "\n".join(f"k{i}: linear({i} * c) >> gelu >> linear(c)  # {{a comment}}" for i in range(100))
-    best = min(_seconds(content) for _ in range(3))
-    assert best < 0.25  # about 0.02 on a machine of 2024; a margin for slow ones
-
-
-def _seconds(content: str) -> float:
-    start = time.perf_counter()
-    spec(content)
-    return time.perf_counter() - start
+def test_the_work_grows_with_the_text() -> None:
+    few, many = (
+        calls(lambda n=n: spec("\n".join(f"k{i}: linear({i} * c) >> gelu >> linear(c)  # {{a comment}}" for i in range(n))))
+        for n in (100, 400)
+    )
+    assert many < 4.1 * few
+    assert few < 50_000  # 350 calls of functions a line

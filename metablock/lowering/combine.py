@@ -48,6 +48,8 @@ def _combine(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str)
         if node.op not in "+-/":
             hint = "write `>> times(x)` to scale, `n * a` to repeat"
             raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, hint)
+        if node.op == "/" and not number:
+            raise error("division by zero", node.right.span, "divide an output by a number other than 0")
         with located(node.span):
             return None if left is None else shifted(t, f"{{0}} {node.op} {number!r}", left)
     right = t.emit(node.right, scope, x, suffix)

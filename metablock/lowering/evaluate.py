@@ -97,9 +97,7 @@ class Evaluator:
         """The value of an expression that has to be a number; ``what`` names it in messages. Raises SpecError if it is none."""
         value = self.value(node, scope)
         if not is_real(value):
-            raise error(
-                f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Value)) else None
-            )
+            raise error(f"{what} must be a number", node.span, f"this is {_kind(value)}")
         return value
 
     def test(self, node: e.Node, scope: Scope) -> bool:
@@ -116,7 +114,9 @@ class Evaluator:
             try:
                 return compare(node.op, left, right)
             except TypeError:
-                raise error(f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span) from None
+                raise error(
+                    f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span, "compare two numbers"
+                ) from None
         value = self.value(node, scope)
         if isinstance(value, (Closure, Value)):
             raise error("a module is neither true nor false", node.span, "a test compares numbers: `c == dim`")

@@ -164,7 +164,8 @@ class NetworkLowering:
         inputs = self.spec.inputs
         if replacement is not None:
             if len(inputs) != 1:
-                raise error(f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}", self.spec.place("input"))
+                message = f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}"
+                raise error(message, self.spec.place("input"), "set their sizes in the spec")
             return self._entering(replacement)
         values = [self._entering(self.feature(node)) for node in inputs.values()]
         return values[0] if len(values) == 1 else values
@@ -183,6 +184,9 @@ class NetworkLowering:
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
         kind, rank = node.func.id, INPUT_RANKS[node.func.id]
+        named = next((argument for argument in node.args if argument.name is not None), None)
+        if named is not None:
+            raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
