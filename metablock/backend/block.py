@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..operators.tables import GRIDS, grids_of
 from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
@@ -71,6 +72,24 @@ class Network(Block):
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive_network, (self.source, self.key), self.__getstate__()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """``to_empty`` of a network on ``meta`` computes the buffers that no state dict holds: indices, masks, rates."""
+        parts = [module for module in self.modules() if _unsaved_on_meta(module)]
+        super()._apply(fn, recurse)
+        with torch.random.fork_rng(devices=[]):
+            for module in parts:
+                if not _unsaved_on_meta(module):
+                    reset: Any = module.reset_parameters
+                    reset()
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        about = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if about is not None:
+            about[GRIDS] = grids_of(self)
+
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
             values = [*args, *(named[name] for name in _argument_names(type(self)) if name in named)] if named else args
@@ -119,6 +138,14 @@ class Network(Block):
 
 def _argument_names(cls: type[Block]) -> tuple[str, ...]:
     return cls.forward.__code__.co_varnames[1 : cls.forward.__code__.co_argcount]
+
+
+def _unsaved_on_meta(module: nn.Module) -> bool:
+    return any(
+        buffer is not None and buffer.is_meta
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set
+    ) and hasattr(module, "reset_parameters")
 
 
 def describe(module: nn.Module, depth: int) -> list[str]:

@@ -90,6 +90,8 @@ class _Builder:
                     self.initialise(path, leaf, module)
         if not leaf.trainable:
             module.requires_grad_(False)
+        if leaf.role is not None:
+            module.only_role = leaf.role  # type: ignore[assignment]
         return module
 
     def connect(self, model: Block) -> None:

@@ -92,6 +92,10 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
                     yield argument.value, argument.name
         case e.Index(base=e.Name(id=name)):
             yield node, name
+        case e.Index(base=e.Call(func=e.Name(id=name))) if not inline(name):
+            yield node, name
+        case e.Index(base=base):
+            yield from _occurrences(base, inline)
         case e.Conditional(then=then, other=other):
             yield from _occurrences(then, inline)
             yield from _occurrences(other, inline)

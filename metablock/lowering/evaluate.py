@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
-from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real
+from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real, is_whole
 from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
@@ -191,7 +191,12 @@ class Evaluator:
     def classes(self) -> int:
         """The number of classes: `classes:` of the spec, by default ImageNet's."""
         node = self.spec.sections.get("classes")
-        return CLASSES if node is None else int(self.number(node, Scope(), "`classes`"))
+        if node is None:
+            return CLASSES
+        number = self.number(node, Scope(), "`classes`")
+        if not is_whole(number) or number < 1:
+            raise error(f"{number} classes", node.span, "write a whole number from 1")
+        return number
 
     def bound(self, bound: Bound, values: dict[str, Any], scope: Scope) -> Any:
         """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
@@ -240,7 +245,9 @@ class Evaluator:
             return list(base[low:high])
         at = self.number(node.at, scope, "a subscript")
         if not isinstance(at, int) or not -len(base) <= at < len(base):
-            raise error(f"entry {at} of a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last")
+            raise error(
+                f"there is no entry {at} in a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last"
+            )
         return base[at]
 
     def _attribute(self, node: e.Attribute, scope: Scope) -> Any:

@@ -17,7 +17,7 @@ from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import ModuleList, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
-from .tracer import MAX_REPEATS, Tracer
+from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
 MAX_EXTENT = 65_536
@@ -91,6 +91,7 @@ class NetworkLowering:
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
         self._input_size = input
+        self.evaluate.classes()
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs = tuple(flat_values(x))
@@ -118,7 +119,7 @@ class NetworkLowering:
         values = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
         if not values or any(value is None for value in values):
             place = next(filter(None, map(self.spec.place, ("model", "head", "stages"))), None)
-            raise error("the network gives what is absent", place, "`none` is an absent module; `id` passes on what arrives")
+            raise error("the network gives what is absent", place, ID)
         return output
 
     def _flow(self, x: ValueTree) -> ValueTree:
@@ -224,7 +225,14 @@ class NetworkLowering:
         """Lowers a section."""
         if name == "stages":
             return self._stages(x, results)
-        return self.tracer.resolve(self.spec.sections[name], Scope(c=width(x)), x, name, name)
+        return self._slot(name, self.spec.sections[name], Scope(c=width(x)), x)
+
+    def _slot(self, name: str, node: e.Node, scope: Scope, x: ValueTree) -> ValueTree:
+        """Lowers what stands in a slot of the network: a section, or a column that runs. Raises SpecError if it is absent."""
+        result = self.tracer.resolve(node, scope, x, name, name)
+        if result is None:
+            raise error(f"the network gives what is absent: `{name}` is `none`", node.span, ID)
+        return result
 
     def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module of `shared`, which is built once for the network or once for the stage.
@@ -282,7 +290,7 @@ class NetworkLowering:
         if entry is None:
             return x
         node, scope = entry
-        return self.tracer.resolve(node, scope.with_c(width(x)), x, name, name)
+        return self._slot(name, node, scope.with_c(width(x)), x)
 
     def _body(self, x: ValueTree) -> ValueTree:
         """Lowers the blocks of a stage."""

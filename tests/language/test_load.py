@@ -68,7 +68,14 @@ MESSAGES = [
     ("facts: x", "x", "`facts` is a table", "a list of rows `- [variant, params, ...]`, the first of them the header"),
     ("facts: [a, b]", "[", "`facts` is a table", "a list of rows `- [variant, params, ...]`, the first of them the header"),
     ("facts: [[variant, parms]]", "parms", "unknown column 'parms' in `facts`", "did you mean 'params'?"),
-    ("facts: [[variant, params], [a]]", "[a]", "1 cells under a header of 2", "write `-` for what is not known"),
+    ("facts: [[variant, macs, macs]]", "macs", "the column 'macs' stands twice in `facts`", "keep one of the two"),
+    ("facts: [[params, variant]]", "params", "`facts` begins with the column 'variant'", "its rows are found by it"),
+    ("facts: [[variant, params], [small, 1], [small, 2]]", "[small, 2]", "`facts` has two rows for 'small'", "keep one of the two"),
+    ("facts: [[variant, params], [small, 5M]]", "5M", "'5M' is no count", "`params` is exact: a whole number, or `-`"),
+    ("facts: [[variant, params], [small, ]]", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("variants: {b: {of: [a, ]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("weights: {a: {ignore: [a,]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("facts: [[variant, params], [a]]", "[a]", "1 cell under a header of 2", "write `-` for what is not known"),
 ]  # fmt: skip
 
 

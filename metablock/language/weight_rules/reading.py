@@ -65,13 +65,14 @@ class RuleStep:
 
 @dataclass(frozen=True)
 class ReadyRule:
-    """A rule without problems. ``deep``: other rules translate the rest."""
+    """A rule without problems. ``deep``: other rules translate the rest; ``text``: its left side."""
 
     pattern: re.Pattern[str]
     keys: tuple[Key, ...]
     steps: tuple[RuleStep, ...]
     span: Span | None
     deep: bool = False
+    text: str = ""
 
     def fit(self, name: str, blocks: Sequence[int]) -> Fit | None:
         """Matches one of our names with this rule's left side. None: it does not fit."""
@@ -106,7 +107,9 @@ class Reader:
             self.wrong("a rule with `**` only renames", sources, "`++` and `|` stand in the rules that translate the rest")
         if self.problems:
             return None
-        return ReadyRule(pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep)
+        return ReadyRule(
+            pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep, self.rule.ours
+        )
 
     def without_sum(self, step: Span) -> Span:
         """A step, without the `++` that may not follow it: steps transform the concatenated tensor."""
