@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..backend.block import Block, make
+from ..backend.block import Block, link_alike, make
 from ..backend.codegen import numbered, write
 from ..errors import MetablockError
 from ..language.arithmetic import is_whole
@@ -108,10 +108,10 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
 
     Returns:
         A module from the input to a list of maps ``(b, channels, *extents)``, in the order of the network. Tokens are put back
-        on their grid; prefix tokens (class token, registers) are dropped. Its ``feature_info`` is a :class:`FeatureInfo`.
+        on their grid; prefix tokens (class token, registers) are dropped. Each part stays in train or evaluation mode. Its ``feature_info`` is a :class:`FeatureInfo`.
 
     Raises:
-        MetablockError: several inputs; no stages, or stages that run more than once; a number that no stage has.
+        MetablockError: a model that metablock did not build; several inputs; no stages, or stages that run more than once; a number that no stage has.
 
     >>> import metablock, torch
     >>> maps = metablock.features(metablock.build("vit_tiny_patch16_224", device="meta"), [5, -1])
@@ -119,6 +119,10 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     [(1, 192, 14, 14), (1, 192, 14, 14)]
     """
     check_stages(stages)
+    if not isinstance(getattr(model, "ir", None), Subgraph):
+        raise MetablockError(
+            f"this {type(model).__name__} was not built by metablock", "build it from a spec: metablock.build(...)"
+        )
     name, root = model.spec.variant or model.spec.name, model.ir
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
@@ -194,7 +198,7 @@ def _shortened(model: Block, steps: Sequence[Step], output: ValueTree, inside: l
     result = _assembled(short, root, model)
     result.spec, result.ir, result.inputs = model.spec, short, model.inputs
     result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
-    return result.train(model.training)
+    return result
 
 
 # The feature extraction points
@@ -314,11 +318,12 @@ def _called(subgraph: Subgraph, steps: Sequence[Step]) -> set[tuple[str, ...]]:
     return called
 
 
-def _assembled(short: Subgraph, before: Subgraph, model: nn.Module, root: bool = True) -> Block:
-    """The module of a shortened subgraph, from the modules of the one before it."""
+def _assembled(short: Subgraph, before: Subgraph, model: Block, root: bool = True) -> Block:
+    """The module of a shortened subgraph, from the modules of the one before it. Modes of modules stay as they are."""
     source = write(short, root)
     block = make(source.text, source.key, root)
-    block.text, block.region, block.links = short.text, short.region, dict(getattr(model, "links", {}))
+    block.text, block.region, block.training = short.text, short.region, model.training
+    link_alike(block, model)
     block.texts = {name: child.text for name, child in short.children.items() if isinstance(child, ModuleNode)}
     for name, child in short.children.items():
         block.add_module(name, _part(child, before.children[name], model.get_submodule(name)))
@@ -332,6 +337,12 @@ def _part(child: Child, before: Child, module: nn.Module) -> nn.Module:
     assert not isinstance(child, ModuleNode)
     assert not isinstance(before, ModuleNode)
     if isinstance(child, Subgraph):
+        if not isinstance(module, Block):
+            raise MetablockError(
+                f"a {type(module).__name__} stands for '{before.text}'", "take features before parts are replaced"
+            )
         return _assembled(child, _subgraph(before), module, root=False)
     parts = {key: _part(part, before.children[key], module.get_submodule(key)) for key, part in child.children.items()}
-    return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
+    holder = nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
+    holder.training = module.training
+    return holder
