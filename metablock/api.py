@@ -55,8 +55,8 @@ def build(
             address. For another input size, tables of positions and biases are interpolated; for other input channels, the first
             layer is adapted; for other classes, the last layer stays as initialised.
         device: where the weights lie, the CPU by default; ``"meta"`` allocates nothing.
-        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default. Random initial weights are the same in every
-            dtype, but for rounding. Constants and tables have the precision of float64 where it is asked for here;
+        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default. Random initial weights are the same in
+            every dtype, but for rounding. Constants and tables have the precision of float64 where it is asked for here;
             ``model.double()`` afterwards keeps those of float32.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says

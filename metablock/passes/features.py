@@ -108,10 +108,12 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
 
     Returns:
         A module from the input to a list of maps ``(b, channels, *extents)``, in the order of the network. Tokens are put back
-        on their grid; prefix tokens (class token, registers) are dropped. Each part stays in train or evaluation mode. Its ``feature_info`` is a :class:`FeatureInfo`.
+        on their grid; prefix tokens (class token, registers) are dropped. Its ``feature_info`` is a :class:`FeatureInfo`. Each
+        part stays in train or evaluation mode.
 
     Raises:
-        MetablockError: a model that metablock did not build; several inputs; no stages, or stages that run more than once; a number that no stage has.
+        MetablockError: a model that metablock did not build, or whose stage was replaced; several inputs; no stages, or stages
+            that run more than once; a number that no stage has.
 
     >>> import metablock, torch
     >>> maps = metablock.features(metablock.build("vit_tiny_patch16_224", device="meta"), [5, -1])
