@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import build
     from .backend.compiler import compile
+    from .backend.roles import roles
     from .errors import MetablockError, SpecError
     from .front import resolved
     from .language.load import load_text
@@ -46,6 +47,7 @@ _HOME = {
     "operator": "language.plugins",
     "reparameterize": "passes.reparameterize",
     "resolved": "front",
+    "roles": "backend.roles",
     "standalone": "writers.standalone",
     "write": "writers.outputs",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "operator",
     "reparameterize",
     "resolved",
+    "roles",
     "standalone",
     "write",
 ]

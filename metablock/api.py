@@ -23,7 +23,7 @@ from .lowering.ir import Subgraph, flat_values
 from .passes.features import check_stages
 from .passes.features import features as feature_maps
 from .weights.hub import bring, is_place
-from .weights.loading import load_weights, read_state
+from .weights.loading import load_weights, read_checkpoint
 
 Weights = str | Path | bool | Mapping[str, Tensor]
 
@@ -36,6 +36,8 @@ def build(
     input: InputSize | None = None,
     edits: Edits = (),
     weights: Weights | None = None,
+    weights_input: InputSize | None = None,
+    names: str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
@@ -54,10 +56,13 @@ def build(
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
             address. For another input size, tables of positions and biases are interpolated; for other input channels, the first
             layer is adapted; for other classes, the last layer stays as initialised.
+        weights_input: the input size that the weights were trained on, ``"3x288x512"``, if they do not say it: weights of ours
+            do; tables of others are taken for squares.
+        names: whose names the weights have, ``"ours"`` or a table of the spec's `weights:`; by default those that fit best.
         device: where the weights lie, the CPU by default; ``"meta"`` allocates nothing.
-        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default. Random initial weights are the same in
-            every dtype, but for rounding. Constants and tables have the precision of float64 where it is asked for here;
-            ``model.double()`` afterwards keeps those of float32.
+        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default. Initial weights are the same in every
+            dtype, but for rounding. Constants and tables that no checkpoint holds have the precision of float64 where it is
+            asked for here; ``model.double()`` afterwards keeps those of float32.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
@@ -79,7 +84,7 @@ def build(
     """
     check_stages(features)
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
-    model = assemble(spec, ir, weights=weights, device=device, dtype=dtype, seed=seed)
+    model = assemble(spec, ir, weights=weights, weights_input=weights_input, names=names, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
 
 
@@ -88,6 +93,8 @@ def assemble(
     ir: Subgraph,
     *,
     weights: Weights | None = None,
+    weights_input: InputSize | None = None,
+    names: str | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     seed: int = 0,
@@ -115,7 +122,7 @@ def assemble(
     model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None
-        model.loaded = load_weights(model, state_of(weights, spec), spec)
+        model.loaded = load_weights(model, state_of(weights, spec), spec, names, input=weights_input)
         wanted |= set(model.loaded.initial)
         if place.type != "meta":
             with torch.no_grad():
@@ -132,9 +139,9 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
         raise MetablockError(f"{reprlib.repr(weights)} holds no weights", "name a file, pass a state dict, or True")
     if is_place(weights):
         assert not isinstance(weights, Path)
-        return read_state(bring(weights, spec))
+        return read_checkpoint(bring(weights, spec))
     assert not isinstance(weights, bool)
-    return read_state(weights)
+    return read_checkpoint(weights)
 
 
 def example(model: Block, batch: int = 1) -> list[Tensor]:

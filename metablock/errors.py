@@ -154,6 +154,10 @@ class MetablockError(ValueError):
         super().__init__(message if hint is None else f"{message}\n  {hint}")
 
 
+class MetablockWarning(UserWarning):
+    """What was done although it looks wrong. The command line prints it on standard error, and goes on."""
+
+
 class SpecError(MetablockError):
     """One or more problems of a spec or an edit, each once, sorted by place.
 

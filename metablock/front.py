@@ -14,10 +14,11 @@ from typing import NamedTuple
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MetablockError, Problem, Span, SpecError
 from .language.arithmetic import is_whole
-from .language.check import check_edits, check_names
+from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
+from .language.load import CutCallError
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -134,8 +135,22 @@ def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = N
     if len(spec.inputs) != 1:
         message = f"the input of '{spec.name}' cannot be replaced: it has {len(spec.inputs)}"
         raise MetablockError(message, "set their sizes in the spec")
-    kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
-    return apply(spec, parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input"))
+    return sized_inputs(spec, [feature])
+
+
+def sized_inputs(spec: Spec, features: Sequence[Feature]) -> Spec:
+    """The spec with these sizes of its inputs, one for each, written into it.
+
+    >>> from metablock.language.printer import show
+    >>> [show(node) for node in sized_inputs(resolved("resnet18"), [Feature("map", 1, (64, 96))]).inputs.values()]
+    ['image(1, 64, 96)']
+    """
+    nodes = []
+    for feature in features:
+        kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
+        [edit] = parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input")
+        nodes.append(edit.value)
+    return spec.with_(inputs=dict(zip(spec.inputs, nodes, strict=True)))
 
 
 def parse_input(size: InputSize | None) -> Feature | None:
@@ -171,7 +186,10 @@ def _resolve(
     source: Source, variant: str | None, edits: Edits, classes: int | None, input: InputSize | None
 ) -> tuple[Spec, list[Problem]]:
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
-    file, meant = open_spec(source)
+    try:
+        file, meant = open_spec(source)
+    except CutCallError as wrong:
+        raise SpecError([*wrong.problems, *check(wrong.spec)]) from None
     if variant is None:
         variant = meant
     elif not isinstance(variant, str):
@@ -188,8 +206,8 @@ def _resolve(
 def _shape_problems(spec: Spec, known: Iterable[Problem]) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
-    if any(problem.message.startswith(CIRCLE) for problem in known):
-        return []  # nothing has a shape that never ends
+    if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
+        return []  # nothing has a shape that never ends, or whose names mean something else than the file says
     try:
         lower(spec)
         read_init_rules(spec.init)

@@ -26,7 +26,8 @@ class Feature:
     ======  =====================  ==================================================================
 
     ``around`` counts the windows that an image is cut into (inside ``window``, after ``windows``), along each axis, the outermost
-    cut first. Windows lie in the batch, those of one image one after the other.
+    cut first. Windows lie in the batch, those of one image one after the other. ``of`` is the number of tokens of the whole order
+    where this is a part of one.
 
     >>> x = Feature("map", 64, (14, 14))
     >>> x.size(batch=8), str(x)
@@ -40,6 +41,7 @@ class Feature:
     grid: tuple[int, ...] = ()
     prefix: int = 0
     around: tuple[tuple[int, ...], ...] = ()
+    of: int | None = None
 
     @property
     def rank(self) -> int:

@@ -59,12 +59,12 @@ weights:
 """
 
 
-def _smallest(name: str) -> str:
+def smallest(name: str) -> str:
     facts = SPECS[name].facts
     return min(SPECS[name].variants, key=lambda variant: int(facts.of(variant)["params"]))
 
 
-SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [_smallest(name)]]
+SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [smallest(name)]]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 

@@ -150,6 +150,13 @@ CASES = {
         None,
     ),
     "less than nothing": (spec("conv(-3)"), "nothing is left: map -3 x 16x16", "conv(-3)", "widths and extents are at least 1"),
+    "an output by nothing": (spec("conv(4) / 0"), "division by zero", "0", "divide an output by a number other than 0"),
+    "a size with a name": (
+        "name: bad\ninput: image(size=16, channels=3)\nmodel: conv(4, 3)\n",
+        "the sizes of an input have no names, this one is 'size'",
+        "size=16",
+        "write `image(3, 64)`",
+    ),
     "nothing": (spec("linear(0)"), "nothing is left: tokens 16x16 x 0", "linear(0)", "widths and extents are at least 1"),
     "a kernel of no extent": (spec("conv(8, 0)"), "kernel, stride and dilation are at least 1", "conv(8, 0)", None),
     "more names than values": (

@@ -74,8 +74,6 @@ def test_options_of_timm():
     assert (maps.feature_info.channels(), maps.feature_info.reduction()) == ([128, 512], [8, 32])
     with pytest.raises(metablock.MetablockError, match=r"'metablock/poolformer_s12' has no option 'act_layer'"):
         timm.create_model("metablock/poolformer_s12", act_layer="gelu")
-    with pytest.raises(metablock.MetablockError, match="has no `drop` column\n  leave out drop_path_rate"):
-        timm.create_model("metablock/resnet18", drop_path_rate=0.1)
 
 
 def test_a_network_without_one_last_layer():

@@ -121,3 +121,13 @@ def test_kernels_lie_channels_last() -> None:
     metablock.compile(model)
     assert model.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0, check_stride=False)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    model = metablock.build("resnet18", input="3x32x32", device="meta")
+    with pytest.raises(
+        metablock.MetablockError, match=r"the compiler cannot write to '.*cache': Not a directory\n  TORCHINDUCTOR_CACHE_DIR"
+    ):
+        metablock.compile(model)

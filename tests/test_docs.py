@@ -41,6 +41,11 @@ def specs(page: str) -> list[str]:
     return [block for block in blocks if re.search(r"(?m)^name: ", block)]
 
 
+def test_pages_with_whole_specs() -> None:
+    pages = ["README.md", *(f"docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").rglob("*.md"))]
+    assert [page for page in pages if specs(page)] == ["README.md", "docs/language.md"], "`test_whole_specs` builds them"
+
+
 @pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/language.md", 3)])
 def test_whole_specs(page: str, count: int) -> None:
     """They check, and every variant is built and runs."""

@@ -170,3 +170,15 @@ def test_device_and_dtype_by_name(spec, device: Any, dtype: Any):
     assert (weight.device.type, weight.dtype) == ("cpu", torch.float64)
     assert parse_device("meta") == torch.device("meta")
     assert parse_dtype("bfloat16") is torch.bfloat16
+
+
+@pytest.mark.parametrize(("name", "files"), [("small", ["iformer_inception", "transnext"]), ("s", ["cpvt", "unireplknet"])])
+def test_a_variant_of_two_architectures(name: str, files: list[str]) -> None:
+    """Neither is taken for the other in silence; with the file's name each is found."""
+    with pytest.raises(metablock.MetablockError) as caught:
+        metablock.resolved(name)
+    names = [f"{file}_{name}" for file in files]
+    assert str(caught.value) == (
+        f"'{name}' is a variant of several architectures: {', '.join(files)}\n  name the file, too: {' or '.join(names)}"
+    )
+    assert [metablock.resolved(one).name for one in names] == files

@@ -43,6 +43,9 @@ TORCHLESS = ("errors", "shape", "files", "language", "catalogue", "lowering", "f
 
 LINES = 400
 
+# How many positional arguments an error has with its hint, by what makes it.
+HINTED = {"error": 3, "Problem": 3, "MetablockError": 2, "WeightsError": 2, "suggest": 3}
+
 # Words that say where a thing comes from, not what it is: no variable or parameter is called so.
 BARE = {"found", "given", "made", "kept", "told"}
 
@@ -244,6 +247,30 @@ def test_a_bare_name_is_seen():
     source = "def f(given, *, kept=1):\n    found = [made for made in given]\n    return found, lambda told: told\n"
     assert bare_names(source) == [(1, "given"), (1, "kept"), (2, "found"), (2, "made"), (3, "told")]
     assert bare_names("givens = found()\ndef found(): ...\nx.kept = y(told=1)\n") == []
+
+
+def without_hint(tree: ast.AST) -> Iterator[int]:
+    """The lines of errors that are made without a hint, and of suggestions that do not say what else."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
+            continue
+        wanted = HINTED.get(getattr(node.func, "id", ""), 0)
+        hints = [keyword.value for keyword in node.keywords if keyword.arg in ("hint", "otherwise", None)] or node.args[
+            wanted - 1 :
+        ]
+        if wanted and (not hints or (isinstance(hints[0], ast.Constant) and hints[0].value == "")):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_every_error_has_a_hint(path: Path):
+    for line in without_hint(ast.parse(path.read_text(encoding="utf-8"))):
+        raise AssertionError(f"{name_of(path)}:{line}: an error says what to do instead")
+
+
+def test_an_error_without_a_hint_is_seen():
+    text = 'error("no", span)\nerror("no", span, "yes")\nerror("no", hint="")\nMetablockError("no")\nsuggest(word, words)\nerror(*args)\n'
+    assert list(without_hint(ast.parse(text))) == [1, 3, 4, 5]
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -206,7 +206,7 @@ def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, va
     for _ in range(2):
         assert same(loaded("official", spec, variant), state)
     assert len(asked) == 1
-    wrong = SPEC.replace("DIGEST", "0" * 8)
+    wrong = SPEC.replace("DIGEST", "deadbeef")
     with pytest.raises(metablock.MetablockError, match="the checksum is"):
         loaded("official", wrong, variant)
 
@@ -215,6 +215,129 @@ def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
     assert same(loaded("https://example.org/any.pth"), state)
     with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be downloaded: HTTP Error 404"):
         loaded("https://example.org/none.pth")
+
+
+def test_two_addresses_with_one_name(web: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is kept by the whole address, not by its last part."""
+    asked: list[str] = []
+
+    def download(url: str, path: str, **_: object) -> None:
+        asked.append(url)
+        Path(path).write_bytes(pickled({"url": len(asked)}))
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    places = [f"https://{host}/model.pth{query}" for host in ("a.example/one", "b.example/two") for query in ("", "?v=2")]
+    spec = load_text(SPEC)
+    paths = [bring(place, spec) for place in places]
+    assert len(set(paths)) == 4 and {path.name for path in paths} == {"model.pth"}
+    assert paths == [bring(place, spec) for place in places] and asked == places
+    for place in ("https://a.example/", "https://a.example/..", "https://a.example/%2e%2e%2fx", f"https://a.example/{'n' * 300}"):
+        assert "metablock" in bring(place, spec).parts
+
+
+def test_a_checksum_that_does_not_fit_deletes_nothing_that_was_there(web: tuple[Path, list[str]], tmp_path: Path) -> None:
+    source, asked = web
+    spec = load_text(SPEC)
+    plain = bring("https://b.example/two/model.pth", spec)
+    with pytest.raises(metablock.MetablockError, match=r"the checksum is [0-9a-f]{16}\.\.\., not 0000000000000000\n  nothing"):
+        bring(f"https://b.example/two/model.pth#sha256={'0' * 64}", spec)
+    assert plain.is_file() and files(tmp_path / "hub") == [plain]
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    right = bring(f"https://b.example/two/model.pth#sha256={digest.upper()}", spec)
+    right.write_bytes(b"damaged")
+    assert bring(f"https://b.example/two/model.pth#sha256={digest}", spec) == right
+    assert right.read_bytes() == source.read_bytes() and len(asked) == 4
+
+
+def test_a_date_is_no_checksum(web: tuple[Path, list[str]], tmp_path: Path) -> None:
+    source, asked = web
+    for name in ("swin_tiny-20220317.pth", "upernet-12345678.pth", "vit-0123456789.pth"):
+        assert bring(f"https://example.org/{name}", load_text(SPEC)).read_bytes() == source.read_bytes()
+    assert len(asked) == 3
+
+
+def test_what_torch_stored_is_used_where_its_checksum_is_right(web: tuple[Path, list[str]], tmp_path: Path) -> None:
+    source, asked = web
+    spec = load_text(SPEC)
+    name = f"net-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.pth"
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for content in (source.read_bytes(), b"another file"):
+        (folder / name).write_bytes(content)
+        (folder / "plain.pth").write_bytes(content)
+        assert (bring(f"https://example.org/{name}", spec) == folder / name) == (content == source.read_bytes())
+        assert bring("https://example.org/plain.pth", spec) != folder / "plain.pth"
+        assert (folder / name).read_bytes() == (folder / "plain.pth").read_bytes() == content
+    assert asked == ["https://example.org/plain.pth", f"https://example.org/{name}"]
+
+
+@pytest.mark.parametrize(
+    "mark", ["sha256=", "sha256=xyz", "sha256=abc", f"sha256={'0' * 65}", "md5=00", "sha256:00000000", "main", ""]
+)
+def test_a_malformed_checksum(web: tuple[Path, list[str]], mark: str) -> None:
+    with pytest.raises(metablock.MetablockError, match=r"no checksum after the `#`\n  write #sha256="):
+        bring(f"https://example.org/net.pth#{mark}", load_text(SPEC))
+    assert not web[1]
+
+
+@pytest.mark.parametrize("content", ["half", "text", "safetensors", "error", "interrupt"])
+def test_a_partial_download_leaves_nothing(
+    web: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    source, _ = web
+
+    def download(url: str, path: str, **_: object) -> None:
+        whole = save({"a": torch.ones(9)}) if content == "safetensors" else source.read_bytes()
+        Path(path).write_bytes(b"" if content == "text" else whole[: len(whole) // 2 + 40])
+        if content == "error":
+            raise ConnectionResetError("reset by peer")
+        if content == "interrupt":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    wrong = KeyboardInterrupt if content == "interrupt" else metablock.MetablockError
+    says = {"interrupt": "", "error": "cannot be downloaded: reset by peer"}.get(
+        content, "cannot be downloaded: the file is cut off"
+    )
+    with pytest.raises(wrong, match=says):
+        bring("https://example.org/net.pth", load_text(SPEC))
+    assert files(tmp_path / "hub") == []
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_two_downloads_at_once(web: tuple[Path, list[str]], state: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, _ = web
+    both = threading.Barrier(2)
+
+    def download(url: str, path: str, **_: object) -> None:
+        content = source.read_bytes()
+        with Path(path).open("wb") as file:
+            file.write(content[:100])
+            file.flush()
+            both.wait(30)
+            file.write(content[100:])
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    paths: list[Path] = []
+    work = [threading.Thread(target=lambda: paths.append(bring("https://e.org/net.pth", load_text(SPEC)))) for _ in range(2)]
+    for one in work:
+        one.start()
+    for one in work:
+        one.join()
+    assert len(paths) == 2 and files(tmp_path / "hub") == [paths[0]]
+    assert paths[0].read_bytes() == source.read_bytes()
+
+
+def test_a_damaged_file_of_the_hubs_cache_stays(hub: Hub, state: dict) -> None:
+    hub.files["me/safe/model.safetensors"] = save(state)
+    path = bring("hf:me/safe", load_text(SPEC))
+    path.resolve().write_bytes(b"damaged")
+    with pytest.raises(metablock.MetablockError, match=r"(?s)the checksum is .*remove this file of the hub's cache"):
+        bring("hf:me/safe", load_text(SPEC))
+    assert path.read_bytes() == b"damaged"
 
 
 def test_places() -> None:

@@ -87,7 +87,20 @@ def test_nothing_to_say() -> None:
         ("large: {depth", "large: {dept", "'dept' names no slot or column of 'good'", "dept", "did you mean 'depth'?"),
         ("large: {depth", "large: {of: smal, depth", "'large' starts from unknown 'smal'", "large", "did you mean 'small'?"),
         ("large: {depth", "large: {of: large, depth", "variants start from each other: large -> large", "large", "remove one `of:`"),
-        ("- [small, 1]", "- [smell, 1]", "facts of an unknown variant 'smell'", "facts", "did you mean 'small'?"),
+        ("- [small, 1]", "- [smell, 1]", "facts of an unknown variant 'smell'", "smell", "did you mean 'small'?"),
+        ("variants:", "freeze: [stages]\nvariants:", "`freeze:` is a word of the language that nothing reads yet", "freeze", "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`"),
+        ("variants:", "freeze: []\nvariants:", "`freeze:` is a word of the language that nothing reads yet", "freeze", None),
+        ("variants:", "loss: x -> x\nvariants:", "`loss:` is a word of the language that nothing reads yet", "loss", "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study"),
+        ("large: {depth", "large: {loss: relu, depth", "`loss:` is a word of the language that nothing reads yet", "loss", None),
+        ("variants:", "model: x -> x >> stages >> head\nvariants:", "the section 'stem' is never used: the network is `model`", "stem", "name it there: `stem`, or remove it"),
+        ("variants:", "traits:\n  wide: {dim: [16, 32]}\nvariants:", "the trait 'wide' is never used", "wide", "remove it, or start a variant `of` it"),
+        ("variants:", "traits:\n  small: {dim: [16, 32]}\nvariants:", "'small' names both a trait and a variant", "small", "give the trait another name: `of:` means the variant"),
+        ("  depth: [1, 2]", "  head: 4\n  depth: [1, 2]", "'head' is the name of a section, too", "head", "give it another name: an edit of 'head' would reach the section"),
+        ("  size: 32", "  size: 32\n  stages: relu", "'stages' is the name of a section, too", "stages", None),
+        ("conv(8, 4, stride=4)", "one_of(conv(8, 4, stride=4), conv(8, 8, stride=4))", "`one_of` stands in a section", None, "give the choice a name in `let`: `token: one_of(...)`"),
+        ("norm >> ffn", "ffn >> join", "'join' needs at least one module", "join", "it is join(..., prefix=none)"),
+        ("norm >> ffn", "ffn >> conv", "'conv' needs the argument 'out'", "conv", None),
+        ("  body: depth * block", "  body: |\n    y, z, w = conv(3 * c) >> chunk(3)\n    return y", "the wires 'z' and 'w' are never read", "y, z, w = conv(3 * c) >> chunk(3)", "use them, or write `_` in their place"),
         ("image(3, size)", "picture(3, size)", "this is no input", "picture(3, size)", None),
         ("image(3, size)", "ids(3, size)", "this is no input", "ids(3, size)", "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"),
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
@@ -167,3 +180,58 @@ def test_a_name_that_a_stream_gives_to_a_value_makes_no_circle() -> None:
     """`agent_attention` has a wire `a`; a binding of that name that uses it is no circle."""
     spec = load_text("name: t\ninput: image(8, 8)\nlet:\n  a: agent_attention(2, agents=3)\nstages:\n  body: a\n")
     assert check(spec) == []
+
+
+def test_a_column_that_is_called_like_a_section_is_one_mistake() -> None:
+    """The edit that could have meant either is not reported again."""
+    text = (
+        GOOD.replace("  depth: [1, 2]", "  head: 8\n  depth: [1, 2]")
+        .replace("dw(7)", "pw(head)")
+        .replace("{depth: [2, 4]}", "{head: 5}")
+    )
+    messages = [p.message for p in check(load_text(text))]
+    assert messages == ["'head' is the name of a section, too", "the column 'head' is never used"]
+
+
+def test_a_drop_rate_without_a_residual() -> None:
+    """`drop` is read by `res` and `drop_path`; in a network without them it does nothing."""
+    idle = "name: n\ninput: image(3, 8)\nstages: {drop: 0.1, body: pw(3)}\n"
+    assert [p.message for p in check(load_text(idle))] == ["the column 'drop' is never used"]
+    for body in ("res(pw(3))", "x -> x + (x >> pw(3) >> drop_path)", "x -> x >> dropout(drop)"):
+        assert check(load_text(idle.replace("body: pw(3)", f"body: '{body}'"))) == []
+
+
+def test_a_word_that_is_bound_is_one_mistake() -> None:
+    spec = load_text("name: n\ninput: image(3, 8)\nlet: {layers: 3}\nmodel: pw(layers) >> layers\n")
+    assert [p.message for p in check(spec)] == ["'layers' is a word of the language and cannot be bound"]
+
+
+@pytest.mark.parametrize("classes", ["0", "2.5", "-3", "true"])
+def test_a_number_of_classes(classes: str) -> None:
+    """It is looked at even where the network does not use it."""
+    [problem] = check(load_text(f"name: n\ninput: image(3, 8)\nclasses: {classes}\nmodel: pw(3)\n"))
+    assert problem.message in (f"{classes} classes", "True classes")
+    assert problem.hint == "write a whole number from 1"
+
+
+def test_a_misspelt_use_is_one_mistake() -> None:
+    """What was meant, and what that uses, is not called unused."""
+    messages = [
+        p.message
+        for p in check(load_text(GOOD.replace("depth * block", "depth * blok").replace("  depth:", "  drop: 0.1\n  depth:", 1)))
+    ]
+    assert messages == ["unknown name 'blok'"]
+
+
+@pytest.mark.parametrize(
+    ("let", "classes", "value"),
+    [
+        ("n: 3", "7", 7),
+        ("n: 3", "2 * n - 1", 5),
+        ("n: m // 2\n  m: 9", "n", 4),
+        ("n: 10 / 3", "int(n)", 1000),
+        ("n: n", "n", 1000),
+    ],
+)
+def test_the_number_of_classes_without_shapes(let: str, classes: str, value: int) -> None:
+    assert load_text(f"name: n\ninput: image(3, 8)\nlet:\n  {let}\nclasses: {classes}\nmodel: pw(classes)\n").classes == value

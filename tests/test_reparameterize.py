@@ -280,6 +280,7 @@ def test_catalogue(name: str, variant: str) -> None:
     model = metablock.build(SPECS[name], variant=variant, classes=7, dtype=torch.float64, **shrunk(name, variant)).eval()
     report = metablock.reparameterize(randomise(model)).collapsed
     assert report.params[1] <= report.params[0]
-    assert report.difference is None or report.difference < 1e-9
+    assert (report.difference is None) == (not report.collapsed)
+    assert not report.collapsed or report.difference < 1e-9
     if any(getattr(m, "text", "").startswith("conv_bn(") for m in model.modules()):
         assert report.collapsed

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from work import calls
 
 from metablock.errors import SpecError, Text
-from metablock.language.yaml import Limits, Mapping, Node, Scalar, Sequence, read, read_file, reader, syntax
+from metablock.language.yaml import Limits, Mapping, Node, Scalar, Sequence, read, read_file, read_mended, reader, syntax
 
 SMALL = """\
 name: metaformer  # the first
@@ -408,6 +409,44 @@ def test_rendered() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cut", "meant"),
+    [
+        ("a: [id, f(x, 2), g(1), h(x, y, z)]", "a: [id, 'f(x, 2)', g(1), 'h(x, y, z)']"),
+        ("a: {b: f(x, 3), c: g(x, k=3), d: 4}", "a: {b: 'f(x, 3)', c: 'g(x, k=3)', d: 4}"),
+        ("a: {f(x, y=3, z): 3, g: 4}", "a: {'f(x, y=3, z)': 3, g: 4}"),
+        ("a: {b: f(x, 3)}\nc: [[g(1, 2)], 3]", "a: {b: 'f(x, 3)'}\nc: [['g(1, 2)'], 3]"),
+        ("a: [f(g(1, 2), 3), {b: h(1, 2)}]", "a: ['f(g(1, 2), 3)', {b: 'h(1, 2)'}]"),
+    ],
+)
+def test_what_a_cut_call_means(cut: str, meant: str) -> None:
+    """The file is read as if the call stood in quotes, so that its other mistakes are reported, too."""
+
+    def plain(node: object) -> object:
+        match node:
+            case Scalar(value=value):
+                return value
+            case Sequence(items=items):
+                return list(map(plain, items))
+            case Mapping(entries=entries):
+                return {key.value: plain(value) for key, value in entries}
+
+    root, cuts = read_mended(Text("spec.yaml", cut))
+    assert cuts
+    assert plain(root) == plain(read(Text("spec.yaml", meant)))
+    with pytest.raises(SpecError) as caught:
+        read(Text("spec.yaml", cut))
+    assert caught.value.problems == cuts
+
+
+@pytest.mark.parametrize(
+    ("content", "comma"), [("a: [b, ]", 5), ("a: [b,c , ]", 8), ("a: [b]", None), ("a: [b,  # c\n]", None), ("a: []", None)]
+)
+def test_a_comma_before_the_bracket(content: str, comma: int | None) -> None:
+    node = spec(content).get("a")
+    assert (node.comma.start if node.comma else None) == comma
+
+
+@pytest.mark.parametrize(
     "content",
     ["a: [f(x), g(y)]", "a: {b: 'f(x, y)', c: \"(\"}", "a: f(x, y)", "a:\n- f(x, [1, 2])\n- |\n  g(x, y)"],
 )
@@ -575,13 +614,10 @@ def test_nonsense_raises_nothing_else(content: str) -> None:
     tried(Text("spec.yaml", content))
 
 
-def test_speed() -> None:
-    content = "\n".join(f"k{i}: linear({i} * c) >> gelu >> linear(c)  # {{a comment}}" for i in range(100))
-    best = min(_seconds(content) for _ in range(3))
-    assert best < 0.25  # about 0.02 on a machine of 2024; a margin for slow ones
-
-
-def _seconds(content: str) -> float:
-    start = time.perf_counter()
-    spec(content)
-    return time.perf_counter() - start
+def test_the_work_grows_with_the_text() -> None:
+    few, many = (
+        calls(lambda n=n: spec("\n".join(f"k{i}: linear({i} * c) >> gelu >> linear(c)  # {{a comment}}" for i in range(n))))
+        for n in (100, 400)
+    )
+    assert many < 4.1 * few
+    assert few < 50_000  # 350 calls of functions a line

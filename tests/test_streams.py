@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -146,7 +148,7 @@ def test_blocks_stand_in_the_lines_of_a_stream_too() -> None:
         ("    return 1.5 * conv(c)", "only a whole number repeats"),
         ("    return id + (conv(c, stride=2))", "two shapes do not meet"),
         ("    return id + conv(c + 1)", "two widths do not meet"),
-        ("    return conv(c) >> take(64)", "token 64 of 64"),
+        ("    return conv(c) >> take(64)", "there is no token 64: 64 arrive"),
         ("    return split(id, id, sizes=[1, 2])", r"parts of 1 \+ 2 = 3 channels, 4 arrive"),
         ("    return 100000000 * conv(c)", "100000000 copies"),
         ("    return conv(c, 11, padding=0)", "does not fit"),
@@ -156,3 +158,45 @@ def test_problems_have_places(body: str, message: str) -> None:
     with pytest.raises(SpecError, match=message) as caught:
         build(body=body)
     assert all(problem.span is not None for problem in caught.value.problems)
+
+
+def test_a_member_of_what_a_module_returns() -> None:
+    """`(x >> chunk(3))[1]`, `chunk(3)[1]` and a wire's `y[1]` are one network; each index builds a module of its own."""
+    head, third = "name: n\ninput: image(4, 6)\n", "let:\n  third(i): x -> (x >> linear(6) >> chunk(3))[i]\n"
+    texts = [
+        "model: (linear(6) >> chunk(3))[1]\n",
+        f"{third}model: third(1)\n",
+        "model: |\n  x ->\n  y = x >> linear(6) >> chunk(3)\n  return y[1]\n",
+        "model: linear(6) >> chunk(3)[1]\n",
+    ]
+    x = torch.randn(2, 4, 6, 6)
+    outputs = []
+    for text in texts:
+        spec = load_text(head + text)
+        model = metablock.build(spec)
+        for p in model.parameters():
+            torch.nn.init.constant_(p, 0.1)
+            p.data[2:4] += torch.arange(2.0).reshape(2, *[1] * (p.dim() - 1))
+        outputs.append(model(x))
+        assert outputs[-1].shape == (2, 6, 6, 2)
+        torch.testing.assert_close(outputs[-1], outputs[0])
+    two = metablock.build(
+        load_text("name: n\ninput: image(4, 6)\nlet: {pair: linear(6) >> chunk(2)}\nmodel: pair[0] >> pair[1]\n")
+    )
+    assert [name for name, _ in two.named_parameters()][::2] == ["pair1.linear.weight", "pair2.linear.weight"]
+    rows = metablock.build(load_text("name: n\ninput: image(4, 6)\nmodel: attention(2, row=0)[0] >> attention(2, row=0)[-1]\n"))
+    assert {name.split(".")[0] for name, _ in rows.named_parameters()} == {"attention1", "attention2"}
+    part = metablock.build(load_text("name: n\ninput: image(4, 6)\nmodel: chunk(4)[1:3] >> each(relu)\n"))
+    torch.testing.assert_close(torch.cat(part(x), 1), x[:, 1:3].relu())
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("1 - sigmoid", lambda x: 1 - x.sigmoid()), ("relu - 0.5", lambda x: x.relu() - 0.5), ("2 + relu", lambda x: 2 + x.relu()),
+     ("id * (1 - sigmoid) + 1", lambda x: x * (1 - x.sigmoid()) + 1), ("-1 - id", lambda x: -1 - x)],
+)  # fmt: skip
+def test_a_number_beside_a_module(expression: str, value: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model = metablock.build(load_text(f"name: n\ninput: image(4, 6)\nmodel: {expression}\n"), dtype=torch.float64)
+    x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(model(x), value(x))
+    assert model(x).dtype == torch.float64

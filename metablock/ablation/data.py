@@ -44,6 +44,6 @@ def load_data(name: str, input: Feature | None = None, progress: Progress = sile
     """
     kind, _, rest = name.partition(":")
     if kind not in _LOADERS or (kind == "digits") == bool(rest):
-        hints = [suggest(kind, _LOADERS), f"known: {', '.join(KINDS)}"]
+        hints = [suggest(kind, _LOADERS, None), f"known: {', '.join(KINDS)}"]
         raise MetablockError(f"unknown data set '{name}'", " ".join(filter(None, hints)))
     return _LOADERS[kind](name, rest, input, progress)

@@ -1,52 +1,46 @@
 """The journal of a study: one SQLite file with every run. It survives the death of the processes that write it.
 
-A run's identity is the hash of its resolved spec, recipe, data and seed. So a study that is started again, or edited, finds the
-runs that are done. Several processes may work on one journal: a run is claimed in a transaction, and a run whose owner has died
-can be claimed again.
+A run's identity (:mod:`metablock.ablation.identity`) is all that decides its numbers. So a study that is started again, or
+edited, finds the runs that are done. Several processes may work on one journal, also for different plans: a run is claimed in a
+transaction, and a run whose owner has died can be claimed again. Each journal object works for one plan: the one that was entered
+last when it was opened, or that it entered itself.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..errors import MetablockError
+from .identity import Identity
+from .owners import gone, on_this_machine, owner
 from .results import Epoch, Run
+from .store import FILE, Store
 
-FILE = "journal.sqlite"
 BEAT = 5.0  # seconds between two signs of life of an owner
-SILENT = 60.0  # seconds without one after which an owner on another machine counts as gone
-_ELSEWHERE = "name another folder with -o"  # the hint of messages about the file itself
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS plan (
-    position INTEGER PRIMARY KEY, cell TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, spec TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS wanted (id TEXT PRIMARY KEY, cell TEXT NOT NULL, seed INTEGER NOT NULL, place INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, status TEXT NOT NULL DEFAULT 'pending', reason TEXT NOT NULL DEFAULT '', metric REAL,
-    owner TEXT NOT NULL DEFAULT '', beat REAL NOT NULL DEFAULT 0, device TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0, started REAL, finished REAL
-);
-CREATE TABLE IF NOT EXISTS epochs (
-    id TEXT NOT NULL, epoch INTEGER NOT NULL, train_loss REAL, val_loss REAL, val_top1 REAL, lr REAL, seconds REAL,
-    PRIMARY KEY (id, epoch)
-);
-CREATE TABLE IF NOT EXISTS probes (id TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+SILENT = 60.0  # seconds without one, as an observer sees it, after which an owner on another machine counts as gone
 
 # Called several times a second while runs are going on, with the runs and with how many there are of each status.
 Watch = Callable[[list[Run], dict[str, int]], None]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a plan.
+
+    Attributes:
+        identity: everything that decides its numbers.
+        cell: name of its cell.
+        spec: text of the resolved spec.
+    """
+
+    identity: Identity
+    cell: str
+    spec: str
 
 
 @dataclass(frozen=True)
@@ -54,78 +48,42 @@ class Job:
     """A run to do.
 
     Attributes:
-        id: its identity, see :func:`run_id`.
+        id: the hash of its identity.
         cell: name of its cell.
         seed: of the training.
         spec: text of the resolved spec.
+        identity: what has to be trained, with what.
     """
 
     id: str
     cell: str
     seed: int
     spec: str
+    identity: Identity
 
 
-def run_id(spec_hash: str, recipe: str, data: str, seed: int) -> str:
-    """The identity of a run: SHA-256 of the hashes of spec, recipe and data, and of the seed.
-
-    >>> run_id("spec", "recipe", "data", 0)[:12]
-    'd4e1341fcd79'
-    """
-    return sha256(f"{spec_hash} {recipe} {data} {seed}".encode()).hexdigest()
-
-
-def owner() -> str:
-    """The name of this process as an owner of runs: host, process id, and when it began (ids are used again)."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_born(os.getpid())}"
-
-
-def _born(pid: int) -> str:
-    """When a process began, in ticks of the system's clock; empty if that cannot be read."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def gone(name: str, beat: float) -> bool:
-    """Whether the owner of a run has died.
-
-    Args:
-        name: of the owner, see :func:`owner`.
-        beat: time of its last sign of life, in seconds since 1970. Only owners on other machines are judged by it.
-
-    >>> gone(owner(), beat=0.0), gone("another machine:12:34", beat=0.0)
-    (False, True)
-    """
-    host, _, rest = name.partition(":")
-    pid, _, born = rest.partition(":")
-    if host == socket.gethostname() and pid.isdigit():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return _born(int(pid)) != born
-    return time.time() - beat > SILENT
-
-
-class Journal:
+class Journal(Store):
     """The journal in a folder; it is created if there is none. Every method is one transaction.
 
-    Every method raises MetablockError if the file is not a journal or the disk is full; the journal stays as it was.
+    Every method raises MetablockError: DamagedError if the file is no journal, or has damage; StorageError if the disk is full or
+    cannot be written, and then the journal stays as it was.
+
+    Args:
+        folder: of the study.
+        plan: key of the plan to work for; by default the one that was entered last.
+        checked: whether the whole file is looked at for damage first.
 
     Attributes:
         folder: of the study.
         path: of the SQLite file in it.
-        connection: to be used by the thread that opened it.
+        plan: key of the plan; empty before there is one.
 
     >>> import tempfile
+    >>> identity = Identity("hash of the spec", {}, {}, {}, seed=0)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     journal = Journal(Path(folder))
-    ...     journal.set_plan(cells=[("base", "hash of the spec", "name: mini")], runs=[("id", "base", 0)])
-    ...     job = journal.claim(owner(), "cpu")
+    ...     _ = journal.set_plan({}, [Planned(identity, "base", "name: mini")])
+    ...     job = journal.claim(owner())
     ...     journal.record(job.id, Epoch(1, train_loss=2.3, val_loss=2.1, val_top1=31.0, lr=1e-3, seconds=4.0))
     ...     journal.finish(job.id, owner(), metric=31.0)
     ...     [run] = journal.runs()
@@ -134,62 +92,21 @@ class Journal:
     ('done', 31.0, 1)
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / FILE
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self.connection.execute("PRAGMA journal_mode=WAL")
-            self.connection.execute("PRAGMA synchronous=FULL")
-        except sqlite3.DatabaseError as wrong:
-            raise self._explained(wrong) from None
-        except (OSError, sqlite3.Error) as wrong:
-            raise MetablockError(f"{self.path}: cannot be opened: {wrong}", _ELSEWHERE) from None
-        with self.change() as do:
-            for statement in _SCHEMA.split(";"):
-                do.execute(statement)
-            version = do.execute("SELECT value FROM about WHERE key = 'version'").fetchone()
-            if version is None:
-                do.execute("INSERT INTO about VALUES ('version', ?)", (str(_VERSION),))
-            elif version[0] != str(_VERSION):
-                raise MetablockError(f"{self.path}: written by another version of metablock", _ELSEWHERE)
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self.connection.close()
-
-    @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction in which no other process writes; it is rolled back if the block raises."""
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self.connection
-            except BaseException:
-                if self.connection.in_transaction:  # SQLite has rolled it back already if the disk is full
-                    self.connection.execute("ROLLBACK")
-                raise
-            self.connection.execute("COMMIT")
-        except sqlite3.DatabaseError as wrong:
-            raise self._explained(wrong) from None
-
-    def _explained(self, wrong: sqlite3.DatabaseError) -> MetablockError:
-        """SQLite's error in our words."""
-        text = str(wrong)
-        if "full" in text or "disk I/O" in text:
-            return MetablockError(f"{self.path}: the disk is full", "the journal is as it was; make room, and start again")
-        if "not a database" in text or "malformed" in text:
-            return MetablockError(f"{self.path}: this is not a journal of metablock", _ELSEWHERE)
-        if "unable to open" in text:
-            return MetablockError(f"{self.path}: cannot be opened", _ELSEWHERE)
-        return MetablockError(f"{self.path}: {text}", "the journal is as it was; start again")
+    def __init__(self, folder: Path, *, plan: str | None = None, checked: bool = True) -> None:
+        super().__init__(folder, checked=checked)
+        self.plan = plan if plan is not None else self.current()
+        self.heard: dict[str, tuple[str, float, float]] = {}  # of owners elsewhere: name, beat, when it was first seen
 
     # The study
 
+    def current(self) -> str:
+        """The key of the plan that was entered last; empty before there is one."""
+        rows = self.rows("SELECT value FROM about WHERE key = 'plan'")
+        return str(rows[0][0]) if rows else ""
+
     def about(self) -> dict[str, Any]:
-        """All that :meth:`set_about` wrote: the study, its cells, recipe and data (``metablock.ablation.record``)."""
-        rows = self.connection.execute("SELECT key, value FROM about WHERE key != 'version'").fetchall()
+        """All that :meth:`set_about` wrote: what holds for every plan of the folder."""
+        rows = self.rows("SELECT key, value FROM about WHERE key NOT IN ('version', 'plan')")
         return {key: json.loads(value) for key, value in rows}
 
     def set_about(self, values: Mapping[str, Any]) -> None:
@@ -199,47 +116,111 @@ class Journal:
                 "INSERT OR REPLACE INTO about VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()]
             )
 
-    def set_plan(self, cells: Sequence[tuple[str, str, str]], runs: Sequence[tuple[str, str, int]]) -> None:
-        """Replaces the plan. Runs that are no longer in it stay in the file, and are found if they are planned again.
+    def default(self, key: str, value: Any) -> Any:
+        """The value of :meth:`about` under a key; if there is none yet, this one, which is stored."""
+        with self.change() as do:
+            do.execute("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+            return json.loads(do.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()[0])
+
+    def add_latency(self, device: str, network: str, milliseconds: float) -> None:
+        """Stores the latency of a network on a device, beside those that other processes store."""
+        with self.change() as do:
+            row = do.execute("SELECT value FROM about WHERE key = 'latencies'").fetchone()
+            known = json.loads(row[0]) if row else {}
+            known.setdefault(device, {})[network] = milliseconds
+            do.execute("INSERT OR REPLACE INTO about VALUES ('latencies', ?)", (json.dumps(known),))
+
+    def add_proposals(self, proposals: Sequence[Mapping[str, str]]) -> None:
+        """Stores the networks that a search proposes, beside those that other processes store: a level's name by factor."""
+        with self.change() as do:
+            row = do.execute("SELECT value FROM about WHERE key = 'proposals'").fetchone()
+            known = json.loads(row[0]) if row else []
+            known += [dict(one) for one in proposals if dict(one) not in known]
+            do.execute("INSERT OR REPLACE INTO about VALUES ('proposals', ?)", (json.dumps(known),))
+
+    def study(self) -> dict[str, Any]:
+        """What :meth:`set_plan` wrote of this plan: the study, its cells, recipe and data (``metablock.ablation.record``)."""
+        rows = self.rows("SELECT about FROM plans WHERE key = ?", (self.plan,))
+        return dict(json.loads(rows[0][0])) if rows else {}
+
+    def cells(self, key: str) -> list[dict[str, Any]] | None:
+        """The cells of a plan of this folder that were planned under a key (:func:`metablock.ablation.record.cells_key`)."""
+        rows = self.rows("SELECT about FROM plans WHERE cells = ? ORDER BY entered DESC LIMIT 1", (key,))
+        return list(json.loads(rows[0][0])["cells"]["cells"]) if rows else None
+
+    def set_plan(self, about: Mapping[str, Any], runs: Sequence[Planned], key: str = "") -> str:
+        """Enters a plan, for which this object works from now on. Other plans and their runs stay in the file.
 
         Args:
-            cells: name, hash and text of each resolved spec.
-            runs: identity, name of the cell and seed of each run, in the order in which they are to be done.
+            about: values that JSON can hold. ``about["cells"]["key"]``, if it is there, is what :meth:`cells` looks for.
+            runs: in the order in which they are to be done.
+            key: of the plan; a plan of this key goes, its runs stay. By default it is the same for the same cells and runs.
+
+        Returns:
+            The key of the plan.
         """
+        listed = [(one.identity.id, one) for one in runs]
+        key = key or sha256(json.dumps([(identity, one.cell) for identity, one in listed]).encode()).hexdigest()[:32]
+        cells = str(about.get("cells", {}).get("key", ""))
         with self.change() as do:
-            do.execute("DELETE FROM plan")
-            do.execute("DELETE FROM wanted")
-            do.executemany("INSERT INTO plan VALUES (?, ?, ?, ?)", [(i, *cell) for i, cell in enumerate(cells)])
-            do.executemany("INSERT OR IGNORE INTO wanted VALUES (?, ?, ?, ?)", [(*run, i) for i, run in enumerate(runs)])
-            do.executemany("INSERT OR IGNORE INTO runs (id) VALUES (?)", [(run[0],) for run in runs])
+            do.execute("DELETE FROM planned WHERE plan = ?", (key,))
+            do.execute("DELETE FROM plans WHERE key = ?", (key,))
+            do.execute("INSERT INTO plans VALUES (?, ?, ?, ?)", (key, time.time(), cells, json.dumps(about)))
+            do.executemany(
+                "INSERT OR IGNORE INTO planned VALUES (?, ?, ?, ?, ?)",
+                [(key, identity, one.cell, one.identity.seed, place) for place, (identity, one) in enumerate(listed)],
+            )
+            do.executemany("INSERT OR IGNORE INTO specs VALUES (?, ?)", [(one.identity.spec, one.spec) for one in runs])
+            do.executemany(
+                "INSERT INTO runs (id, identity) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET identity = excluded.identity",
+                [(identity, one.identity.to_json()) for identity, one in listed],
+            )
+            do.execute("INSERT OR REPLACE INTO about VALUES ('plan', ?)", (key,))
+        self.plan = key
+        return key
 
     # Runs to do
 
-    def claim(self, who: str, device: str = "") -> Job | None:
-        """Gives the next free run to an owner; None if no run is free.
+    def claim(self, who: str, conditions: Mapping[str, Any] | None = None) -> Job | None:
+        """Gives the plan's next free run to an owner; None if no run is free.
 
         Runs whose owners have died come first, then pending ones in the order of the plan.
 
         Args:
             who: the owner, see :func:`owner`.
-            device: in words, for reports.
+            conditions: of its machine (:func:`metablock.ablation.machine.conditions`).
         """
+        where = dict(conditions or {})
         with self.change() as do:
             rows = do.execute(
-                "SELECT id, cell, seed, status, owner, beat FROM wanted JOIN runs USING (id) "
-                "WHERE status IN ('pending', 'running') ORDER BY status = 'pending', place"
+                "SELECT id, cell, identity, status, owner, beat, attempts FROM planned JOIN runs USING (id) WHERE plan = ? "
+                "AND status IN ('pending', 'running') AND identity != '' ORDER BY status = 'pending', place",
+                (self.plan,),
             ).fetchall()
-            for identity, cell, seed, status, other, beat in rows:
+            for name, cell, text, status, other, beat, attempts in rows:
                 if status == "running" and not gone(other, beat):
                     continue
+                identity = Identity.from_json(text)
+                spec = do.execute("SELECT spec FROM specs WHERE hash = ?", (identity.spec,)).fetchone()[0]
                 do.execute(
                     "UPDATE runs SET status = 'running', owner = ?, beat = ?, device = ?, attempts = attempts + 1, "
                     "started = COALESCE(started, ?), reason = '' WHERE id = ?",
-                    (who, time.time(), device, time.time(), identity),
+                    (who, time.time(), where.get("device", ""), time.time(), name),
                 )
-                spec = do.execute("SELECT spec FROM plan WHERE cell = ?", (cell,)).fetchone()[0]
-                return Job(identity, cell, seed, spec)
+                values = (name, attempts + 1, who, time.time(), json.dumps(where))
+                do.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?)", values)
+                return Job(name, cell, identity.seed, spec, identity)
         return None
+
+    def set_conditions(self, identity: str, who: str, conditions: Mapping[str, Any]) -> None:
+        """Writes down under what conditions an owner does a run, where it learns so only after the claim."""
+        with self.change() as do:
+            do.execute(
+                "UPDATE attempts SET conditions = ? WHERE id = ? AND owner = ? "
+                "AND attempt = (SELECT MAX(attempt) FROM attempts AS other WHERE other.id = attempts.id)",
+                (json.dumps(dict(conditions)), identity, who),
+            )
+            do.execute("UPDATE runs SET device = ? WHERE id = ? AND owner = ?", (conditions.get("device", ""), identity, who))
 
     def beat(self, identity: str, who: str) -> bool:
         """Writes down a sign of life of the owner. False if the run belongs to another owner by now."""
@@ -259,24 +240,25 @@ class Journal:
                 "UPDATE runs SET status = 'done', metric = ?, finished = ?, reason = '' WHERE id = ? AND owner = ?",
                 (metric, time.time(), identity, who),
             )
+        self.flush()
 
     def fail(self, identity: str, who: str, reason: str) -> None:
         """Marks a run as failed, if it still belongs to this owner."""
         with self.change() as do:
             do.execute(
-                "UPDATE runs SET status = 'failed', reason = ?, finished = ? WHERE id = ? AND owner = ?",
+                "UPDATE runs SET status = 'failed', reason = ?, finished = ? WHERE id = ? AND owner = ? AND status = 'running'",
                 (reason, time.time(), identity, who),
             )
 
     def set_probe(self, identity: str, value: str) -> None:
-        """Stores what was measured in a run's trained network (:func:`metablock.ablation.probe.to_json`)."""
+        """Stores what was measured in a run's trained network (:func:`metablock.ablation.probe.measured`), or why nothing was."""
         with self.change() as do:
             do.execute("INSERT OR REPLACE INTO probes VALUES (?, ?)", (identity, value))
 
     def probes(self) -> dict[str, str]:
         """What :meth:`set_probe` stored, by cell; of several seeds that of the first."""
-        rows = self.connection.execute("SELECT cell, value FROM wanted JOIN probes USING (id) ORDER BY place DESC").fetchall()
-        return dict(rows)
+        query = "SELECT cell, value FROM planned JOIN probes USING (id) WHERE plan = ? ORDER BY place DESC"
+        return dict(self.rows(query, (self.plan,)))
 
     def release(self, who: str) -> list[str]:
         """Makes an owner's unfinished runs free again. Returns their identities."""
@@ -287,43 +269,90 @@ class Journal:
 
     def owned_by(self, pid: int) -> list[tuple[str, str]]:
         """Identity and owner of the unfinished runs of a process on this machine."""
-        rows = self.connection.execute("SELECT id, owner FROM runs WHERE status = 'running'").fetchall()
-        return [(identity, who) for identity, who in rows if who.startswith(f"{socket.gethostname()}:{pid}:")]
+        rows = self.rows("SELECT id, owner FROM runs WHERE status = 'running'")
+        return [(identity, who) for identity, who in rows if on_this_machine(who, pid)]
 
     def abandoned(self) -> int:
-        """Number of the study's unfinished runs whose owners have died."""
-        query = "SELECT owner, beat FROM wanted JOIN runs USING (id) WHERE status = 'running'"
-        return sum(gone(who, beat) for who, beat in self.connection.execute(query).fetchall())
+        """Number of the plan's unfinished runs whose owners have died."""
+        return sum(gone(who, beat) for _, who, beat in self._running())
+
+    def free_silent(self, now: float | None = None) -> int:
+        """Frees the plan's runs of owners on other machines whose signs of life have not changed for a minute.
+
+        Only this process's own clock counts. So the method has to be called again and again, on the same object.
+
+        Args:
+            now: seconds on a clock that never goes back; by default the system's.
+
+        Returns:
+            The number of runs that are free now.
+        """
+        now = time.monotonic() if now is None else now
+        freed, running = 0, self._running()
+        for identity, who, beat in running:
+            name, seen, since = self.heard.get(identity, ("", 0.0, now))
+            if (name, seen) != (who, beat):
+                self.heard[identity] = (who, beat, now)
+            elif not on_this_machine(who) and now - since > SILENT:
+                with self.change() as do:
+                    free = "UPDATE runs SET status = 'pending', owner = '' WHERE id = ? AND owner = ? AND beat = ?"
+                    freed += do.execute(f"{free} AND status = 'running'", (identity, who, beat)).rowcount
+        self.heard = {identity: self.heard[identity] for identity, _, _ in running}
+        return freed
+
+    def _running(self) -> list[tuple[str, str, float]]:
+        query = "SELECT id, owner, beat FROM planned JOIN runs USING (id) WHERE plan = ? AND status = 'running'"
+        return [(str(identity), str(who), float(beat)) for identity, who, beat in self.rows(query, (self.plan,))]
 
     def retry_failed(self) -> int:
-        """Makes the study's failed runs pending; they go on from their last checkpoints. Returns their number."""
+        """Makes the plan's failed runs pending; they go on from their last checkpoints. Returns their number."""
         with self.change() as do:
             return do.execute(
-                "UPDATE runs SET status = 'pending', reason = '' WHERE status = 'failed' AND id IN (SELECT id FROM wanted)"
+                "UPDATE runs SET status = 'pending', reason = '' "
+                "WHERE status = 'failed' AND id IN (SELECT id FROM planned WHERE plan = ?)",
+                (self.plan,),
             ).rowcount
 
     # Results
 
     def counts(self) -> dict[str, int]:
-        """Number of the study's runs by status: ``pending``, ``running``, ``done``, ``failed``."""
-        rows = self.connection.execute("SELECT status, COUNT(*) FROM wanted JOIN runs USING (id) GROUP BY status").fetchall()
-        return {**dict.fromkeys(("pending", "running", "done", "failed"), 0), **dict(rows)}
+        """Number of the plan's runs by status: ``pending``, ``running``, ``done``, ``failed``."""
+        query = "SELECT status, COUNT(*) FROM planned JOIN runs USING (id) WHERE plan = ? GROUP BY status"
+        return {**dict.fromkeys(("pending", "running", "done", "failed"), 0), **dict(self.rows(query, (self.plan,)))}
 
     def runs(self) -> list[Run]:
-        """The study's runs with their epochs, in the order of the plan."""
+        """The plan's runs with their epochs, in the order of the plan."""
         epochs: dict[str, list[Epoch]] = {}
-        for identity, *values in self.connection.execute("SELECT * FROM epochs ORDER BY id, epoch"):
+        query = "SELECT epochs.* FROM epochs JOIN planned USING (id) WHERE plan = ? ORDER BY id, epoch"
+        for identity, *values in self.rows(query, (self.plan,)):
             epochs.setdefault(identity, []).append(Epoch(*values))
-        rows = self.connection.execute(
-            "SELECT id, cell, seed, status, metric, reason, device FROM wanted JOIN runs USING (id) ORDER BY place"
-        ).fetchall()
+        attempts: dict[str, list[dict[str, Any]]] = {}
+        query = "SELECT attempts.id, conditions FROM attempts JOIN planned USING (id) WHERE plan = ? ORDER BY attempt"
+        for identity, text in self.rows(query, (self.plan,)):
+            attempts.setdefault(identity, []).append(json.loads(text))
+        rows = self.rows(
+            "SELECT id, cell, seed, status, metric, reason, device FROM planned JOIN runs USING (id) "
+            "WHERE plan = ? ORDER BY place",
+            (self.plan,),
+        )
         result = []
         for identity, cell, seed, status, metric, reason, device in rows:
             finished = tuple(epochs.get(identity, ()))
             seconds = sum(epoch.seconds for epoch in finished)
-            result.append(Run(cell, seed, status, metric, reason, finished, seconds, device))
+            conditions = tuple(attempts.get(identity, ()))
+            result.append(Run(cell, seed, status, metric, reason, finished, seconds, device, conditions))
         return result
+
+    def identities(self, planned: bool) -> list[Identity | None]:
+        """The identities of the plan's runs; or of all others that have at least one epoch, None where none was stored."""
+        inside = "id IN (SELECT id FROM planned WHERE plan = ?)"
+        others = f"NOT {inside} AND (status = 'done' OR id IN (SELECT id FROM epochs))"
+        rows = self.rows(f"SELECT identity FROM runs WHERE {inside if planned else others} ORDER BY rowid", (self.plan,))
+        return [Identity.from_json(text) if text else None for (text,) in rows]
 
     def checkpoint(self, identity: str) -> Path:
         """The file from which an interrupted run goes on."""
         return self.folder / "checkpoints" / f"{identity}.pt"
+
+
+__all__ = ["BEAT", "FILE", "SILENT", "Job", "Journal", "Planned", "Watch", "gone", "owner"]

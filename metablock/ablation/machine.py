@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 
 def device_name(device: str) -> str:
@@ -28,6 +29,23 @@ def hardware() -> str:
     except OSError:
         model = ""
     return f"{model or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def conditions(device: str, threads: int = 0) -> dict[str, Any]:
+    """What may change a run's numbers in their last digits: recorded for each run, and compared by reports.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``mps``.
+        threads: of torch on the CPU; 0: as many as it has now.
+
+    >>> sorted(conditions("cpu", threads=2))
+    ['device', 'kind', 'metablock', 'threads', 'torch']
+    """
+    import torch
+
+    both = {name: text for name, text in versions().items() if name in ("metablock", "torch")}
+    kind = device.partition(":")[0]
+    return {"device": device_name(device), "kind": kind, "threads": threads or torch.get_num_threads(), **both}
 
 
 def versions() -> dict[str, str]:

@@ -172,7 +172,8 @@ def match(spec: Spec, target: int, by: str, *, scale: Sequence[str] = (), multip
         if abs(search.best().residual) <= _NEAR:
             break
     if not worked and len(search.seen) == 1:
-        raise MetablockError(f"with other widths it cannot be built: {reason}")
+        message, _, hint = str(reason).partition("\n")
+        raise MetablockError(f"with other widths it cannot be built: {message}", hint.strip() or "leave them: match: none")
     return search.best()
 
 

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Queue
@@ -21,6 +22,7 @@ from ..files import replacing
 from .journal import BEAT, Job, Journal, Watch, owner
 from .outside import first_line, require
 from .results import Epoch
+from .store import StorageError
 
 MAX_LOST = 5  # workers that a run may lose before it counts as failed: the run itself may be what kills them
 _Message = tuple[str, Any, bytes | None]  # what a worker sends: its kind, a value, a checkpoint
@@ -36,7 +38,7 @@ class _Going:
 
 
 def run_on_ray(
-    journal: Journal, *, jobs: int = 0, address: str | None = None, device: str = "cpu", compiled: bool = False,
+    journal: Journal, *, jobs: int = 0, address: str | None = None, device: str = "cpu",
     plugins: tuple[str, ...] = (), watch: Watch = lambda runs, counts: None,
 ) -> None:  # fmt: skip
     """Does the pending runs of a journal on a Ray cluster.
@@ -46,7 +48,6 @@ def run_on_ray(
         jobs: number of runs at once; 0: as many as the cluster has room for.
         address: of a cluster (``auto``: the one of this machine); without it a local one is started.
         device: ``cpu``, or ``cuda`` for one GPU per run.
-        compiled: whether networks are compiled.
         plugins: modules with operators; they must be installed on the nodes.
         watch: called several times a second.
 
@@ -67,7 +68,7 @@ def run_on_ray(
             message = f"there is no Ray cluster at '{address}': {first_line(wrong)}"
             raise MetablockError(message, "start one: ray start --head") from None
     try:
-        _Driver(journal, jobs, device, compiled, plugins).go(watch)
+        _Driver(journal, jobs, device, plugins).go(watch)
     finally:
         if started:
             ray.shutdown()
@@ -76,18 +77,12 @@ def run_on_ray(
 class _Driver:
     """Gives runs to the cluster and writes what comes back into the journal."""
 
-    def __init__(self, journal: Journal, jobs: int, device: str, compiled: bool, plugins: tuple[str, ...]) -> None:
+    def __init__(self, journal: Journal, jobs: int, device: str, plugins: tuple[str, ...]) -> None:
         import ray
 
-        about = journal.about()
         self.journal, self.who = journal, owner()
-        self.common = {
-            "recipe": about["recipe"], "data": about["data"]["name"], "input": about["data"]["input"],
-            "probed": about["study"]["seeds"][0],
-            "device": device, "compiled": compiled, "plugins": plugins, "threads": about.get("threads") or 1,
-        }  # fmt: skip
-        if about.get("threads") is None:
-            journal.set_about({"threads": 1})
+        seeds = journal.study()["study"]["seeds"]
+        self.common = {"probed": seeds[0], "device": device, "plugins": plugins, "threads": journal.default("threads", 1)}
         resources = ray.cluster_resources()
         room = int(resources.get("GPU", 0)) if device == "cuda" else int(resources.get("CPU", 1)) // self.common["threads"]
         self.jobs = jobs or max(1, room)
@@ -100,6 +95,7 @@ class _Driver:
 
         try:
             while True:
+                self.journal.free_silent()
                 self.claim()
                 if not self.going and not self.journal.counts()["running"]:
                     watch(self.journal.runs(), self.journal.counts())
@@ -112,12 +108,13 @@ class _Driver:
         finally:
             for one in self.going:
                 ray.cancel(one.stream, force=True, recursive=True)
-            self.journal.release(self.who)
+            with suppress(StorageError):  # they are free as soon as anyone looks: their owner is dead
+                self.journal.release(self.who)
 
     def claim(self) -> None:
         """Starts runs as long as there is room."""
-        device = f"ray, {self.common['device']}"
-        while len(self.going) < self.jobs and (job := self.journal.claim(self.who, device)) is not None:
+        where = {"device": f"ray, {self.common['device']}"}  # until its node says more
+        while len(self.going) < self.jobs and (job := self.journal.claim(self.who, where)) is not None:
             self.going.append(_Going(job, self.start(job)))
 
     def beat(self) -> None:
@@ -132,7 +129,7 @@ class _Driver:
         path = self.journal.checkpoint(job.id)
         checkpoint = path.read_bytes() if path.exists() else None
         return self.task.options(num_returns="streaming").remote(
-            {**self.common, "spec": job.spec, "cell": job.cell, "seed": job.seed}, checkpoint
+            {**self.common, "id": job.id, "spec": job.spec, "cell": job.cell, "identity": job.identity.to_json()}, checkpoint
         )
 
     def look(self, one: _Going) -> None:
@@ -167,6 +164,8 @@ class _Driver:
             self.journal.record(identity, Epoch(**value))
         elif kind == "probe":
             self.journal.set_probe(identity, value)
+        elif kind == "conditions":
+            self.journal.set_conditions(identity, self.who, value)
         elif kind == "done":
             self.going.remove(one)
             self.journal.finish(identity, self.who, value)
@@ -186,38 +185,42 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _train(task: dict[str, Any], checkpoint: bytes | None) -> Iterator[_Message]:
-    """On a node: trains, and yields ``epoch`` messages with checkpoints, perhaps a ``probe``, then ``done`` or ``failed``."""
-    from ..front import parse_input
-    from ..language.load import load_text
+    """On a node: trains, and yields ``conditions``, ``epoch`` messages with checkpoints, perhaps a ``probe``, then ``done`` or
+    ``failed``."""
     from ..language.plugins import load_plugin
-    from .data import load_data
+    from .identity import Identity
+    from .machine import conditions
     from .probe import measured
-    from .recipe import Recipe
     from .training import Options, TrainingError, train
+    from .work import Materials, in_a_line
 
     for plugin in task["plugins"]:
         load_plugin(plugin)
-    recipe = Recipe.model_validate(task["recipe"])
-    data = load_data(task["data"], parse_input(task["input"]))
-    spec = load_text(task["spec"], f"{task['cell']}.yaml")
+    identity = Identity.from_json(task["identity"])
+    try:
+        spec, data, recipe = Materials().of(Job(task["id"], task["cell"], identity.seed, task["spec"], identity))
+    except MetablockError as wrong:
+        yield "failed", in_a_line(wrong), None
+        return
+    yield "conditions", conditions(task["device"], task["threads"]), None
     queue: Queue[_Message] = Queue()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.pt"
         if checkpoint is not None:
             path.write_bytes(checkpoint)
-        options = Options(task["device"], task["compiled"], task["threads"])
+        options = Options(task["device"], identity.compiled, task["threads"])
 
         def report(epoch: Epoch) -> None:
             queue.put(("epoch", asdict(epoch), path.read_bytes() if path.exists() else None))
 
         def go() -> None:
             try:
-                model, epochs = train(spec, data, recipe, task["seed"], checkpoint=path, options=options, report=report)
-                if task["seed"] == task["probed"] and (probe := measured(model, data)) is not None:
-                    queue.put(("probe", probe, None))
+                model, epochs = train(spec, data, recipe, identity.seed, checkpoint=path, options=options, report=report)
+                if identity.seed == task["probed"]:
+                    queue.put(("probe", measured(model, data), None))
                 queue.put(("done", epochs[-1].val_top1, None))
             except (TrainingError, MetablockError) as wrong:
-                queue.put(("failed", first_line(wrong), None))
+                queue.put(("failed", in_a_line(wrong), None))
             except BaseException as wrong:
                 queue.put(("failed", f"{type(wrong).__name__}: {first_line(wrong)}", None))
 
@@ -225,5 +228,5 @@ def _train(task: dict[str, Any], checkpoint: bytes | None) -> Iterator[_Message]
         while True:
             message = queue.get()
             yield message
-            if message[0] not in ("epoch", "probe"):
+            if message[0] in ("done", "failed"):
                 return

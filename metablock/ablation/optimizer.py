@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ..backend.block import Block
+from ..backend.layers import layers
+from ..backend.roles import decayed
 from ..errors import MetablockError
 from .recipe import Recipe
 
@@ -15,8 +17,9 @@ from .recipe import Recipe
 def optimizer_of(model: Block, recipe: Recipe) -> torch.optim.Optimizer:
     """The optimiser that a recipe names, for the trainable parameters of a network.
 
-    Parameters are grouped by weight decay (matrices and kernels have it; norms, biases and position tables do not) and by the
-    factor on the learning rate, which falls with the distance from the head (``layer_decay``). A group's ``factor`` holds it.
+    Parameters are grouped by weight decay (matrices and kernels have it; norms, biases, scales, tables and tokens do not, see
+    :func:`metablock.roles`) and by the factor on the learning rate, which falls with the distance from the head in layers
+    (``layer_decay``, see :func:`metablock.backend.layers.layers`). A group's ``factor`` holds it.
 
     Raises:
         MetablockError: nothing in the network is trained.
@@ -26,30 +29,19 @@ def optimizer_of(model: Block, recipe: Recipe) -> torch.optim.Optimizer:
     >>> [(group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
     [(0.1, 21), (0.0, 41)]
     """
-    factors = _factors(model, recipe.layer_decay)
+    numbers, matrices = layers(model), decayed(model)
+    last = max(numbers.values(), default=0)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            vector = parameter.squeeze().dim() <= 1 or "position" in name or "class_token" in name
-            groups.setdefault((0.0 if vector else recipe.weight_decay, factors[name]), []).append(parameter)
+            key = recipe.weight_decay if name in matrices else 0.0, recipe.layer_decay ** (last - numbers[name])
+            groups.setdefault(key, []).append(parameter)
     options = [{"params": params, "weight_decay": decay, "factor": factor} for (decay, factor), params in groups.items()]
     if not options:
-        raise MetablockError("the network has no parameter that is trained", "leave something out of `freeze`")
+        raise MetablockError("the network has no parameter that is trained", "take a part out of `frozen(...)`")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(options, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
     return torch.optim.AdamW(options, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
-
-
-def _factors(model: Block, decay: float) -> dict[str, float]:
-    """The factor on the learning rate of each parameter: 1 in the head, times ``decay`` for each block further away."""
-    blocks = [name for name, module in model.named_modules() if isinstance(module, Block) and module.region in ("block", "down")]
-    count = len(blocks) + 1
-    result = {}
-    for name, _ in model.named_parameters():
-        inside = next((i for i, block in enumerate(blocks) if name.startswith(f"{block}.")), None)
-        layer = inside + 1 if inside is not None else 0 if name.startswith("stem") else count
-        result[name] = decay ** (count - layer)
-    return result
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..errors import MetablockError, SpecError
-from ..front import sized
+from ..front import front, sized
 from ..language.check import check_edits
 from ..language.edits import apply
 from ..language.format import spec_hash
 from ..language.spec import Edit, Spec
 from ..shape import Feature
+from .identity import code_of
 from .matching import Cost, cost_of, match
 from .progress import Progress, silent
-from .study import Level, Study
+from .study import Level, Study, repeated
 
 BASE = "base"
 MAX_CELLS = 10_000
@@ -40,6 +41,7 @@ class Cell:
         off: whether the residual is beyond the tolerance.
         problem: why it cannot be built, in one line.
         stage: of a placement sweep, the stage that changes.
+        code: digests of its code, part of the identity of its runs (:func:`metablock.ablation.identity.code_of`).
     """
 
     name: str
@@ -52,6 +54,7 @@ class Cell:
     off: bool = False
     problem: str = ""
     stage: int | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def base(self) -> bool:
@@ -85,11 +88,13 @@ def plan(study: Study, input: Feature, classes: int, progress: Progress = silent
     """
     base = sized(study.resolved(), classes=classes, input=input)
     cost = cost_of(base)
-    cells = [Cell(BASE, (), base, spec_hash(base), cost)]
+    cells = [Cell(BASE, (), base, spec_hash(base), cost, code=_code(base))]
     changes = list(combinations(study))
     if len(changes) > MAX_CELLS:
         hint = "fewer levels, or design: one_at_a_time; `metablock search` looks at some"
         raise MetablockError(f"the study has {len(changes)} cells", hint)
+    if (name := repeated(_name(levels) for levels in changes)) is not None:
+        raise MetablockError(f"two variants of this study are called '{name}'", "give one of the levels another name")
     for number, levels in enumerate(changes):
         progress(_name(levels), number, len(changes))
         cells.append(cell_of(study, base, cost, levels))
@@ -142,14 +147,18 @@ def cell_of(study: Study, base: Spec, cost: Cost, changes: Sequence[Change]) -> 
         raise SpecError(problems)
     try:
         if study.match.by == "none":
-            return Cell(name, levels, spec, spec_hash(spec), cost_of(spec), stage=stage)
+            return Cell(name, levels, spec, spec_hash(spec), cost_of(spec), stage=stage, code=_code(spec))
         target = cost.by(study.match.by)
         matched = match(spec, target, study.match.by, scale=study.match.scale, multiple=study.match.multiple)
     except MetablockError as problem:
         return Cell(name, levels, None, "", None, problem=_reason(problem), stage=stage)
     off = abs(matched.residual) > study.match.tolerance
-    hash = spec_hash(matched.spec)
-    return Cell(name, levels, matched.spec, hash, matched.cost, matched.widths, matched.residual, off, stage=stage)
+    hash, code = spec_hash(matched.spec), _code(matched.spec)
+    return Cell(name, levels, matched.spec, hash, matched.cost, matched.widths, matched.residual, off, stage=stage, code=code)
+
+
+def _code(spec: Spec) -> dict[str, str]:
+    return code_of(front(spec, large=True))
 
 
 def _reason(problem: MetablockError) -> str:

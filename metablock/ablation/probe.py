@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,10 @@ from ..shape import Feature
 from .data import Data
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
+
+
+class ProbeError(MetablockError):
+    """A network was not measured; the text is the reason."""
 
 
 @dataclass(frozen=True)
@@ -173,18 +178,22 @@ PICTURES = 8  # of the validation set, that a trained network is measured on
 _DRAWN = 96  # pixels of a stored receptive field's longer side
 
 
-def measured(model: Block, data: Data) -> str | None:
+def measured(model: Block, data: Data) -> str:
     """Probes a trained network on the first pictures of the validation set.
 
     Returns:
-        The text of :func:`to_json`; None if the network cannot be probed. A failed probe does not fail the run.
+        The text of :func:`to_json`; where the network cannot be probed, ``{"problem": ...}`` with the reason. A failed probe does
+        not fail the run.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     try:
         images, _ = data.val.get(range(min(PICTURES, len(data.val))))
         return to_json(probe(model, images.to(device)))
-    except (MetablockError, RuntimeError):
-        return None
+    except MetablockError as wrong:
+        return json.dumps({"problem": str(wrong).splitlines()[0]})
+    except RuntimeError as wrong:
+        full = isinstance(wrong, torch.OutOfMemoryError)
+        return json.dumps({"problem": "there was not enough memory" if full else "its derivatives could not be computed"})
 
 
 def to_json(stages: Sequence[Probed]) -> str:
@@ -205,13 +214,27 @@ def to_json(stages: Sequence[Probed]) -> str:
 
 
 def from_json(text: str) -> list[Probed]:
-    """Reads the text of :func:`to_json`.
+    """Reads the text of :func:`to_json` or :func:`measured`.
+
+    Raises ProbeError with the reason where nothing was measured, or the text is damaged.
 
     >>> stage = Probed(0, (4, 4), np.eye(8), {0.5: 0.25}, np.zeros((4, 4)), np.array([0.0, np.nan]))
     >>> [again] = from_json(to_json([stage]))
     >>> again.areas, again.radial.tolist()
     ({0.5: 0.25}, [0.0, nan])
     """
+    try:
+        stages = json.loads(text)
+        if isinstance(stages, dict):
+            raise ProbeError(str(stages.get("problem", "no reason was stored")))
+        return _stages_from(stages)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as wrong:
+        if isinstance(wrong, ProbeError):
+            raise
+        raise ProbeError("what was stored cannot be read") from None
+
+
+def _stages_from(stages: Sequence[Mapping[str, Any]]) -> list[Probed]:
     return [
         Probed(
             one["stage"],
@@ -221,7 +244,7 @@ def from_json(text: str) -> list[Probed]:
             np.array(one["spectrum"]),
             np.array([np.nan if value is None else value for value in one["radial"]]),
         )
-        for one in json.loads(text)
+        for one in stages
     ]
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import MetablockError, Problem, Span, SpecError, error, suggest
+from ..errors import MetablockError, Problem, Span, SpecError, Text, error, suggest
+from ..language.yaml import Node, Scalar, read, read_file
 
 FOLDER = Path(__file__).parent / "recipes"
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 class Recipe(BaseModel):
@@ -25,7 +27,7 @@ class Recipe(BaseModel):
     ('adamw', 20)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     # Length
     epochs: Annotated[int, Field(ge=1, le=10_000, description="passes over the training set")] = 20
@@ -36,7 +38,7 @@ class Recipe(BaseModel):
     lr: Annotated[float, Field(gt=0, le=100, description="learning rate at `lr_batch` images per step")] = 1e-3
     lr_batch: Annotated[int, Field(ge=0, description="the rate is scaled by batch / lr_batch; 0: not scaled")] = 0
     weight_decay: Annotated[
-        float, Field(ge=0, le=1, description="of matrices and kernels; norms, biases and tables have none")
+        float, Field(ge=0, le=1, description="of matrices and kernels; norms, biases, scales, tables and tokens have none")
     ] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD; AdamW's first beta")] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1, description="AdamW's second beta")] = 0.999
@@ -97,7 +99,10 @@ def recipes() -> dict[str, dict[str, Any]]:
     >>> sorted(recipes())
     ['deit', 'resnet', 'small']
     """
-    return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in sorted(FOLDER.glob("*.yaml"))}
+    return {
+        path.stem: {key.value: override(key.value, node, key.span) for key, node in read_file(path).entries}
+        for path in sorted(FOLDER.glob("*.yaml"))
+    }
 
 
 def recipe(name: str = "small", **overrides: Any) -> Recipe:
@@ -123,12 +128,27 @@ def recipe(name: str = "small", **overrides: Any) -> Recipe:
     if name not in known:
         raise MetablockError(f"unknown recipe '{name}'", suggest(name, known, f"known: {', '.join(known)}"))
     values = {**known[name], **overrides}
-    if "epochs" in overrides and "warmup" not in overrides and values.get("warmup", 1.0) > 0.25 * values["epochs"]:
-        values["warmup"] = 0.25 * values["epochs"] if values["epochs"] > 1 else 0.0  # a short run of a long recipe
+    epochs = overrides.get("epochs")
+    if isinstance(epochs, int) and "warmup" not in overrides and values.get("warmup", 1.0) > 0.25 * epochs:
+        values["warmup"] = 0.25 * epochs if epochs > 1 else 0.0  # a short run of a long recipe
     try:
         return Recipe.model_validate(values)
     except ValidationError as wrong:
         raise SpecError(_problems(wrong)) from None
+
+
+def parse_number(text: str) -> int | float | None:
+    """A number as this language writes it; None for any other text. What other readers of YAML guess is no number here.
+
+    >>> [parse_number(text) for text in ("3e-4", "64", "0100", "1:30", "on", "1_000", "0x10", "nan", "1e999")]
+    [0.0003, 64, None, None, None, None, None, None, None]
+    """
+    if not _NUMBER.fullmatch(text) or len(text) > 100:
+        return None
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        return None
+    return int(value) if value == int(value) and abs(value) < 2**53 else value
 
 
 def parse_override(key: str, text: str, span: Span | None = None) -> Any:
@@ -136,7 +156,7 @@ def parse_override(key: str, text: str, span: Span | None = None) -> Any:
 
     Args:
         key: a field of :class:`Recipe`.
-        text: its value, as YAML.
+        text: its value, as a file would have it behind ``key:``.
         span: where the override is written, if it is in a file.
 
     Raises:
@@ -145,18 +165,42 @@ def parse_override(key: str, text: str, span: Span | None = None) -> Any:
     >>> parse_override("lr", "3e-4"), parse_override("loss", "bce")
     (0.0003, 'bce')
     """
-    if key not in Recipe.model_fields:
-        raise error(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them"))
-    value = yaml.safe_load(text) if text.strip() else None
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)  # YAML takes 1e-3 for a word
+    _check_key(key, span)
+    try:
+        node = read(Text("--with", f"{key}: {text}")).get(key)
+    except SpecError:
+        node = None
+    if node is None or not isinstance(node, Scalar):
+        raise _wrong_value(key, text, span)
+    return override(key, node, span)
+
+
+def override(key: str, node: Node, span: Span | None = None) -> Any:
+    """The value of one field from a node of a file. Raises SpecError as :func:`parse_override`."""
+    _check_key(key, span)
+    text = node.value if isinstance(node, Scalar) else node.span.content
+    if not isinstance(node, Scalar):
+        raise _wrong_value(key, text, span)
+    options = getattr(Recipe.model_fields[key].annotation, "__args__", ())
+    value = text if options else parse_number(text)
     try:
         Recipe.__pydantic_validator__.validate_assignment(Recipe.model_construct(**Recipe().model_dump()), key, value)
     except ValidationError as wrong:
         if any(item["loc"][:1] == (key,) for item in wrong.errors()):
-            raise SpecError(_problems(wrong, span)) from None
+            raise _wrong_value(key, text, span) from None
     return value
+
+
+def _check_key(key: str, span: Span | None) -> None:
+    if key not in Recipe.model_fields:
+        raise error(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them"))
+
+
+def _wrong_value(key: str, text: str, span: Span | None) -> SpecError:
+    field = Recipe.model_fields[key]
+    shown = repr(text) if parse_number(text) is None else text
+    shown = shown if len(shown) < 80 else f"{shown[:60]}..."
+    return error(f"{key}: {_range(field)}, not {shown}", span, field.description or "a number")
 
 
 def _problems(wrong: ValidationError, span: Span | None = None) -> Iterator[Problem]:
@@ -165,11 +209,13 @@ def _problems(wrong: ValidationError, span: Span | None = None) -> Iterator[Prob
         key = str(item["loc"][0]) if item["loc"] else ""
         field = Recipe.model_fields.get(key)
         if not key:
-            yield Problem(item["msg"].removeprefix("Value error, "), span)
+            yield Problem(item["msg"].removeprefix("Value error, "), span, "more epochs, or a shorter warm-up")
         elif field is None:
-            yield Problem(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields))
+            yield Problem(
+                f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them")
+            )
         else:
-            yield Problem(f"{key}: {_range(field)}, not {item['input']!r}", span, field.description or "a number")
+            yield Problem(f"{key}: {_range(field)}, not {reprlib.repr(item['input'])}", span, field.description or "a number")
 
 
 def _range(field: Any) -> str:

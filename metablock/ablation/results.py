@@ -44,6 +44,8 @@ class Run:
         epochs: those that are finished.
         seconds: that they took together.
         device: on which it ran, in words.
+        conditions: of each process that worked on it, in order: device, threads, versions
+            (:func:`metablock.ablation.machine.conditions`).
     """
 
     cell: str
@@ -54,6 +56,7 @@ class Run:
     epochs: tuple[Epoch, ...] = ()
     seconds: float = 0.0
     device: str = ""
+    conditions: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Results:
         data: name, fingerprint, number of training and validation examples, number of classes.
         recipe: every value of the recipe.
         probes: receptive fields and spectra of the trained networks of one seed, by cell, as
-            :func:`metablock.ablation.probe.to_json` writes them.
+            :func:`metablock.ablation.probe.to_json` writes them; or why there are none.
+        others: sentences on runs in the same journal that belong to other plans.
 
     >>> runs = [Run("base", 1, "running"), Run("base", 0, "done", 91.5), Run("token = dw(7)", 0, "pending")]
     >>> [run.seed for run in Results(Study("mixers", "poolformer_s12"), [], runs).of("base")]
@@ -90,6 +94,7 @@ class Results:
     data: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     probes: Mapping[str, str] = field(default_factory=dict)
+    others: Sequence[str] = ()
 
     def of(self, cell: str) -> list[Run]:
         """The runs of a cell, by seed."""

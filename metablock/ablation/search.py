@@ -13,15 +13,17 @@ from ..errors import MetablockError, suggest
 from ..files import write_whole
 from ..front import sized
 from ..language.format import show_spec
+from ..language.uses import without_unused
 from .journal import Journal
 from .matching import cost_of
 from .outside import require
+from .owners import owner
 from .plan import Cell, cell_of
 from .prepare import Prepared, enter
 from .progress import Progress, silent
-from .record import results
+from .record import results_of
 from .report.text import slug
-from .study import Level
+from .study import Level, repeated
 from .timing import latency_of
 
 OBJECTIVES = {"top1": "maximize", "macs": "minimize", "params": "minimize", "latency": "minimize"}
@@ -81,6 +83,8 @@ def search(
             raise MetablockError(f"unknown objective '{name}'", hint)
     if "top1" not in objectives or len(set(objectives)) < 2:
         raise MetablockError("a front needs accuracy and a cost", "--objectives top1,macs")
+    if (twice := repeated(objectives)) is not None:
+        raise MetablockError(f"the objective '{twice}' stands twice", "keep one of the two")
     require("optuna", "`search` needs optuna", "search")
     journal = enter(prepared, folder, command)
     try:
@@ -112,7 +116,7 @@ class _Search:
         self.sampler = optuna.create_study(directions=directions, sampler=sampler)
         self.cells: dict[str, Cell] = {cell.name: cell for cell in prepared.cells}
         self.done: dict[str, Trial] = {}
-        self.proposed: list[Picks] = journal.about().get("picks", [])
+        self.proposed: list[Picks] = self.remembered()
 
     def go(self, run: Run, together: int, tell: Progress, command: str) -> list[Trial]:
         """Proposes, runs and evaluates until there are enough trials, or no network is left."""
@@ -123,20 +127,37 @@ class _Search:
             pending = self.pending()
             if not pending:
                 return list(self.done.values())
-            self.journal.set_about({"picks": self.proposed})
+            self.remember()
             cells: dict[str, str] = {}
             for picks in pending:
                 tell(self.name(picks), len(self.done), self.trials)
                 cells[self.name(picks)] = self.add_cell(picks)
-            enter(replace(self.prepared, cells=list(self.cells.values())), self.journal.folder, command).close()
+            study = replace(self.prepared, cells=list(self.cells.values()))
+            entered = enter(study, self.journal.folder, command, f"search {owner()}")
+            self.journal.plan = entered.plan
+            entered.close()
             run(self.journal)
-            outcome = results(self.journal.folder)
+            outcome = results_of(self.journal)
             for picks in pending:
                 cell = self.cells[cells[self.name(picks)]]
                 self.evaluate(picks, cell, [one.metric for one in outcome.of(cell.name) if one.metric is not None])
 
     def name(self, picks: Picks) -> str:
         return ", ".join(f"{factor} = {self.factors[factor][at].name}" for factor, at in picks.items())
+
+    def remembered(self) -> list[Picks]:
+        """The proposals of earlier calls that name levels of this study."""
+        stored = self.journal.about().get("proposals", [])
+        named = {name: {level.name: at for at, level in enumerate(levels)} for name, levels in self.factors.items()}
+        return [
+            {name: named[name][level] for name, level in one.items()}
+            for one in stored
+            if one.keys() == named.keys() and all(level in named[name] for name, level in one.items())
+        ]
+
+    def remember(self) -> None:
+        """Stores the proposals, by the names of levels, beside those of other processes and studies."""
+        self.journal.add_proposals([{name: self.factors[name][at].name for name, at in picks.items()} for picks in self.proposed])
 
     def pending(self) -> list[Picks]:
         """Proposals that are not evaluated yet."""
@@ -202,6 +223,6 @@ def _write(front: Sequence[Trial], objectives: tuple[str, ...], folder: Path) ->
     for number, trial in enumerate(front):
         assert trial.cell.spec is not None
         path = folder / f"{number:02}_{slug(trial.name)[:60]}.yaml"
-        write_whole(path, show_spec(trial.cell.spec))
+        write_whole(path, show_spec(without_unused(trial.cell.spec)))
         lines.append(f"| {trial.name} | " + " | ".join(f"{trial.values[name]:,.6g}" for name in objectives) + f" | {path.name} |")
     write_whole(folder / "front.md", "\n".join(lines) + "\n")

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..catalogue.lookup import open_spec
-from ..errors import Span, error
+from ..errors import MetablockError, Span, error
 from ..language import ast as e
 from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
@@ -130,8 +130,28 @@ class Study:
         """The study with one more factor for each choice that its base leaves open (``one_of``). Raises MetablockError."""
         spec, variant = self.spec()
         known = {factor.name for factor in self.factors}
+        if (seed := repeated(self.seeds)) is not None:
+            raise MetablockError(f"the seed {seed} stands twice", "keep one of the two")
+        if (name := repeated(factor.name for factor in self.factors)) is not None:
+            raise MetablockError(f"'{name}' varies twice", f"join the two: '{name} = value, value'")
+        if not self.seeds:
+            raise MetablockError("a study needs a seed", "seeds=(0, 1, 2)")
         left_open = open_factors(resolve(spec, variant, self.edits, choose=False))
         return replace(self, factors=(*self.factors, *(factor for factor in left_open if factor.name not in known)))
+
+
+def repeated(names: Iterable[Any]) -> Any:
+    """The first thing that stands twice; None if all differ.
+
+    >>> repeated(["a", "b", "a"]), repeated([1, 2])
+    ('a', None)
+    """
+    seen: set[Any] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def parse_swap(text: str, base: Spec, name: str = "--swap") -> Factor:
@@ -200,10 +220,8 @@ def open_factors(spec: Spec) -> tuple[Factor, ...]:
     [('token', ['pool(3)', 'dw(7)'])]
     """
     slots: dict[str, list[OpenChoice]] = {}
-    bindings = _bindings(spec)
     for choice in choices(spec):
-        slot = next(slot for slot in bindings if slot in (choice.name, choice.name.rstrip("0123456789")))
-        slots.setdefault(slot, []).append(choice)
+        slots.setdefault(choice.slot, []).append(choice)
     factors = []
     for slot, inside in slots.items():
         levels = []

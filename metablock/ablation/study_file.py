@@ -14,8 +14,8 @@ from ..language.spec import Edit, Spec
 from ..language.yaml import Mapping as MappingNode
 from ..language.yaml import Node, Scalar, read, read_file
 from ..language.yaml import Sequence as SequenceNode
-from .recipe import parse_override
-from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor
+from .recipe import override, parse_number
+from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor, repeated
 
 
 def load_study(path: str | Path) -> Study:
@@ -138,10 +138,8 @@ class _StudyLoader:
         return ""
 
     def number(self, node: Node, what: str, low: float, high: float, whole: bool = False) -> float:
-        try:
-            value = float(node.value) if isinstance(node, Scalar) else float("nan")
-        except ValueError:
-            value = float("nan")
+        parsed = parse_number(node.value) if isinstance(node, Scalar) else None
+        value = float("nan") if parsed is None else float(parsed)
         if not low <= value <= high or (whole and value != int(value)):
             kind = "a whole number" if whole else "a number"
             self.wrong(
@@ -184,7 +182,16 @@ class _StudyLoader:
     def seeds(self, node: Node) -> tuple[int, ...]:
         """A number of seeds, counted from 0, or a list of seeds."""
         if isinstance(node, SequenceNode):
-            return tuple(int(self.number(item, "a seed", 0, 2**31, whole=True)) for item in node.items)
+            seeds: dict[int, Node] = {}
+            for item in node.items:
+                before = len(self.problems)
+                seed = int(self.number(item, "a seed", 0, 2**31, whole=True))
+                if seed in seeds and len(self.problems) == before:
+                    self.wrong(f"the seed {seed} stands twice", item.span, "keep one of the two")
+                seeds[seed] = item
+            if not seeds:
+                self.wrong("a study needs a seed", node.span, "for instance seeds: 3")
+            return tuple(seeds)
         return tuple(range(int(self.number(node, "seeds", 1, 1000, whole=True))))
 
     def match(self, node: Node) -> Match:
@@ -203,7 +210,10 @@ class _StudyLoader:
                 result = replace(result, multiple=int(self.number(value, "multiple", 1, 1024, whole=True)))
             elif key.value == "scale":
                 items = value.items if isinstance(value, SequenceNode) else (value,)
-                result = replace(result, scale=tuple(self.word(item, "a column or binding") for item in items))
+                names = tuple(self.word(item, "a column or binding") for item in items)
+                if twice := repeated(names):
+                    self.wrong(f"'{twice}' stands twice", value.span, "keep one of the two")
+                result = replace(result, scale=names)
             else:
                 known = ("by", "tolerance", "scale", "multiple")
                 self.wrong(
@@ -223,9 +233,8 @@ class _StudyLoader:
             if key.value == "of":
                 of = self.word(value, "a recipe")
             else:
-                text = value.value if isinstance(value, Scalar) else value.span.content
                 try:
-                    values[key.value] = parse_override(key.value, text, key.span)
+                    values[key.value] = override(key.value, value, key.span)
                 except SpecError as wrong:
                     self.problems += wrong.problems
         return of, values

@@ -15,6 +15,7 @@ from .journal import Journal
 from .machine import device_name
 from .plan import Cell
 from .progress import Progress, silent
+from .record import latencies, network_key
 
 
 def median_seconds(call: Callable[[], object], device: torch.device, *, repeats: int, warmup: int) -> float:
@@ -55,20 +56,19 @@ def latency(model: Block, passes: int = 15) -> float:
 def measure(journal: Journal, cells: Sequence[Cell], device: str, progress: Progress = silent) -> None:
     """Measures the latency of each cell's network and writes it into the journal: milliseconds, see :func:`latency`.
 
-    Cells that the journal has measured on the same device are not measured again.
+    A latency belongs to a network, by its spec and its code, and to a device: what is known is not measured again.
     """
-    about = journal.about()
     name = device_name(device)
-    known: dict[str, float] = about.get("latency", {}) if about.get("device") == name else {}
-    pending = [(cell.name, cell.spec) for cell in cells if cell.spec is not None and cell.name not in known]
+    known = latencies(journal.about(), name)
+    pending = [(cell, cell.spec) for cell in cells if cell.spec is not None and network_key(cell) not in known]
+    journal.set_about({"device": name})
     for number, (cell, spec) in enumerate(pending):
-        progress(f"latency of {cell}", number, len(pending))
-        known[cell] = latency(assemble(*front(spec, large=True), device=device).eval())
-        journal.set_about({"latency": known, "device": name})
+        progress(f"latency of {cell.name}", number, len(pending))
+        value = latency(assemble(*front(spec, large=True), device=device).eval())
+        journal.add_latency(name, network_key(cell), value)
 
 
 def latency_of(journal: Journal, cell: Cell, device: str) -> float:
     """The latency of one cell in milliseconds, measured once."""
     measure(journal, [cell], device)
-    known: dict[str, float] = journal.about()["latency"]
-    return known[cell.name]
+    return latencies(journal.about(), device_name(device))[network_key(cell)]

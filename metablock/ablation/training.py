@@ -12,18 +12,22 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..api import assemble
 from ..backend.block import Block
 from ..backend.compiler import compile
+from ..backend.device import parse_device
 from ..errors import MetablockError
 from ..front import front
 from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
+from .checkpoint import check_place, read_checkpoint, unreadable, weights_digest, write_checkpoint
 from .data import Data, Split
+from .identity import Identity, identity_of
 from .losses import distillation, loss, soft_targets
 from .optimizer import learning_rate, optimizer_of
-from .outside import first_line
+from .reach import check_batch, unreached
 from .recipe import Recipe
 from .results import Epoch
 
@@ -76,7 +80,8 @@ def train(
         recipe: how it is trained.
         seed: of the initial weights (each parameter's depend on the seed and its name), the order of the examples, augmentation
             and dropout.
-        checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it.
+        checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it. It says which training
+            it belongs to.
         options: device and compilation.
         teacher: for a recipe that distils.
         report: called after every epoch, and at first for those of a checkpoint.
@@ -87,7 +92,9 @@ def train(
 
     Raises:
         TrainingError: the loss is NaN or infinite, or memory is full.
-        MetablockError: the recipe does not fit the data, the network does not fit the classes, or the checkpoint cannot be read.
+        MetablockError: the recipe does not fit the data or the device, there is no such device, the network does not fit the
+            classes or a batch; its subclasses CheckpointError, where the checkpoint cannot be read or is of another training, and
+            StorageError, where it cannot be written.
 
     >>> from metablock.ablation.data import load_data
     >>> from metablock.ablation.recipe import recipe
@@ -98,17 +105,38 @@ def train(
     >>> len(epochs), 0 <= epochs[0].val_top1 <= 100
     (1, True)
     """
+    options = options or Options()
+    check_device(recipe, options.device)
     check_augmentation(recipe, data.input)
     if recipe.distill != "none" and teacher is None:
         hint = "name one: --teacher SPEC --teacher-weights FILE"
         raise MetablockError("the recipe distils, and there is no teacher", hint)
-    options = options or Options()
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
         return _Run(spec, data, recipe, seed, options, teacher).go(checkpoint, report, step)
     except torch.OutOfMemoryError:
         raise TrainingError(f"out of memory on {options.device} with a batch of {recipe.batch}") from None
+
+
+def check_device(recipe: Recipe, device: str) -> torch.device:
+    """The device of a name, if a recipe can be trained on it.
+
+    Raises:
+        MetablockError: there is no such device, or it cannot compute in the recipe's precision.
+
+    >>> check_device(Recipe(precision="float16"), "cpu")
+    Traceback (most recent call last):
+        ...
+    metablock.errors.MetablockError: float16 needs a GPU
+      bfloat16 works on the CPU: precision=bfloat16
+    """
+    place = parse_device(device)
+    if place.type == "meta":
+        raise MetablockError("nothing is trained on 'meta'", "for instance --device cpu")
+    if recipe.precision == "float16" and place.type == "cpu":
+        raise MetablockError("float16 needs a GPU", "bfloat16 works on the CPU: precision=bfloat16")
+    return place
 
 
 class _Run:
@@ -121,13 +149,22 @@ class _Run:
         AcceleratorState._reset_state(reset_partial_state="RANK" not in os.environ)  # of an earlier training in this process
         GradientState._reset_state()
         kind = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[recipe.precision]
-        self.accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=kind)
-        self.device = torch.device(options.device) if options.device != "cuda" else self.accelerator.device
+        place = parse_device(options.device)
+        self.accelerator = Accelerator(cpu=place.type == "cpu", mixed_precision=kind)
+        self.device = self.accelerator.device if options.device == "cuda" else place
         self.data, self.recipe, self.seed = data, recipe, seed
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         if recipe.batch % self.world:
             raise MetablockError(f"a batch of {recipe.batch} on {self.world} processes", "the number of processes must divide it")
-        self.bare = assemble(*front(spec, large=True), seed=seed).to(self.device)
+        self.size = min(recipe.batch, len(data.train))
+        if self.size < self.world:
+            raise MetablockError(f"{self.size} training examples for {self.world} processes", "start at most one for each")
+        self.network, self.compiled = front(spec, large=True), options.compiled
+        self.bare, meta = assemble(*self.network, seed=seed).to(self.device), assemble(*self.network, device="meta")
+        check_batch(meta, self.size // self.world)
+        if self.world > 1:  # processes wait for each other's gradients: those that never come must be left out
+            names = unreached(self.bare, meta, lambda output: self.used(logits_of(output)))
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.bare, names)
         self.optimizer = optimizer_of(self.bare, recipe)
         self.average = (
             torch.optim.swa_utils.AveragedModel(
@@ -145,16 +182,27 @@ class _Run:
     # Epochs
 
     def go(self, checkpoint: Path | None, report: Report, step: Step) -> tuple[Block, list[Epoch]]:
-        if checkpoint is not None and checkpoint.exists():
-            self.load(checkpoint)
+        identity = self.identity() if checkpoint is not None else None
+        if checkpoint is not None and identity is not None:
+            self.load(checkpoint, identity)
+            if self.accelerator.is_main_process:
+                check_place(checkpoint)
         for epoch in self.epochs:
             report(epoch)
         for number in range(len(self.epochs), self.recipe.epochs):
             self.epochs.append(self.epoch(number, step))
-            if checkpoint is not None and self.accelerator.is_main_process:
-                self.save(checkpoint)
+            if checkpoint is not None and identity is not None and self.accelerator.is_main_process:
+                write_checkpoint(checkpoint, identity, self.state())
             report(self.epochs[-1])
         return self.evaluated(), self.epochs
+
+    def identity(self) -> Identity:
+        """Which training this is, for its checkpoints."""
+        teacher = weights_digest(self.teacher) if self.recipe.distill != "none" else ""
+        compiled, processes = self.compiled, self.world
+        return identity_of(
+            self.network, self.data, self.recipe, self.seed, compiled=compiled, teacher=teacher, processes=processes
+        )
 
     def epoch(self, number: int, step: Step) -> Epoch:
         started = time.perf_counter()
@@ -188,13 +236,14 @@ class _Run:
         with self.accelerator.autocast():
             outputs = logits_of(self.model(x))
         self.fits(outputs)
-        value = torch.stack([loss(recipe, logits, targets) for logits in outputs]).mean()
         if self.teacher is not None and recipe.distill != "none":
             with torch.no_grad():
                 taught = _mean(logits_of(self.teacher(x)))
-            if len(outputs) > 1:  # a head for the labels, one for the teacher
-                value = loss(recipe, outputs[0], targets)
-            value = (1 - recipe.distill_weight) * value + recipe.distill_weight * distillation(recipe, outputs[-1], taught)
+            first, last = self.used(outputs)
+            value = (1 - recipe.distill_weight) * loss(recipe, first, targets)
+            value = value + recipe.distill_weight * distillation(recipe, last, taught)
+        else:
+            value = torch.stack([loss(recipe, logits, targets) for logits in self.used(outputs)]).mean()
         self.accelerator.backward(value)
         if recipe.clip:
             self.accelerator.clip_grad_norm_(self.bare.parameters(), recipe.clip)
@@ -203,6 +252,10 @@ class _Run:
         if self.average is not None:
             self.average.update_parameters(self.bare)
         return value.detach()
+
+    def used(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The logits that enter the loss: with a teacher those for the labels and those for the teacher, else all."""
+        return [outputs[0], outputs[-1]] if self.recipe.distill != "none" and outputs else outputs
 
     def fits(self, outputs: Sequence[Tensor]) -> None:
         """Raises MetablockError if the network's outputs are not logits of the data's classes."""
@@ -215,8 +268,7 @@ class _Run:
         """This process's share of each batch, in the order of the epoch."""
         generator = torch.Generator().manual_seed(step_seed(self.seed, epoch, 0, _ORDER))
         order = torch.randperm(len(self.data.train), generator=generator).tolist()
-        size = min(self.recipe.batch, len(order))
-        share = size // self.world
+        size, share = self.size, self.size // self.world
         parts = [
             order[start + self.rank * share : start + (self.rank + 1) * share] for start in range(0, self.steps * size, size)
         ]
@@ -249,30 +301,22 @@ class _Run:
 
     # Checkpoints
 
-    def save(self, path: Path) -> None:
-        """Replaces the checkpoint. It is on the disk, whole, before the old one goes."""
-        state: dict[str, Any] = {
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint stores."""
+        return {
             "model": self.bare.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "average": self.average.state_dict() if self.average is not None else None,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
-    def load(self, path: Path) -> None:
-        """Goes back to where a checkpoint was written. Raises MetablockError if it cannot be read."""
+    def load(self, path: Path, identity: Identity) -> None:
+        """Goes back to where a checkpoint was written; without one it stays at the start. Raises CheckpointError."""
+        state = read_checkpoint(path, identity, self.device)
+        if state is None:
+            return
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
             self.bare.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
@@ -280,9 +324,8 @@ class _Run:
             if self.accelerator.scaler is not None and state["scaler"]:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        except Exception as wrong:  # cut off, or of another version
-            message = f"{path}: this checkpoint cannot be read: {first_line(wrong)}"
-            raise MetablockError(message, "remove it, and the run starts again") from None
+        except Exception:  # tensors of other shapes, or none
+            raise unreadable(path) from None
 
 
 def _ahead(split: Split, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MetablockError
-from .input_size import input_error
+from ..operators.tables import GRIDS, grids_of
+from .draws import Draws
+from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 
@@ -28,8 +30,8 @@ class Block(nn.Module):
         texts: the expressions of the children.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
-        feature_info, whole: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`, and the IR of the
-            network they were taken from.
+        feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
+        narrow: of a network that computes a part of its spec: gives that part of the spec's IR.
     """
 
     source: str
@@ -37,13 +39,13 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
-    spec: Any
+    spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
     loaded: Any = None
     collapsed: Any = None
     feature_info: Any = None
-    whole: Any = None
+    narrow: Narrow | None = None
     # What holds the shared modules that are called here, by its path from the network: each call looks up what is registered.
     _links: dict[str, nn.Module]
     _linked: tuple[tuple[str, ...], ...]
@@ -70,24 +72,95 @@ class Block(nn.Module):
 
 
 class Network(Block):
-    """A whole network. Where inputs of a wrong shape make it fail, the error says what is wrong with them."""
+    """A whole network. It refuses inputs of sizes for which it would not be the network of its spec.
+
+    The check compares integers as a call begins; in a compiled graph it is done while tracing, and costs nothing.
+
+    Attributes:
+        check_sizes: whether it does so. Set it to False where you have replaced the part that was bound to the size.
+        sizes: the sizes that it is good for; made by the first call.
+    """
+
+    check_sizes: bool = True
+    sizes: InputSizes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive_network, (self.source, self.key), self.__getstate__()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """``to_empty`` of a network on ``meta`` computes the buffers that no state dict holds: indices, masks, rates."""
+        parts = [module for module in self.modules() if _unsaved_on_meta(module)]
+        super()._apply(fn, recurse)
+        with Draws().seeded(0):
+            for module in parts:
+                if not _unsaved_on_meta(module):
+                    reset: Any = module.reset_parameters
+                    reset()
+        return self
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        about = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if about is not None:
+            about[GRIDS] = grids_of(self)
+
     def __call__(self, *args: Any, **named: Any) -> Any:
-        try:
-            return super().__call__(*args, **named)
-        except Exception as wrong:
-            if torch.compiler.is_compiling() or isinstance(wrong, MetablockError):
-                raise
-            tensors = [*args, *named.values()]
-            if self.ir is None or not all(isinstance(x, Tensor) for x in tensors):
-                raise
-            reason = input_error(self.spec, self.whole or self.ir, self.inputs, [tuple(x.shape) for x in tensors])
-            if reason is None:
-                raise
-            raise reason from wrong
+        if self.check_sizes and self.spec is not None:
+            values = [*args, *(named[name] for name in _argument_names(type(self)) if name in named)] if named else args
+            if torch.compiler.is_compiling():
+                self._check_traced(values)
+            else:
+                self.check_inputs(values)
+        return super().__call__(*args, **named)
+
+    def input_sizes(self) -> InputSizes:
+        """The sizes that it is good for."""
+        if self.sizes is None:
+            self.sizes = InputSizes(self.spec, self.inputs, self.narrow)
+        return self.sizes
+
+    def check_inputs(self, values: Sequence[Any]) -> None:
+        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
+        if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
+            problem = self.input_sizes().problem([value.shape for value in values])
+            if problem is not None:
+                raise problem
+
+    def _check_traced(self, values: Sequence[Any]) -> None:
+        """As :meth:`check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
+        if self._any_size():
+            return
+        text = self._misfit(*[operator.index(n) for value in values for n in (value.dim(), *value.shape[1:])])
+        if text:
+            raise ValueError(text)  # without `fullgraph`, the call is repeated eagerly, and says the same as a MetablockError
+
+    @torch._dynamo.assume_constant_result
+    def _any_size(self) -> bool:
+        return self.input_sizes().step() == 1
+
+    @torch._dynamo.assume_constant_result
+    def _misfit(self, *numbers: int) -> str:
+        """What is wrong with inputs of these numbers of axes and sizes, each input's one after the other; empty if nothing is."""
+        shapes, rest = [], list(numbers)
+        while rest:
+            axes = rest.pop(0)
+            shapes.append(("batch", *rest[: axes - 1]))
+            rest = rest[axes - 1 :]
+        problem = self.input_sizes().problem(shapes)
+        return "" if problem is None else str(problem)
+
+
+def _argument_names(cls: type[Block]) -> tuple[str, ...]:
+    return cls.forward.__code__.co_varnames[1 : cls.forward.__code__.co_argcount]
+
+
+def _unsaved_on_meta(module: nn.Module) -> bool:
+    return any(
+        buffer is not None and buffer.is_meta
+        for name, buffer in module._buffers.items()
+        if name in module._non_persistent_buffers_set
+    ) and hasattr(module, "reset_parameters")
 
 
 def describe(module: nn.Module, depth: int) -> list[str]:

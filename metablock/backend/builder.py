@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from .block import Block, link, make
 from .codegen import Sources, numbered
-from .draws import Doubles, Draws, exact
+from .draws import Doubles, Draws, keep_constants, unsaved
 
 # Runs on every module node after its class has set its default weights; takes the path, the node and the module.
 Initialise = Callable[[str, ModuleNode, nn.Module], None]
@@ -46,7 +46,7 @@ def build(
         root: the IR of the network.
         seed: of the initial weights.
         device: ``meta`` allocates nothing; for any other device the weights are on the CPU, for the caller to move.
-        dtype: of what is computed: with float64, constants have its precision. The caller converts to any other dtype.
+        dtype: with float64, constants that no state dict holds have its precision. The caller converts to any other dtype.
         initialise: runs on every module node (see :func:`metablock.backend.init.initialiser`); not on ``meta``.
         make_leaf: makes the module of a node, given its path, instead of all of the above.
 
@@ -122,6 +122,8 @@ class _Builder:
         module = on_meta(leaf) if self.meta else self.with_values(leaf, path)
         if not leaf.trainable:
             module.requires_grad_(False)
+        if leaf.role is not None:
+            module.only_role = leaf.role  # type: ignore[assignment]
         return module
 
     def with_values(self, leaf: ModuleNode, path: str) -> nn.Module:
@@ -130,15 +132,14 @@ class _Builder:
         seed, may_draw = path_seed(self.seed, path), package != _OPERATORS or name in DRAWING
         with self.draws.seeded(seed) if may_draw else nullcontext():
             module = _instantiate(leaf)
-        if self.double and torch.get_default_dtype() != torch.float64:
-            if self.draws.count and may_draw and type(module).__module__.startswith("torch.nn."):
-                module = module.double()  # there are no constants beside the draws
-            else:
-                with self.draws.seeded(seed + 1), Doubles():
-                    again = _instantiate(leaf)
-                module = exact(module, again)
         if self.initialise is not None:
             self.initialise(path, leaf, module)
+        if self.double:
+            module = module.double()
+            if unsaved(module):
+                with self.draws.seeded(seed + 1), Doubles():
+                    again = _instantiate(leaf)
+                keep_constants(module, again)
         return module
 
     def connect(self, model: Block) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
@@ -95,7 +97,7 @@ def compile(
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
-        MetablockError: ``freeze`` for a model in train mode.
+        MetablockError: ``freeze`` for a model in train mode; the compiler's cache cannot be written to.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
@@ -103,6 +105,8 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
+    if options.get("backend", "inductor") == "inductor":
+        _check_cache()
     if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
         _channels_last(model)
     if freeze:
@@ -119,6 +123,19 @@ def compile(
             compiled[cls] = torch.compile(cls.enter, fullgraph=fullgraph, dynamic=dynamic, **options)  # type: ignore[attr-defined]
         region._compiled_call_impl = partial(_enter, compiled[cls], region)
     return model
+
+
+def _check_cache() -> None:
+    """Raises MetablockError if Inductor cannot write the code that it compiles."""
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    if folder is None:
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as wrong:
+        message = f"the compiler cannot write to '{folder}': {wrong.strerror}"
+        raise MetablockError(message, "TORCHINDUCTOR_CACHE_DIR names a folder that can be written to") from None
 
 
 def _channels_last(model: nn.Module) -> None:

@@ -35,7 +35,7 @@ def parse_device(device: str | int | torch.device | None) -> torch.device:
     try:
         torch.empty(0, device=place)
     except Exception:  # each back end raises an exception of its own
-        here = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+        here = [f"cuda:{n}" for n in range(torch.cuda.device_count())] + ["mps"] * torch.backends.mps.is_available()
         raise MetablockError(f"there is no device '{place}' here", f"there is: {', '.join(['cpu', *here])}") from None
     return place
 

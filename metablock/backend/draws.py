@@ -97,29 +97,38 @@ _MAKERS = {
 }  # fmt: skip
 
 
-def exact(module: nn.Module, again: nn.Module) -> nn.Module:
-    """A module in float64: its constants as float64 computes them, its random numbers as they are.
+def unsaved(module: nn.Module) -> dict[str, Tensor]:
+    """The floating-point buffers that a state dict does not hold, by name: constants, tables, rates."""
+    buffers = {
+        f"{path}.{name}" if path else name: part._buffers[name]
+        for path, part in module.named_modules()
+        for name in part._non_persistent_buffers_set
+    }
+    return {name: buffer for name, buffer in buffers.items() if buffer is not None and buffer.is_floating_point()}
+
+
+def keep_constants(module: nn.Module, again: nn.Module) -> None:
+    """Gives a module of float64 the constants of another one.
 
     Args:
-        module: made in float32.
-        again: the same module, made within :class:`Doubles` from another seed: what is equal but for rounding was not drawn.
+        module: made in float32, then converted.
+        again: the same module, made within :class:`Doubles` from another seed: what differs by more than rounding was drawn.
 
-    >>> scales = [torch.nn.BatchNorm1d(2, affine=False, dtype=kind) for kind in (torch.float32, torch.float64)]
-    >>> for scale in scales:
-    ...     _ = scale.running_var.fill_(0.1)
-    >>> exact(*scales).running_var
-    tensor([0.1000, 0.1000], dtype=torch.float64)
+    >>> from metablock.operators.times import Times
+    >>> times = Times(factor=0.1).double()
+    >>> with Doubles():
+    ...     again = Times(factor=0.1)
+    >>> keep_constants(times, again)
+    >>> times.factor.item()
+    0.1
     """
-    other = dict([*again.named_parameters(), *again.named_buffers()])
-    module = module.double()
-    with torch.no_grad():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            value = other.get(name)
-            alike = value is not None and value.dtype == tensor.dtype == torch.float64 and value.shape == tensor.shape
-            if alike and torch.allclose(value, tensor, rtol=_ROUNDING, atol=0, equal_nan=True):
-                tensor.copy_(value)
-    return module
+    others = unsaved(again)
+    for name, buffer in unsaved(module).items():
+        other = others[name]
+        alike = other.dtype == buffer.dtype == torch.float64 and other.shape == buffer.shape
+        if alike and torch.allclose(other, buffer, rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True):
+            buffer.copy_(other)
 
 
-# Relative error that a few operations in float32 leave.
+# Error that a few operations in float32 leave.
 _ROUNDING = 1e-5

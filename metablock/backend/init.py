@@ -127,10 +127,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                         continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     generator.manual_seed(path_seed(seed, f"{path}.{name}"))
-                    values = parameter.to(torch.get_default_dtype())  # the same numbers in every dtype
-                    RANDOM[rule.name](values, **rule.arguments(layer), **groups, generator=generator)
-                    if values is not parameter:
-                        parameter.copy_(values)
+                    RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
 
     return initialise
 

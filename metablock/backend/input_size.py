@@ -1,14 +1,22 @@
-"""How a network is bound to the size of its input: which part depends on it, and what to say about inputs that do not fit."""
+"""How a network is bound to the size of its input: for which sizes it is good, and what to say about inputs that do not fit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import MetablockError
-from ..front import front
+from ..front import front, sized_inputs
 from ..language.spec import Spec
-from ..lowering.ir import Child, InlineOp, ModuleList, ModuleNode, Subgraph
+from ..lowering.ir import Child, ModuleCall, ModuleList, ModuleNode, Step, Subgraph, same_wiring
 from ..shape import Feature
+
+# The part of an IR that a network computes, such as all up to its feature maps.
+Narrow = Callable[[Subgraph], Subgraph]
+Shapes = tuple[tuple[int, ...], ...]
+
+ENOUGH = 16  # sizes that are looked at one by one; if they all fit, those between them do
+_STEPS = (1, 2, 4, 8, 16, 32, 64, 112, 224)  # the differences of extents that are tried
 
 
 def size_dependence(a: Child, b: Child, path: str = "") -> str | None:
@@ -16,7 +24,6 @@ def size_dependence(a: Child, b: Child, path: str = "") -> str | None:
 
     Two IRs that differ only in the shapes of their values compute the same at any size.
 
-    >>> from metablock.front import front
     >>> size_dependence(front("resnet18").ir, front("resnet18", input=(3, 256, 256)).ir)
     >>> size_dependence(front("mixer_b16_224").ir, front("mixer_b16_224", input=(3, 256, 256)).ir)
     'stages.0.blocks.0.token.mix.linear1: linear(384) is made for one size'
@@ -24,53 +31,127 @@ def size_dependence(a: Child, b: Child, path: str = "") -> str | None:
     if isinstance(a, ModuleNode) and isinstance(b, ModuleNode):
         same = a.operator == b.operator and dict(a.context) == dict(b.context) and dict(a.args) == dict(b.args)
         return None if same else f"{path}: {a.text or a.operator} is made for one size"
+    varied = f"{path}: the parts depend on the size" if path else "the parts depend on the size"
+    if type(a) is not type(b):
+        return varied
     if isinstance(a, (Subgraph, ModuleList)) and isinstance(b, (Subgraph, ModuleList)):
         if list(a.children) != list(b.children):
-            return f"{path}: the parts depend on the size"
+            return varied
         for name in a.children:
             reason = size_dependence(a.children[name], b.children[name], f"{path}.{name}" if path else name)
             if reason:
                 return reason
     if isinstance(a, Subgraph) and isinstance(b, Subgraph):
-        ours, theirs = ([s.template for s in subgraph.steps if isinstance(s, InlineOp)] for subgraph in (a, b))
-        if ours != theirs:
-            return f"{path}: {a.text or 'the network'} is made for one size"
+        if [_action(step) for step in a.all_steps] != [_action(step) for step in b.all_steps]:
+            return f"{path}: {a.text or 'the network'} is made for one size" if path else "the network is made for one size"
+        if not path and not same_wiring(a, b):
+            return varied
     return None
 
 
-def input_error(
-    spec: Spec, root: Subgraph, inputs: Sequence[Feature], shapes: Sequence[tuple[int, ...]]
-) -> MetablockError | None:
-    """The error that explains why a network fails on inputs of these shapes; None if the shapes are not the cause.
+def _action(step: Step) -> object:
+    return step.child if isinstance(step, ModuleCall) else step.template
 
-    Args:
-        spec: the resolved spec.
-        root: the network's IR.
-        inputs: the features it was built for, without the batch.
-        shapes: those of the tensors it was called with, batch included.
+
+class InputSizes:
+    """The input sizes that a network is good for: those for which its spec gives the same computation.
+
+    Each new size is tried once, by lowering the spec for it (some hundredths of a second), and remembered.
+
+    >>> spec, ir = front("vit_tiny_patch16_224")
+    >>> sizes = InputSizes(spec, [ir.inputs[0].feature])
+    >>> sizes.problem([(2, 3, 224, 224)])
+    >>> print(sizes.problem([(2, 3, 112, 448)]))
+    'vit_tiny_patch16_224' was built for (batch, 3, 224, 224), and was called with (2, 3, 112, 448)
+      stem.position: position is made for one size: build it with input='3x112x448'
     """
-    expected = ", ".join(_shape(("batch", *feature.size()[1:])) for feature in inputs)
-    message = f"'{spec.variant or spec.name}' was built for {expected}, and was called with {', '.join(map(_shape, shapes))}"
-    if len(shapes) != len(inputs):
-        return MetablockError(message, f"it takes {_count(len(inputs))}")
-    features = []
-    for feature, shape in zip(inputs, shapes, strict=True):
-        wrong = _wrong_axes(feature, shape)
-        if wrong:
-            return MetablockError(message, wrong)
-        features.append(feature.with_(grid=shape[2:]) if feature.layout == "map" else feature)
-    if tuple(features) == tuple(inputs):
-        return None
-    if len(inputs) != 1:
-        return MetablockError(message, "build it for that size")
-    try:
-        reason = size_dependence(root, front(spec, input=features[0], large=True).ir)
-    except MetablockError as problem:
-        return MetablockError(message, f"it cannot be built for that size either: {str(problem).strip()}")
-    return MetablockError(message, f"{reason}: build it with input='{_size(shapes[0])}'") if reason else None
+
+    def __init__(self, spec: Spec, inputs: Sequence[Feature], narrow: Narrow | None = None) -> None:
+        """
+        Args:
+            spec: the resolved spec.
+            inputs: the features the network was built for.
+            narrow: gives the part of the spec's IR that the network computes; by default all of it.
+        """
+        self.spec, self.inputs, self.narrow = spec, tuple(inputs), narrow
+        own = tuple(feature.size()[1:] for feature in self.inputs)
+        self.good: set[Shapes] = {own}
+        self._refused = False
+        self._step: int | None = None
+
+    def problem(self, shapes: Sequence[Sequence[Any]]) -> MetablockError | None:
+        """What is wrong with inputs of these shapes, batch (a number or a word) included; None if they fit."""
+        sizes = tuple(tuple(shape[1:]) for shape in shapes)
+        if sizes in self.good and all(map(len, shapes)):
+            return None
+        expected = ", ".join(_shape(("batch", *feature.size()[1:])) for feature in self.inputs)
+        name = self.spec.variant or self.spec.name
+        message = f"'{name}' was built for {expected}, and was called with {', '.join(map(_shape, shapes))}"
+        if len(shapes) != len(self.inputs):
+            return MetablockError(message, f"it takes {_count(len(self.inputs))}")
+        for feature, shape in zip(self.inputs, shapes, strict=True):
+            if wrong := _wrong_axes(feature, shape):
+                return MetablockError(message, wrong)
+        if self._between(sizes):
+            return None
+        try:
+            reason = self._difference(sizes)
+        except MetablockError as problem:
+            self._refused = True
+            return MetablockError(message, f"it cannot be built for that size either: {str(problem).strip()}")
+        if reason is None:
+            self.good.add(sizes)
+            return None
+        self._refused = True
+        remedy = f"build it with input='{_size(shapes[0])}'" if len(shapes) == 1 else "build it for that size"
+        return MetablockError(message, f"{reason}: {remedy}")
+
+    def step(self) -> int:
+        """What extents may differ by from those it was built for: 1: any number; n: multiples of n; 0: it is made for one size.
+
+        >>> nets = map(front, ("resnet18", "biformer_tiny", "swin_tiny"))
+        >>> [InputSizes(spec, [ir.inputs[0].feature]).step() for spec, ir in nets]
+        [1, 112, 0]
+        """
+        if self._step is None:
+            self._step = next((step for step in _STEPS if all(map(self._fits, self._others(step)))), 0)
+        return self._step
+
+    def _others(self, step: int) -> list[tuple[tuple[int, ...], ...]]:
+        """Sizes that differ from the network's by multiples of ``step``, a little and by more than its own extents."""
+        return [
+            tuple(
+                (size[0], *(extent + step * (1 + axis + far * -(-extent // step)) for axis, extent in enumerate(size[1:])))
+                for size in (feature.size()[1:] for feature in self.inputs)
+            )
+            for far in (0, 1, 2)
+        ]
+
+    def _fits(self, sizes: Shapes) -> bool:
+        try:
+            return self._difference(sizes) is None
+        except MetablockError:
+            return False
+
+    def _difference(self, sizes: Shapes) -> str | None:
+        """Which part is another one for inputs of these sizes. Raises MetablockError if there is no network for them."""
+        own, other = (self._lowered(size) for size in (tuple(feature.size()[1:] for feature in self.inputs), sizes))
+        return size_dependence(own, other)
+
+    def _lowered(self, sizes: Shapes) -> Subgraph:
+        inputs = [feature.with_(grid=size[1:]) for feature, size in zip(self.inputs, sizes, strict=True)]
+        ir = front(sized_inputs(self.spec, inputs), large=True).ir
+        return self.narrow(ir) if self.narrow is not None else ir
+
+    def _between(self, sizes: Shapes) -> bool:
+        """Whether so many sizes fit, and none did not, that one between them is taken to fit, too."""
+        if self._refused or len(self.good) < ENOUGH:
+            return False
+        numbers = zip(*([n for size in good for n in size] for good in self.good), strict=True)
+        return all(min(each) <= n <= max(each) for each, n in zip(numbers, [n for size in sizes for n in size], strict=True))
 
 
-def _wrong_axes(feature: Feature, shape: tuple[int, ...]) -> str | None:
+def _wrong_axes(feature: Feature, shape: Sequence[Any]) -> str | None:
     """What is wrong with the number of axes or channels of one input; None if both are right."""
     axes = len(feature.size())
     if len(shape) == axes - 1:
@@ -79,6 +160,8 @@ def _wrong_axes(feature: Feature, shape: tuple[int, ...]) -> str | None:
         return "the batch comes first, then channels, then extents"
     if feature.layout == "map" and shape[1] != feature.c:
         return f"it takes {feature.c} channels; another number is built by input='{_size(shape)}'"
+    if min(shape[1:]) < 1:
+        return "an extent is 0"
     return None
 
 

@@ -9,9 +9,8 @@
     model = timm.create_model("metablock/poolformer_s12", num_classes=10, in_chans=1, img_size=192)
     pyramid = timm.create_model("metablock/swin_tiny_patch4_window7_224", features_only=True, out_indices=(1, 2, 3))
 
-A model has the interface that timm's training and feature-extraction code uses: ``forward_features``, ``forward_head``,
-``get_classifier``, ``reset_classifier``, ``num_features``, ``pretrained_cfg``, ``feature_info``. Its ``state_dict`` has
-metablock's names; ``pretrained=True`` loads the first checkpoint that the spec names.
+A model has the interface that timm's training and feature-extraction code uses (:mod:`metablock.bridges.timm_model`). Its
+``state_dict`` has metablock's names; ``pretrained=True`` loads the first checkpoint that the spec names.
 """
 
 from __future__ import annotations
@@ -20,19 +19,17 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..api import build
-from ..backend.block import Block, make
 from ..catalogue.lookup import catalogue
 from ..errors import MetablockError, install_hint
 from ..front import resolved
 from ..lowering.network import input_features
-from ..passes.features import trunk
+from .timm_model import with_interface
 
 # The prefix of our names in timm's registry; none of timm's own names has a slash.
 PREFIX = "metablock/"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def register(names: Iterable[str] | None = None) -> list[str]:
@@ -99,6 +96,9 @@ def create(
     in_chans: int | None = None,
     img_size: int | tuple[int, int] | None = None,
     drop_path_rate: float | None = None,
+    global_pool: str | None = None,
+    bn_momentum: float | None = None,
+    bn_eps: float | None = None,
     features_only: bool = False,
     out_indices: tuple[int, ...] | None = None,
     device: Any = None,
@@ -106,41 +106,52 @@ def create(
     pretrained_cfg: Any = None,
     pretrained_cfg_overlay: Any = None,
     cache_dir: Any = None,
-    **unknown: Any,
+    **further: Any,
 ) -> nn.Module:
     """Builds a model; ``timm.create_model`` calls it with its own options.
 
     Args:
         file: the file of the catalogue.
         variant: one of its variants.
-        pretrained: load the first checkpoint that the spec names.
+        pretrained: load the weights that ``pretrained_cfg`` or its overlay names, else the first checkpoint of the spec.
         num_classes: the number of classes; 0: no classifier.
         in_chans: the number of input channels.
         img_size: the extents of the input, ``(height, width)`` or one number for all.
         drop_path_rate: the largest rate of a linear ramp of stochastic depth.
+        global_pool: the pooling that the spec has: ``avg``, or ``token`` for a class token.
+        bn_momentum, bn_eps: of all batch norms.
         features_only: build the feature pyramid (see :func:`metablock.features`).
         out_indices: the stages whose maps it gives.
         device, dtype: of the weights.
-        pretrained_cfg, pretrained_cfg_overlay, cache_dir: accepted from timm, not used.
+        pretrained_cfg, pretrained_cfg_overlay: entries of the model's ``pretrained_cfg``; ``file``, ``url`` or ``hf_hub_id`` name
+            weights.
+        cache_dir: None: weights lie in the caches of huggingface_hub and torch.hub.
+        further: options that leave the network as it is (``drop_rate=0.0``, ``scriptable=False``).
 
     Returns:
         The network, with the interface of timm's models.
 
     Raises:
-        MetablockError: an option that has no meaning here; ``drop_path_rate`` for a spec without a `drop` column.
+        MetablockError: an option that this network cannot follow: ``drop_path_rate`` without a `drop` column, ``bn_eps`` without
+            a batch norm, another pooling than its own; one that has no meaning here.
 
-    >>> create("resnet", "resnet18", num_classes=10, in_chans=1, device="meta").pretrained_cfg["input_size"]
+    >>> create("resnet", "resnet18", num_classes=10, in_chans=1, drop_rate=0.0, device="meta").pretrained_cfg["input_size"]
     (1, 224, 224)
     """
-    if unknown:
-        option = f"'{PREFIX}{variant or file}' has no option '{next(iter(unknown))}'"
-        raise MetablockError(option, "parts are swapped in the spec")
+    name = PREFIX + (variant or file)
+    for option, value in further.items():
+        if value not in (None, False) and not (option.endswith("_rate") and value == 0):
+            hint = _PLACES.get(option, "parts are swapped in the spec")
+            raise MetablockError(f"'{name}' has no option '{option}'", hint)
+    settings = _settings(name, pretrained_cfg) | _settings(name, pretrained_cfg_overlay)
+    if pretrained and cache_dir is not None:
+        raise MetablockError(f"'{name}' has no option 'cache_dir'", "HF_HUB_CACHE and TORCH_HOME say where weights are kept")
     spec = catalogue()[file]
     edits = []
-    if drop_path_rate is not None:
-        if "drop" not in spec.columns:
-            raise MetablockError(f"'{variant or file}' has no `drop` column", "leave out drop_path_rate")
+    if drop_path_rate is not None and "drop" in spec.columns:
         edits = [f"drop = ramp({drop_path_rate})"]
+    elif drop_path_rate:
+        raise MetablockError(f"'{variant or file}' has no `drop` column", "leave out drop_path_rate")
     if num_classes == 0:
         edits.append("classes = 1")  # replaced by the identity below
 
@@ -154,122 +165,46 @@ def create(
         classes=num_classes or None,
         input=(channels, *grid) if changed else None,
         edits=edits,
-        weights=True if pretrained else None,
+        weights=_source(settings) or True if pretrained else None,
         device=device,
         dtype=dtype,
         features=(list(out_indices) if out_indices is not None else True) if features_only else False,
     )
+    _set_batch_norms(model, name, momentum=bn_momentum, eps=bn_eps)
     if features_only:
         return model
-    return _with_interface(model, num_classes)
+    return with_interface(model, name, num_classes, settings, global_pool)
 
 
-class _TimmInterface:
-    """The interface of timm's models, beside the network's own ``forward``."""
-
-    num_classes: int
-    num_features: int
-    head_hidden_size: int
-    pretrained_cfg: dict[str, Any]
-    classifier: str | None
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """The same as ``pretrained_cfg``."""
-        return self.pretrained_cfg
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.source, self.key), self.__getstate__()  # type: ignore[attr-defined]
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """The input ``(b, channels, height, width)`` -> what enters the head: a map ``(b, c, height, width)``, or tokens."""
-        run: Any = self.trunk_ or self
-        result: Tensor = run(x)
-        return result
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """What enters the head -> logits ``(b, num_classes)``; with ``pre_logits`` what enters the classifier."""
-        head, last = self.head_part, self.get_classifier()
-        if not pre_logits:
-            return head(x)
-        hook = last.register_forward_hook(lambda _module, inputs, _output: inputs[0])
-        try:
-            return head(x)
-        finally:
-            hook.remove()
-
-    @property
-    def head_part(self) -> nn.Module:
-        return self.head if self.trunk_ is not None else nn.Identity()  # type: ignore[attr-defined]
-
-    @property
-    def trunk_(self) -> nn.Module | None:
-        held = self.__dict__.get("trunk_held")
-        return held[0] if held else None
-
-    def get_classifier(self) -> nn.Module:
-        """The layer that computes the logits; an identity where the head has no single last layer."""
-        if self.classifier is None:
-            return nn.Identity()
-        return self.get_submodule(self.classifier)  # type: ignore[attr-defined]
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the classifier.
-
-        Args:
-            num_classes: the number of classes; 0: an identity.
-            global_pool: accepted from timm, not used: pooling is the spec's (its `head`).
-
-        Raises:
-            MetablockError: the network has no single last layer.
-        """
-        if self.classifier is None or self.trunk_ is None:
-            raise MetablockError("this network has no single last layer", "build it anew with num_classes")
-        weight = next(self.parameters())  # type: ignore[attr-defined]
-        width = self.head_hidden_size
-        last = nn.Linear(width, num_classes, device=weight.device, dtype=weight.dtype) if num_classes else nn.Identity()
-        parent, _, name = self.classifier.rpartition(".")
-        setattr(self.get_submodule(parent), name, last)  # type: ignore[attr-defined]
-        self.num_classes = num_classes
+# Where a spec has what these options of timm's would change.
+_PLACES = {
+    "drop_rate": "dropout before the classifier is the spec's: head: ... >> dropout(0.1) >> linear(classes)",
+    "attn_drop_rate": "dropout of attention is the spec's: attention(heads, drop=0.1)",
+    "proj_drop_rate": "dropout behind a projection is the spec's: linear(c) >> dropout(0.1)",
+}
 
 
-def _with_interface(model: Block, num_classes: int | None) -> nn.Module:
-    """The network with timm's interface: its class becomes a subclass of its own."""
-    body, _ = trunk(model) or (None, "")
-    linear = [(name, part) for name, part in model.named_modules() if name.startswith("head.") and isinstance(part, nn.Linear)]
-    classes = num_classes if num_classes is not None else model.spec.classes
-    classifier = linear[-1][0] if linear and body is not None else None
-    model.__class__ = _mixed(type(model))
-    wrapped: Any = model
-    wrapped.__dict__["trunk_held"] = (body,) if body is not None else ()  # not a submodule: its parts are the network's own
-    wrapped.num_classes, wrapped.classifier = classes, classifier
-    wrapped.head_hidden_size = linear[-1][1].weight.shape[1] if linear else 0
-    entering = getattr(body.ir.output, "feature", None) if body is not None else None
-    wrapped.num_features = entering.c if entering is not None else wrapped.head_hidden_size
-    feature = model.inputs[0]
-    wrapped.pretrained_cfg = {
-        "architecture": PREFIX + (model.spec.variant or model.spec.name),
-        "num_classes": classes,
-        "input_size": (feature.c, *feature.grid),
-        "pool_size": None,
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": _MEAN,
-        "std": _STD,
-        "first_conv": None,
-        "classifier": classifier,
-    }
-    if num_classes == 0:
-        wrapped.reset_classifier(0)
-    return model
+def _settings(name: str, config: Any) -> dict[str, Any]:
+    """The entries of a ``pretrained_cfg`` that are set: of a dict, or of timm's class."""
+    if isinstance(config, str):
+        raise MetablockError(f"'{name}' has no weights called '{config}'", "name a file: pretrained_cfg_overlay=dict(file=...)")
+    entries = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
+    return {key: value for key, value in entries.items() if value is not None}
 
 
-def _mixed(cls: type) -> type:
-    return type(cls.__name__, (_TimmInterface, cls), {"__module__": __name__})
+def _source(settings: dict[str, Any]) -> Any:
+    """The weights that a ``pretrained_cfg`` names, as :func:`metablock.build` takes them; None if there are none."""
+    if hub := settings.get("hf_hub_id"):
+        file = settings.get("hf_hub_filename")
+        hub = f"hf:{hub}" + (f":{file}" if file else "")
+    return settings.get("state_dict") or settings.get("file") or settings.get("url") or hub
 
 
-def _revive(source: str, key: str) -> Block:
-    """The empty module that unpickling fills."""
-    block = make(source, key, root=True)
-    block.__class__ = _mixed(type(block))
-    return block
+def _set_batch_norms(model: nn.Module, name: str, **values: float | None) -> None:
+    """Sets attributes of all batch norms. Raises MetablockError if there is none to set."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for key, value in values.items():
+        if value is not None and not norms:
+            raise MetablockError(f"'{name}' has no batch norm", f"leave out bn_{key}")
+        for norm in norms if value is not None else ():
+            setattr(norm, key, value)

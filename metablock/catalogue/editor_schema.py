@@ -6,7 +6,7 @@ from typing import Any
 
 from ..language.load import PAPER, SECTIONS
 from ..language.registry import OPERATORS
-from ..language.spec import REVISIONS
+from ..language.spec import RESERVED_SECTIONS, REVISIONS
 from ..language.standard import standard
 
 # The first line of every shipped file.
@@ -25,8 +25,6 @@ _ABOUT = {
     "head": "Runs after the stages.",
     "model": "A stream that composes stem, stages and head, for a network that is more than their sequence.",
     "predict": "What inference returns, from named outputs.",
-    "loss": "What training minimises, from named outputs.",
-    "freeze": "Parts that are not trained.",
     "init": "Rules for initial weights, by slot, operator or parameter: {linear: trunc_normal(0.02)}.",
     "weights": "Rules for the checkpoints of others: our name: their name.",
     "traits": "Named sets of edits that variants start from.",
@@ -85,7 +83,9 @@ def schema() -> dict[str, Any]:
         "title": "metablock architecture",
         "type": "object",
         "properties": {
-            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})} for name in SECTIONS
+            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})}
+            for name in SECTIONS
+            if name not in RESERVED_SECTIONS
         },
         "required": ["name", "input"],
         "additionalProperties": False,

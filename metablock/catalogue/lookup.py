@@ -84,16 +84,21 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
     for stem in files:  # `repvgg_a0` is variant `a0` of `repvgg`
         if name.startswith(f"{stem}_") and name.removeprefix(f"{stem}_") in _shipped(stem).variants:
             return _shipped(stem), name.removeprefix(f"{stem}_")
+    exact: list[tuple[Spec, str]] = []
     fits: list[tuple[Spec, str]] = []
     for stem, path in files.items():
         if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
             continue  # no variant is called so: cheaper than loading the spec
         spec = _shipped(stem)
-        if name in spec.variants:
-            return spec, name
+        exact += [(spec, name)] if name in spec.variants else []
         fits += [(spec, variant) for variant in spec.variants if variant.startswith(f"{name}_")]
-    if len(fits) == 1:
-        return fits[0]
+    for several in (exact, fits):
+        if len(several) == 1:
+            return several[0]
+    if exact:
+        files_of = [spec.name for spec, _ in exact]
+        hint = f"name the file, too: {' or '.join(f'{file}_{name}' for file in files_of)}"
+        raise MetablockError(f"'{name}' is a variant of several architectures: {', '.join(files_of)}", hint)
     variants = [variant for spec in catalogue().values() for variant in spec.variants]
     known = [*files, *variants, *(variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))]
     if fits:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import MetablockError
+from ..errors import MetablockError, MetablockWarning
 
 BAD_INPUT = 2
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -19,13 +21,28 @@ class _Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", MetablockWarning)
+                warnings.showwarning = _show_warning(warnings.showwarning)
+                return super().invoke(ctx)
         except MetablockError as wrong:
             typer.echo(str(wrong), err=True)
         except RecursionError:
             deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
             typer.echo(str(deep), err=True)
         raise typer.Exit(BAD_INPUT)
+
+
+def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
+    """Prints our warnings as a line on standard error; ``others`` prints the rest."""
+
+    def show(message: Warning | str, category: type[Warning], *args: Any, **named: Any) -> None:
+        if issubclass(category, MetablockWarning):
+            typer.echo(f"warning: {message}", err=True)
+        else:
+            others(message, category, *args, **named)
+
+    return show
 
 
 app = typer.Typer(

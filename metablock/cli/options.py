@@ -35,6 +35,18 @@ Input = Annotated[
     str | None,
     typer.Option("--input", metavar="CxHxW", help="The input size, without the batch: 3x256x192, 12x5000, 1x32x64x64."),
 ]
+WeightsInput = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-input",
+        metavar="CxHxW",
+        help="The input size that the weights were trained on, if they do not say it and it is no square.",
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option("--names", metavar="NAME", help="Whose names the weights have: ours, timm, official; by default the best fit."),
+]
 Large = Annotated[bool, typer.Option("--large", "--allow-large", help="Lift the caps on sizes, repeats and costs.")]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="The number of examples in a pass.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +33,7 @@ Overrides = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Runs at a time; on GPUs, one on each.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the networks.")]
+INTERRUPTED = 130  # the status after Ctrl-C
 REQUIRED = ("accelerate", "scipy", "matplotlib", "sklearn")
 
 
@@ -40,10 +45,20 @@ def require_packages() -> None:
         raise MetablockError(f"training needs {names}", install_hint("ablate"))
 
 
+@contextmanager
+def stopping(say: Callable[[], str]) -> Iterator[None]:
+    """Ends Ctrl-C within with status 130 and a line on standard error: what happened, and what the same command will do."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":  # of several processes, one prints
+            typer.echo(f"\n{say()}" if sys.stderr.isatty() else say(), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def typed_command() -> str:
     """The command line that is running, as a shell takes it. The journal of a study keeps it."""
     import shlex
-    import sys
 
     return shlex.join(["metablock", *sys.argv[1:]])
 

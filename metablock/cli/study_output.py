@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..ablation.journal import Journal
     from ..ablation.results import Results
     from ..ablation.run import Prepared
 
@@ -77,6 +78,20 @@ def summary(results: Results, files: list[Path]) -> None:
     done = sum(run.status == "done" for run in results.runs)
     failed = sum(run.status == "failed" for run in results.runs)
     print(f"\n{done} of {len(results.runs)} runs are done" + (f", {failed} failed" if failed else ""))
+    from ..ablation.report import remarks
+
+    for line in remarks(results):
+        print(line)
     html = next((path for path in files if path.suffix == ".html"), None)
     if html is not None:
         print(f"the report: {html}")
+
+
+def stopped(journal: Journal) -> str:
+    """What is said when a study is interrupted: how far it is, and what the same command will do."""
+    counts = journal.counts()
+    done, total = counts["done"] + counts["failed"], sum(counts.values())
+    journal.close()
+    if done == total:
+        return f"stopped after the last of {total} runs, before the report; the same command writes it"
+    return f"stopped: {done} of {total} runs are done; the same command goes on, with interrupted runs from their last epoch"

@@ -94,7 +94,7 @@ def _row(queries: Value, keys: Value, row: int) -> Feature:
     """The shape of the weights of one query: one channel, a token a key."""
     n = queries.feature.n
     if not -n <= row < n:
-        raise error(f"row {row} of {n} queries", hint="they are numbered from 0, prefix tokens first")
+        raise error(f"there is no query {row}: there are {n}", hint="they are numbered from 0, prefix tokens first")
     return keys.feature.with_(c=1)
 
 

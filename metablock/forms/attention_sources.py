@@ -102,7 +102,7 @@ def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask"
         shape = "x".join(map(str, sizes))
         raise error(f"a neighbourhood of {shape} does not fit {value.feature}", hint='choose the border "mask"')
     result = t.ir.inline("{0}", [value], value.feature)
-    selections[result.id] = Near(sizes, border, dilation)
+    selections[result.id] = Near(sizes, border, dilation, value.id)
     return result
 
 
@@ -166,9 +166,12 @@ def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, 
         SpecError: projections that exclude each other; widths or extents that do not fit.
     """
     if by.qkv is not None or all(arg is None for arg in (over, by.q, by.k, by.v, by.kv)):
-        if any(arg is not None for arg in (by.q, by.k, by.v, by.kv, over)):
-            hint = "remove it, or `q`, `k`, `v`, `kv`, `over`"
-            raise error("`qkv=` stands for all three projections", by.qkv.span if by.qkv else None, hint)
+        span, near = by.qkv.span if by.qkv else None, sources[0].near
+        if any(arg is not None for arg in (by.q, by.k, by.v, by.kv)):
+            raise error("`qkv=` stands for all three projections", span, "remove it, or `q`, `k`, `v`, `kv`")
+        if over is not None and (len(sources) > 1 or near is None or near.source != x.id):
+            hint = "write `q=` and `kv=`; with `over=near(n)` alone the keys come from what arrives"
+            raise error("`qkv=` projects what arrives, `over=` gives keys from elsewhere", span, hint)
         queries = _packed(t, sources[0], by, heads)
     else:
         queries = _queries(t, x, by, heads)

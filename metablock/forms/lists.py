@@ -124,13 +124,15 @@ def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
         A list with the output for each member.
 
     Raises:
-        SpecError: one value arrives, not a list; the members need different weights.
+        SpecError: one value arrives, not a list; an empty list; the members need different weights.
 
     >>> shape_of("[id, avg_pool(2, stride=2)] >> each(layer_norm >> linear(32))", "64x14x14")
     '[tokens 14x14 x 32, tokens 7x7 x 32]'
     """
     if not isinstance(x, (list, tuple)):
         raise error("`each` works on a list, one value arrives", hint="apply the module itself")
+    if not x:
+        raise error("`each` works on a list, an empty one arrives", hint="give it a member, or leave the list out")
     values = t.apply_once(a, list(x)) if a is not None else [None]
     return None if values and all(value is None for value in values) else values
 

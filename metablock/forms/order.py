@@ -80,7 +80,8 @@ def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None)
         Tokens on the grid of the scores that made the order.
 
     Raises:
-        SpecError: ``order`` is not an order, or has fewer tokens than arrive; tokens are missing and ``fill`` does not fit them.
+        SpecError: ``order`` is not an order, or a part of one, or has fewer tokens than arrive; tokens are missing and ``fill``
+            does not fit them.
 
     Mask tokens of MAE, He et al. 2022 (arXiv 2111.06377).
 
@@ -93,6 +94,9 @@ def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None)
     """
     value, places = _pair(t, x, order, "restore")
     n, total = value.feature.n, places.feature.n
+    if places.feature.of is not None:
+        hint = "write the order itself: the tokens that arrive are its first, `fill=` stands for the others"
+        raise error(f"this is {total} of an order of {places.feature.of} tokens, `restore` needs the whole", order.span, hint)
     if n > total:
         raise error(f"{n} tokens meet an order of {total}", order.span, "restore what `reorder` gave, or the first of it")
     inputs, text = [value, places], "{0}"
@@ -113,7 +117,7 @@ def first(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     'tokens 49 x 64'
     """
     value = _plain(t, x, "first")
-    return _range(t, value, 0, _within(n, value)) if n else None
+    return _range(t, value, 0, _within(n, value)) if n else t.nothing()
 
 
 def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
@@ -126,21 +130,24 @@ def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     'tokens 147 x 64'
     """
     value = _plain(t, x, "rest")
-    return _range(t, value, n, value.feature.n) if _within(n, value) < value.feature.n else None
+    return _range(t, value, n, value.feature.n) if _within(n, value) < value.feature.n else t.nothing()
 
 
 def _within(n: int, value: Value) -> int:
     """``n``, if there are so many tokens."""
     if not 0 <= n <= value.feature.n:
-        raise error(f"{n} of {value.feature.n} tokens", hint="a number between 0 and that of the tokens")
+        raise error(f"there are not {n} tokens, but {value.feature.n}", hint=f"a number between 0 and {value.feature.n}")
     return n
 
 
 def _range(t: Tracer, value: Value, start: int, stop: int) -> Value:
     """The tokens from ``start`` up to ``stop``."""
     f = value.feature
+    if stop - start == f.n:
+        return value
     text = f"{{0}}[:, {start or ''}:{stop if stop < f.n else ''}]"
-    return t.ir.inline(text, [value], f.with_(grid=(stop - start,))) if stop - start < f.n else value
+    whole = (f.of or f.n) if f.layout == "order" else None
+    return t.ir.inline(text, [value], f.with_(grid=(stop - start,), of=whole))
 
 
 def _plain(t: Tracer, x: ValueTree, name: str) -> Value:

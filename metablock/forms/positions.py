@@ -77,7 +77,8 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
         raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
     q, k = pair.queries.feature, pair.keys.feature
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std)
+    grids = {"query_grid": list(q.grid), "key_grid": list(k.grid)}
+    return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std, **grids)
 
 
 def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:
@@ -117,7 +118,8 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     arguments = {"grid": q.grid, "keys": list(k.grid)}
     places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())
     distances = t.ir.call("distances.Distances", "distances", [], places, **arguments, extent=list(extents))
-    biases = single(t.apply(by, distances))
+    with t.context.push(role="table"):
+        biases = single(t.apply(by, distances))
     wanted = places.with_(c=pair.heads)
     if biases.feature.layout not in ("grid", "tokens") or biases.feature.with_(layout="tokens") != wanted:
         raise error(f"`by=` gives {biases.feature}, the biases are {wanted}", by.span, "end it with `linear(heads)`")

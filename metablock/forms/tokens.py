@@ -87,7 +87,7 @@ def prefix(t: Tracer, x: ValueTree) -> ValueTree:
     """
     value = single(x)
     f = value.feature
-    return t.ir.take_tokens(value, 0, f.prefix, grid=(f.prefix,)) if f.prefix else None
+    return t.ir.take_tokens(value, 0, f.prefix, grid=(f.prefix,)) if f.prefix else t.nothing()
 
 
 def take(t: Tracer, x: ValueTree, *, i: int) -> ValueTree:
@@ -105,7 +105,7 @@ def take(t: Tracer, x: ValueTree, *, i: int) -> ValueTree:
     value = t.ir.cast(single(x), "tokens")
     f = value.feature
     if not -f.n <= i < f.n:
-        raise error(f"token {i} of {f.n}", hint="tokens are numbered from 0, prefix tokens first")
+        raise error(f"there is no token {i}: {f.n} arrive", hint="tokens are numbered from 0, prefix tokens first")
     return t.ir.inline(f"{{0}}[:, {i}]", [value], f.with_(layout="vector", grid=(), prefix=0))
 
 

@@ -173,7 +173,7 @@ def merge(t: Tracer, x: ValueTree) -> ValueTree:
         raise error("there are no windows to merge", hint="write `windows(7) >> ... >> merge`")
     if f.layout == "vector":
         counts = f.around[-1]
-        text = f"{{0}}.reshape(-1, {_list(counts)}, {f.c})"
+        text = f"{{0}}.unflatten(0, {(-1, *counts)})"
         return t.ir.inline(text, [value], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
     value = t.ir.cast(value, "grid")
     if value.feature.rank != len(f.around[-1]):
@@ -277,7 +277,7 @@ def _slide(t: Tracer, value: Value, sizes: Extents, steps: Extents) -> Value:
     counts = tuple((g - s) // d + 1 for g, s, d in zip(f.grid, sizes, steps, strict=True))
     views = "".join(f".unfold({axis + 1}, {s}, {d})" for axis, (s, d) in enumerate(zip(sizes, steps, strict=True)))
     order = [*range(f.rank + 1), *range(f.rank + 2, 2 * f.rank + 2), f.rank + 1]
-    text = f"{{0}}{views}.permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
+    text = f"{{0}}{views}.permute({_list(order)}).flatten(0, {f.rank})"
     return t.ir.inline(text, [value], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
@@ -302,11 +302,11 @@ def _cut(t: Tracer, value: Value, counts: Extents, sizes: Extents, phases: bool 
     """``(b, g1, g2, c) -> (b * n1 * n2, s1, s2, c)``: windows row by row; with ``phases`` the grids of every n-th token."""
     f = value.feature
     rank = f.rank
-    pairs = [(s, n) if phases else (n, s) for n, s in zip(counts, sizes, strict=True)]
+    # Axis by axis, and from the last on: an axis that is of another extent cannot be cut, whatever the others are.
+    cut = "".join(f".unflatten({axis + 1}, {(s, n) if phases else (n, s)})" for axis, n, s in _last_first(counts, sizes))
     first, second = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
     order = [0, *(second if phases else first), *(first if phases else second), 2 * rank + 1]
-    cut = _list([n for pair in pairs for n in pair])
-    text = f"{{0}}.reshape(-1, {cut}, {f.c}).permute({_list(order)}).reshape(-1, {_list(sizes)}, {f.c})"
+    text = f"{{0}}{cut}.permute({_list(order)}).flatten(0, {rank})"
     return t.ir.inline(text, [value], f.with_(grid=sizes, around=(*f.around, counts)))
 
 
@@ -317,5 +317,11 @@ def _join(t: Tracer, value: Value, phases: bool = False) -> Value:
     pairs = [(1 + i, 1 + rank + i) for i in range(rank)]
     order = [0, *[axis for pair in pairs for axis in (reversed(pair) if phases else pair)], 2 * rank + 1]
     grid = tuple(n * s for n, s in zip(counts, f.grid, strict=True))
-    text = f"{{0}}.reshape(-1, {_list((*counts, *f.grid))}, {f.c}).permute({_list(order)}).reshape(-1, {_list(grid)}, {f.c})"
+    joined = "".join(f".flatten({axis + 1}, {axis + 2})" for axis, _, _ in _last_first(counts, f.grid, apart=2))
+    text = f"{{0}}.unflatten(0, {(-1, *counts)}).permute({_list(order)}){joined}"
     return t.ir.inline(text, [value], f.with_(grid=grid, around=f.around[:-1]))
+
+
+def _last_first(counts: Extents, sizes: Extents, apart: int = 1) -> list[tuple[int, int, int]]:
+    """Each axis (``apart`` from the one before) with its number of windows and their extent, the last axis first."""
+    return [(apart * i, n, s) for i, (n, s) in reversed(list(enumerate(zip(counts, sizes, strict=True))))]

@@ -151,6 +151,8 @@ def signature(operator: Operator) -> str:
     'it is linear(out, bias=true)'
     """
     schema: Schema = operator.schema
+    if not schema.params and not schema.variadic:
+        return f"write `{operator.name}` without brackets"
     parts = ["..."] if schema.variadic else []
     parts += [p.name if p.required else f"{p.name}={_shown(p.default)}" for p in schema.params]
     return f"it is {operator.name}({', '.join(parts)})"
@@ -162,12 +164,16 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def missing(operator: Operator, paired: Iterable[tuple[e.Argument, Param | None]]) -> list[str]:
-    """The required parameters that a call leaves out; ``paired`` are its arguments as :func:`pairs` gives them.
+def missing(operator: Operator, paired: Iterable[tuple[e.Argument, Param | None]]) -> str | None:
+    """What a call leaves out, as a message says it, or None; ``paired`` are its arguments as :func:`pairs` gives them.
 
     >>> from metablock.language.registry import OPERATORS
-    >>> missing(OPERATORS["linear"], [])
-    ['out']
+    >>> missing(OPERATORS["linear"], []), missing(OPERATORS["join"], [])
+    ("'linear' needs the argument 'out'", "'join' needs at least one module")
     """
-    present = {param.name for _, param in paired if param is not None}
-    return [param.name for param in operator.schema.params if param.required and param.name not in present]
+    params = [param for _, param in paired]
+    if operator.schema.variadic and None not in params:
+        return f"'{operator.name}' needs at least one module"
+    present = {param.name for param in params if param is not None}
+    lacking = [param.name for param in operator.schema.params if param.required and param.name not in present]
+    return f"'{operator.name}' needs the argument '{lacking[0]}'" if lacking else None

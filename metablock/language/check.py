@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from ..errors import Problem, SpecError, suggest
@@ -26,11 +27,12 @@ from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RUNNING, Binding, Edit, Spec
+from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
-_SECTIONS = ("stem", "stages", "head")
+RESERVED = "is a word of the language and cannot be bound"
 
 
 def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) -> list[Problem]:
@@ -66,7 +68,7 @@ def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Proble
     >>> [problem.message for problem in check_edits(net, apply(net, edits), edits)]
     ["the edit of 'mlp' changes nothing: 'net' does not use it"]
     """
-    reached = _Checker(before)._reached() | _Checker(after)._reached()
+    reached = Uses(before).reached() | Uses(after).reached()
     slots = [name for table in (before.columns, before.let) for name in table if name in reached]
     bound = {name for table in tables(after).values() for name in table}
     return [
@@ -85,27 +87,20 @@ class _Checker:
         self.spec = spec
         self.further = tuple(edits)
         self.problems: list[Problem] = []
-        self._used_by: dict[int, tuple[Binding, set[str]]] = {}  # by identity; the binding is held so that its id stays its own
-        self.edits = [edit for group in (spec.traits, spec.variants) for entry in group.values() for edit in entry.edits]
-        self.edits += self.further
+        self.uses = Uses(spec, self.further)
+        self.edits, self.bindings = self.uses.edits, self.uses.bindings
+        self.meant: set[str] = set()  # what unknown names may stand for: it is not called unused
         self.inside: str | None = None  # the binding of the file whose expressions are being checked
-        # All bindings that a name may have, in the file itself or by an edit.
-        self.bindings: dict[str, list[Binding]] = {}
-        for table in tables(spec).values():
-            for name, binding in table.items():
-                self.bindings.setdefault(name, []).append(binding)
-        for edit in self.edits:
-            for binding in bound_by(edit):
-                self.bindings.setdefault(binding.name, []).append(binding)
 
     def run(self, unused: bool) -> list[Problem]:
         self._bindings()
-        reached = None if unused else self._reached()
+        reached = None if unused else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
+        self._reserved_sections()
         self._input()
         self._body()
-        self.problems += cycles(self.spec, self._uses)
+        self.problems += cycles(self.spec, self.uses.of)
         if unused:
             self._unused()
             self.problems += check_rules(self.spec)
@@ -129,10 +124,27 @@ class _Checker:
         for name in self.spec.let:
             if name in self.spec.columns:
                 self.wrong(f"'{name}' stands both in `let` and in `stages`", self.spec.columns[name].header, "keep one of them")
+        for table in self.spec.binding_tables().values():
+            for name in self._ambiguous & table.keys():
+                hint = f"give it another name: an edit of '{name}' would reach the section"
+                self.wrong(f"'{name}' is the name of a section, too", table[name].header, hint)
+
+    @property
+    def _ambiguous(self) -> set[str]:
+        """The sections of this file, one of whose bindings may not have their names."""
+        return {"input", *self.spec.sections, *(("stages",) if self.spec.columns else ())}
 
     def _reserved(self, name: str, node: e.Node) -> None:
         if name in BUILTIN or name in NUMERIC:
-            self.wrong(f"'{name}' is a word of the language and cannot be bound", node, "choose another name")
+            self.wrong(f"'{name}' {RESERVED}", node, "choose another name")
+
+    def _reserved_sections(self) -> None:
+        """Reports sections that nothing reads yet, in the file or in an edit."""
+        present = {"freeze": bool(self.spec.freeze), "loss": "loss" in self.spec.sections}
+        for name, hint in RESERVED_SECTIONS.items():
+            at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
+            at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
+            self.problems += [Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at]
 
     # Expressions and the names that are visible in them
 
@@ -145,16 +157,23 @@ class _Checker:
                     yield from of_binding(binding)
         self.inside = None
         for name, node in spec.sections.items():
-            yield node, frozenset(_SECTIONS) if name == "model" else frozenset()
+            self._choices(node)
+            yield node, frozenset(SECTIONS) if name == "model" else frozenset()
         for edit in self.edits:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":
                     params = edit.target.params if isinstance(edit.target, e.Header) else ()
                     known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
-                    yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
+                    yield edit.value, frozenset(known) | (frozenset(SECTIONS) if edit.name == "model" else frozenset())
             elif edit.name != "input":
                 for binding in edit.value.values():
                     yield from of_binding(binding)
+
+    def _choices(self, section: e.Node) -> None:
+        """Reports open choices in a section: a study varies bindings and columns."""
+        for node in e.walk(section):
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == ONE_OF:
+                self.wrong("`one_of` stands in a section", node, "give the choice a name in `let`: `token: one_of(...)`")
 
     def _walk(self, node: e.Node, names: frozenset[str]) -> None:
         match node:
@@ -198,11 +217,13 @@ class _Checker:
             several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-                if not read_later(name, later) and not (name == "_" and several):
-                    drop = (
-                        "write `_` in its place" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
-                    )
-                    self.wrong(f"the wire '{name}' is never read", line, f"use it, or {drop}")
+            idle = [name for name in line.targets if not read_later(name, later) and not (name == "_" and several)]
+            if idle:
+                place = "its place" if len(idle) == 1 else "their place"
+                drop = f"write `_` in {place}" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
+                shown = " and ".join(f"'{name}'" for name in idle)
+                wire = f"the wire {shown} is" if len(idle) == 1 else f"the wires {shown} are"
+                self.wrong(f"{wire} never read", line, f"use it, or {drop}" if len(idle) == 1 else f"use them, or {drop}")
             names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
@@ -232,13 +253,22 @@ class _Checker:
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
-        if node.id in names or node.id in self.bindings or node.id in OPERATORS or node.id == "drop":
+        if node.id in names or node.id in self.bindings or node.id == "drop":
+            return
+        if node.id in OPERATORS:
+            if lacking := missing(OPERATORS[node.id], []):
+                self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return
         if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
             return
         hint = "names are bound in `let`; `metablock list --operators` shows the operators"
         options = [*names, *self._others(), *OPERATORS, *BUILTIN, *NUMERIC]
-        self.wrong(f"unknown name '{node.id}'", node, hint_for(node.id, options, hint))
+        self._unknown("name", node, hint_for(node.id, options, hint))
+
+    def _unknown(self, kind: str, node: e.Name, hint: str) -> None:
+        self.wrong(f"unknown {kind} '{node.id}'", node, hint)
+        guess = re.fullmatch(r"did you mean '(\w+)'\?", hint)
+        self.meant |= {"drop", guess[1]} if guess else {"drop"}
 
     def _others(self) -> Iterator[str]:
         """The bindings that the current one may use: its own name would lead in a circle."""
@@ -265,12 +295,12 @@ class _Checker:
             try:
                 lacking = missing(operator, pairs(operator, node.args))
                 if lacking:
-                    self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
+                    self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.problems.extend(problem.problems)
         elif name not in BUILTIN:
             hint = "`metablock list --operators` shows the operators"
-            self.wrong(f"unknown operator '{name}'", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
+            self._unknown("operator", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
         else:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
@@ -299,46 +329,25 @@ class _Checker:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
 
-    # The graph of uses
-
-    def _uses(self, binding: Binding) -> set[str]:
-        if id(binding) not in self._used_by:
-            self._used_by[id(binding)] = (binding, self._names_in(binding))
-        return self._used_by[id(binding)][1]
-
-    def _names_in(self, binding: Binding) -> set[str]:
-        nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
-        params = {p.name for p in binding.params}
-        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
-
-    def _reached(self) -> set[str]:
-        """Every name that the network may reach, in any variant."""
-        spec = self.spec
-        roots = {
-            n.id
-            for node in [*spec.sections.values(), *spec.freeze, *spec.inputs.values()]
-            for n in e.walk(node)
-            if isinstance(n, e.Name)
-        }
-        roots |= {*RUNNING, "drop"}
-        for edit in self.edits:
-            values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
-            roots |= {n.id for value in values for n in e.walk(value) if isinstance(n, e.Name)}
-        reached: set[str] = set()
-        todo = list(roots)
-        while todo:
-            name = todo.pop()
-            if name not in reached:
-                reached.add(name)
-                todo += [used for binding in self.bindings.get(name, []) for used in self._uses(binding)]
-        return reached
+    # What nothing uses
 
     def _unused(self) -> None:
-        spec, reached = self.spec, self._reached()
+        spec, reached = self.spec, self.uses.reached(self.meant)
+        for section in self.uses.idle_sections():
+            hint = f"name it there: `{section}`, or remove it"
+            self.problems.append(
+                Problem(f"the section '{section}' is never used: the network is `model`", spec.place(section), hint)
+            )
+        bases = {base for group in (spec.traits, spec.variants) for entry in group.values() for base in entry.of}
+        for name, trait in spec.traits.items():
+            if name not in bases:
+                self.problems.append(
+                    Problem(f"the trait '{name}' is never used", trait.span, "remove it, or start a variant `of` it")
+                )
         kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
         for field, table in spec.binding_tables().items():
             for name, binding in table.items():
-                if name not in reached:
+                if name not in reached and name not in BUILTIN and name not in NUMERIC:
                     self.wrong(
                         f"the {kinds[field]} '{name}' is never used",
                         binding.header,
@@ -354,11 +363,17 @@ class _Checker:
                 network = resolve(self.spec, name, self.further)
                 stage_count(network)
                 if self.spec.variants or self.further:
-                    self.problems += cycles(network, self._uses)
+                    self.problems += cycles(network, self.uses.of)
             except SpecError as problem:
-                self.problems.extend(problem.problems)
+                said = [f"'{name}' is both a section" for name in self._ambiguous]
+                self.problems.extend(p for p in problem.problems if not p.message.startswith(tuple(said)))
+        for name, trait in self.spec.traits.items():
+            if name in self.spec.variants:
+                message = f"'{name}' names both a trait and a variant"
+                self.problems.append(Problem(message, trait.span, "give the trait another name: `of:` means the variant"))
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
             for row in table.rows:
                 if row and self.spec.variants and row[0] not in self.spec.variants:
                     hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
-                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))
+                    place = table.place(row[0], table.header[0]) or self.spec.place(section)
+                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", place, hint))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,9 +15,13 @@ NAME = "one_of"
 
 @dataclass(frozen=True)
 class OpenChoice:
-    """A ``one_of``: its slot's name (``token``, then ``token2`` for the second one in the slot), and its options."""
+    """A ``one_of``: its name, the slot that it stands in, and its options.
+
+    The name is the slot's (``token``), then ``token2`` for the second one in it, or ``token_2`` where that is another slot.
+    """
 
     name: str
+    slot: str
     options: tuple[e.Node, ...]
 
 
@@ -30,12 +34,14 @@ def choices(spec: Spec) -> tuple[OpenChoice, ...]:
     [('act', ['relu', 'gelu'])]
     """
     result: list[OpenChoice] = []
+    slots = {slot for slot, _ in _bindings(spec)}
     for slot, binding in _bindings(spec):
-        number = 0
-        for node in e.walk(binding.body):
-            if _open(node):
-                number += 1
-                result.append(OpenChoice(slot if number == 1 else f"{slot}{number}", _options(node)))
+        inside = [node for node in e.walk(binding.body) if _open(node)]
+        if inside and any(choice.slot == slot for choice in result):
+            hint = "give one of the two another name"
+            raise error(f"'{slot}' has open choices in two tables", binding.header.span, hint)
+        for number, node in enumerate(inside, 1):
+            result.append(OpenChoice(_name(slot, number, slots), slot, _options(node)))
     return tuple(result)
 
 
@@ -53,11 +59,11 @@ def chosen(spec: Spec, picks: Mapping[str, int] | None = None) -> Spec:
     """
     if not any(_open(node) for _, binding in _bindings(spec) for node in e.walk(binding.body)):
         return spec
-    changes = {}
+    changes, slots = {}, {slot for slot, _ in _bindings(spec)}
     for field, table in spec.binding_tables().items():
         filled = {}
         for slot, binding in table.items():
-            filler = _Filler(slot, picks or {})
+            filler = _Filler(slot, slots, picks or {})
             filled[slot] = Binding(binding.header, filler.fill(binding.body))
         changes[field] = filled
     return spec.with_(**changes)
@@ -69,9 +75,19 @@ def _bindings(spec: Spec) -> Iterator[tuple[str, Binding]]:
         yield from table.items()
 
 
+def _name(slot: str, number: int, slots: Collection[str]) -> str:
+    """The name of a slot's choice with this number, from 1."""
+    if number == 1:
+        return slot
+    name = f"{slot}{number}"
+    while name in slots:
+        name = f"{name.removesuffix(str(number))}_{number}"
+    return name
+
+
 class _Filler:
-    def __init__(self, slot: str, picks: Mapping[str, int]) -> None:
-        self.slot, self.picks, self.number = slot, picks, 0
+    def __init__(self, slot: str, slots: Collection[str], picks: Mapping[str, int]) -> None:
+        self.slot, self.slots, self.picks, self.number = slot, slots, picks, 0
 
     def fill(self, node: Any) -> Any:
         if isinstance(node, tuple):
@@ -80,9 +96,8 @@ class _Filler:
             return node
         if _open(node):
             self.number += 1
-            name = self.slot if self.number == 1 else f"{self.slot}{self.number}"
             options = _options(node)
-            at = self.picks.get(name, 0)
+            at = self.picks.get(_name(self.slot, self.number, self.slots), 0)
             # Fills every option, also those not picked, so that later choices keep their numbers.
             return [self.fill(option) for option in options][at]
         parts = {field.name: getattr(node, field.name) for field in fields(node) if field.name != "span"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..errors import suggest
 
 _LAYOUTS = "operators convert layouts themselves: docs/language.md, section 6"
-_ABSENT = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
+ABSENT = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
 
 # Names of other libraries that resemble none of ours, or the wrong one.
 _ELSEWHERE = {
@@ -22,7 +22,7 @@ _ELSEWHERE = {
             "abs", "celu", "clamp", "clip", "cos", "einsum", "embedding", "exp", "geglu", "glu", "gru", "leaky_relu", "lstm",
             "mish", "pad", "pow", "prelu", "rms_norm", "roll", "rope", "rotary", "selu", "sin", "sqrt", "square", "swiglu",
         ),
-        _ABSENT,
+        ABSENT,
     ),
 }  # fmt: skip
 

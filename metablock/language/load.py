@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,13 +11,14 @@ from ..errors import Problem, Span, SpecError, Text, error, suggest
 from . import ast as e
 from .parser import parse_header, parse_target, parse_value
 from .spec import CHECKPOINTS, EXPRESSIONS, REVISIONS, UNSTATED, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
-from .yaml import Mapping, Node, Scalar, Sequence, read, read_file
+from .yaml import Mapping, Node, Scalar, Sequence, read, read_mended, read_text
 
 SECTIONS = (
     "metablock", "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
     "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
 )  # fmt: skip
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
+COUNTS = ("params", "trainable", "macs", "deployed")
 FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
     "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
@@ -39,7 +40,7 @@ def load_file(path: str | Path) -> Spec:
     >>> spec.name, spec.paper["arxiv"]
     ('vit', '2010.11929')
     """
-    return _SpecLoader().spec(read_file(path))
+    return _load(read_text(path))
 
 
 def load(root: Mapping) -> Spec:
@@ -68,7 +69,29 @@ def load_text(text: str, name: str = "<spec>") -> Spec:
     >>> sum(parameter.numel() for parameter in model.parameters())
     314
     """
-    return _SpecLoader().spec(read(Text(name, text)))
+    return _load(Text(name, text))
+
+
+class CutCallError(SpecError):
+    """A file whose only mistakes of form are calls that YAML cuts at a comma. ``spec`` is what it means, for further checks."""
+
+    def __init__(self, cuts: Iterable[Problem], spec: Spec):
+        super().__init__(cuts)
+        self.spec = spec
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        return SpecError, (self.problems,)
+
+
+def _load(text: Text) -> Spec:
+    root, cuts = read_mended(text)
+    try:
+        spec = _SpecLoader().spec(root)
+    except SpecError as wrong:
+        raise SpecError([*cuts, *wrong.problems]) from None
+    if cuts:
+        raise CutCallError(cuts, spec)
+    return spec
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
@@ -182,6 +205,17 @@ class _SpecLoader:
             table[header.name] = Binding(header, body)
         return table
 
+    def words(self, node: Node) -> tuple[str, ...]:
+        """One word, or a list of words."""
+        return tuple(self.word(item) or "" for item in (self.items(node) if isinstance(node, Sequence) else (node,)))
+
+    def items(self, node: Sequence) -> tuple[Node, ...]:
+        """The entries of a list of words. An empty one is a problem, also where YAML reads none: behind a last comma."""
+        places = [item.span for item in node.items if isinstance(item, Scalar) and item.style == "plain" and not item.value]
+        for span in [*places, *([node.comma] if node.comma else [])]:
+            self.wrong("an entry of this list is empty", span, "write what is missing, or remove the comma or dash")
+        return node.items
+
     def list(self, node: Node | None) -> tuple[e.Node, ...]:
         if node is None:
             return ()
@@ -268,8 +302,7 @@ class _SpecLoader:
                     of = self.word(theirs)
                     starts.append((key.value, theirs))
                 elif ours.value == "ignore":
-                    items = theirs.items if isinstance(theirs, Sequence) else (theirs,)
-                    ignore = tuple(self.word(item) or "" for item in items)
+                    ignore = self.words(theirs)
                 else:
                     at = theirs.content if isinstance(theirs, Scalar) else None
                     rules.append(Rule(ours.value, self.word(theirs) or "", ours.span.to(theirs.span), ours.content, at))
@@ -292,8 +325,7 @@ class _SpecLoader:
         mapping = self.mapping(node, f"'{key.value}'")
         for target, value in mapping.entries if mapping else ():
             if target.value == "of":
-                items = value.items if isinstance(value, Sequence) else (value,)
-                of = tuple(self.word(item) or "" for item in items)
+                of = self.words(value)
             elif target.value == "init":
                 init = self.init(value)
             elif target.value in ("stages", "let", "shared", "input") and not isinstance(value, Scalar):
@@ -315,16 +347,32 @@ class _SpecLoader:
             hint = f"a list of rows `- [variant, {columns[2]}, ...]`, the first of them the header"
             self.wrong(f"`{section}` is a table", node.span.part(0, 1), hint)
             return Facts()
-        rows = [tuple(self.word(cell) or "" for cell in row.items) for row in node.items if isinstance(row, Sequence)]
+        lines = [row for row in node.items if isinstance(row, Sequence)]
+        rows = [tuple(self.word(cell) or "" for cell in self.items(row)) for row in lines]
         header = rows[0]
-        for name, cell in zip(header, node.items[0].items if isinstance(node.items[0], Sequence) else (), strict=True):
+        for at, (name, cell) in enumerate(zip(header, lines[0].items, strict=True)):
             if name not in columns:
                 hint = suggest(name, columns, f"known: {', '.join(columns)}") or ""
                 self.wrong(f"unknown column '{name}' in `{section}`", cell.span, hint)
-        for row, item in zip(rows, node.items, strict=True):
-            if len(row) != len(header):
-                self.wrong(f"{len(row)} cells under a header of {len(header)}", item.span, "write `-` for what is not known")
-        return Facts(header, tuple(rows[1:]))
+            elif name in header[:at]:
+                self.wrong(f"the column '{name}' stands twice in `{section}`", cell.span, "keep one of the two")
+            elif not at and name != columns[0]:
+                self.wrong(f"`{section}` begins with the column '{columns[0]}'", cell.span, "its rows are found by it")
+        for at, (row, line) in enumerate(zip(rows, lines, strict=True)):
+            if lines[0].comma or line.comma:
+                pass  # it was one cell too many, or one too few: that is said
+            elif len(row) != len(header):
+                self.wrong(
+                    f"{len(row)} cell{'s' * (len(row) != 1)} under a header of {len(header)}",
+                    line.span,
+                    "write `-` for what is not known",
+                )
+            elif at and row[0] in (other[0] for other in rows[:at]):
+                self.wrong(f"`{section}` has two rows for '{row[0]}'", line.span, "keep one of the two")
+            for name, text, cell in zip(header, row, line.items, strict=False) if at and header[0] == columns[0] else ():
+                if name in COUNTS and text != "-" and not re.fullmatch("[0-9]{1,18}", text):
+                    self.wrong(f"'{text}' is no count", cell.span, f"`{name}` is exact: a whole number, or `-`")
+        return Facts(header, tuple(rows[1:]), tuple(tuple(cell.span for cell in line.items) for line in lines[1:]))
 
 
 _MISSING = {

@@ -21,7 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import MetablockError, Span, SpecError, Text, error
+from ..errors import MetablockError, Span, SpecError, Text, error, suggest
 from ..shape import LAYOUTS
 from .choices import NAME as ONE_OF
 from .registry import OPERATORS, Operator, Param, Schema
@@ -30,6 +30,7 @@ from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 GROUP = "metablock.operators"
 CONTEXT = ("c", "grid", "rank", "prefix", "n", "layout")
 TYPES = ("int", "float", "bool", "str", "list[int]", "None")
+ROLES = ("matrix", "bias", "norm", "scale", "table", "token", "unused", "vector")  # of parameters: metablock.backend.roles
 
 T = TypeVar("T", bound=type)
 
@@ -59,6 +60,7 @@ def operator(cls: T | None = None, *, name: str | None = None) -> Any:
     The compiler supplies the positional parameters of ``__init__`` (``c``, ``grid``, ``rank``, ``prefix``, ``n``, ``layout``).
     The keyword-only ones are the arguments in a spec, annotated with unions of ``int``, ``float``, ``bool``, ``str``,
     ``list[int]`` and ``None``. A static ``shape(x, *, ...)`` gives the output's shape where it differs from the input's.
+    ``roles`` says what its parameters are, ``{"weight": "table"}`` (:func:`metablock.roles`).
 
     Args:
         cls: the class, at the top of its module.
@@ -260,6 +262,7 @@ def _schema(cls: type) -> Schema:
         raise error(f"the operator '{cls.__name__}' does not say what it `takes`", _place(cls), hint)
     if cls.forward is nn.Module.forward:
         raise error(f"the operator '{cls.__name__}' has no `forward`", _place(cls), "it takes the value that arrives")
+    _check_roles(cls)
     params, context = [], []
     signature = inspect.signature(cls.__init__) if "__init__" in cls.__dict__ else inspect.Signature()
     for name, parameter in list(signature.parameters.items())[1:]:
@@ -276,6 +279,16 @@ def _schema(cls: type) -> Schema:
             raise error(f"the compiler has no '{name}' to give", at, hint)
     _check_shape(cls, {param.name for param in params})
     return Schema(tuple(params), None, tuple(context), doc)
+
+
+def _check_roles(cls: type) -> None:
+    declared = getattr(cls, "roles", {})
+    if not isinstance(declared, dict) or not all(isinstance(role, str) for role in declared.values()):
+        hint = 'the name of each parameter, and what it is: roles = {"weight": "table"}'
+        raise error(f"`roles` of '{cls.__name__}' is no dict of words", _place(cls, "roles"), hint)
+    if unknown := [role for role in declared.values() if role not in ROLES]:
+        hint = suggest(unknown[0], ROLES, f"known: {', '.join(ROLES)}")
+        raise error(f"'{unknown[0]}' is no role of a parameter of '{cls.__name__}'", _place(cls, "roles"), hint)
 
 
 def _types(parameter: inspect.Parameter, at: Span | None) -> tuple[str, ...]:
@@ -329,4 +342,4 @@ def _near(path: str) -> str:
     return path if here.startswith("..") else here
 
 
-__all__ = ["CONTEXT", "GROUP", "TYPES", "SpecError", "installed", "load_plugin", "operator"]
+__all__ = ["CONTEXT", "GROUP", "ROLES", "TYPES", "SpecError", "installed", "load_plugin", "operator"]

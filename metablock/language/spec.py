@@ -4,18 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import Span, suggest
-from .ast import Header, Node, Number, Parameter, StageTarget
+from .arithmetic import calculate, is_whole
+from .ast import Binary, Header, Name, Negative, Node, Number, Parameter, StageTarget
 
 # The language's revisions that this version reads (the section `metablock`), and that of a file which states none.
 REVISIONS = (1,)
 UNSTATED = 1
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
+# Sections that a later version will read, and what stands for them today.
+RESERVED_SECTIONS = {
+    "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
+    "loss": "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study",
+}
 # The number of classes where the spec states none: ImageNet's.
 CLASSES = 1000
+MAX_BINDINGS = 20  # bindings that a number of classes may lead through
 # The columns of `checkpoints:`: who trained the weights, the paper's authors first.
 CHECKPOINTS = ("official", "timm", "torchvision")
 # The columns of `stages` that run, in this order; all others are only names.
@@ -101,6 +109,7 @@ class Facts:
 
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    places: tuple[tuple[Span, ...], ...] = field(default=(), compare=False, repr=False)  # of the cells of each row
 
     def of(self, variant: str | None) -> dict[str, str]:
         """The row of a variant as a dictionary; cells that hold ``-`` are left out."""
@@ -112,7 +121,14 @@ class Facts:
     def only(self, variant: str | None) -> Facts:
         """The table with the row of one variant; an empty one where it has none."""
         rows = tuple(row for row in self.rows if row[:1] == (variant,))
-        return Facts(self.header, rows) if rows else Facts()
+        return (
+            Facts(self.header, rows, tuple(self.places[self.rows.index(row)] for row in rows if self.places)) if rows else Facts()
+        )
+
+    def place(self, variant: str, column: str) -> Span | None:
+        """Where the cell of a variant stands; None for a table that was not read from a file."""
+        at = next((at for at, row in enumerate(self.rows) if row and row[0] == variant), None)
+        return self.places[at][self.header.index(column)] if at is not None and self.places else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -168,9 +184,33 @@ class Spec:
 
     @property
     def classes(self) -> int:
-        """The number of classes: `classes` where it is a number, else 1000."""
-        node = self.sections.get("classes")
-        return node.value if isinstance(node, Number) and isinstance(node.value, int) else CLASSES
+        """The number of classes: `classes`, computed from numbers and bindings where it is no number itself; by default 1000.
+
+        >>> from metablock.language.load import load_text
+        >>> load_text("name: n\\ninput: image(3, 8)\\nlet: {sets: 2}\\nclasses: 10 * sets\\nmodel: pw(classes)\\n").classes
+        20
+        """
+        value = self._number(self.sections.get("classes"), {})
+        return value if is_whole(value) else CLASSES
+
+    def _number(self, node: Node | None, known: dict[str, int | float | None]) -> int | float | None:
+        """The value of an expression of numbers and their bindings, None for another. ``known`` are values of bindings."""
+        match node:
+            case Number(value=value):
+                return value
+            case Name(id=name) if name in self.let:
+                if name not in known and len(known) < MAX_BINDINGS:
+                    known[name] = None  # in a circle
+                    known[name] = self._number(self.let[name].body, known)
+                return known.get(name)
+            case Negative(value=inner):
+                number = self._number(inner, known)
+                return None if number is None else -number
+            case Binary(op=op, left=left, right=right):
+                a, b = self._number(left, known), self._number(right, known)
+                with suppress(ArithmeticError):
+                    return None if a is None or b is None else calculate(op, a, b)
+        return None
 
     def binding_tables(self) -> dict[str, Table]:
         """The four tables of bindings by the names of their fields, innermost scope first: reversed, the order of the text."""

@@ -112,7 +112,7 @@ class ArgumentReader:
         paired = list(pairs(operator, args))
         lacking = missing(operator, paired)
         if lacking:
-            raise error(f"'{operator.name}' needs the argument '{lacking[0]}'", node.span, signature(operator))
+            raise error(lacking, node.span, signature(operator))
         result = Arguments(labels={a.name: f"{self.label(a)}{suffix}" for a in args if a.name is not None})
         call = _Call(operator, scope, suffix, result.labels)
         for argument, param in paired:

@@ -19,11 +19,13 @@ class Near:
         size: extents of a neighbourhood, one odd number an axis.
         border: what stands beyond the border of the map: ``mask``, ``zeros`` or ``clamp``.
         dilation: the distance between neighbours, in tokens.
+        source: the id of the value whose tokens they are.
     """
 
     size: tuple[int, ...]
     border: str
     dilation: int
+    source: int
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class Context:
         depth: how many modules stand around the expression.
         unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
+        role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
         window: the innermost window around, if it is shifted.
         selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
@@ -133,6 +136,7 @@ class Context:
     depth: int = 0
     unit: Literal["block", "line"] | None = None
     trainable: bool = True
+    role: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     window: ShiftedWindow | None = None
     selections: dict[int, Near | Routed] | None = None

@@ -122,7 +122,7 @@ class Emitter:
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, text)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
-from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real
+from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real, is_whole
 from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
@@ -97,9 +97,7 @@ class Evaluator:
         """The value of an expression that has to be a number; ``what`` names it in messages. Raises SpecError if it is none."""
         value = self.value(node, scope)
         if not is_real(value):
-            raise error(
-                f"{what} must be a number", node.span, "this is a module" if isinstance(value, (Closure, Value)) else None
-            )
+            raise error(f"{what} must be a number", node.span, f"this is {_kind(value)}")
         return value
 
     def test(self, node: e.Node, scope: Scope) -> bool:
@@ -116,7 +114,9 @@ class Evaluator:
             try:
                 return compare(node.op, left, right)
             except TypeError:
-                raise error(f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span) from None
+                raise error(
+                    f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span, "compare two numbers"
+                ) from None
         value = self.value(node, scope)
         if isinstance(value, (Closure, Value)):
             raise error("a module is neither true nor false", node.span, "a test compares numbers: `c == dim`")
@@ -191,7 +191,12 @@ class Evaluator:
     def classes(self) -> int:
         """The number of classes: `classes:` of the spec, by default ImageNet's."""
         node = self.spec.sections.get("classes")
-        return CLASSES if node is None else int(self.number(node, Scope(), "`classes`"))
+        if node is None:
+            return CLASSES
+        number = self.number(node, Scope(), "`classes`")
+        if not is_whole(number) or number < 1:
+            raise error(f"{number} classes", node.span, "write a whole number from 1")
+        return number
 
     def bound(self, bound: Bound, values: dict[str, Any], scope: Scope) -> Any:
         """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
@@ -240,7 +245,9 @@ class Evaluator:
             return list(base[low:high])
         at = self.number(node.at, scope, "a subscript")
         if not isinstance(at, int) or not -len(base) <= at < len(base):
-            raise error(f"entry {at} of a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last")
+            raise error(
+                f"there is no entry {at} in a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last"
+            )
         return base[at]
 
     def _attribute(self, node: e.Attribute, scope: Scope) -> Any:

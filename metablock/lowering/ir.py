@@ -47,6 +47,7 @@ class ModuleNode:
         context: positional arguments of the class, which the input supplies: ``c``, ``rank``, ``grid`` ...
         args: keyword arguments of the class, which the spec gives; complete, with the defaults.
         trainable: False inside ``frozen``.
+        role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
     """
 
@@ -56,6 +57,7 @@ class ModuleNode:
     context: Mapping[str, Any]
     args: Mapping[str, Any]
     trainable: bool = True
+    role: str | None = None
     text: str = field(default="", compare=False)
 
 

@@ -149,9 +149,11 @@ def _met(a: Feature, b: Feature) -> Feature:
     vector = "vector" in (a.layout, b.layout)
     if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
         hint = "both sides must have the same extents; change a stride, or give `skip=`"
+        if a.rank != b.rank:
+            hint = "tokens in a row have no place on the other's grid: `position` adds a table to a grid"
         raise error(f"two shapes do not meet: {a} and {b}", hint=hint)
     if a.c != b.c and 1 not in (a.c, b.c):
-        hint = "both sides must have the same width; end one with `linear(c)`, or give `skip=`"
+        hint = f"both sides must have the same width; end the second with `linear({a.c})`, or give `skip=`"
         raise error(f"two widths do not meet: {a} and {b}", hint=hint)
     wide = a if vector or a.n >= b.n else b
     return wide.with_(c=max(a.c, b.c))
@@ -197,7 +199,7 @@ def _hint(feature: Feature, wanted: Layout) -> str | None:
     if feature.layout == "order":
         return "`tokens >> reorder(order)` puts tokens in an order"
     if feature.layout == "vector":
-        return "the spatial extents are gone here (after `global_pool` or `take`)"
+        return "a vector has no extents any more: they end at `global_pool`, `take` or `flatten`"
     if wanted == "vector":
         return "a vector comes from `global_pool` or `take(0)`"
     return None

@@ -17,7 +17,7 @@ from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import ModuleList, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
-from .tracer import MAX_REPEATS, Tracer
+from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
 MAX_EXTENT = 65_536
@@ -91,6 +91,7 @@ class NetworkLowering:
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
         self._input_size = input
+        self.evaluate.classes()
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs = tuple(flat_values(x))
@@ -118,7 +119,7 @@ class NetworkLowering:
         values = list(output.values()) if isinstance(output, dict) else output if isinstance(output, (list, tuple)) else [output]
         if not values or any(value is None for value in values):
             place = next(filter(None, map(self.spec.place, ("model", "head", "stages"))), None)
-            raise error("the network gives what is absent", place, "`none` is an absent module; `id` passes on what arrives")
+            raise error("the network gives what is absent", place, ID)
         return output
 
     def _flow(self, x: ValueTree) -> ValueTree:
@@ -163,7 +164,8 @@ class NetworkLowering:
         inputs = self.spec.inputs
         if replacement is not None:
             if len(inputs) != 1:
-                raise error(f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}", self.spec.place("input"))
+                message = f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}"
+                raise error(message, self.spec.place("input"), "set their sizes in the spec")
             return self._entering(replacement)
         values = [self._entering(self.feature(node)) for node in inputs.values()]
         return values[0] if len(values) == 1 else values
@@ -182,6 +184,9 @@ class NetworkLowering:
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
         kind, rank = node.func.id, INPUT_RANKS[node.func.id]
+        named = next((argument for argument in node.args if argument.name is not None), None)
+        if named is not None:
+            raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
         sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
@@ -220,7 +225,14 @@ class NetworkLowering:
         """Lowers a section."""
         if name == "stages":
             return self._stages(x, results)
-        return self.tracer.resolve(self.spec.sections[name], Scope(c=width(x)), x, name, name)
+        return self._slot(name, self.spec.sections[name], Scope(c=width(x)), x)
+
+    def _slot(self, name: str, node: e.Node, scope: Scope, x: ValueTree) -> ValueTree:
+        """Lowers what stands in a slot of the network: a section, or a column that runs. Raises SpecError if it is absent."""
+        result = self.tracer.resolve(node, scope, x, name, name)
+        if result is None:
+            raise error(f"the network gives what is absent: `{name}` is `none`", node.span, ID)
+        return result
 
     def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module of `shared`, which is built once for the network or once for the stage.
@@ -278,7 +290,7 @@ class NetworkLowering:
         if entry is None:
             return x
         node, scope = entry
-        return self.tracer.resolve(node, scope.with_c(width(x)), x, name, name)
+        return self._slot(name, node, scope.with_c(width(x)), x)
 
     def _body(self, x: ValueTree) -> ValueTree:
         """Lowers the blocks of a stage."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from ..errors import SpecError, error
 from ..language import ast as e
+from ..language.hints import ABSENT
 from ..language.printer import show
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Scope, Section, Word, parameter_values
+from ..language.standard import NUMERIC
 from .context import ContextStack
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, width
@@ -29,10 +31,14 @@ class References:
         evaluate: evaluates numbers, words and lists, and knows what names mean.
         context: the context of the expression.
         network: lowers sections and shared modules.
+
+    Attributes:
+        emptied: how many absent results had another reason than the word `none`: no tokens were left, or a wire was absent.
     """
 
     def __init__(self, evaluate: Evaluator, context: ContextStack, network: Sections):
         self.evaluate, self.context, self.network = evaluate, context, network
+        self.emptied = 0
 
     def step(self, node: e.Node, scope: Scope, x: ValueTree) -> Closure | Finished:
         """One step from a reference to what it stands for.
@@ -66,9 +72,10 @@ class References:
                 return Closure(node.then if self.evaluate.test(node.test, scope) else node.other, scope)
             case e.Index() | e.Attribute():
                 value = self.evaluate.value(node, scope)
-                if isinstance(value, Closure) and value.node is not node:
-                    return Closure(value.node, value.scope.with_c(width(x)))
+                if isinstance(value, Closure):
+                    return value if value.node is node else Closure(value.node, value.scope.with_c(width(x)))
                 if value is None or isinstance(value, (Value, list)):
+                    self.emptied += value is None
                     return Finished(value)
                 raise no_module(node)
         return Closure(node, scope)
@@ -89,6 +96,7 @@ class References:
             case Section():
                 return Finished(self.network.section(meaning.name, x, node.span))
             case None | Value() | list() | tuple():
+                self.emptied += meaning is None
                 return Finished(meaning)
         raise no_module(node)
 
@@ -111,5 +119,9 @@ class References:
 
 def no_module(node: e.Node) -> SpecError:
     """The error of a number or a word where a module is needed; raise it."""
+    name = node.func if isinstance(node, e.Call) else node
+    if isinstance(name, e.Name) and name.id in NUMERIC:
+        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else ABSENT
+        return error(f"'{name.id}' is a function of numbers, not of modules", node.span, hint)
     message = f"'{show(node)}' is a number or word where a module is needed"
     return error(message, node.span, "write `times(x)` to scale what arrives")

@@ -6,12 +6,15 @@ compound, and emits a module or a subgraph. :meth:`Tracer.emit` lowers a compoun
 
 from __future__ import annotations
 
-from ..errors import error
+from collections.abc import Iterator
+
+from ..errors import Span, error
 from ..language import ast as e
 from ..language.param_names import ParamNames
 from ..language.printer import show
-from ..language.scope import Scope, Section
+from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
+from .combine import binary, shifted
 from .context import Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
@@ -20,6 +23,7 @@ from .places import in_library, located
 from .references import Finished, References, no_module
 from .sections import Sections
 
+ID = "`id` passes on what arrives, `none` leaves nothing"
 MAX_NESTED = 60
 MAX_REPEATS = 10_000
 
@@ -49,6 +53,10 @@ class Tracer:
     def now(self) -> Context:
         """The present context."""
         return self.context.now
+
+    def nothing(self) -> None:
+        """The result of an operator that leaves no tokens: absent, as that of `none`, but a chain may go on after it."""
+        self.references.emptied += 1
 
     # Resolving an expression under a name
 
@@ -99,6 +107,8 @@ class Tracer:
         arguments = self.arguments.read(operator, node, scope)
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
+            if x is None:
+                raise error(f"nothing arrives at '{operator.name}': what stands before it is absent", hint=ID)
             if not isinstance(x, Value):
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
@@ -136,18 +146,13 @@ class Tracer:
         """Applies an argument and returns what each copy of its repeat, each stage, or each item of its chain computes."""
         node, scope = arg.node, arg.scope.with_c(width(x))
         results: list[ValueTree] = []
-        if isinstance(node, e.Binary) and node.op == "*":
-            n = self.evaluate.value(node.left, scope)
-            if isinstance(n, int):
-                self._repeat(n, node, scope, x, "", results)
-                return results
+        if (repeat := self.evaluate.repeat(node, scope)) is not None:
+            self.repeat(*repeat, scope, x, "", node.span, results)
+            return results
         if isinstance(node, e.Name) and isinstance(self.evaluate.names.find(node.id, scope, node.span), Section):
             self.network.section(node.id, x, node.span, results)
             return results
-        for item in node.items if isinstance(node, e.Chain) else (node,):
-            x = self.emit(item, scope, x)
-            results.append(x)
-        return results
+        return list(self._items(node.items if isinstance(node, e.Chain) else (node,), scope, x, ""))
 
     # Emitting a compound into the open subgraph
 
@@ -175,6 +180,8 @@ class Tracer:
                         return operator.load()(self, x, *arguments.modules, **arguments.values)
             case e.Call(func=e.Name(id="sum"), args=args):
                 return self._sum(node, args[0].value, scope, x, suffix)
+            case e.Index() if self._of_module(node, scope):
+                return self._member(node, scope, x, suffix)
             case e.Name() | e.Call() | e.Index():
                 region = "block" if self.now.unit == "block" else None
                 return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
@@ -188,10 +195,11 @@ class Tracer:
                 with located(node.span):
                     return self.ir.concat([single(part) for part in present]) if present else None
             case e.Negative(value=value):
-                inner = single(self.emit(value, scope, x, suffix))
-                return self.ir.inline("-{0}", [inner], inner.feature)
+                inner = self.emit(value, scope, x, suffix)
+                with located(node.span):
+                    return None if inner is None else shifted(self, "-{0}", inner)
             case e.Binary():
-                return self._binary(node, scope, x, suffix)
+                return binary(self, node, scope, x, suffix)
             case e.List(items=items):
                 return self._list(items, scope, x, suffix)
             case e.Comprehension():
@@ -206,12 +214,41 @@ class Tracer:
     def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         """A chain, item by item. A chain with an absent item is absent and emits nothing."""
         undo = self.now.draft.mark()
-        for item in items:
+        *_, output = self._items(items, scope, x, suffix)
+        if output is None:
+            undo()
+        return output
+
+    def _items(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> Iterator[ValueTree]:
+        """The output of each item of a chain, up to the first that is absent.
+
+        Raises SpecError if that one is absent by the word `none`, and others follow.
+        """
+        for position, item in enumerate(items):
+            emptied = self.references.emptied
             x = self.emit(item, scope, x, suffix)
+            yield x
             if x is None:
-                undo()
-                return None
-        return x
+                if position + 1 < len(items) and self.references.emptied == emptied:
+                    raise error("`none` before the end of a chain: what follows would vanish, too", item.span, ID)
+                return
+
+    def _of_module(self, node: e.Index, scope: Scope) -> bool:
+        """Whether an index chooses from what a module returns: ``chunk(3)[0]``."""
+        value = self.evaluate.value(node, scope)
+        return isinstance(value, Closure) and value.node is node
+
+    def _member(self, node: e.Index, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+        """One of the values that a module returns, or a part of them."""
+        base = node.base
+        operator = self.evaluate.operator(base, scope)
+        if isinstance(base, (e.Name, e.Call)) and (operator is None or not operator.inline):
+            values = self.resolve(base, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}")
+        else:
+            values = self.emit(base, scope, x, suffix)
+        if not isinstance(values, (list, tuple)):
+            raise error("only a list has entries", base.span, "one value comes out here")
+        return self.evaluate.value(e.Index(e.Name("values"), node.at, span=node.span), scope.bind(values=list(values)))
 
     def _list(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> list[ValueTree]:
         """A list, each item applied to the same input."""
@@ -237,54 +274,24 @@ class Tracer:
                 total = self.ir.binary("+", single(total), single(member))
         return total
 
-    def _binary(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        """``n * a``, or two outputs combined."""
-        left = self.evaluate.value(node.left, scope)
-        if isinstance(left, bool) or not isinstance(left, (int, float)):
-            return self._combine(node, scope, x, suffix)
-        if isinstance(self.evaluate.value(node.right, scope), (int, float)):
-            raise no_module(node)
-        if node.op != "*":
-            hint = "write `times(x)` to scale, `id` for what arrives"
-            raise error(f"a number and a module do not meet in '{node.op}'", node.span, hint)
-        if isinstance(left, float):
-            hint = "write `>> times(x)` to scale"
-            raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, hint)
-        return self._repeat(left, node, scope, x, suffix)
-
-    def _combine(self, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
-        """Adds, subtracts or multiplies two outputs, or divides one by a number. An absent one adds nothing."""
-        undo = self.now.draft.mark()
-        left = self.emit(node.left, scope, x, suffix)
-        number = self.evaluate.value(node.right, scope)
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            if node.op != "/":
-                hint = "write `>> times(x)` to scale, `n * a` to repeat"
-                raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, hint)
-            value = single(left)
-            return self.ir.inline(f"{{0}} / {number!r}", [value], value.feature)
-        right = self.emit(node.right, scope, x, suffix)
-        if node.op not in "+-*":
-            hint = "outputs are added, subtracted, multiplied; or divided by a number"
-            raise error(f"modules do not meet in '{node.op}'", node.span, hint)
-        if left is not None and right is not None:
-            with located(node.span):
-                return self.ir.binary(node.op, single(left), single(right))
-        if node.op == "*":
-            undo()
-            return None
-        if left is None and node.op == "-" and right is not None:
-            return self.ir.inline("-{0}", [single(right)], single(right).feature)
-        return right if left is None else left
-
-    def _repeat(
-        self, n: int, node: e.Binary, scope: Scope, x: ValueTree, suffix: str, results: list[ValueTree] | None = None
+    def repeat(
+        self,
+        n: int,
+        body: e.Node,
+        scope: Scope,
+        x: ValueTree,
+        suffix: str,
+        span: Span | None,
+        results: list[ValueTree] | None = None,
     ) -> ValueTree:
-        """``n`` copies one after the other, each with its own weights. ``results`` collects the output of each."""
+        """``n`` copies one after the other, each with its own weights. ``results`` collects the output of each.
+
+        Raises SpecError at ``span``, the place of the repeat, for a number that is no number of copies.
+        """
         if n < 0 or (n > MAX_REPEATS and not self.ir.large):
             hint = f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit"
-            raise error(f"{n} copies of a module", node.span, hint)
-        body, blocks = node.right, self.now.unit == "block"
+            raise error(f"{n} copies of a module", span, hint)
+        blocks = self.now.unit == "block"
         label = self.names.known(body) if isinstance(body, (e.Name, e.Call)) else None
         name = f"{label.plural() if label is not None else 'repeat'}{suffix}"
         for i in range(n):
@@ -326,6 +333,8 @@ class Tracer:
         items = list(node.items) if isinstance(node, e.Chain) else [node]
         while len(items) > 1 and self._is_value(items[0], scope):
             x = self.emit(items.pop(0), scope, x)
+            if x is None:  # a wire without tokens
+                return None
         rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
         self.names.hold(rest)
         if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):

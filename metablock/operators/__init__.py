@@ -15,6 +15,9 @@ plain ``nn.Module`` classes. The compiler reads of a class:
 ``shape(x, ..., *, <some of the arguments>) -> Feature``
     A static method on integers, needed where the output's shape differs from the input's (after conversion to an accepted
     layout). It raises :func:`metablock.errors.error` when the shapes do not fit; the compiler adds the place.
+``roles``
+    What its own parameters are, ``{"weight": "table"}``, by the name of a parameter or of a submodule
+    (:mod:`metablock.backend.roles`). One called ``bias`` is a bias without being named. Weight decay goes by it.
 ``reset_parameters(self)``
     The default initialisation; ``__init__`` calls it. The builder seeds the generator by the operator's path.
 

@@ -205,6 +205,7 @@ class StarRelu(nn.Module):
     """
 
     takes = ("map", "grid", "tokens", "vector")
+    roles = {"scale": "scale"}
 
     def __init__(self, *, scale: float = 1.0, bias: float = 0.0):
         super().__init__()

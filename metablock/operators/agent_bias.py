@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import error
 from .resize import interpolate
+from .tables import GridTable
 
 
 class AgentBias(nn.Module):
@@ -42,6 +43,7 @@ class AgentBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table", "axes": "table", "prefix": "table"}
 
     def __init__(
         self,
@@ -71,6 +73,11 @@ class AgentBias(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters():
             nn.init.trunc_normal_(parameter, std=self.std)
+
+    def tables(self) -> dict[str, tuple[GridTable, ...]]:
+        """How the table of each axis lies on it."""
+        first = 3 if self.keys else 2
+        return {f"axes.{axis}": (GridTable(first + axis, (extent,)),) for axis, extent in enumerate(self.grid)}
 
     def forward(self) -> Tensor:
         bias = interpolate(self.weight, self.grid, "bilinear").flatten(2)

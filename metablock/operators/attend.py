@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -75,11 +76,13 @@ class Attend(nn.Module):
         return x.transpose(1, 2).flatten(2).unflatten(1, extents), row.unsqueeze(-1).unflatten(1, places)
 
 
-def window_regions(grid: tuple[int, ...], size: list[int], shift: list[int]) -> Tensor:
+def window_regions(
+    grid: tuple[int, ...], size: Sequence[int], shift: Sequence[int], device: torch.device | None = None
+) -> Tensor:
     """Labels of a rolled map, one per position: tokens with different labels were not neighbours before the roll."""
-    labels = torch.zeros(grid)
+    labels = torch.zeros(grid, device=device)
     for axis, (extent, s, d) in enumerate(zip(grid, size, shift, strict=True)):
-        position = torch.arange(extent)
+        position = torch.arange(extent, device=device)
         region = (position >= extent - s).int() + (position >= extent - d).int() * (d > 0)
         view = [1] * len(grid)
         view[axis] = extent

@@ -25,6 +25,7 @@ class GRN(nn.Module):
     """
 
     takes = ("grid",)
+    roles = {"weight": "scale"}
 
     def __init__(self, c: int, rank: int, *, eps: float = 1e-6, bias: bool = True):
         super().__init__()

@@ -25,6 +25,7 @@ class Learned(nn.Module):
     """
 
     takes = ("map", "grid", "tokens", "vector")
+    roles = {"weight": "token"}
 
     def __init__(self, c: int, *, n: int = 1, out: int | None = None):
         super().__init__()
@@ -41,4 +42,4 @@ class Learned(nn.Module):
         return x.with_(layout="tokens", c=x.c if out is None else out, grid=(n,), prefix=0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight.expand(x.shape[0], -1, -1)
+        return self.weight.clone().expand(x.shape[0], -1, -1)  # a view of a parameter requires grad even under no_grad

@@ -37,6 +37,7 @@ class MixtureConv(nn.Module):
     """
 
     takes = ("map",)
+    roles = {"weight": "matrix"}
 
     def __init__(
         self,

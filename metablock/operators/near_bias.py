@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend_near import starts
+from .tables import GridTable
 
 
 class NearBias(nn.Module):
@@ -31,6 +32,7 @@ class NearBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table"}
     index: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, heads: int, size: list[int], clamp: bool = False, std: float = 0.02):
@@ -52,6 +54,10 @@ class NearBias(nn.Module):
             wide = 2 * s - 1 if self.clamp else s
             index = (index[:, None, :, None] * wide + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)
         self.index.copy_(index)
+
+    def tables(self) -> dict[str, tuple[GridTable, ...]]:
+        """How the table lies on the distances of a neighbourhood. It belongs to one neighbourhood: it is not interpolated."""
+        return {"weight": (GridTable(0, self.size, offsets=self.clamp, mode=None),)}
 
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)

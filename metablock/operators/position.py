@@ -11,6 +11,7 @@ from ..shape import Feature
 from .adaptive_avg_pool import sized
 from .extents import Extent, expand
 from .resize import check, interpolate
+from .tables import GridTable
 
 
 class Position(nn.Module):
@@ -33,6 +34,7 @@ class Position(nn.Module):
     """
 
     takes = ("tokens", "grid")
+    roles = {"weight": "table"}
 
     def __init__(
         self,
@@ -60,24 +62,26 @@ class Position(nn.Module):
             sized(size, x.rank)
         return x
 
-    def resized(self, table: Tensor) -> Tensor | None:
-        """Interpolates a table from another (square or cubic) grid to this one.
+    def tables(self) -> dict[str, tuple[GridTable, ...]]:
+        """How the table lies on its grid."""
+        return {"weight": (GridTable(1, self.size or self.grid, self.prefix, mode=self.mode, antialias=self.antialias),)}
+
+    def resized(self, table: Tensor, grid: tuple[int, ...] | None = None) -> Tensor | None:
+        """Interpolates a table from another grid to this one.
 
         Args:
             table: ``(prefix + m, c)``, or any shape that flattens to it.
+            grid: the extents of its grid, ``m`` places; by default a square (a cube).
 
         Returns:
-            The table ``(1, prefix + prod(size), c)``; None if ``m`` is no square or cube, or ``c`` another width.
+            The table ``(1, prefix + prod(size), c)``; None if it does not lie on the grid, or ``c`` is another width.
         """
-        size = self.size or self.grid
-        table = table.reshape(-1, table.shape[-1])
-        side = round((len(table) - self.prefix) ** (1 / len(size)))
-        if side < 1 or side ** len(size) != len(table) - self.prefix or table.shape[-1] != self.weight.shape[-1]:
+        (lie,) = self.tables()["weight"]
+        table = table.reshape(1, -1, table.shape[-1])
+        old = lie.square(table.shape[1]) if grid is None else tuple(grid)
+        if old is None or lie.rows(old) != table.shape[1] or table.shape[-1] != self.weight.shape[-1]:
             return None
-        prefix, rest = table[: self.prefix], table[self.prefix :]
-        places = rest.T.reshape(1, -1, *[side] * len(size)).float()
-        resampled = interpolate(places, tuple(size), self.mode, self.antialias and len(size) == 2)
-        return torch.cat([prefix, resampled.flatten(2)[0].T.to(table.dtype)])[None]
+        return lie.resampled(table, old)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.size is None:

@@ -28,6 +28,7 @@ class RandomFeatures(nn.Module):
     """
 
     takes = ("grid", "tokens", "vector")
+    roles = {"weight": "matrix"}
 
     def __init__(self, c: int, *, n: int):
         super().__init__()

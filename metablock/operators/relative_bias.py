@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .tables import GridTable
+
 
 class RelativeBias(nn.Module):
     """Relative position bias: ``() -> (heads, N, N)``, ``N = prefix + prod(grid)``, query by key.
@@ -32,6 +34,7 @@ class RelativeBias(nn.Module):
     """
 
     takes = ()
+    roles = {"weight": "table"}
     index: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0, mirror: bool = False):
@@ -52,31 +55,27 @@ class RelativeBias(nn.Module):
         if self.prefix:
             self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
-    def resized(self, table: Tensor) -> Tensor | None:
-        """Interpolates a table from another (square or cubic) grid to this one, as timm does for Swin.
+    def tables(self) -> dict[str, tuple[GridTable, ...]]:
+        """How the table lies on the distances of its grid. It is interpolated as timm does for Swin: bicubic in 2-D."""
+        return {"weight": (GridTable(0, self.grid, 3 * self.prefix, True, not self.mirror, self.mirror, "bicubic"),)}
+
+    def resized(self, table: Tensor, grid: tuple[int, ...] | None = None) -> Tensor | None:
+        """Interpolates a table from another grid to this one, as timm does for Swin.
 
         Bicubic in 2-D, linear otherwise.
 
         Args:
             table: ``(m, heads)``.
+            grid: the extents of the grid that its distances belong to; by default a square (a cube).
 
         Returns:
-            A table of this one's shape; None if ``m`` fits no square or cube, or ``heads`` differs.
+            A table of this one's shape; None if it does not belong to the grid, or ``heads`` differs.
         """
-        rank, extra = len(self.grid), 3 * self.prefix
-        side = round((len(table) - extra) ** (1 / rank)) if len(table) > extra else 0
-        if (side % 2 == 0 and not self.mirror) or side**rank != len(table) - extra or table.shape[-1] != self.weight.shape[-1]:
+        (lie,) = self.tables()["weight"]
+        old = lie.square(len(table)) if grid is None else tuple(grid)
+        if old is None or lie.rows(old) != len(table) or table.shape[-1] != self.weight.shape[-1]:
             return None
-        places = table[: len(table) - extra].T.reshape(1, -1, *[side] * rank).float()
-        wanted = tuple(2 * g - 1 for g in self.grid)
-        mode = {1: "linear", 2: "bicubic", 3: "trilinear"}[rank]
-        if self.mirror:  # interpolates the unmirrored table, and keeps the distances from 0
-            for axis in range(2, rank + 2):
-                places = torch.cat([places.flip(axis).narrow(axis, 0, side - 1), places], axis)
-        resampled = F.interpolate(places, wanted, mode=mode, align_corners=False)
-        if self.mirror:
-            resampled = resampled[:, :, *(slice(g - 1, None) for g in self.grid)]
-        return torch.cat([resampled.flatten(2)[0].T.to(table.dtype), table[len(table) - extra :]])
+        return lie.resampled(table, old)
 
     def forward(self) -> Tensor:
         return F.embedding(self.index, self.weight).permute(2, 0, 1)

@@ -22,6 +22,7 @@ class Scale(nn.Module):
     """
 
     takes = ("map", "grid", "tokens", "vector")
+    roles = {"weight": "scale"}
 
     def __init__(self, c: int, rank: int, layout: Layout, *, init: float = 1.0):
         super().__init__()

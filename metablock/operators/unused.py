@@ -25,6 +25,7 @@ class Unused(nn.Module):
     """
 
     takes = ("map", "grid", "tokens", "vector")
+    roles = {"weight": "unused"}
 
     def __init__(self, *, n: int, out: int | None = None):
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -25,20 +27,23 @@ class WindowMask(nn.Module):
     """
 
     takes = ("grid",)
+    mask: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, size: list[int], shift: list[int]):
         super().__init__()
-        labels = window_regions(grid, size, shift)
+        self.grid, self.size, self.shift = tuple(grid), tuple(size), tuple(shift)
+        windows, tokens = prod(grid) // prod(size), prod(size)
+        self.register_buffer("mask", torch.empty(windows, tokens, tokens), persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        grid, size = self.grid, self.size
+        labels = window_regions(grid, size, self.shift, self.mask.device)
         rank = len(grid)
         cut = [n for g, s in zip(grid, size, strict=True) for n in (g // s, s)]
         order = [*range(0, 2 * rank, 2), *range(1, 2 * rank, 2)]
-        tokens = 1
-        for s in size:
-            tokens *= s
-        windows = labels.reshape(cut).permute(order).reshape(-1, tokens)
-        mask = (windows.unsqueeze(1) != windows.unsqueeze(2)).to(torch.get_default_dtype()) * -100.0
-        self.register_buffer("mask", mask, persistent=False)
-        self.mask: Tensor
+        windows = labels.reshape(cut).permute(order).reshape(self.mask.shape[:2])
+        self.mask.copy_((windows.unsqueeze(1) != windows.unsqueeze(2)).to(self.mask.dtype) * -100.0)
 
     def forward(self) -> Tensor:
         return self.mask

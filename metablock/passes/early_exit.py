@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from ..backend.block import Block, make
+from ..backend.block import Block, Network, make
 from ..backend.codegen import write
 from ..errors import MetablockError
 from ..lowering.ir import Step, Subgraph, Value, flat_values, inputs_of, steps_for
@@ -75,6 +75,8 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
         _PIECES[model] = pieces(model)
     parts = _PIECES[model]
     images = [x] if isinstance(x, Tensor) else list(x)
+    if isinstance(model, Network) and model.check_sizes:
+        model.check_inputs(images)
     tensors = {value.id: tensor for value, tensor in zip(flat_values(model.ir.inputs), images, strict=True)}
     logits = rows = None  # rows: which images of the batch the current piece runs on; None for all
     for number, piece in enumerate(parts):

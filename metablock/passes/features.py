@@ -5,12 +5,14 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from ..backend.block import Block, link_alike, make
 from ..backend.codegen import numbered, write
+from ..backend.input_size import Narrow
 from ..errors import MetablockError
 from ..language.arithmetic import is_whole
 from ..lowering.emitter import Emitter
@@ -129,10 +131,9 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
     points, inside = _feature_points(name, root, stages)
-    emitter = Emitter(first=next_id(root))
-    outputs = [_map(emitter, point.value) for point in points]
-    steps = [_with_outputs(step, points) if inside else step for step in root.steps]
-    result = _shortened(model, [*steps, *emitter.steps], outputs, [point.value for point in points] if inside else None)
+    result = _of_modules(
+        model, _up_to_points(root, points, inside), partial(_up_to_features, name=name, stages=_again(points, stages))
+    )
     extent = model.inputs[0].grid
     result.feature_info = FeatureInfo(
         [
@@ -180,27 +181,67 @@ def trunk(model: Block) -> tuple[Block, str] | None:
     inputs = list(inputs_of(root, calls[0]))
     if len(inputs) != 1:
         return None
-    return _shortened(model, root.steps, inputs[0]), ".".join(calls[0].child)
+    return _of_modules(model, _up_to_head(root), _up_to_head), ".".join(calls[0].child)
 
 
-def _shortened(model: Block, steps: Sequence[Step], output: ValueTree, inside: list[Value] | None = None) -> Block:
+def _up_to_head(root: Subgraph) -> Subgraph:
+    """A network that ends with its head, up to the input of the head."""
+    [value] = inputs_of(root, root.steps[-1])
+    return _shortened(root, root.steps, value)
+
+
+def _up_to_features(root: Subgraph, name: str, stages: bool | Sequence[int]) -> Subgraph:
+    """A network up to its feature maps, as :func:`features` takes them."""
+    return _up_to_points(root, *_feature_points(name, root, stages))
+
+
+def _again(points: list[FeaturePoint], stages: bool | Sequence[int]) -> bool | Sequence[int]:
+    """What chooses the same points at any size: their numbers, where they have some."""
+    numbers = [point.index for point in points]
+    return stages if any(point.name.startswith("stages.") and point.name.count(".") == 2 for point in points) else numbers
+
+
+def _up_to_points(root: Subgraph, points: list[FeaturePoint], inside: bool) -> Subgraph:
+    emitter = Emitter(first=next_id(root))
+    outputs = [_map(emitter, point.value) for point in points]
+    steps = [_with_outputs(step, points) if inside else step for step in root.steps]
+    return _shortened(root, [*steps, *emitter.steps], outputs, [point.value for point in points] if inside else None)
+
+
+def _shortened(root: Subgraph, steps: Sequence[Step], output: ValueTree, inside: list[Value] | None = None) -> Subgraph:
     """The network up to the values of ``output``. ``inside``: the values to return from its only stage, if they lie in it."""
-    root = model.ir
     steps = steps_for(root, steps, list(flat_values(output)))
     short = replace(root, steps=steps, output=output, children={}, prediction=None, prediction_steps=[])
     called = _called(root, steps)
     for name, child in root.children.items():
         if name == "stages" and inside is not None:
-            short.children[name] = ModuleList({"0": _cut(_subgraph(child.children["0"]), inside)})
+            short.children[name] = ModuleList({"0": _cut(_subgraph(root.child((name, "0"))), inside)})
         elif name == "stages" and isinstance(child, ModuleList):
             last = max((int(path[1]) for path in called if path[0] == name), default=-1)
             short.children[name] = ModuleList({key: below for key, below in child.children.items() if int(key) <= last})
         elif any(path[0] == name for path in called):
             short.children[name] = child
-    result = _assembled(short, root, model)
+    return short
+
+
+def _of_modules(model: Block, short: Subgraph, narrow: Narrow) -> Block:
+    """The shortened network, made of the modules of the whole one. ``narrow`` shortens the IR of the whole one likewise."""
+    result = _assembled(short, model.ir, model)
     result.spec, result.ir, result.inputs = model.spec, short, model.inputs
-    result.whole, result.loaded, result.collapsed = model.whole or root, model.loaded, model.collapsed
+    result.narrow = _Both(model.narrow, narrow) if model.narrow is not None else narrow
+    result.loaded, result.collapsed = model.loaded, model.collapsed
     return result
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Shortens twice."""
+
+    first: Narrow
+    second: Narrow
+
+    def __call__(self, root: Subgraph) -> Subgraph:
+        return self.second(self.first(root))
 
 
 # The feature extraction points

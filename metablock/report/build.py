@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 
@@ -28,10 +30,29 @@ from .models import BuildReport, Deployed, Figures, MergedLayer, PartRow, Timing
 from .options import BuildOptions, lowered
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Weights that were read, the input size that they were trained on, and whose names they have; None where that is unknown.
+
+    >>> Stored(None).arguments()
+    {'weights': None, 'weights_input': None, 'names': None}
+    """
+
+    state: State | None
+    input: str | None = None
+    names: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """By the arguments of :func:`metablock.api.assemble`."""
+        return {"weights": self.state, "weights_input": self.input, "names": self.names}
+
+
 def build_report(
     options: BuildOptions,
     *,
     weights: str | None = None,
+    weights_input: str | None = None,
+    names: str | None = None,
     device: str = "cpu",
     dtype: str = "float32",
     compiled: bool = True,
@@ -47,6 +68,8 @@ def build_report(
     Args:
         options: the network.
         weights: a file or a place that :func:`metablock.build` takes as ``weights``; with ``reparameterized`` of either form.
+        weights_input: the input size that they were trained on, if they do not say it: ``"3x288x512"``.
+        names: whose names they have; by default those that fit best.
         device: where it runs; on ``"meta"`` nothing runs, and the report has parts and costs alone.
         dtype: of the weights and the input, by name.
         compiled: whether the network is compiled before it runs.
@@ -67,13 +90,13 @@ def build_report(
     place, kind = parse_device(device), parse_dtype(dtype)
     if place.type == "meta" and (output or weights):
         raise MetablockError("there are no weights on 'meta'", "leave out --device meta, or --weights and --output")
-    names = parse_dynamic(dynamic, output)
+    sizes = parse_dynamic(dynamic, output)
     if output is not None:
-        check_output(output, names)
+        check_output(output, sizes)
     progress("checking")
     spec, ir = lowered(options)
-    check_dynamic(spec, [wire.feature for wire in flat_values(ir.inputs)], names)
-    state = state_of(weights, spec) if weights is not None else None
+    check_dynamic(spec, [wire.feature for wire in flat_values(ir.inputs)], sizes)
+    stored = Stored(state_of(weights, spec) if weights is not None else None, weights_input, names)
 
     progress("counting")
     bare = assemble(spec, ir, device="meta")
@@ -93,15 +116,15 @@ def build_report(
     else:
         with device_errors(place, kind, "building"):
             if reparameterized:
-                model = _reparameterized(spec, ir, state, place, kind, seed)
+                model = _reparameterized(spec, ir, stored, place, kind, seed)
             else:
-                model = assemble(spec, ir, weights=state, device=place, dtype=kind, seed=seed).eval()
+                model = assemble(spec, ir, **stored.arguments(), device=place, dtype=kind, seed=seed).eval()
     built = time.perf_counter() - started
 
     checked = None
     if output is not None:  # before the model is compiled, which may take minutes
         progress("writing")
-        checked = write(model, output, dynamic=names) or None
+        checked = write(model, output, dynamic=sizes) or None
     run = measure(model, compiled=compiled, seed=seed, batch=batch, progress=progress)
     return BuildReport(
         name=spec.name,
@@ -147,16 +170,16 @@ def parse_dynamic(text: str | None, output: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
-def _reparameterized(spec: Spec, ir: Subgraph, state: State | None, place: torch.device, kind: torch.dtype, seed: int) -> Block:
+def _reparameterized(spec: Spec, ir: Subgraph, stored: Stored, place: torch.device, kind: torch.dtype, seed: int) -> Block:
     """The re-parameterised network. The weights are those of the training form, or else those of the re-parameterised one."""
     try:
-        return reparameterize(assemble(spec, ir, weights=state, device=place, dtype=kind, seed=seed).eval())
+        return reparameterize(assemble(spec, ir, **stored.arguments(), device=place, dtype=kind, seed=seed).eval())
     except WeightsError as wrong:
         first = wrong
     model = reparameterize(assemble(spec, ir, device=place, dtype=kind, seed=seed).eval())
-    assert state is not None
+    assert stored.state is not None
     try:
-        model.loaded = load_weights(model, state, spec)
+        model.loaded = load_weights(model, stored.state, spec, stored.names, input=stored.input)
     except WeightsError as second:  # report the form that more tensors fit
         raise (second if len(second.report.used) > len(first.report.used) else first) from None
     return model

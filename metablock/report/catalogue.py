@@ -74,7 +74,7 @@ def operators(pattern: str | None = None) -> list[OperatorRow]:
 
 def _nothing(pattern: str | None, where: str, names: list[str]) -> MetablockError:
     if pattern is None:
-        return MetablockError(f"there is nothing {where}")
+        return MetablockError(f"there is nothing {where}", "is metablock installed completely?")
     hint = suggest(pattern, names, "give a part of a name, or a glob: *_s12")
     return MetablockError(f"nothing {where} fits '{pattern}'", hint)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..errors import Problem, SpecError
-from ..language.check import check_names
-from ..language.load import load_file, load_text
+from ..errors import MetablockError, Problem, SpecError
+from ..front import check as check_spec
+from ..language.load import CutCallError, load_file, load_text
 from ..language.spec import Spec
 from ..language.yaml import Limits
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .models import FileReport
 
 STDIN = "-"
+# The exact figures of `facts` that can be counted, and what messages call them.
+_COUNTED = {"params": "parameters", "trainable": "trainable parameters", "macs": "multiply-accumulates"}
 
 
 def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
@@ -22,7 +24,7 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
 
     Args:
         source: a path, or ``-`` for standard input.
-        shapes: whether the shapes of every variant are inferred too, which imports torch.
+        shapes: whether the shapes of every variant are inferred too, and the figures of `facts` counted, which imports torch.
 
     Returns:
         The problems, those of an unreadable file included; empty where there is none.
@@ -32,13 +34,54 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
     """
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
+    except CutCallError as wrong:
+        return SpecError([*wrong.problems, *check_spec(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
-    if not shapes:
-        return SpecError(check_names(spec)).problems
-    from ..front import check as check_spec
+    problems = check_spec(spec, shapes=shapes)
+    return tuple(problems or (wrong_facts(spec) if shapes else ()))
 
-    return tuple(check_spec(spec))
+
+def wrong_facts(spec: Spec) -> list[Problem]:
+    """A problem for each figure of a file's `facts` that its network does not have: parameters, trainable ones, MACs.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: n\\ninput: image(3, 8)\\nmodel: pw(4)\\nfacts: [[variant, params], [n, 12]]\\n")
+    >>> [(problem.message, problem.hint) for problem in wrong_facts(net)]
+    [("'n' has 16 parameters, `facts` says 12", 'write 16, or `-` where it is not known')]
+    """
+    problems = []
+    for variant in spec.variants or (None,):
+        name = variant or spec.variant or spec.name
+        facts = {key: int(cell) for key, cell in spec.facts.of(name).items() if key in _COUNTED}
+        if not facts:
+            continue
+        try:
+            counts = _counts(spec, variant, macs="macs" in facts)
+        except MetablockError:
+            continue  # too large to be counted, or with an operator that cannot be
+        for column, stated in facts.items():
+            if counts[column] != stated:
+                message = f"'{name}' has {counts[column]} {_COUNTED[column]}, `facts` says {stated}"
+                hint = f"write {counts[column]}, or `-` where it is not known"
+                problems.append(Problem(message, spec.facts.place(name, column), hint))
+    return problems
+
+
+def _counts(spec: Spec, variant: str | None, *, macs: bool) -> dict[str, int]:
+    """The figures of a variant, counted on `meta`."""
+    import torch
+
+    from ..api import build
+    from ..backend import costs
+
+    model = build(spec, variant=variant, device="meta")
+    trainable, frozen = costs.parameters(model)
+    counts = {"params": trainable + frozen, "trainable": trainable}
+    if macs:
+        inputs = [torch.empty(feature.size(1), device="meta") for feature in model.inputs]
+        counts["macs"] = costs.macs(model, *inputs).get("", 0)
+    return counts
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:

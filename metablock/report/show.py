@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ..api import assemble
 from ..language.format import show_spec
+from ..language.uses import without_unused
 from .layout import ShapeStep, steps
 from .options import BuildOptions, lowered
 
 
 def spec_text(options: BuildOptions) -> str:
-    """The resolved spec in canonical form, one variant, edits applied.
+    """The resolved spec in canonical form, one variant, edits applied; without the bindings that only other variants use.
 
     Raises:
         MetablockError: see :func:`metablock.report.options.lowered`.
@@ -17,7 +18,7 @@ def spec_text(options: BuildOptions) -> str:
     >>> print(spec_text(BuildOptions("resnet18", classes=10)).splitlines()[1])
     name: resnet
     """
-    return show_spec(lowered(options).spec)
+    return show_spec(without_unused(lowered(options).spec))
 
 
 def tree_text(options: BuildOptions) -> str:

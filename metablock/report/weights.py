@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from ..api import assemble, state_of
 from ..errors import MetablockError
-from ..files import replacing
+from ..files import Latch, replacing
 from ..front import front
 from ..language.edits import resolve
 from ..language.load import load_text
+from ..weights.checkpoint import read_state
 from ..weights.export_names import LAYOUT, export_state, read_layout
-from ..weights.loading import read_state
-from ..writers.outputs import check_output, write
+from ..writers.outputs import check_output, save_tensors, write
 from .options import BuildOptions, lowered
 
 SUFFIXES = (".safetensors", ".pth")
 
 
-def import_weights(source: str, options: BuildOptions, output: str) -> str:
+def import_weights(
+    source: str, options: BuildOptions, output: str, *, weights_input: str | None = None, names: str | None = None
+) -> str:
     """Writes a checkpoint's weights under our names, with the resolved spec and their original names.
 
     Args:
         source: a file, or a place that :func:`metablock.build` takes as ``weights``.
         options: the network.
         output: a .safetensors file.
+        weights_input: the input size that the checkpoint was trained on, if it does not say it.
+        names: whose names it has; by default those that fit best.
 
     Returns:
         Which tensors were used, and how, in lines.
@@ -46,7 +50,7 @@ def import_weights(source: str, options: BuildOptions, output: str) -> str:
         raise MetablockError(f"{output}: weights are kept in .safetensors files", f"-o {Path(output).stem}.safetensors")
     check_output(output)
     spec, ir = lowered(options)
-    model = assemble(spec, ir, weights=state_of(source, spec))
+    model = assemble(spec, ir, weights=state_of(source, spec), weights_input=weights_input, names=names)
     write(model, output)
     return str(model.loaded)
 
@@ -96,9 +100,10 @@ def export_weights(options: BuildOptions, to: str, output: str, *, weights: str 
     state = export_state(model, spec, to, shapes)
     with replacing(path) as written:
         if path.suffix == ".safetensors":
-            save_file({key: value.contiguous() for key, value in state.items()}, written, {"format": "pt"})
+            save_tensors({key: value.contiguous() for key, value in state.items()}, written, {"format": "pt"})
         else:
-            torch.save(state, written)
+            with closing(Latch(written)) as latch:
+                torch.save(state, latch)
     return len(state)
 
 

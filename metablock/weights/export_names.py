@@ -80,7 +80,8 @@ def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = 
             filled[key] = filled.get(key, 0) + int(mask.sum())
     for key, target in result.items():
         if filled[key] < target.numel():
-            raise MetablockError(f"{key} {tuple(target.shape)}: ours fill {filled[key]} of its {target.numel()} numbers")
+            message = f"{key} {tuple(target.shape)}: ours fill {filled[key]} of its {target.numel()} numbers"
+            raise MetablockError(message, "the rules take only a part of it: write one for each other part")
     return result
 
 

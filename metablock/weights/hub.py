@@ -1,25 +1,29 @@
 """Downloads trained weights: the checkpoints that specs name, once, with their checksums verified.
 
-A place is a URL (``https://.../resnet18-f37072fd.pth``) or a repository of the Hugging Face hub (``timm/resnet18.a1_in1k``,
-optionally with ``@REVISION`` and ``:FILE``). A hash in a URL's file name, as in torch's own, or after ``#sha256=`` is verified.
-Of a repository, safetensors are preferred. Files stay in the caches of huggingface_hub and torch.hub.
+A place is an address (``https://.../resnet18-f37072fd.pth``) or a repository of the Hugging Face hub (``timm/resnet18.a1_in1k``,
+optionally with ``@REVISION`` and ``:FILE``). A hash in an address's file name, as in torch's own, or after ``#sha256=`` is
+verified. Of a repository, safetensors are preferred. Files stay in the caches of huggingface_hub and torch.hub, a file of an
+address by the whole address. A file that torch.hub stored is used if its hash is known and right.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from hashlib import sha256
+import tempfile
+from hashlib import file_digest, sha256
 from pathlib import Path
-from urllib.parse import urldefrag, urlparse
+from urllib.parse import unquote, urlparse
 
 from ..errors import MetablockError, install_hint, suggest
 from ..language.spec import CHECKPOINTS, Spec
+from .checkpoint import whole
 
 # The files to look for in a repository of the hub, in this order.
 FILES = ("model.safetensors", "pytorch_model.bin")
 # The prefix of a repository in an argument.
 MARK = "hf:"
-_NAMED = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+$")  # resnet18-f37072fd.pth
+_NAMED = re.compile(r"-([0-9a-f]{8,64})\.[a-z_0-9]+$")  # resnet18-f37072fd.pth
 
 
 def is_place(weights: object) -> bool:
@@ -42,12 +46,12 @@ def bring(weights: bool | str, spec: Spec) -> Path:
         spec: resolved.
 
     Raises:
-        MetablockError: the spec names no such checkpoint; huggingface_hub is missing; the download fails; the checksum differs
-            (the file is removed).
+        MetablockError: the spec names no such checkpoint; huggingface_hub is missing; the download fails or is cut off; the
+            checksum differs (what was downloaded is removed); a malformed `#sha256=`.
     """
     place = weights if isinstance(weights, str) and weights.startswith((MARK, "https://")) else _listed(weights, spec)
     if place.startswith("https://"):
-        return _url(place)
+        return _address(place)
     return _repository(place.removeprefix(MARK))
 
 
@@ -77,6 +81,7 @@ def _repository(place: str) -> Path:
     repository, _, revision = repository.partition("@")
     for name in [file] if file else FILES:
         try:
+            cached = _cached(repository, name, revision or None)
             path = Path(hf_hub_download(repository, name, revision=revision or None))
         except LocalEntryNotFoundError:
             message = f"'{place}' is not in the cache and the hub cannot be reached"
@@ -87,52 +92,95 @@ def _repository(place: str) -> Path:
             raise MetablockError(
                 f"'{place}' cannot be downloaded: {_first_line(problem)}", f"see https://huggingface.co/{repository}"
             ) from None
-        _verified_blob(path)
+        digest = path.resolve().name  # the hub's cache names a large file by the SHA-256 that the hub reports
+        if re.fullmatch("[0-9a-f]{64}", digest) and (actual := checksum(path)) != digest:
+            if path == cached:
+                remedy = "remove this file of the hub's cache, and try again"
+            else:
+                path.resolve().unlink()
+                remedy = "the file was removed; try again"
+            raise MetablockError(f"{path}: the checksum is {actual[:16]}..., not {digest[:16]}", remedy)
         return path
     raise MetablockError(f"'{repository}' has no {file or ' or '.join(FILES)}", f"name the file: hf:{repository}:FILE")
 
 
-def _verified_blob(path: Path) -> None:
-    """Verifies a large file: the hub's cache names it by the SHA-256 that the hub reports."""
-    blob = path.resolve()
-    if re.fullmatch("[0-9a-f]{64}", blob.name):
-        _verify(blob, blob.name, path)
+def _cached(repository: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repository, name, revision=revision)
+    return Path(path) if isinstance(path, str) else None
 
 
-# URLs
+# Addresses
 
 
-def _url(place: str) -> Path:
-    from torch.hub import download_url_to_file, get_dir
+def _address(place: str) -> Path:
+    """The file of an address, in a folder of the address in torch.hub's cache; downloads it unless it is there and verifies."""
+    from torch.hub import get_dir
 
-    url, fragment = urldefrag(place)
-    name = Path(urlparse(url).path).name
+    url, digest = _split(place)
+    name = re.sub(r"[^\w.-]", "_", unquote(Path(urlparse(url).path).name)).lstrip(".")[-100:] or "weights"
     named = _NAMED.search(name)
-    digest = fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else named[1] if named else None
-    path = Path(get_dir()) / "checkpoints" / name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            download_url_to_file(url, str(path), progress=False)
-        except Exception as problem:  # urllib and sockets raise many types
-            message = f"'{url}' cannot be downloaded: {_first_line(problem)}"
-            raise MetablockError(message, "give a file: --weights FILE") from None
-    if digest is not None:
-        _verify(path, digest, path)
+    if not digest and named and not named[1].isdecimal():
+        digest = named[1]
+    hint = digest or (named[1] if named else "")  # digits alone are a date, unless a file has them as its checksum
+    cache = Path(get_dir()) / "checkpoints"
+    path = cache / "metablock" / sha256(f"{url}#{digest}".encode()).hexdigest()[:16] / name
+    if path.is_file() and (not digest or checksum(path).startswith(digest)):
+        return path
+    if hint and (cache / name).is_file() and checksum(cache / name).startswith(hint):  # torch knows a file by its name alone
+        return cache / name
+    _download(url, path, digest)
     return path
 
 
-def _verify(path: Path, digest: str, shown: Path) -> None:
-    """Compares a file's SHA-256 with the digest it must begin with. Otherwise removes the file and raises MetablockError."""
-    hasher = sha256()
+def _split(place: str) -> tuple[str, str]:
+    """An address, and the digest after `#sha256=`; empty without one. Raises MetablockError for another text after the `#`."""
+    url, mark, fragment = place.partition("#")
+    if not mark:
+        return url, ""
+    digest = fragment.removeprefix("sha256=").lower()
+    if not fragment.startswith("sha256=") or not re.fullmatch(r"[0-9a-f]{8,64}", digest):
+        raise MetablockError(f"'{place}': no checksum after the `#`", "write #sha256= and 64 digits from 0 to f, or leave it out")
+    return url, digest
+
+
+def _download(url: str, path: Path, digest: str) -> None:
+    """Brings an address to a file, whole and verified, or raises MetablockError and leaves nothing."""
+    from torch.hub import download_url_to_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            temporary = Path(folder) / path.name
+            download_url_to_file(url, str(temporary), progress=False)
+            actual = checksum(temporary)
+            if not actual.startswith(digest):
+                message = f"{url}: the checksum is {actual[:16]}..., not {digest[:16]}"
+                raise MetablockError(
+                    message, "nothing was stored; if the name holds no checksum, append #sha256= and the right one"
+                )
+            if not digest and not whole(temporary):
+                raise MetablockError(f"'{url}' cannot be downloaded: the file is cut off, or no checkpoint", "try again")
+            os.replace(temporary, path)
+    except MetablockError:
+        raise
+    except Exception as problem:  # urllib and sockets raise many types
+        message = f"'{url}' cannot be downloaded: {_first_line(problem)}"
+        raise MetablockError(message, "give a file: --weights FILE") from None
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "empty").write_bytes(b"")
+    ...     checksum(Path(folder) / "empty")[:16]
+    'e3b0c44298fc1c14'
+    """
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            hasher.update(block)
-    if not hasher.hexdigest().startswith(digest):
-        path.unlink()
-        raise MetablockError(
-            f"{shown}: the checksum is {hasher.hexdigest()[:16]}..., not {digest[:16]}", "the file was removed; try again"
-        )
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(problem: BaseException) -> str:

@@ -2,158 +2,92 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import MetablockError, suggest
+from ..errors import MetablockError, MetablockWarning, suggest
+from ..front import InputSize
 from ..language.spec import Spec
-from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, RuleStep, read_rules
+from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, read_rules
+from .applying import MisfitError, apply_rule, composed
+from .checkpoint import Part, parts, read_checkpoint, read_state
+from .ends import class_layers, first_kernels
+from .grids import HINT, Tables, UnknownGridError
+from .report import NO_RULE, WeightReport, WeightsError
 
 State = Mapping[str, Tensor]
 # Batch norm's counters: evaluation does not read them.
 _OPTIONAL = "num_batches_tracked"
-# Keys under which training scripts save the weights, averaged ones first.
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# Prefixes that DataParallel and torch.compile add to every name.
-_PREFIXES = ("module.", "_orig_mod.")
-# Names listed per kind in a report's text.
-_SHOWN = 20
-# The parts of a network that do not depend on the number of classes.
-_BODY = ("stem", "stages", "shared")
+# The kinds of numbers that weights are.
+_NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_MOST_PREFIXES = 8  # that are tried of one part
 
 
-@dataclass
-class WeightReport:
-    """How a checkpoint was loaded. "Ours" are tensors of the model, "theirs" entries of the checkpoint.
+@dataclass(frozen=True)
+class _Source:
+    """The names of one kind of checkpoint: for each of our tensors the rule and its keys, none for one without a rule."""
 
-    Attributes:
-        source: the table of `weights:` whose names the checkpoint has; ``ours`` for our own names.
-        used: for each of our tensors, the keys of theirs it was made of.
-        reshaped: ours whose shape differs from theirs only by extents of 1.
-        resized: ours that were interpolated from tables of another size (positions).
-        adapted: ours in the first and last layers that fit other channels or classes, with what was done.
-        initial: the adapted ones that keep their initial values: a classifier of other classes.
-        missing: ours that the checkpoint lacks.
-        left: theirs that no rule uses.
-        wrong: ours whose shape does not fit theirs.
-        skipped: theirs that are no tensors (an epoch, a version).
-        shapes: the shapes of theirs that were used; :func:`~metablock.weights.export_names.export_state` takes them.
-    """
-
-    source: str
-    used: dict[str, str] = field(default_factory=dict)
-    reshaped: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-    adapted: list[str] = field(default_factory=list)
-    initial: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    name: str
+    rules: Rules
+    keys: Mapping[str, tuple[tuple[ReadyRule, Fit] | None, tuple[str, ...]]]
 
     @property
-    def misfits(self) -> int:
-        """The number of tensors that are missing, left over or of another shape."""
-        return len(self.missing) + len(self.left) + len(self.wrong)
+    def wanted(self) -> set[str]:
+        return {key for _, keys in self.keys.values() for key in keys}
 
     @property
-    def complete(self) -> bool:
-        return not self.misfits
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.used)} tensors by the names of '{self.source}'"]
-        listed = {"reshaped": self.reshaped, "resized": self.resized, "adapted": self.adapted, "missing": self.missing}
-        listed["left over"] = self.left
-        for label, names in {**listed, "of another shape": self.wrong, "no tensors": self.skipped}.items():
-            if names:
-                more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                lines.append(f"{len(names)} {label}: {', '.join(names[:_SHOWN])}{more}")
-        return "\n  ".join(lines)
+    def needed(self) -> set[str]:
+        return {key for name, (_, keys) in self.keys.items() if not name.endswith(_OPTIONAL) for key in keys}
 
 
-class WeightsError(MetablockError):
-    """A checkpoint that does not fit. ``report`` is complete; the text lists the first names of each kind."""
+@dataclass(frozen=True)
+class _Attempt:
+    part: Part
+    prefix: str
+    values: dict[str, Tensor]
+    report: WeightReport
 
-    def __init__(self, name: str, report: WeightReport):
-        super().__init__(f"the weights do not fit '{name}': {report}", "nothing was loaded")
-        self.name, self.report = name, report
-
-    def __reduce__(self) -> tuple[type[WeightsError], tuple[str, WeightReport]]:
-        return WeightsError, (self.name, self.report)
-
-
-def read_state(path: str | Path) -> dict[str, Any]:
-    """Reads a state dict from a ``.safetensors`` file or one that torch wrote (``.pth``). Only data is read; no code runs.
-
-    The checkpoint of a training script is unwrapped (see :func:`unwrapped`).
-
-    Raises:
-        MetablockError: no such file; a damaged one; one that holds code, or no mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MetablockError(f"{path}: {'not a file' if path.exists() else 'no such file'}", "give a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:
-        code = isinstance(problem, pickle.UnpicklingError) and re.search("GLOBAL|allowlisted", str(problem))
-        kind = "holds more than data (code in it was not run)" if code else "damaged, or not a checkpoint"
-        hint = "nothing was loaded; save it anew as `state_dict()` or .safetensors"
-        raise MetablockError(f"{path}: {kind}", hint) from None
-    if not isinstance(content, Mapping):
-        message = f"{path}: holds a {type(content).__name__}, not a state dict"
-        raise MetablockError(message, "a mapping from names to tensors is expected")
-    return unwrapped(content)
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        return self.part.rank(self.prefix)
 
 
-def unwrapped(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """The state dict in the checkpoint of a training script, without the prefixes of DataParallel and ``torch.compile``.
-
-    Averaged weights are preferred.
-
-    >>> list(unwrapped({"epoch": 3, "model": {"module.fc.bias": torch.zeros(2)}}))
-    ['fc.bias']
-    """
-    while True:
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    state = {str(key): value for key, value in content.items()}
-    for prefix in _PREFIXES:
-        tensors = [key for key, value in state.items() if isinstance(value, Tensor)]
-        if tensors and all(key.startswith(prefix) for key in tensors):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source: str | None = None) -> WeightReport:
+def load_weights(
+    model: nn.Module,
+    state: Mapping[str, Any],
+    spec: Spec,
+    source: str | None = None,
+    *,
+    input: InputSize | None = None,
+) -> WeightReport:
     """Loads a state dict into a model. The model changes only if every tensor of both sides is accounted for.
 
     Args:
         model: built from ``spec``. On ``meta`` the weights are only checked, not copied.
-        state: names and tensors of a checkpoint, also as a training script wraps them.
+        state: names and tensors of a checkpoint, also as a training script wraps them: in entries (``state_dict``, ``ema``), with
+            prefixes (``module.``, ``model.``). Averaged weights are preferred, and the report says what was taken.
         spec: holds the rules.
         source: whose names the checkpoint has (``ours`` or a table of `weights:`); by default those that fit best.
+        input: the input size that the checkpoint was trained on, ``"3x384x384"``. A state dict of ours says on which grids its
+            tables lie; others are taken for squares, unless they have as many rows as ours that are none.
 
     Returns:
         Which tensor came from where.
 
+    Warns:
+        MetablockWarning: some of the weights are NaN or infinite.
+
     Raises:
-        WeightsError: tensors are missing, left over or of another shape; the text lists them.
-        MetablockError: an unknown source, no tensors at all; its subclass SpecError for malformed rules.
+        WeightsError: tensors are missing, left over, of another shape or no plain numbers; the text lists them.
+        MetablockError: an unknown source, no tensors at all, several networks that fit; its subclass SpecError for malformed
+            rules.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"])
@@ -165,39 +99,142 @@ def load_weights(model: nn.Module, state: Mapping[str, Any], spec: Spec, source:
     if source is not None and source not in known:
         hint = suggest(source, known, f"there are: {', '.join(known)}")
         raise MetablockError(f"'{spec.name}' has no weight rules '{source}'", hint)
-    state = unwrapped(state)
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
+    own, blocks = model.state_dict(), blocks_of(model)
+    fitter = _Fitter(spec, model, input)
+    sources = [_source(name, own, spec, blocks) for name in ([source] if source is not None else known)]
+    attempts = list(_attempts(state, own, sources, fitter))
+    if not attempts:
         raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a mapping from names to tensors is expected")
-    own, blocks, adapter = model.state_dict(), blocks_of(model), _Adapter(spec, model)
-    attempts = [_match(own, blocks, tensors, name, spec, adapter) for name in ([source] if source is not None else known)]
-    values, report = min(attempts, key=lambda attempt: attempt[1].misfits)
-    report.skipped = [key for key in state if key not in tensors]
-    if not report.complete:
-        raise WeightsError(spec.name, report)
+    complete = [attempt for attempt in attempts if attempt.report.complete]
+    if not complete:
+        raise WeightsError(spec.name, _nearest(attempts, blocks, sources))
+    best = min(complete, key=lambda attempt: attempt.rank)
+    _refuse_ambiguous(best, complete)
+    report = best.report
+    report.taken = best.part.shown(best.prefix)
+    if best.rank[0]:
+        averaged = {attempt.part.shown(attempt.prefix) for attempt in attempts if not attempt.rank[0]}
+        report.notes += [f"{shown} holds averaged weights that do not fit" for shown in sorted(averaged)]
     if not any(tensor.is_meta for tensor in own.values()):
-        model.load_state_dict(values, strict=False)
+        model.load_state_dict(best.values, strict=False)
+    if report.nonfinite:
+        names = ", ".join(report.nonfinite[:3]) + (" ..." if len(report.nonfinite) > 3 else "")
+        warnings.warn(f"NaN or infinite weights in '{spec.name}': {names}", MetablockWarning, stacklevel=2)
     return report
 
 
-class _Adapter:
+def _source(name: str, own: State, spec: Spec, blocks: Sequence[int]) -> _Source:
+    rules = Rules((), ()) if name == OURS else read_rules(spec, name)
+    keys: dict[str, tuple[tuple[ReadyRule, Fit] | None, tuple[str, ...]]] = {}
+    for ours in own:
+        match = rules.find(ours, blocks)
+        theirs = [key.fill(match[1]) for key in match[0].keys] if match else [ours] if name == OURS else []
+        keys[ours] = match, tuple(theirs)
+    return _Source(name, rules, keys)
+
+
+def _attempts(state: Mapping[Any, Any], own: State, sources: Sequence[_Source], fitter: _Fitter) -> Iterator[_Attempt]:
+    """Every way in which a part of a checkpoint may be meant: its names with and without the prefixes that occur."""
+    largest: Part | None = None
+    count = 0
+    for part in parts(state):
+        if largest is None or len(part.tensors) > len(largest.tensors):
+            largest = part
+        for source in sources:
+            for prefix in _prefixes(part, source):
+                count += 1
+                yield _attempt(part, prefix, own, source, fitter)
+    if largest is not None and not count:
+        for source in sources:
+            yield _attempt(largest, "", own, source, fitter)
+
+
+def _prefixes(part: Part, source: _Source) -> list[str]:
+    """The prefixes without which names of a part are names of a source: those that leave none missing, or else the best one."""
+    wanted, needed = source.wanted, source.needed
+    votes: Counter[str] = Counter()
+    fit: Counter[str] = Counter()
+    for name in part.tensors:
+        at = 0
+        while True:
+            short = name[at:]
+            votes[name[:at]] += short in wanted
+            fit[name[:at]] += short in needed
+            dot = name.find(".", at)
+            if dot < 0:
+                break
+            at = dot + 1
+    whole = [prefix for prefix, count in fit.items() if count == len(needed) and votes[prefix]]
+    if whole:
+        return sorted(whole, key=lambda prefix: prefix.count("."))[:_MOST_PREFIXES]
+    best = max(votes, key=lambda prefix: (votes[prefix], -prefix.count(".")), default="")
+    return [best] if votes[best] else []
+
+
+def _attempt(part: Part, prefix: str, own: State, source: _Source, fitter: _Fitter) -> _Attempt:
+    inner = part.below(prefix)
+    values, report = _match(own, inner, source, fitter)
+    report.skipped = list(inner.others)
+    report.beside = [name for name in part.tensors if not name.startswith(prefix)]
+    return _Attempt(part, prefix, values, report)
+
+
+def _nearest(attempts: Sequence[_Attempt], blocks: Sequence[int], sources: Sequence[_Source]) -> WeightReport:
+    """The report of the attempt with the fewest misfits, with what could be done."""
+    best = min(attempts, key=lambda attempt: (attempt.report.misfits, -len(attempt.report.used), attempt.rank))
+    report = best.report
+    report.taken = best.part.shown(best.prefix)
+    rules = next(source.rules for source in sources if source.name == report.source)
+    report.notes += rules.dead_ends([name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)], blocks)
+    others = {attempt.report.source: attempt.report for attempt in attempts if attempt.report.source != report.source}
+    if others:
+        other = max(others.values(), key=lambda other: len(other.used))
+        if other.used:
+            lacks = [
+                f"{len(names)} {what}" for names, what in ((other.missing, "missing"), (other.wrong, "of another shape")) if names
+            ]
+            rest = f"; {', '.join(lacks)}" if lacks else ""
+            report.notes.append(
+                f"by the names of '{other.source}' {len(other.used)} fit{rest}: names='{other.source}' lists them"
+            )
+    return report
+
+
+def _refuse_ambiguous(best: _Attempt, complete: Sequence[_Attempt]) -> None:
+    """Raises MetablockError if another part of the checkpoint fits as well, is preferred as much, and has other numbers."""
+    for other in complete:
+        if other.rank != best.rank or (other.part.path, other.prefix) == (best.part.path, best.prefix):
+            continue
+        if any(not _same(best.values[name], other.values.get(name)) for name in best.values):
+            both = f"{best.part.shown(best.prefix)} and {other.part.shown(other.prefix)}"
+            raise MetablockError(f"the checkpoint holds several networks that fit: {both}", "pass one of them as a state dict")
+
+
+def _same(a: Tensor, b: Tensor | None) -> bool:
+    return b is not None and (a is b or (not a.is_meta and not b.is_meta and torch.equal(a, b)))
+
+
+class _Fitter:
     """Fits the tensors of a checkpoint to a network with another input size, other channels or other classes, as timm does."""
 
-    def __init__(self, spec: Spec, model: nn.Module):
+    def __init__(self, spec: Spec, model: nn.Module, input: InputSize | None):
         self.classes = spec.classes
-        self.channels = {feature.c for feature in getattr(model, "inputs", ())}
-        self.tables: dict[str, Any] = {
-            f"{path}.weight": module for path, module in model.named_modules() if hasattr(module, "resized")
-        }
+        self.tables = Tables(model, spec, input)
+        self.kernels = first_kernels(model)
+        self.class_layers = class_layers(model, spec.classes)
 
-    def fit(self, name: str, value: Tensor, ours: Tensor, report: WeightReport, composed: bool) -> Tensor:
+    def fit(self, name: str, value: Tensor, ours: Tensor, part: Part, report: WeightReport, joined: bool) -> Tensor:
         """The value in our shape; what was done goes into the report.
 
-        ``composed``: a rule computed the value, so the message of a misfit has its shape. Raises _MisfitError.
+        ``joined``: a rule computed the value, so the message of a misfit has its shape. Raises MisfitError.
         """
-        if value.shape.numel() != ours.shape.numel() and (table := self.resized(name, value)) is not None:
+        try:
+            table = self.tables.resized(name, value, ours.shape, part.grids)
+        except UnknownGridError as unknown:
+            raise MisfitError(f" ({unknown})", HINT) from None
+        if table is not None:
+            value, report.grids[name] = table
             report.resized.append(name)
-            value = table
         if value.shape != ours.shape and (adapted := self.adapted(name, value, ours)) is not None:
             value, action = adapted
             report.initial += [name] * (value is ours)
@@ -205,16 +242,10 @@ class _Adapter:
         if value.shape == ours.shape:
             return value
         if [n for n in value.shape if n != 1] != [n for n in ours.shape if n != 1]:
-            raise _MisfitError(f" (made {tuple(value.shape)})" if composed else "")
+            hint = HINT if name in self.tables.tables else None
+            raise MisfitError(f" (made {tuple(value.shape)})" if joined else "", hint)
         report.reshaped.append(name)
         return value.reshape(ours.shape)
-
-    def resized(self, name: str, value: Tensor) -> Tensor | None:
-        """A table interpolated to our size; None for other tensors, and where its module cannot interpolate."""
-        if name not in self.tables or value.is_meta:
-            return None
-        table: Tensor | None = self.tables[name].resized(value)
-        return table
 
     def adapted(self, name: str, value: Tensor, ours: Tensor) -> tuple[Tensor, str] | None:
         """A layer's weights for our classes or channels, and what was done; None if something else differs."""
@@ -222,9 +253,9 @@ class _Adapter:
         if len(theirs) != len(ours.shape) or not theirs:
             return None
         differs = [axis for axis, (a, b) in enumerate(zip(theirs, ours.shape, strict=True)) if a != b]
-        if differs == [0] and ours.shape[0] == self.classes and name.split(".")[0] not in _BODY:
+        if differs == [0] and name in self.class_layers:
             return ours, f"{theirs[0]} classes there, {self.classes} here: as initialised"
-        if differs == [1] and len(theirs) > 2 and ours.shape[1] in self.channels:
+        if differs == [1] and name in self.kernels:
             return _channels(value, ours.shape[1]), f"{theirs[1]} channels there, {ours.shape[1]} here"
         return None
 
@@ -249,96 +280,58 @@ def blocks_of(model: nn.Module) -> list[int]:
     return [count.get(stage, 0) for stage in range(max(count, default=-1) + 1)]
 
 
-def _match(
-    own: State, blocks: Sequence[int], state: State, source: str, spec: Spec, adapter: _Adapter
-) -> tuple[dict[str, Tensor], WeightReport]:
+def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[dict[str, Tensor], WeightReport]:
     """The values for our tensors by the rules of one source, and the report of what fits."""
-    report, values = WeightReport(source), dict[str, Tensor]()
-    rules = Rules((), ()) if source == OURS else read_rules(spec, source)
+    report, values, state = WeightReport(source.name), dict[str, Tensor](), part.tensors
     taken: set[str] = set()
     for name, parameter in own.items():
-        match = rules.find(name, blocks)
-        keys = [key.fill(match[1]) for key in match[0].keys] if match else [name] if source == OURS else []
+        match, keys = source.keys[name]
         if not keys or any(key not in state for key in keys):
             if not name.endswith(_OPTIONAL):
                 report.missing.append(_missing(name, keys, state))
             continue
         taken.update(keys)
         tensors = [state[key] for key in keys]
-        composed = match is not None and bool(match[0].steps or len(keys) > 1)
+        joined = match is not None and bool(match[0].steps or len(keys) > 1)
         try:
-            value = _value(match, tensors, parameter.shape)
-            values[name] = adapter.fit(name, value, parameter, report, composed)
-        except _MisfitError as misfit:
+            for tensor in tensors:
+                _check_numbers(tensor, parameter)
+            counter = name.endswith(_OPTIONAL) and all(tensor.dim() == 0 for tensor in tensors)
+            value = tensors[0].detach() if counter else composed(match, tensors, parameter.shape)
+            value = fitter.fit(name, value, parameter, part, report, joined)
+        except MisfitError as misfit:
             shapes = " ++ ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
             report.wrong.append(f"{name} {tuple(parameter.shape)} from {shapes}{misfit}")
+            if misfit.hint is not None and misfit.hint not in report.notes:
+                report.notes.append(misfit.hint)
             continue
+        values[name] = value
+        if value is not parameter and value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
+            report.nonfinite.append(name)
         report.used[name] = " ++ ".join(keys)
     report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
-    report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not rules.ignored(key)]
+    report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not source.rules.ignored(key)]
     return values, report
 
 
-def _missing(name: str, keys: list[str], state: State) -> str:
+def _check_numbers(tensor: Tensor, ours: Tensor) -> None:
+    """Raises MisfitError for a tensor of a checkpoint that holds no plain numbers of our kind."""
+    if tensor.is_quantized:
+        raise MisfitError(" (quantised)", "`.dequantize()` gives the numbers of a quantised tensor")
+    if tensor.is_nested or tensor.layout != torch.strided:
+        raise MisfitError(" (sparse)", "`.to_dense()` gives all numbers of a sparse tensor")
+    if tensor.is_meta and not ours.is_meta:
+        raise MisfitError(" (on meta, without numbers)", "save the weights from the device that holds them")
+    if ours.is_floating_point() and tensor.dtype not in _NUMBERS:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise MisfitError(f" ({kind})", "weights are float64, float32, float16 or bfloat16")
+
+
+def _missing(name: str, keys: Sequence[str], state: State) -> str:
     """One of our tensors, with the keys that the checkpoint lacks."""
-    if keys == [name]:
+    if list(keys) == [name]:
         return name
-    return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name} (no rule)"
+    return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name}{NO_RULE}"
 
 
-class _MisfitError(Exception):
-    """Tensors whose shapes do not fit a rule, or its result our tensor."""
-
-
-def apply_rule(rule: ReadyRule, fit: Fit, tensors: list[Tensor], shape: torch.Size) -> Tensor | None:
-    """Applies a weight rule to tensors of a checkpoint; None if their shapes do not fit the rule.
-
-    Args:
-        rule: joins the tensors along the first axis and applies its steps.
-        fit: the numbers in the name of our tensor.
-        tensors: those that the rule names.
-        shape: the shape of our tensor.
-    """
-    try:
-        return _value((rule, fit), tensors, shape)
-    except _MisfitError:
-        return None
-
-
-def _value(match: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
-    """Joins the tensors, and applies the steps of the rule if there is one. Raises _MisfitError."""
-    step: RuleStep | None = None
-    try:
-        value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-        if match is not None:
-            for step in match[0].steps:
-                value = _apply(step.name, step.numbers(match[1]), value, shape)
-    except (RuntimeError, IndexError, TypeError):
-        raise _MisfitError(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
-    return value
-
-
-def _apply(step: str, numbers: list[int], value: Tensor, shape: torch.Size) -> Tensor:
-    """Applies one step, as :mod:`metablock.language.weight_rules` describes them."""
-    if step == "chunk":
-        k, n = numbers
-        if n < 1 or not 0 <= k < n or value.shape[0] % n:
-            raise IndexError
-        return value.chunk(n)[k]
-    if step == "rows":
-        return value[numbers[0] : numbers[1]]
-    if step == "columns":
-        return value[:, numbers[0] : numbers[1]]
-    if step == "transpose":
-        return value.transpose(-1, -2)
-    if step == "ungroup":
-        groups, *sizes = numbers
-        return torch.cat([part.flatten(0, 1) for part in value.unflatten(0, (groups, sum(sizes))).split(sizes, 1)])
-    if step == "pointwise":
-        return value.flatten(1) if value.dim() > 2 and value.shape[2:].numel() == 1 else value
-    if step == "flip":
-        return value.flip(0)
-    if step == "permute":
-        return value.permute(numbers)
-    # `reshape` without numbers: to our shape; a table of another size, to be interpolated later, keeps our last axis.
-    return value.reshape(numbers or (shape if value.numel() == shape.numel() else (-1, shape[-1])))
+__all__ = ["WeightReport", "WeightsError", "apply_rule", "blocks_of", "load_weights", "read_checkpoint", "read_state"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -12,6 +15,7 @@ from ..backend.block import Block
 from ..errors import MetablockError, suggest
 from ..files import replacing
 from ..language.weight_rules import OURS
+from ..operators.tables import GRIDS, grids_of
 from ..weights.export_names import LAYOUT, layout
 from .standalone import standalone
 from .torch_export import check_onnx, write_onnx, write_pt2
@@ -87,8 +91,6 @@ def write_source(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
 
 def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
     """The weights; in the metadata the resolved spec, its hash, and the layout of the checkpoint they were loaded from."""
-    from safetensors.torch import save_file
-
     from ..language.format import show_spec, spec_hash
 
     tensors: dict[str, Tensor] = {}
@@ -101,10 +103,26 @@ def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> 
     metadata = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
     if model.collapsed is not None:
         metadata["form"] = "deployed"
+    if grids := grids_of(model):
+        metadata[GRIDS] = json.dumps(grids)
     if model.loaded is not None and model.loaded.source != OURS:
         metadata[LAYOUT] = layout(model.loaded)
-    save_file(tensors, path, metadata)
+    save_tensors(tensors, path, metadata)
     return ""
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a .safetensors file. Raises OSError where the disk does not take it, as Python's own writes do."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as problem:
+        code = re.search(r"os error (\d+)", str(problem))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
 
 
 WRITERS: dict[str, Callable[[Block, Path, Sequence[str]], str]] = {

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from ..backend.block import Block
 from ..backend.input_size import size_dependence
 from ..errors import MetablockError, install_hint, suggest
+from ..files import Latch
 from ..front import front
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
@@ -119,8 +120,9 @@ def write_pt2(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
 
     program = export(model, dynamic=dynamic)
     metadata = {"spec.yaml": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
-    with _reported("torch.export.save", "write .py or .safetensors"):
-        exporting.save(program, path, extra_files=metadata)
+    with closing(Latch(path)) as file, _reported("torch.export.save", "write .py or .safetensors"):
+        exporting.save(program, file, extra_files=metadata)
+    with _reported("torch.export.load", "write .py or .safetensors"):
         loaded = exporting.load(path).module()
     return _compare(model, lambda *inputs: loaded(*inputs), dynamic, "torch.export")
 
@@ -129,7 +131,8 @@ def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
     """Writes an ``.onnx`` file and runs it in onnxruntime. Returns how close its outputs are to the model's, as a text."""
     check_onnx()
     _check_onnx_model(model, dynamic)
-    program = export(model, dynamic=dynamic)
+    # Without gradients: with them attention takes another path, whose strides the decompositions of ONNX do not keep.
+    program = export(deepcopy(model).requires_grad_(False), dynamic=dynamic)
     hint = "leave open fewer sizes, or write .pt2" if dynamic else "float32 has the widest support; .pt2 is for torch itself"
     with _reported("torch.onnx", hint):
         import onnxruntime
@@ -138,7 +141,10 @@ def write_onnx(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
         converted = onnx.export(program, dynamo=True, external_data=False, verbose=False)
         assert converted is not None
         converted.model.metadata_props.update({"spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)})
-        converted.save(path, external_data=False)
+        content = converted.model_proto.SerializeToString()
+    with closing(Latch(path)) as file:
+        file.write(content)
+    with _reported("onnxruntime", hint):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

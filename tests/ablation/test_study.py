@@ -15,6 +15,7 @@ from metablock.errors import MetablockError, SpecError
 from metablock.front import resolved, sized
 from metablock.language.choices import choices, chosen
 from metablock.language.load import load_text
+from metablock.language.printer import show
 from metablock.shape import Feature
 
 MIXERS = "pool(3), attention(dim // 32), dw(7), dynamic_conv(7), hilo(dim // 32), agent_attention(dim // 32)"
@@ -144,6 +145,30 @@ def test_one_of():
     for bad in ("one_of(id)", "one_of(id, b=gelu)"):
         problems = check(load_text(OPEN.replace("one_of(relu, gelu)", bad)))
         assert [problem.message for problem in problems] == ["`one_of` lists at least two options"]
+
+
+def test_choices_with_a_number_in_their_name():
+    """A second choice in `token` is not the one in `token2`; each is edited where it stands."""
+    text = OPEN.replace(
+        "token: one_of(pool(3), dw(3), id)",
+        "token: one_of(pool(3), dw(3)) >> one_of(relu, gelu)\n  token2: one_of(pool(5), dw(5))",
+    )
+    spec = load_text(text.replace("res(token)", "res(token >> token2)"))
+    assert [choice.name for choice in choices(spec)][:3] == ["token", "token_2", "token2"]
+    picked = chosen(spec, {"token_2": 1})
+    assert [show(picked.let[name].body) for name in ("token", "token2")] == ["pool(3) >> gelu", "pool(5)"]
+    factors = {factor.name: [level.name for level in factor.levels] for factor in open_factors(spec)}
+    assert factors["token"] == ["pool(3), relu", "pool(3), gelu", "dw(3), relu", "dw(3), gelu"]
+    assert factors["token2"] == ["pool(5)", "dw(5)"]
+    level = next(factor for factor in open_factors(spec) if factor.name == "token2").levels[1]
+    assert [(edit.name, show(edit.value)) for edit in level.edits] == [("token2", "dw(5)")]
+
+
+def test_one_name_with_choices_in_two_tables():
+    spec = load_text(OPEN.replace("stages:", "shared: {token: 'one_of(relu, token)'}\nstages:"))
+    with pytest.raises(SpecError, match="'token' has open choices in two tables") as caught:
+        choices(spec)
+    assert caught.value.problems[0].hint == "give one of the two another name"
 
 
 def test_one_of_is_a_factor(tmp_path: Path):

@@ -109,3 +109,41 @@ def test_too_deep(run, tmp_path):
     assert result.exit_code == 2
     assert "deep" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_cut_call_hides_nothing(run, tmp_path):
+    path = tmp_path / "cut.yaml"
+    path.write_text(
+        SHAPES.replace("stages:", "let: {wide: conv(8, 3), bad: gelo}\nstages:").replace("body: ", "body: wide >> bad >> ")
+    )
+    messages = [line.split(": ", 1)[1] for line in run("check", path).stderr.splitlines() if line.startswith(str(path))]
+    assert messages[:2] == ["a call with several arguments may not stand inside [ ] or { }", "unknown name 'gelo'"]
+    assert run("build", path).stderr.count("unknown name 'gelo'") == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        (" 20352,", " 20353,", "'tiny_a' has 20352 parameters, `facts` says 20353"),
+        (" 108160,", " 108161,", "'tiny_a' has 108160 multiply-accumulates, `facts` says 108161"),
+    ],
+)
+def test_facts_are_compared_with_counts(run, tiny, right, wrong, message):
+    """A figure that the network does not have is found, in the row of its variant; with `-` there is nothing to compare."""
+    text = tiny.read_text()
+    tiny.write_text(text.replace(right, wrong))
+    result = run("check", tiny)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.splitlines()[2].strip() == "^" * len(wrong.strip(" ,"))
+    assert run("check", tiny, "--no-shapes").exit_code == 0
+    tiny.write_text(text.replace(right, " -,"))
+    assert run("check", tiny).exit_code == 0
+
+
+def test_facts_of_frozen_parameters(run, tiny):
+    text = tiny.read_text().replace("params, macs, reported.params", "params, trainable, reported.params")
+    tiny.write_text(text.replace("108160", "20352"))
+    assert run("check", tiny).exit_code == 0
+    tiny.write_text(text.replace("108160", "20351"))
+    assert "'tiny_a' has 20352 trainable parameters, `facts` says 20351" in run("check", tiny).stderr

@@ -70,3 +70,11 @@ def test_no_such_view(run, tiny):
     result = run("show", tiny, "--as", "svg")
     assert result.exit_code == 2
     assert "--as" in result.stderr
+
+
+def test_the_text_of_a_variant_builds(run):
+    """It has none of the bindings that only other variants use."""
+    text = run("show", "vit_tiny_patch16_224").stdout
+    assert "bottleneck(" not in text
+    assert run("check", "-", "--no-shapes", input=text).exit_code == 0
+    assert run("build", "-", input=text).exit_code == 0

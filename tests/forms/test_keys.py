@@ -269,6 +269,18 @@ def test_neighbours(grid: tuple[int, ...], border: str, dilation: int) -> None:
     check(model, x, near(x, 3, border, dilation))
 
 
+def test_neighbours_of_one_projection() -> None:
+    """With `near` alone the keys come from what arrives: `qkv=` is `q=` and `kv=` packed."""
+    packed, apart = build("attention(2, over=near(3), qkv=linear(3 * c))"), build("attention(2, over=near(3))")
+    ours, theirs = packed.state_dict(), apart.state_dict()
+    for name in ("weight", "bias"):
+        ours[f"attention.qkv.{name}"] = torch.cat([theirs[f"attention.{part}.{name}"] for part in ("q", "kv")])
+        ours[f"attention.proj.{name}"] = theirs[f"attention.proj.{name}"]
+    packed.load_state_dict(ours)
+    x = torch.randn(2, 8, 5, 4)
+    torch.testing.assert_close(packed(x), apart(x))
+
+
 @grids
 @pytest.mark.parametrize("border", ["mask", "clamp"])
 def test_neighbours_with_a_bias(grid: tuple[int, ...], border: str) -> None:

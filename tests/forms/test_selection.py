@@ -109,7 +109,7 @@ def test_one_token_meets_tokens_with_a_prefix() -> None:
 @pytest.mark.parametrize(
     ("lines", "message", "hint"),
     [
-        ("y, a = x >> attention(2, row=24); return y, a", "row 24 of 24 queries", "numbered from 0"),
+        ("y, a = x >> attention(2, row=24); return y, a", "there is no query 24: there are 24", "numbered from 0"),
         ("y, a = x >> attention(2, row=0, over=near(3)); return y, a", "each query has keys of its own", "leave out `near(...)`"),
         ("return x >> window(2, attention(2, row=0))", "this is a list", "x[0]"),
         ("y, a = x >> attention(2); return y, a", "1 value(s) for 2 names", "attention(heads, row=0)"),

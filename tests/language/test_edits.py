@@ -263,7 +263,7 @@ FILES = [
         "the language's revision cannot be edited",
         "it stands once, at the top of the file",
     ),
-    ("variants: {a: {of: b}}", None, "a", "'a' starts from unknown 'b'", None),
+    ("variants: {a: {of: b}}", None, "a", "'a' starts from unknown 'b'", "`of:` names other variants or traits: "),
     (
         "variants: {tiny: {of: tinny}, other: {of: othr}}",
         "other",
@@ -288,18 +288,18 @@ FILES = [
         "a",
         "[1, 2]",
         "column 'depth' has 2 entries, 'dim' has 4",
-        None,
+        "one entry a stage, or one value for all",
     ),
 ]
 
 
 @pytest.mark.parametrize(("added", "variant", "marked", "message", "hint"), FILES, ids=[f[0] for f in FILES])
-def test_messages_of_variants(added: str, variant: str | None, marked: str, message: str, hint: str | None):
+def test_messages_of_variants(added: str, variant: str | None, marked: str, message: str, hint: str):
     with pytest.raises(SpecError) as caught:
         resolve(load_text(BASE + added + "\n"), variant)
     problem = caught.value.problems[0]
     assert problem.message == message
-    assert hint is None or problem.hint == hint
+    assert problem.hint == hint
     assert problem.span is not None
     assert problem.span.content == marked
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from work import calls
 
 from metablock.errors import SpecError
 from metablock.language import ast as e
@@ -68,7 +68,14 @@ MESSAGES = [
     ("facts: x", "x", "`facts` is a table", "a list of rows `- [variant, params, ...]`, the first of them the header"),
     ("facts: [a, b]", "[", "`facts` is a table", "a list of rows `- [variant, params, ...]`, the first of them the header"),
     ("facts: [[variant, parms]]", "parms", "unknown column 'parms' in `facts`", "did you mean 'params'?"),
-    ("facts: [[variant, params], [a]]", "[a]", "1 cells under a header of 2", "write `-` for what is not known"),
+    ("facts: [[variant, macs, macs]]", "macs", "the column 'macs' stands twice in `facts`", "keep one of the two"),
+    ("facts: [[params, variant]]", "params", "`facts` begins with the column 'variant'", "its rows are found by it"),
+    ("facts: [[variant, params], [small, 1], [small, 2]]", "[small, 2]", "`facts` has two rows for 'small'", "keep one of the two"),
+    ("facts: [[variant, params], [small, 5M]]", "5M", "'5M' is no count", "`params` is exact: a whole number, or `-`"),
+    ("facts: [[variant, params], [small, ]]", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("variants: {b: {of: [a, ]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("weights: {a: {ignore: [a,]}}", ",", "an entry of this list is empty", "write what is missing, or remove the comma or dash"),
+    ("facts: [[variant, params], [a]]", "[a]", "1 cell under a header of 2", "write `-` for what is not known"),
 ]  # fmt: skip
 
 
@@ -81,7 +88,7 @@ def test_messages(added: str, marked: str, message: str, hint: str):
     assert problem.message == message
     assert problem.hint == hint
     assert problem.span is not None
-    assert problem.span.content == marked or not marked
+    assert problem.span.content.strip() == marked
     line, column = problem.span.text.place(problem.span.start)
     assert (line, column) == (4, added.rindex(marked) + 1 if marked else len(added) + 1)
 
@@ -232,29 +239,28 @@ def test_sketches(path: Path):
 
 
 def test_the_sketches_are_there():
-    assert len([*SKETCHES.glob("*.yaml")]) == 42
+    """Of papers that the catalogue has, and of these besides."""
+    besides = {path.stem for path in SKETCHES.glob("*.yaml")} - architectures().keys()
+    assert besides == {
+        "agent_attention_deit", "agent_attention_pvt", "dat", "dat_pp", "detr", "lightconv_dynamicconv", "mae", "poolformer",
+    }  # fmt: skip
 
 
-# Time
+# Work
 
 
-def test_loading_is_instant():
-    """The largest file at hand, once the grammar is read."""
+def test_the_work_grows_with_the_text():
+    """The largest file at hand, once the grammar is read: 11 calls of functions a character."""
     path = max([*architectures().values(), *SKETCHES.glob("*.yaml")], key=lambda path: path.stat().st_size)
     load_file(path)
-    start = time.process_time()
-    load_file(path)
-    assert time.process_time() - start < 0.2
+    assert calls(lambda: load_file(path)) < 15 * path.stat().st_size
 
 
 def test_the_first_file_is_quick():
+    """Nothing that takes long to import is imported."""
     code = (
-        "import time, sys; start = time.process_time(); import metablock.language.load as load; imported = time.process_time();"
-        "load.load_text(sys.argv[1]); print(imported - start, time.process_time() - imported,"
-        " sorted({'torch', 'numpy', 'pydantic', 'rich', 'typer'} & set(sys.modules)))"
+        "import sys; import metablock.language.load as load; load.load_text(sys.argv[1]);"
+        "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'typer'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, START + STAGES], capture_output=True, text=True, check=True)
-    imported, loaded, rest = done.stdout.split(maxsplit=2)
-    assert float(imported) < 0.5  # a quarter of it on an idle machine
-    assert float(loaded) < 0.4
-    assert rest.strip() == "[]"
+    assert done.stdout.strip() == "[]"

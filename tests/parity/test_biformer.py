@@ -16,7 +16,7 @@ def test_training_step() -> None:
     model = metablock.build("biformer", input=(3, 112, 224), classes=10, edits=SMALL).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(4, 3, 112, 224)), torch.arange(4)).backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_regions_grow_with_the_map() -> None:

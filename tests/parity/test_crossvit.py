@@ -57,4 +57,4 @@ def test_a_step_of_training(token: str) -> None:
     edits = [*SMALL, f"token = {token}", "size = [48, 32]", "patch = dagger"]
     model = metablock.build("crossvit_15_240", edits=edits, classes=10).train()
     model(torch.randn(2, 3, 48, 48)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)

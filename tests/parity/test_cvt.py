@@ -55,4 +55,4 @@ def test_training_step() -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         # Of the last block the head reads the class token alone, whose query no convolution makes.
-        assert parameter.grad.abs().sum() > 0 or name.startswith("stages.2.blocks.1.token.q.dw_bn."), name
+        assert parameter.grad.any() != name.startswith("stages.2.blocks.1.token.q.dw_bn."), name

@@ -174,7 +174,7 @@ def test_annealing_makes_no_further_graphs() -> None:
 def test_a_step_of_training(variant: str) -> None:
     model = build(variant).train()
     model(torch.randn(4, *SIZE)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_init() -> None:

@@ -36,7 +36,7 @@ def test_training_step() -> None:
     answers = model(torch.randn(4, 3, 64, 96))
     assert set(answers) == {"cls", "dist"}
     sum(nn.functional.cross_entropy(logits, torch.arange(4)) for logits in answers.values()).backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_the_biases_begin_at_zero_and_know_distances_alone() -> None:

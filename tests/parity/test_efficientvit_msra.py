@@ -33,7 +33,7 @@ def test_training_step() -> None:
     model = metablock.build("efficientvit_msra", input=(3, 112, 160), classes=10, edits=SMALL).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(4, 3, 112, 160)), torch.arange(4)).backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_a_fresh_block_does_nothing() -> None:

@@ -60,7 +60,7 @@ def test_training_step(variant: str) -> None:
     model = metablock.build("fastvit", variant=variant, edits=SMALL, classes=10, input=(3, 64, 96)).train()
     randomised_state(model)
     nn.functional.cross_entropy(model(torch.randn(4, 3, 64, 96)), torch.arange(4)).backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_the_token_is_swapped_by_one_edit() -> None:

@@ -32,7 +32,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = ["W = 8", "planes = 8", "blocks = 1", "depth = [1, 1, 1, 1]", f"token = {token}"]
     model = metablock.build("hrnet_w18", edits=edits, classes=10, input=SIZE).train()
     model(torch.randn(2, *SIZE)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_a_stage_gives_a_list_of_branches() -> None:

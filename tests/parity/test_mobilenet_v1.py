@@ -34,7 +34,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = [f"token = {token}", "width = 0.25", SHALLOW]
     model = metablock.build("mobilenetv1_100h", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_first_weights() -> None:

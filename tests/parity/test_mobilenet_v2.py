@@ -81,7 +81,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = [f"token = {token}", "width = 0.35", "drop = ramp(0.1)", *columns(ROWS)]
     model = metablock.build("mobilenet_v2", classes=10, input=SIZE, edits=edits).train()
     model(torch.randn(4, *SIZE)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_only_what_has_a_skip_is_dropped() -> None:

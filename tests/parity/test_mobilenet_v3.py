@@ -38,7 +38,7 @@ def test_a_step_of_training(token: str) -> None:
     edits = [f"token = {token}", "depth = [1, 2, 1, 2, 2]", "drop = ramp(0.2)"]
     model = metablock.build("mobilenetv3_small_050", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 @pytest.mark.parametrize(("gate", "blocks"), [("id", 0), ("squeeze", 5), ("se(4)", 5)])

@@ -25,4 +25,4 @@ def test_timm(variant: str, size: tuple[int, ...]) -> None:
 def test_a_step_of_training(token: str) -> None:
     model = metablock.build("mobilevit_xxs", edits=[f"token = {token}", "drop = 0.1"], classes=10, input="3x64x96").train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)

@@ -23,7 +23,7 @@ SMALL = {
 def test_a_step_of_training(name: str) -> None:
     model = metablock.build(name, edits=SMALL[name], classes=10, input="3x64x96").train()
     model(torch.randn(2, 3, 64, 96)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_every_second_layer_is_grouped() -> None:

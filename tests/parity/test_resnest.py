@@ -34,7 +34,7 @@ def test_timm(variant: str, radix: int, groups: int, base: int, first: bool) -> 
 def test_training_step(variant: str) -> None:
     model = metablock.build("resnest", variant=variant, input=(3, 48, 64), classes=10, edits=SMALL).train()
     model(torch.randn(2, 3, 48, 64)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_the_splits_of_a_channel_share_one() -> None:

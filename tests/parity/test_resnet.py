@@ -47,7 +47,7 @@ def test_a_step_of_training(variant: str, token: str) -> None:
     _, edits = shrunk(variant)
     model = metablock.build(variant, edits=[*edits, f"token = {token}", "drop = ramp(0.1)"], input=SIZE).train()
     model(torch.randn(4, *SIZE)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_strides_stand_on_the_three_by_three() -> None:

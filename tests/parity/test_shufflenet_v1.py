@@ -41,7 +41,7 @@ def test_a_step_of_training(variant: str, token: str) -> None:
     edits = [f"token = {token}", "depth = [2, 2, 2]"]
     model = metablock.build(f"shufflenet_v1_{variant}", classes=10, input="3x64x96", edits=edits).train()
     model(torch.randn(4, 3, 64, 96)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_first_weights() -> None:

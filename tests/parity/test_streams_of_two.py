@@ -24,7 +24,7 @@ def test_conformer_learns(token: str) -> None:
     mixer = token if token.startswith("attention") else f"join(prefix, patches >> {token})"
     edits = ["dim = [16, 32, 64]", "D = 32", "heads = 4", f"token = {mixer}"]
     model = trained("tiny_patch16", edits, "3x64x64")
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_conformer_drops_in_the_tokens_blocks_alone() -> None:
@@ -44,7 +44,7 @@ def test_conformer_sizes() -> None:
 def test_mobile_former_learns(variant: str) -> None:
     """Any size: nothing depends on it."""
     model = trained(variant, [], "3x64x96")
-    check_gradients(model)
+    check_gradients(model, moved=True)
 
 
 def test_dynamic_relu_is_the_larger_of_two_lines() -> None:

@@ -33,4 +33,4 @@ def test_the_shortcut_sees_what_is_not_yet_activated() -> None:
 def test_a_step_of_training(token: str) -> None:
     model = metablock.build("xception", edits=[f"token = {token}", *SMALL], classes=10, input="3x71x103").train()
     model(torch.randn(4, 3, 71, 103)).square().mean().backward()
-    check_gradients(model)
+    check_gradients(model, moved=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import MetablockError
-from ...files import write_whole
+from ...files import replacing, write_whole
 from ...language.format import show_spec
-from ..probe import from_json
+from ...language.uses import without_unused
 from ..results import Results
 from .analysis import Analysis, analyse
 from .curves import against_cost, learning_curves
@@ -19,11 +19,12 @@ from .forest import forest
 from .page import page, probe_page
 from .placement import heat_maps
 from .probes import pictures
+from .remarks import probed, remarks
 from .style import Picture, styled, to_png, to_svg
 from .tables import cost_table, main_table, to_csv, to_markdown, to_tex
-from .text import slug
+from .text import slugs
 
-__all__ = ["analyse", "write_report"]
+__all__ = ["analyse", "remarks", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:
@@ -53,24 +54,26 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     analysis = analyse(results)
     texts: dict[str, str] = {}
     drawn = [(picture, to_svg(picture) if picture.figure else "") for picture in figures(analysis)]
-    probed = [(picture, to_svg(picture)) for picture in probe_figures(analysis)]
+    seen = [(picture, to_svg(picture)) for picture in probe_figures(analysis)]
     specs = _specs(analysis)
     texts["report.html"] = page(analysis, drawn, {name: file for name, (file, _) in specs.items()})
     texts["table.md"] = to_markdown(main_table(analysis)) + "\n" + to_markdown(cost_table(analysis))
     texts["table.tex"] = to_tex(main_table(analysis))
     texts["results.csv"] = to_csv(analysis)
     texts |= dict(specs.values())
-    if probed:
-        texts["probes.html"] = probe_page(analysis, probed)
-    texts |= {f"figures/{picture.name}.svg": svg for picture, svg in [*drawn, *probed] if svg}
-    images = {f"figures/{picture.name}.png": to_png(picture) for picture, svg in [*drawn, *probed] if svg}
+    if seen:
+        texts["probes.html"] = probe_page(analysis, seen)
+    texts |= {f"figures/{picture.name}.svg": svg for picture, svg in [*drawn, *seen] if svg}
+    images = {f"figures/{picture.name}.png": to_png(picture) for picture, svg in [*drawn, *seen] if svg}
     try:
         for name in ("specs", "figures"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        for name, image in images.items():
-            (folder / name).write_bytes(image)
-    except OSError as problem:
-        raise MetablockError(f"{folder}: cannot write there: {problem.strerror}", "name another folder") from None
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "this is not a path"
+        raise MetablockError(f"{str(folder)[:200]}: cannot write there: {reason}", "name another folder with -o") from None
+    for name, image in images.items():
+        with replacing(folder / name) as file:
+            file.write_bytes(image)
     for name, text in texts.items():
         write_whole(folder / name, text)
     return [folder / name for name in (*texts, *images)]
@@ -84,22 +87,11 @@ def figures(analysis: Analysis) -> list[Picture]:
 
 def probe_figures(analysis: Analysis) -> list[Picture]:
     """Receptive fields and spectra of the trained networks; none before a network is trained."""
-    probes = analysis.results.probes
-    stages = {row.cell.name: from_json(probes[row.cell.name]) for row in analysis.rows if row.cell.name in probes}
+    stages, _ = probed(analysis.results)
     return pictures(stages) if stages else []
 
 
 def _specs(analysis: Analysis) -> dict[str, tuple[str, str]]:
-    """File and text of each cell's resolved spec. A cell whose file name is taken gets its hash behind it."""
-    specs: dict[str, tuple[str, str]] = {}
-    taken: set[str] = set()
-    for row in analysis.rows:
-        cell = row.cell
-        if cell.spec is None:
-            continue
-        name = slug(cell.name)
-        if name in taken:
-            name = f"{name}-{cell.hash[:8]}"
-        taken.add(name)
-        specs[cell.name] = (f"specs/{name}.yaml", show_spec(cell.spec))
-    return specs
+    """File and text of each cell's resolved spec."""
+    specs = {row.cell.name: row.cell.spec for row in analysis.rows if row.cell.spec is not None}
+    return {name: (f"specs/{file}.yaml", show_spec(without_unused(specs[name]))) for name, file in slugs(specs).items()}

@@ -10,6 +10,7 @@ from ..results import Run
 from ..statistics import VERDICTS
 from ..study import Study
 from .analysis import METRIC, POINTS, Analysis, base_name, tolerance
+from .remarks import probed, remarks
 from .style import VERDICT_SIGN, Picture, inline
 from .tables import Line, Table, cost_table, main_table, to_html
 from .text import NAMES, NOTHING, html, number
@@ -30,13 +31,14 @@ def page(analysis: Analysis, pictures: Sequence[tuple[Picture, str]], specs: Map
         f"<h1>{html(study.name)}</h1>",
         f'<p class="sub">{html(_subtitle(analysis))}</p>',
         _state(analysis),
+        *(f"<p>{html(text)}</p>" for text in remarks(analysis.results)),
         _summary(analysis),
         "<h2>Results</h2>",
         to_html(main_table(analysis)),
         "<h2>Figures</h2>",
         *(_figure(picture, svg) for picture, svg in pictures),
         '<p>What each trained network sees and which frequencies it passes on: <a href="probes.html">probes.html</a>.</p>'
-        if analysis.results.probes
+        if probed(analysis.results)[0]
         else "",
         "<h2>What was matched and what drifted</h2>",
         to_html(cost_table(analysis)),
@@ -139,6 +141,10 @@ def _again(analysis: Analysis) -> Iterable[str]:
             "alpha, margin": f"{study.alpha:g}, {analysis.margin:g} {POINTS}",
             "hardware": results.hardware or "not recorded",
             "latency measured on": results.device or "not measured",
+            "threads": ", ".join(
+                sorted({str(one["threads"]) for run in results.runs for one in run.conditions if "threads" in one})
+            )
+            or "not recorded",
         }
     )
     for title, values in (("Versions", results.versions), ("Data", results.data), (f"Recipe {study.recipe}", results.recipe)):

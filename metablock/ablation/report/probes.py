@@ -11,19 +11,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from ...files import write_whole
+from ...errors import MetablockError
+from ...files import replacing, write_whole
 from ..probe import SHARES, Probed
 from .style import GREY, SERIES, Picture, new, place, styled, to_png, to_svg
-from .text import slug
+from .text import slugs
 
 
 def pictures(results: Mapping[str, Sequence[Probed]]) -> list[Picture]:
     """Figures of one or several networks, by name: receptive fields and spectra of each, and frequency curves of all."""
-    each = [picture for name, stages in results.items() for picture in (_fields(name, stages), _spectra(name, stages))]
+    files = slugs(results)
+    each = [
+        picture
+        for name, stages in results.items()
+        for picture in (_fields(name, stages, files[name]), _spectra(name, stages, files[name]))
+    ]
     return [*each, _curves(results)]
 
 
-def _fields(name: str, stages: Sequence[Probed]) -> Picture:
+def _fields(name: str, stages: Sequence[Probed], file: str) -> Picture:
     title = f"Effective receptive field of {name}"
     caption = (
         "How strongly the middle feature of each stage depends on each pixel (size of the derivative, mean of the pictures; "
@@ -38,10 +44,10 @@ def _fields(name: str, stages: Sequence[Probed]) -> Picture:
         return image
 
     figure = _row("fields", stages, draw, "relative dependence, log10")
-    return Picture(f"receptive-field-{slug(name)}", title, caption, figure)
+    return Picture(f"receptive-field-{file}", title, caption, figure)
 
 
-def _spectra(name: str, stages: Sequence[Probed]) -> Picture:
+def _spectra(name: str, stages: Sequence[Probed], file: str) -> Picture:
     title = f"Fourier spectrum of the features of {name}"
     caption = "Amplitude of each frequency of the feature maps (log10, mean of channels and pictures), zero in the middle."
     low = min(float(stage.spectrum.min()) for stage in stages)
@@ -54,7 +60,7 @@ def _spectra(name: str, stages: Sequence[Probed]) -> Picture:
         return image
 
     figure = _row("spectra", stages, draw, "amplitude, log10")
-    return Picture(f"spectrum-{slug(name)}", title, caption, figure)
+    return Picture(f"spectrum-{file}", title, caption, figure)
 
 
 def _row(style: str, stages: Sequence[Probed], draw: Callable[[Axes, Probed], AxesImage], label: str) -> Figure:
@@ -119,12 +125,17 @@ def write_probe(results: Mapping[str, Sequence[Probed]], folder: Path) -> list[P
     Raises:
         MetablockError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "this is not a path"
+        raise MetablockError(f"{str(folder)[:200]}: cannot write there: {reason}", "name another folder with -o") from None
     written = []
     for picture in pictures(results):
         path = folder / f"{picture.name}.svg"
         write_whole(path, to_svg(picture))
-        path.with_suffix(".png").write_bytes(to_png(picture))
+        with replacing(path.with_suffix(".png")) as file:
+            file.write_bytes(to_png(picture))
         written += [path, path.with_suffix(".png")]
     path = folder / "probe.md"
     write_whole(path, table(results))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ..matching import COUNTED
 from .analysis import METRIC, POINTS, Analysis, VariantRow, base_name, cost, method, notes, tolerance
+from .remarks import mixed
 from .text import MILLISECONDS, NAMES, NOTHING, html, interval, level, markdown, number, per_cent, probability, signed, tex, unit
 
 
@@ -148,6 +149,7 @@ def _foot(analysis: Analysis, latency: bool) -> list[str]:
         sentences.append(f"Latency: median, batch of one, {analysis.results.device or 'device not recorded'}.")
     if any(row.cell.off for row in analysis.rows):
         sentences.append(f"† {NAMES[study.match.by]} could not be matched within {tolerance(study)}.")
+    sentences += mixed(analysis.results)
     if not analysis.complete:
         sentences.append("The error rates hold for the finished study, not for one that is stopped when its table looks good.")
     return sentences

@@ -91,6 +91,21 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")[:80] or "cell"
 
 
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """A file name of its own for each of several names: where two would have one, a number follows.
+
+    >>> slugs(["dw(3)", "dw 3", "dw-3"])
+    {'dw(3)': 'dw-3', 'dw 3': 'dw-3-2', 'dw-3': 'dw-3-3'}
+    """
+    files: dict[str, str] = {}
+    for name in names:
+        file, number = slug(name), 2
+        while file in files.values():
+            file, number = f"{slug(name)}-{number}", number + 1
+        files[name] = file
+    return files
+
+
 @dataclass(frozen=True)
 class Unit:
     """How the numbers of a column are written: divided by ``scale``, with ``digits`` decimals; ``prefix`` is for its title."""

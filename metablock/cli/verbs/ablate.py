@@ -20,6 +20,7 @@ from ..study_options import (
     RecipeName,
     Swaps,
     require_packages,
+    stopping,
     study_of,
     typed_command,
 )
@@ -82,14 +83,20 @@ def ablate(
       metablock ablate my.study.yaml --jobs 2
     """
     from ...ablation import run as running
+    from ...ablation.training import check_device
+    from ...backend.device import parse_device
     from ..progress import Bars
-    from ..study_output import plan_table, summary
+    from ..study_output import plan_table, stopped, summary
 
     require_packages()
     if executor not in ("local", "ray"):
         raise MetablockError(f"unknown executor '{executor}'", "known: local, ray")
     if retry not in (None, "failed"):
         raise MetablockError(f"unknown --retry '{retry}'", "--retry failed")
+    if executor == "local":
+        parse_device(device)
+    elif device not in ("cpu", "cuda"):
+        raise MetablockError(f"unknown device '{device}' for Ray", "cpu, or cuda for a GPU a run")
     plan = study_of(
         study,
         swaps=swaps,
@@ -105,16 +112,19 @@ def ablate(
         seeds=seeds,
     )
     folder = Path(output or f"{plan.name}.study")
-    with Bars() as bars:
-        prepared = running.prepare(plan, folder, bars.phase)
-    if dry_run:
-        plan_table(prepared, jobs, device)
-        return
-    journal = running.enter(prepared, folder, typed_command())
+    with stopping(lambda: "stopped before anything was trained; the same command starts again"):
+        with Bars() as bars:
+            prepared = running.prepare(plan, folder, bars.phase, compiled=compiled)
+        if executor == "local":
+            check_device(prepared.recipe, device)
+        if dry_run:
+            plan_table(prepared, jobs, device)
+            return
+        journal = running.enter(prepared, folder, typed_command())
     if retry:
         journal.retry_failed()
-    engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
-    with Bars() as bars:
+    engine = running.Engine(jobs, device, tuple(plugin or ()))
+    with stopping(lambda: stopped(journal)), Bars() as bars:
         if executor == "ray":
             from ...ablation.on_ray import run_on_ray
 
@@ -123,7 +133,6 @@ def ablate(
                 jobs=0 if jobs == 1 else jobs,
                 address=address,
                 device=device,
-                compiled=compiled,
                 plugins=engine.plugins,
                 watch=bars.watch(prepared),
             )
@@ -131,11 +140,14 @@ def ablate(
             running.run(journal, engine, bars.watch(prepared))
         if with_report:
             running.measure(journal, prepared.cells, device, bars.phase)
+    results = running.results_of(journal)
+    other = journal.current() != journal.plan
     journal.close()
-    results = running.results(folder)
     files: list[Path] = []
     if with_report:
         from ...ablation.report import write_report
 
         files = write_report(results, folder)
     summary(results, files)
+    if other:
+        typer.echo("another command works on another plan in this folder: `metablock report` will show that one", err=True)

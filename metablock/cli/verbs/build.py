@@ -25,6 +25,8 @@ def build(
             help="A .safetensors or .pth file: our names, the official code's or timm's; or timm, official, hf:OWNER/NAME.",
         ),
     ] = None,
+    weights_input: options.WeightsInput = None,
+    names: options.Names = None,
     device: Annotated[
         str, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps; on meta nothing runs.")
     ] = "cpu",
@@ -72,6 +74,8 @@ def build(
         report = build_report(
             network,
             weights=weights,
+            weights_input=weights_input,
+            names=names,
             device=device,
             dtype=dtype,
             compiled=compiled,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import MetablockError
 from .. import options
 from ..app import app
 from ..study_options import require_packages
@@ -63,8 +64,12 @@ def probe(
         base = sized(base, classes=classes, input=dataset.input if dataset else input)
         networks = {base.variant or base.name: base}
         for swap in swaps or ():
-            for level in parse_swap(swap, base).levels:
-                networks[level.name] = apply(base, level.edits)
+            factor = parse_swap(swap, base)
+            for level in factor.levels:  # two slots may have a value of one name
+                name = level.name if level.name not in networks else f"{factor.name} = {level.name}"
+                if name in networks:
+                    raise MetablockError(f"--swap '{swap}': '{name}' stands twice", "keep one of the two")
+                networks[name] = apply(base, level.edits)
         results: dict[str, Sequence[Probed]] = {}
         for number, (name, network) in enumerate(networks.items()):
             bars.phase(f"probing {name}", number, len(networks))

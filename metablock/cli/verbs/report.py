@@ -19,16 +19,32 @@ def report(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FOLDER", help="For the report; the study's folder by default.")
     ] = None,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Save what can be read of a damaged journal into a new one; the damaged one stays.")
+    ] = False,
+    copy: Annotated[
+        str | None,
+        typer.Option("--copy", metavar="FOLDER", help="Copy the study to a folder, whole, also while it runs; no report."),
+    ] = None,
 ) -> None:
     """Write the report of a study from its journal, also in mid-study.
 
     \b
       metablock report mixers.study
+      metablock report mixers.study --copy backup.study
     """
     from ...ablation import run as running
+    from ...ablation.recover import copy_study
+    from ...ablation.recover import recover as recover_from
     from ...ablation.report import write_report
     from ..study_output import summary
 
     require_packages()
+    if recover:
+        for line in recover_from(Path(folder)):
+            typer.echo(line)
+    if copy is not None:
+        typer.echo(f"{len(copy_study(Path(folder), Path(copy)))} files in {copy}")
+        return
     results = running.results(Path(folder))
     summary(results, write_report(results, Path(output or folder)))

@@ -19,6 +19,7 @@ from ..study_options import (
     RecipeName,
     Swaps,
     require_packages,
+    stopping,
     study_of,
     typed_command,
 )
@@ -60,9 +61,12 @@ def search(
     """
     from ...ablation import run as running
     from ...ablation.search import search as search_networks
+    from ...ablation.training import check_device
+    from ...backend.device import parse_device
     from ..progress import Bars
 
     require_packages()
+    parse_device(device)
     plan = study_of(
         study,
         swaps=swaps,
@@ -76,9 +80,11 @@ def search(
         seeds=seeds or 1,
     )
     folder = Path(output or f"{plan.name}.search")
-    with Bars() as bars:
-        prepared = running.prepare_search(plan, bars.phase)
-        engine = running.Engine(jobs, device, compiled, tuple(plugin or ()))
+    line = "stopped; what is trained is in the journal, and the same command goes on from there"
+    with stopping(lambda: line), Bars() as bars:
+        prepared = running.prepare_search(plan, bars.phase, compiled=compiled)
+        check_device(prepared.recipe, device)
+        engine = running.Engine(jobs, device, tuple(plugin or ()))
         front, every = search_networks(
             prepared,
             folder,

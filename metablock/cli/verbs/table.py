@@ -10,6 +10,7 @@ import typer
 from ...errors import MetablockError
 from .. import options
 from ..app import app, print_json
+from ..study_options import stopping
 
 
 class TableFormat(StrEnum):
@@ -53,7 +54,8 @@ def table(
     networks = [(name, name) for name in names or []] + (list(SURVEY) if survey else [])
     if not networks:
         raise MetablockError("no network is named", "metablock table resnet50 swin_tiny, or --survey")
-    with working() as progress:
+    line = "stopped; nothing is printed of a part of the table, the same command starts again"
+    with stopping(lambda: line), working() as progress:
         rows = table_rows(
             networks, measured=measure, device=device, dtype=dtype, batch=batch, compiled=compiled, progress=progress
         )

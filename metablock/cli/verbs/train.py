@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import MetablockError
 from .. import options
 from ..app import app
-from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages
+from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
+
+if TYPE_CHECKING:
+    from ...ablation.results import Epoch
 
 
 @app.command()
@@ -49,7 +52,7 @@ def train(
     """
     from ...ablation.data import load_data
     from ...ablation.recipe import recipe as recipe_of
-    from ...ablation.training import Options, TrainingError
+    from ...ablation.training import Options, TrainingError, check_device
     from ...ablation.training import train as train_network
     from ...api import build
     from ...front import parse_input, resolved, sized
@@ -60,30 +63,49 @@ def train(
     if output is not None:
         check_output(output)
     settings = recipe_of(recipe or "small", **recipe_values(overrides, epochs))
+    check_device(settings, device)
     base = resolved(spec, variant=variant, edits=edits or ())
-    with Bars() as bars:
-        dataset = load_data(data or "digits", parse_input(input), bars.phase)
-    network = sized(base, classes=dataset.classes, input=dataset.input)
-    teaching = None
-    if teacher is not None:
-        teaching = build(teacher, classes=dataset.classes, input=dataset.input, weights=teacher_weights)
-    with Bars() as bars:
-        report, step = bars.training(settings.epochs)
-        try:
-            model, _ = train_network(
-                network,
-                dataset,
-                settings,
-                seed,
-                checkpoint=Path(checkpoint) if checkpoint else None,
-                options=Options(device, compiled),
-                teacher=teaching,
-                report=report,
-                step=step,
+    finished = [0]
+
+    def stopped() -> str:
+        if finished[0] >= settings.epochs and output is not None:
+            return f"stopped after the last epoch, before {output} is written: " + (
+                "the same command writes it" if checkpoint else "nothing is stored; --checkpoint FILE lets the same command go on"
             )
-        except TrainingError as wrong:
-            hint = "a lower rate (--with lr=...), a smaller batch, or --with clip=1 may help"
-            raise MetablockError(str(wrong), hint) from None
-    if output is not None and not int(os.environ.get("RANK", "0")):
-        write(model.eval(), output)
-        typer.echo(f"{output} is written")
+        where = f"after epoch {finished[0]} of {settings.epochs}" if finished[0] else f"in epoch 1 of {settings.epochs}"
+        if not checkpoint:
+            return f"stopped {where}; nothing is stored: with --checkpoint FILE the same command goes on from there"
+        return f"stopped {where}; the same command " + ("goes on from there" if finished[0] else "starts again")
+
+    with stopping(stopped):
+        with Bars() as bars:
+            dataset = load_data(data or "digits", parse_input(input), bars.phase)
+        network = sized(base, classes=dataset.classes, input=dataset.input)
+        teaching = None
+        if teacher is not None:
+            teaching = build(teacher, classes=dataset.classes, input=dataset.input, weights=teacher_weights)
+        with Bars() as bars:
+            show, step = bars.training(settings.epochs)
+
+            def report(epoch: Epoch) -> None:
+                finished[0] = epoch.epoch
+                show(epoch)
+
+            try:
+                model, _ = train_network(
+                    network,
+                    dataset,
+                    settings,
+                    seed,
+                    checkpoint=Path(checkpoint) if checkpoint else None,
+                    options=Options(device, compiled),
+                    teacher=teaching,
+                    report=report,
+                    step=step,
+                )
+            except TrainingError as wrong:
+                hint = "a lower rate (--with lr=...), a smaller batch, or --with clip=1 may help"
+                raise MetablockError(str(wrong), hint) from None
+        if output is not None and not int(os.environ.get("RANK", "0")):
+            write(model.eval(), output)
+            typer.echo(f"{output} is written")

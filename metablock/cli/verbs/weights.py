@@ -34,6 +34,8 @@ def import_(
     edits: options.Edits = None,
     classes: options.Classes = None,
     input: options.Input = None,
+    weights_input: options.WeightsInput = None,
+    names: options.Names = None,
     large: options.Large = False,
     plugin: options.Plugin = None,
 ) -> None:
@@ -46,7 +48,8 @@ def import_(
     """
     from ...report.weights import import_weights
 
-    report = import_weights(source, options.build_options(spec, variant, edits, classes, input, large), output)
+    network = options.build_options(spec, variant, edits, classes, input, large)
+    report = import_weights(source, network, output, weights_input=weights_input, names=names)
     typer.echo(f"{output}: {report}")
 
 

@@ -28,7 +28,7 @@ keys without a use here (``*`` any number of times).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import Problem, SpecError
@@ -58,6 +58,19 @@ class Rules:
                 keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
                 return replace(below, keys=keys), rest
         return None
+
+    def dead_ends(self, names: Iterable[str], blocks: Sequence[int]) -> list[str]:
+        """For names without a rule that a `**` rule fits: a sentence for each such rule, about the rest that none translates."""
+        rests: dict[str, str] = {}
+        for name in names:
+            for rule in self.rules:
+                fit = rule.fit(name, blocks) if rule.deep else None
+                if fit is not None:
+                    rests.setdefault(rule.text, fit.rest)
+        return [
+            f"`{text}` fits, and no rule fits its rest `{rest}`: end it with `*`, or add a rule for the rest"
+            for text, rest in rests.items()
+        ]
 
     def ignored(self, key: str) -> bool:
         """Whether the table's ``ignore`` lists this foreign key."""

@@ -65,13 +65,14 @@ class RuleStep:
 
 @dataclass(frozen=True)
 class ReadyRule:
-    """A rule without problems. ``deep``: other rules translate the rest."""
+    """A rule without problems. ``deep``: other rules translate the rest; ``text``: its left side."""
 
     pattern: re.Pattern[str]
     keys: tuple[Key, ...]
     steps: tuple[RuleStep, ...]
     span: Span | None
     deep: bool = False
+    text: str = ""
 
     def fit(self, name: str, blocks: Sequence[int]) -> Fit | None:
         """Matches one of our names with this rule's left side. None: it does not fit."""
@@ -106,7 +107,9 @@ class Reader:
             self.wrong("a rule with `**` only renames", sources, "`++` and `|` stand in the rules that translate the rest")
         if self.problems:
             return None
-        return ReadyRule(pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep)
+        return ReadyRule(
+            pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep, self.rule.ours
+        )
 
     def without_sum(self, step: Span) -> Span:
         """A step, without the `++` that may not follow it: steps transform the concatenated tensor."""
@@ -195,7 +198,7 @@ class Reader:
             self.wrong("a step is a name with numbers", span, _STEPS_HINT)
             return None
         if name.id not in STEPS:
-            self.wrong(f"unknown step '{name.id}' in a weight rule", name.span or span, suggest(name.id, STEPS) or _STEPS_HINT)
+            self.wrong(f"unknown step '{name.id}' in a weight rule", name.span or span, suggest(name.id, STEPS, _STEPS_HINT))
             return None
         wanted = STEPS[name.id]
         if any(arg.name for arg in args) or (wanted is not None and len(args) != wanted):

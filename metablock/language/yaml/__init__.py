@@ -18,6 +18,6 @@ A literal's ``content`` keeps its indentation, and the line breaks of a Windows 
 from __future__ import annotations
 
 from .nodes import Limits, Mapping, Node, Scalar, Sequence, Style
-from .reader import read, read_file
+from .reader import read, read_file, read_mended, read_text
 
-__all__ = ["Limits", "Mapping", "Node", "Scalar", "Sequence", "Style", "read", "read_file"]
+__all__ = ["Limits", "Mapping", "Node", "Scalar", "Sequence", "Style", "read", "read_file", "read_mended", "read_text"]

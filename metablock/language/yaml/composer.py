@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from .syntax import translate
 TOO_LARGE = "a spec is a page of text: is this the right file?"
 _TOO_DEEP = "a spec needs three or four"
 _BEGIN = "begin with `name: ...`"
+_LAST_COMMA = re.compile(r" *(,) *\]")
 _STYLES: dict[str | None, Style] = {None: "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
 
@@ -41,6 +43,8 @@ class _Collection:
     keys: list[Scalar] = field(default_factory=list)
     names: dict[str, Scalar] = field(default_factory=dict)
     calls: Calls = field(default_factory=Calls)
+    first: tuple[int, int, int] = (0, 0, 0)  # of a call that YAML cuts: the keys and items before it, and where it begins
+    ended: bool = False  # whether a key was the last piece of such a call: what YAML reads as its value is none
 
     @property
     def flow(self) -> bool:
@@ -50,10 +54,12 @@ class _Collection:
     def key_next(self) -> bool:
         return self.mapping and len(self.keys) == len(self.items)
 
-    def node(self, span: Span) -> Node:
+    def node(self, span: Span, last: int) -> Node:
+        """The finished node. ``last`` is the offset where its last entry ends."""
         if self.mapping:
             return Mapping(span, tuple(zip(self.keys, self.items, strict=True)), self.flow)
-        return Sequence(span, tuple(self.items), self.flow)
+        comma = _LAST_COMMA.match(span.text.content, last) if self.flow else None
+        return Sequence(span, tuple(self.items), self.flow, Span(span.text, comma.start(1), comma.end(1)) if comma else None)
 
 
 @dataclass
@@ -71,13 +77,15 @@ class Composer:
         self.text = text
         self.limits = limits
         self.problems: list[Problem] = []
+        self.cuts: list[Problem] = []  # those of the problems that are mended
         self.stack: list[_Collection] = []
         self.anchors: dict[str, _Anchor] = {}
         self.aliases = self.nodes = self.documents = 0
         self.end = 0  # end of the last node: a block collection ends with its last entry, not at the next token
         self.root: Node | None = None
 
-    def run(self) -> Mapping:
+    def run(self) -> tuple[Mapping, tuple[Problem, ...]]:
+        """The mapping, and the problems that reading could mend: calls that YAML cuts. Raises SpecError for all others."""
         events = Events(self.text, self.report, self.stop)
         try:
             for event in events:
@@ -88,8 +96,8 @@ class Composer:
             self._stop_at_syntax(bad)
         except (ValueError, OverflowError):  # "\U99999999": PyYAML hands any number to chr()
             self.stop("this escape stands for no character", events.index - 1, events.index + 1, "remove it")
-        if isinstance(self.root, Mapping) and not self.problems:
-            return self.root
+        if isinstance(self.root, Mapping) and self.problems == self.cuts:
+            return self.root, tuple(self.cuts)
         if self.root is None or not self.root.span.content:
             self.report("the file is empty", 0, 0, _BEGIN)
         elif not isinstance(self.root, Mapping):
@@ -142,12 +150,33 @@ class Composer:
             self._anchor(event.anchor, event.start_mark.index)
             self.anchors[event.anchor].node = node
         top = self.stack[-1] if self.stack else None
+        if top and top.ended and empty:  # the value of a key that was the last piece of a call
+            top.ended = False
+            return
         if top and empty and top.mapping and not top.key_next and not isinstance(last, ValueToken | AnchorToken | TagToken):
             self._missing_colon(top)
         piece = bool(top and top.calls.open)
-        if top and top.flow and style == "plain" and (cut := top.calls.follow(content)):
-            self._add(cut)
+        if top and top.flow and style == "plain":
+            cut = top.calls.follow(content)
+            if top.calls.open and not piece:
+                top.first = (len(top.keys), len(top.items), start)
+            if cut is not None:
+                self._add(cut)
+                self._mend(top, cut, end)
+                return
         self._deliver(node, node.span, piece=piece or bool(top and top.calls.open))
+
+    def _mend(self, top: _Collection, cut: Problem, end: int) -> None:
+        """Puts the pieces of a call that YAML cut at its commas together again."""
+        keys, items, start = top.first
+        was_key, is_key = top.mapping and keys == items, top.key_next
+        del top.keys[keys:], top.items[items:]
+        span = Span(self.text, start, end)
+        self._deliver(Scalar(span, span, span.content, "plain"), span)
+        if was_key and not is_key:  # `{f(a: b, c)}`: nobody knows what was meant
+            return
+        self.cuts.append(cut)
+        top.ended = is_key and not was_key
 
     def _content(self, start: int, end: int, style: Style) -> Span:
         if style == "plain":
@@ -189,7 +218,7 @@ class Composer:
     def _close(self, end: int) -> None:
         done = self.stack.pop()
         span = Span(self.text, done.start, end if done.flow else self.end)
-        node = done.node(span)
+        node = done.node(span, self.end)
         if done.calls.open:
             place = done.calls.open[-1]
             self.report("this '(' is not closed before the end of the [ ] or { }", place, place + 1, "add the ')'")

@@ -22,11 +22,12 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Sequence:
-    """A list: ``[a, b]`` (``flow``) or ``- `` lines."""
+    """A list: ``[a, b]`` (``flow``) or ``- `` lines. ``comma`` is the place of one that stands right before the bracket."""
 
     span: Span = field(compare=False, repr=False)
     items: tuple[Node, ...]
     flow: bool
+    comma: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

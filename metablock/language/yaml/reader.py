@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ...errors import Span, Text, error
+from ...errors import Problem, Span, SpecError, Text, error
 from .characters import FORBIDDEN, forbidden
 from .composer import TOO_LARGE, Composer
 from .nodes import Limits, Mapping
@@ -18,6 +18,19 @@ def read(text: Text, limits: Limits = _LIMITS) -> Mapping:
 
     >>> read(Text("net.yaml", "name: net\\nstages: {depth: 2}\\n")).keys()
     ('name', 'stages')
+    """
+    root, cuts = read_mended(text, limits)
+    if cuts:
+        raise SpecError(cuts)
+    return root
+
+
+def read_mended(text: Text, limits: Limits = _LIMITS) -> tuple[Mapping, tuple[Problem, ...]]:
+    """The mapping that a text means, and a problem for each call that YAML cuts at a comma. Raises SpecError for all others.
+
+    >>> root, [cut] = read_mended(Text("net.yaml", "stages: {down: [id, conv(dim, 2)]}\\n"))
+    >>> root.get("stages").get("down").items[1].value, cut.message
+    ('conv(dim, 2)', 'a call with several arguments may not stand inside [ ] or { }')
     """
     if text.content.startswith("\ufeff"):
         text = Text(text.name, text.content[1:])
@@ -37,6 +50,19 @@ def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping
     metablock.errors.SpecError: there is no file 'no_such.yaml'
       check the path, relative to where you are
     """
+    root, cuts = read_mended(read_text(path, limits), limits)
+    if cuts:
+        raise SpecError(cuts)
+    return root
+
+
+def read_text(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Text:
+    """The text of a file in UTF-8. Raises SpecError: the file cannot be read.
+
+    >>> from metablock.language.resources import architectures
+    >>> read_text(architectures()["vit"]).content[:12]
+    'metablock: 1'
+    """
     name = os.fspath(path)
     data = _load(name, limits.size)
     try:
@@ -45,7 +71,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping
         text = Text(name, data.decode(errors="replace"))
         start = len(data[: bad.start].decode())
         raise error("the file is not UTF-8 text", Span(text, start, start + 1), "save it as UTF-8") from None
-    return read(Text(name, content), limits)
+    return Text(name, content)
 
 
 def _load(name: str, size: int) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import nn
 
+from ...backend.block import Block, Network
 from ...lowering.ir import is_stage
 from .forwards import rewrite, singular
 from .leaves import REQUIRED, CodeNode
@@ -98,7 +99,10 @@ class _ClassWriter:
             return part.params if part is not None else ()
 
         assert node.block is not None
-        return rewrite(node.block.source.replace("self._links[", "self.links["), length, params)
+        function = rewrite(node.block.source.replace("self._links[", "self.links["), length, params)
+        if node is self.root:
+            function.body[:0] = _size_checks(node.block, [argument.arg for argument in function.args.args[1:]])
+        return function
 
     def name(self, node: CodeNode) -> str:
         """A name for the class of a part: its compile region, the operator it consists of, or its name in the network."""
@@ -116,6 +120,23 @@ class _ClassWriter:
         name = next(n for n in [wanted, *(f"{wanted}{i}" for i in range(2, 1000))] if n not in self.names)
         self.names.add(name)
         return name
+
+
+def _size_checks(model: Block, names: Sequence[str]) -> list[ast.stmt]:
+    """Statements that refuse inputs of sizes for which the network is not made; none if it is good for any."""
+    if not isinstance(model, Network) or not model.check_sizes or (step := model.input_sizes().step()) == 1:
+        return []
+    lines = []
+    for name, feature in zip(names, model.inputs, strict=True):
+        size = feature.size()[1:]
+        if not step:
+            lines.append(f'torch._assert({name}.shape[1:] == {size}, "{name} is (batch, {", ".join(map(str, size))})")')
+            continue
+        for axis, extent in enumerate(size[1:], start=2):
+            rest = f"{step}, plus {extent % step}" if extent % step else f"{step}"
+            message = f"axis {axis} of {name} is a multiple of {rest}"
+            lines.append(f'torch._assert({name}.shape[{axis}] % {step} == {extent % step}, "{message}")')
+    return ast.parse("\n".join(lines)).body
 
 
 class _Class:

@@ -15,6 +15,8 @@ from ...errors import MetablockError
 
 # Names that mark argument checks for the spec language; torch's own errors remain.
 _CHECKS = {"error", "suggest", "MetablockError", "SpecError"}
+# Methods that adapt a checkpoint to another size of the input.
+_LOADING = {"tables", "resized"}
 _TYPES = {"Layout": "str", "Feature": "object"}
 
 
@@ -176,7 +178,7 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
 
 
 def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
-    """The statements that only the spec language needs: docstrings, ``takes``, ``shape``, argument checks."""
+    """What only the spec language and checkpoints need: docstrings, ``takes``, ``roles``, ``shape``, argument checks."""
     for part in ast.walk(node):
         if not isinstance(part, (ast.ClassDef, ast.FunctionDef)):
             continue
@@ -184,9 +186,10 @@ def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:
             yield part.body[0]
         for statement in part.body:
             static = isinstance(statement, ast.FunctionDef) and statement.name == "shape" and statement.decorator_list
+            loading = isinstance(statement, ast.FunctionDef) and statement.name in _LOADING
             target = statement.targets[0] if isinstance(statement, ast.Assign) else None
-            takes = isinstance(part, ast.ClassDef) and isinstance(target, ast.Name) and target.id == "takes"
-            if static or takes or _is_check(statement):
+            declared = isinstance(part, ast.ClassDef) and isinstance(target, ast.Name) and target.id in ("takes", "roles")
+            if static or loading or declared or _is_check(statement):
                 yield statement
 
 

@@ -1,0 +1,152 @@
+"""Checkpoints of a training: files that say which training they belong to, and are whole or as they were."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import MetablockError
+from .identity import Identity
+from .store import StorageError, full
+
+_AGAIN = "remove it, and the training starts again"
+
+
+class CheckpointError(MetablockError):
+    """A file that is no checkpoint, is damaged, or belongs to another training. It stays as it is."""
+
+
+def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dict[str, Any] | None:
+    """The state that :func:`write_checkpoint` stored; None if there is no file.
+
+    Args:
+        path: of the file.
+        identity: of the training that wants to go on.
+        device: where tensors are put.
+
+    Raises:
+        CheckpointError: the file is no checkpoint, or is one of another training; the text names what differs.
+        StorageError: the place cannot be looked at.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as wrong:
+        raise _refused(path, wrong) from None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception:  # cut off, another file, no permission
+        raise unreadable(path) from None
+    if not isinstance(state, dict) or not {"model", "optimizer", "epochs"} <= set(state):
+        raise unreadable(path)
+    if not isinstance(state.get("identity"), str):
+        message = f"{path}: this checkpoint does not say which training it is of: an earlier version wrote it"
+        raise CheckpointError(message, f"name another --checkpoint, or {_AGAIN}")
+    try:
+        other = Identity.from_json(state["identity"])
+        different = list(other.differences(identity))
+    except Exception:  # an identity of some other kind
+        raise unreadable(path) from None
+    if different:
+        message = f"{path}: this checkpoint is of another training: {'; '.join(different)}"
+        raise CheckpointError(message, f"name another --checkpoint, or {_AGAIN}")
+    return state
+
+
+def unreadable(path: Path) -> CheckpointError:
+    """The error for a file that is no whole checkpoint."""
+    return CheckpointError(f"{path}: this checkpoint cannot be read: it is cut off, or another file", _AGAIN)
+
+
+def check_place(path: Path) -> None:
+    """Makes the folder of a checkpoint, removes what killed processes left there, and tries to write.
+
+    Raises StorageError where that fails: before a training, not after its first epoch.
+    """
+    try:
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for old in target.parent.glob(f"{_prefix(target)}*"):
+            old.unlink(missing_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with suppress(FileNotFoundError):
+            os.stat(target)  # raises where the name is too long
+        temporary = _temporary(target)
+        try:
+            temporary.write_bytes(b"")
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as wrong:
+        raise _refused(path, wrong) from None
+
+
+def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -> None:
+    """Replaces a checkpoint. The new one is on the disk, whole, before the old one goes.
+
+    Raises StorageError where it cannot be written; the old one is as it was.
+    """
+    try:
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(target)
+        try:
+            with temporary.open("wb") as file:
+                torch.save({**state, "identity": identity.to_json()}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except RuntimeError:  # torch's own error for a write that failed
+            if full(target.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as wrong:
+        raise _refused(path, wrong) from None
+
+
+def weights_digest(model: nn.Module | None) -> str:
+    """A digest of a network's weights and buffers by name; empty for None."""
+    if model is None:
+        return ""
+    total = sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return total.hexdigest()
+
+
+def _target(path: Path) -> Path:
+    """The file that a path leads to."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
+
+
+def _prefix(target: Path) -> str:
+    return f".{sha256(target.name.encode(errors='replace')).hexdigest()[:12]}."
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f"{_prefix(target)}{os.getpid()}")
+
+
+def _refused(path: Path, wrong: BaseException) -> StorageError:
+    shown = str(path) if len(str(path)) < 200 else f"{str(path)[:80]}..."
+    if isinstance(wrong, OSError) and wrong.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{shown}: the disk is full", "the checkpoint before this one stays; make room, and start again")
+    reason = (wrong.strerror or "no such place") if isinstance(wrong, OSError) else "this is not a path"
+    return StorageError(f"{shown}: a checkpoint cannot be written there: {reason}", "name another place with --checkpoint")

@@ -1,0 +1,76 @@
+"""``a + b``, ``n * a``, ``1 - a``: what an arithmetic operator means where one of its sides is a module."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..language import ast as e
+from ..language.printer import show
+from ..language.scope import Scope
+from .ir import Value, ValueTree, single
+from .places import located
+from .references import no_module
+
+if TYPE_CHECKING:
+    from .tracer import Tracer
+
+
+def binary(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+    """``n * a``, or two outputs combined."""
+    left = t.evaluate.value(node.left, scope)
+    if isinstance(left, bool):
+        hint = "write `a if test else id` for a module that may be left out"
+        raise error("a truth value and a module do not meet", node.left.span, hint)
+    if not isinstance(left, (int, float)):
+        return _combine(t, node, scope, x, suffix)
+    if isinstance(t.evaluate.value(node.right, scope), (int, float)):
+        raise no_module(node)
+    if node.op in "+-":
+        right = t.emit(node.right, scope, x, suffix)
+        with located(node.span):
+            return None if right is None else shifted(t, f"{left!r} {node.op} {{0}}", right)
+    if node.op != "*":
+        hint = "a number is added, subtracted, or divides: `1 - a`, `a / 2`; `times(x)` scales"
+        raise error(f"a number and a module do not meet in '{node.op}'", node.span, hint)
+    if isinstance(left, float):
+        hint = "write `>> times(x)` to scale"
+        raise error(f"{show(node.left)} * a module: only a whole number repeats", node.span, hint)
+    return t.repeat(left, node.right, scope, x, suffix, node.span)
+
+
+def _combine(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
+    """Adds, subtracts or multiplies two outputs, or divides one by a number. An absent one adds nothing."""
+    undo = t.now.draft.mark()
+    left = t.emit(node.left, scope, x, suffix)
+    number = t.evaluate.value(node.right, scope)
+    if isinstance(number, (int, float)) and not isinstance(number, bool):
+        if node.op not in "+-/":
+            hint = "write `>> times(x)` to scale, `n * a` to repeat"
+            raise error(f"a module and a number do not meet in '{node.op}'", node.right.span, hint)
+        if node.op == "/" and not number:
+            raise error("division by zero", node.right.span, "divide an output by a number other than 0")
+        with located(node.span):
+            return None if left is None else shifted(t, f"{{0}} {node.op} {number!r}", left)
+    right = t.emit(node.right, scope, x, suffix)
+    if node.op not in "+-*":
+        hint = "outputs are added, subtracted, multiplied; or divided by a number"
+        raise error(f"modules do not meet in '{node.op}'", node.span, hint)
+    if left is not None and right is not None:
+        with located(node.span):
+            return t.ir.binary(node.op, single(left), single(right))
+    if node.op == "*":
+        undo()
+        return None
+    if left is None and node.op == "-" and right is not None:
+        with located(node.span):
+            return shifted(t, "-{0}", right)
+    return right if left is None else left
+
+
+def shifted(t: Tracer, template: str, x: ValueTree) -> Value:
+    """An output that is negated, or meets a number. Raises SpecError for a list, or an order."""
+    value = single(x)
+    if value.feature.layout == "order":
+        raise error("an order is no number", hint="`tokens >> reorder(order)` puts tokens in an order")
+    return t.ir.inline(template, [value], value.feature)
