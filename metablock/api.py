@@ -60,7 +60,9 @@ def build(
             do; tables of others are taken for squares.
         names: whose names the weights have, ``"ours"`` or a table of the spec's `weights:`; by default those that fit best.
         device: where the weights lie, the CPU by default; ``"meta"`` allocates nothing.
-        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default.
+        dtype: of the weights, ``torch.float64`` or ``"float64"``; float32 by default. Initial weights are the same in every
+            dtype, but for rounding. Constants and tables that no checkpoint holds have the precision of float64 where it is
+            asked for here; ``model.double()`` afterwards keeps those of float32.
         seed: of the initial weights. Each parameter's values depend on it and on the parameter's name.
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
@@ -114,7 +116,7 @@ def assemble(
     # Parameters the checkpoint will overwrite are not initialised; on large networks that would dominate build time.
     wanted: set[str] | None = None if weights is None or weights is False else set()
     initialise = initialiser(spec.init, seed, wanted)
-    model = build_module(ir, seed=seed, device=place, initialise=initialise)
+    model = build_module(ir, seed=seed, device=place, dtype=kind, initialise=initialise)
     model.spec, model.ir = spec, ir
     model.inputs = tuple(wire.feature for wire in flat_values(ir.inputs))
     model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
@@ -124,7 +126,7 @@ def assemble(
         wanted |= set(model.loaded.initial)
         if place.type != "meta":
             with torch.no_grad():
-                for name, value in drawn(ir, wanted, seed=seed, initialise=initialise).items():
+                for name, value in drawn(ir, wanted, seed=seed, dtype=kind, initialise=initialise).items():
                     model.get_parameter(name).copy_(value)
     return model
 

@@ -74,7 +74,7 @@ def test_names_come_from_slots() -> None:
 
 
 def test_names_that_modules_have_are_known() -> None:
-    taken = {n for n in {*dir(nn.ModuleDict()), *dir(tiny(device="meta")), *Block.__annotations__} if not n.startswith("_")}
+    taken = {n for n in {*dir(nn.ModuleDict()), *dir(tiny(device="meta")), *Block.__annotations__} if not n.startswith("__")}
     assert taken - {"stem", "stages", "head"} <= TAKEN
 
 

@@ -186,3 +186,37 @@ def test_no_stages(tmp_path):
     path.write_text("name: line\ninput: image(3, 32)\nclasses: 10\nmodel: conv(8, 3) >> global_pool >> linear(classes)\n")
     with pytest.raises(metablock.MetablockError, match="'line' has no stages"):
         metablock.build(path, features=True)
+
+
+def test_modes_and_what_trains_stay_as_they_are() -> None:
+    model = metablock.build("resnet18", classes=5, input="3x32x32", edits=["dim = [8, 8, 8, 8]"]).train()
+    frozen = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in frozen:
+        norm.eval()
+    model.stages[0].eval()
+    model.stem.requires_grad_(False)
+    before = {name: m.training for name, m in model.named_modules()}
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    for stages in (True, [0, 2]):
+        maps = metablock.features(model, stages)
+        assert {name: m.training for name, m in model.named_modules()} == before
+        assert {name: m.training for name, m in maps.named_modules()}.items() <= before.items()
+        assert {name: p.requires_grad for name, p in maps.named_parameters()}.items() <= trained.items()
+    assert not any(norm.training for norm in frozen)
+
+
+def test_modes_of_a_stage_that_is_cut() -> None:
+    model = metablock.build("vit_tiny_patch16_224", edits=["depth = 4"], device="meta").train()
+    for part in (model.stages[0], model.stages[0].blocks[1]):
+        part.eval()
+    before = {name: m.training for name, m in model.named_modules()}
+    assert {name: m.training for name, m in metablock.features(model, [0, 2]).named_modules()}.items() <= before.items()
+
+
+def test_a_stage_put_in_by_hand_is_refused_where_it_is_cut() -> None:
+    model = metablock.build("vit_tiny_patch16_224", edits=["depth = 4"], device="meta")
+    model.stages[0] = torch.nn.Identity()
+    with pytest.raises(metablock.MetablockError, match="a Identity stands for"):
+        metablock.features(model, [0, 2])
+    with pytest.raises(metablock.MetablockError, match="was not built by metablock"):
+        metablock.features(torch.nn.Identity())

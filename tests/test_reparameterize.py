@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 import torch
@@ -193,6 +194,84 @@ def test_what_does_not_agree_is_not_given_back() -> None:
     model.stages[0].blocks[0].conv.weight.data[0, 0, 0, 0] = float("nan")
     with pytest.raises(metablock.MetablockError, match="the outputs before and after differ by nan"):
         metablock.reparameterize(model)
+
+
+def trained(model: nn.Module) -> dict[str, bool]:
+    return {name: p.requires_grad for name, p in model.named_parameters()}
+
+
+def test_merged_weights_train_if_what_they_are_made_of_does() -> None:
+    model = randomised(network("2 * (conv_bn(8, 3) >> relu)"))
+    names = list(dict(metablock.reparameterize(model).named_parameters()))
+    kernels, biases = [n for n in names if n.endswith("weight")], [n for n in names if n.endswith("bias")]
+    assert len(kernels) == len(biases) == 2
+    blocks = [kernel.removesuffix("conv.weight") for kernel in kernels]
+
+    def after(frozen: str) -> dict[str, bool]:
+        model.requires_grad_(True)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(re.search(frozen, name) is None)
+        return trained(metablock.reparameterize(model))
+
+    assert after("^$") == dict.fromkeys(names, True)
+    assert after("") == dict.fromkeys(names, False)
+    for mine, other in (blocks, blocks[::-1]):  # one part frozen, the first of the network or not
+        assert after(re.escape(mine)) == {name: name.startswith(other) for name in names}
+    assert after(r"conv\.weight") == dict.fromkeys(names, True)  # the norms' factors are in the kernels
+    assert after(r"\.bn\.") == dict.fromkeys(names, True)  # the kernels carry the norms' means into the biases
+    assert after("weight") == {name: name.endswith("bias") for name in names}
+    assert after("bias") == dict.fromkeys(names, True)
+
+
+def test_every_part_keeps_its_dtype() -> None:
+    model = randomised(network("conv_bn(8, 3) >> relu >> conv_bn(8, 3)"), torch.float32)
+    block = model.stages[0].blocks[0]
+    result = metablock.reparameterize(model)
+    block.conv_bn2.double()
+    mixed = metablock.reparameterize(model, prove=False).stages[0].blocks[0]
+    kinds = {name: p.dtype for name, p in mixed.named_parameters()}
+    assert kinds == {
+        name: torch.float64 if "conv_bn2" in name else torch.float32 for name, _ in result.stages[0].blocks[0].named_parameters()
+    }
+
+
+def test_parts_that_do_not_merge_are_copied_as_they_are() -> None:
+    model = randomised(network("conv_bn(8, 3) >> relu >> layer_norm >> linear(8) >> gelu >> linear(8)"))
+    block = model.stages[0].blocks[0]
+    block.gelu = nn.Softplus().double().eval()
+    block.linear2.weight = block.linear1.weight
+    seen: list[str] = []
+    block.register_forward_hook(lambda *_: seen.append("block"))
+    block.layer_norm.register_forward_hook(lambda *_: seen.append("norm"))
+    result, _ = compare(model)
+    other = result.stages[0].blocks[0]
+    assert isinstance(other.gelu, nn.Softplus) and other.gelu is not block.gelu
+    assert other.linear2.weight is other.linear1.weight and other.linear1.weight is not block.linear1.weight
+    seen.clear()
+    result(*example(result))
+    assert seen == ["norm", "block"]
+
+
+def test_hooks_are_not_lost_in_silence() -> None:
+    model = randomised(network("conv_bn(8, 3)"))
+    model.stages[0].blocks[0].bn.register_forward_hook(lambda _m, _a, y: 2 * y)
+    with pytest.raises(metablock.MetablockError, match=r"'stages.0.blocks.0.bn' has hooks, which merging would lose"):
+        metablock.reparameterize(model, prove=False)
+
+
+def test_a_replaced_block_is_refused() -> None:
+    model = randomised(network("conv_bn(8, 3)"))
+    model.stages[0].blocks[0] = nn.Identity().eval()
+    for prove in (True, False):
+        with pytest.raises(metablock.MetablockError, match=r"'stages.0.blocks.0' was 'conv_bn\(8, 3\)' and is Identity now"):
+            metablock.reparameterize(model, prove=prove)
+
+
+def test_random_numbers_of_the_process_stay() -> None:
+    model = randomised(network("conv_bn(8, 3)"))
+    before = torch.get_rng_state()
+    metablock.reparameterize(model)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("name", "variant"), SMALLEST, ids=[variant for _, variant in SMALLEST])

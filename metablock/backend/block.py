@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..operators.tables import GRIDS, grids_of
+from .draws import Draws
 from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
@@ -27,7 +28,6 @@ class Block(nn.Module):
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
-        links: shared modules that are registered elsewhere in the network and called here, by their paths.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
@@ -39,7 +39,6 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
-    links: dict[str, nn.Module]
     spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
@@ -47,6 +46,22 @@ class Block(nn.Module):
     collapsed: Any = None
     feature_info: Any = None
     narrow: Narrow | None = None
+    # What holds the shared modules that are called here, by its path from the network: each call looks up what is registered.
+    _links: dict[str, nn.Module]
+    _linked: tuple[tuple[str, ...], ...]
+
+    @property
+    def links(self) -> dict[str, nn.Module]:
+        """The shared modules that are registered elsewhere in the network and called here, by their paths."""
+        return {".".join(path): self._links[".".join(path[:-1])].get_submodule(path[-1]) for path in self._linked}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self._modules.get("shared") if name == "shared" and "_modules" in self.__dict__ else None
+        super().__setattr__(name, value)
+        if before is not None:
+            for part in self.modules():
+                if isinstance(part, Block):
+                    part._links = {path: value if owner is before else owner for path, owner in part._links.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()
@@ -76,7 +91,7 @@ class Network(Block):
         """``to_empty`` of a network on ``meta`` computes the buffers that no state dict holds: indices, masks, rates."""
         parts = [module for module in self.modules() if _unsaved_on_meta(module)]
         super()._apply(fn, recurse)
-        with torch.random.fork_rng(devices=[]):
+        with Draws().seeded(0):
             for module in parts:
                 if not _unsaved_on_meta(module):
                     reset: Any = module.reset_parameters
@@ -178,13 +193,25 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
     return isinstance(a, Block) and isinstance(b, Block) and type(a) is type(b) and bool(a.region)
 
 
+def link(block: Block, root: nn.Module, paths: Iterable[tuple[str, ...]]) -> None:
+    """Connects a part to the shared modules at these paths from ``root``."""
+    block._linked = tuple(paths)
+    block._links = {".".join(path[:-1]): root.get_submodule(".".join(path[:-1])) for path in block._linked}
+
+
+def link_alike(block: Block, other: Block) -> None:
+    """Connects a part to the shared modules that another one calls."""
+    block._linked, block._links = other._linked, dict(other._links)
+
+
 def make(source: str, key: str, root: bool = False) -> Block:
     """A block with this ``forward`` and no children yet; with ``root`` a whole network."""
     cls = _class(source, key, Network if root else Block)
     block = cls.__new__(cls)
     nn.Module.__init__(block)
     block.source, block.key = source, key
-    block.text, block.region, block.texts, block.links = "", None, {}, {}
+    block.text, block.region, block.texts = "", None, {}
+    block._links, block._linked = {}, ()
     return block
 
 

@@ -5,29 +5,50 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
-from .block import Block, make
+from .block import Block, link, make
 from .codegen import Sources, numbered
+from .draws import Doubles, Draws, keep_constants, unsaved
 
 # Runs on every module node after its class has set its default weights; takes the path, the node and the module.
 Initialise = Callable[[str, ModuleNode, nn.Module], None]
+# The modules of the package whose operators draw weights. A mode of torch that sees no draw costs more than a small module.
+_OPERATORS = "metablock.operators"
+DRAWING = {
+    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "learned", "linear", "mixture_conv", "near_bias",
+    "pair_bias", "position", "random_features", "relative_bias", "std_conv",
+}  # fmt: skip
+# Makes the module of a node; takes the path and the node.
+MakeLeaf = Callable[[str, ModuleNode], nn.Module]
 
 
-def build(root: Subgraph, *, seed: int = 0, device: torch.device | None = None, initialise: Initialise | None = None) -> Block:
+def build(
+    root: Subgraph,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    initialise: Initialise | None = None,
+    make_leaf: MakeLeaf | None = None,
+) -> Block:
     """Builds the module of a network.
 
-    Each module node draws its weights from a generator seeded by ``seed`` and its path, so replacing one part leaves the
-    others unchanged. Weights are drawn on the CPU: they do not depend on the device.
+    Each module node draws its weights from a generator of its own, seeded by ``seed`` and its path: replacing one part leaves the
+    others unchanged, and so do other threads. Weights are drawn on the CPU and in torch's default dtype: they do not depend on
+    the device.
 
     Args:
         root: the IR of the network.
         seed: of the initial weights.
         device: ``meta`` allocates nothing; for any other device the weights are on the CPU, for the caller to move.
+        dtype: with float64, constants that no state dict holds have its precision. The caller converts to any other dtype.
         initialise: runs on every module node (see :func:`metablock.backend.init.initialiser`); not on ``meta``.
+        make_leaf: makes the module of a node, given its path, instead of all of the above.
 
     >>> from metablock.front import front
     >>> from metablock.language.load import load_text
@@ -35,29 +56,45 @@ def build(root: Subgraph, *, seed: int = 0, device: torch.device | None = None, 
     >>> build(ir).conv.weight.shape
     torch.Size([4, 3, 3, 3])
     """
-    maker = _Builder(seed, device, initialise)
-    model = maker.subgraph(root, "", root=True)
+    maker = _Builder(seed, device, dtype, initialise, make_leaf)
+    with cpu_default():
+        model = maker.subgraph(root, "", root=True)
     maker.connect(model)
     return model
 
 
-def drawn(root: Subgraph, names: Collection[str], *, seed: int = 0, initialise: Initialise | None = None) -> dict[str, Tensor]:
+def drawn(
+    root: Subgraph,
+    names: Collection[str],
+    *,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    initialise: Initialise | None = None,
+) -> dict[str, Tensor]:
     """The initial values of the parameters in ``names``, by name: those that :func:`build` draws with the same seed."""
-    maker, values = _Builder(seed, None, initialise), dict[str, Tensor]()
+    maker, values = _Builder(seed, None, dtype, initialise), dict[str, Tensor]()
     for segments, node in module_nodes(root):
         path = ".".join(segments)
         own = [name for name in names if name.startswith(f"{path}.")]
         if own:
-            state = maker.leaf(node, path).state_dict()
+            with cpu_default():
+                state = maker.leaf(node, path).state_dict()
             values |= {name: state[name.removeprefix(f"{path}.")] for name in own}
     return values
 
 
 class _Builder:
-    def __init__(self, seed: int, device: torch.device | None, initialise: Initialise | None):
-        self.seed, self.initialise = seed, initialise
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+        initialise: Initialise | None,
+        make_leaf: MakeLeaf | None = None,
+    ):
+        self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
-        self.sources = Sources()
+        self.sources, self.draws = Sources(), Draws()
         self.linked: list[tuple[Block, tuple[tuple[str, ...], ...]]] = []
 
     def part(self, child: Child, path: str) -> nn.Module:
@@ -80,24 +117,40 @@ class _Builder:
         return block
 
     def leaf(self, leaf: ModuleNode, path: str) -> nn.Module:
-        if self.meta:
-            module = on_meta(leaf)
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.random.default_generator.manual_seed(path_seed(self.seed, path))
-                module = _instantiate(leaf)
-                if self.initialise is not None:
-                    self.initialise(path, leaf, module)
+        if self.make_leaf is not None:
+            return self.make_leaf(path, leaf)
+        module = on_meta(leaf) if self.meta else self.with_values(leaf, path)
         if not leaf.trainable:
             module.requires_grad_(False)
         if leaf.role is not None:
             module.only_role = leaf.role  # type: ignore[assignment]
         return module
 
+    def with_values(self, leaf: ModuleNode, path: str) -> nn.Module:
+        """The module of a node with its initial weights."""
+        package, _, name = leaf.module.rpartition(".")
+        seed, may_draw = path_seed(self.seed, path), package != _OPERATORS or name in DRAWING
+        with self.draws.seeded(seed) if may_draw else nullcontext():
+            module = _instantiate(leaf)
+        if self.initialise is not None:
+            self.initialise(path, leaf, module)
+        if self.double:
+            module = module.double()
+            if unsaved(module):
+                with self.draws.seeded(seed + 1), Doubles():
+                    again = _instantiate(leaf)
+                keep_constants(module, again)
+        return module
+
     def connect(self, model: Block) -> None:
-        """Sets the links of blocks that call shared modules."""
-        for block, links in self.linked:
-            block.links = {".".join(path): model.get_submodule(".".join(path)) for path in links}
+        """Connects the blocks that call shared modules to what holds these."""
+        for block, paths in self.linked:
+            link(block, model, paths)
+
+
+def cpu_default() -> AbstractContextManager[object]:
+    """Within the block tensors are made on the CPU, whatever device the caller has made the default one."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def on_meta(node: ModuleNode) -> nn.Module:

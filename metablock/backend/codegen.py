@@ -132,7 +132,7 @@ class _ForwardWriter:
         if step.root and not self.root:
             if step.child not in self.links:
                 self.links.append(step.child)
-            return f'self.links["{".".join(step.child)}"]'
+            return f'self._links["{".".join(step.child[:-1])}"].{step.child[-1]}'
         text = "self"
         parent: Child = self.subgraph
         for name in step.child:

@@ -122,7 +122,7 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     counter = _Counter()
     hooks, repeats = [], _Repeats(counter)
     for name, module in model.named_modules():
-        if getattr(module, "key", "") and not getattr(module, "links", None):
+        if getattr(module, "key", "") and not getattr(module, "_links", None):
             hooks.append(repeats.wrap(name, module))
         hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
         hooks.append(module.register_forward_hook(lambda _m, _a, _o: _pop(counter)))

@@ -26,7 +26,7 @@ def _fan(weight: Tensor, mode: str) -> int:
     return (weight.shape[0] if mode == "fan_out" else weight.shape[1]) * receptive
 
 
-def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups: int = 1) -> None:
+def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups: int = 1, generator: torch.Generator) -> None:
     """``normal(0.02)``: this standard deviation. ``normal("fan_out")``: variance 2 / (outputs * extents) within one group.
 
     ``normal("inputs")``: standard deviation 1 / inputs, extents left out (ShuffleNet).
@@ -35,20 +35,20 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
         std = 1 / weight.shape[1]
     elif isinstance(std, str):
         std = math.sqrt(2.0 / _fan(weight[: len(weight) // groups], std))
-    nn.init.normal_(weight, mean, std)
+    nn.init.normal_(weight, mean, std, generator)
 
 
-def _uniform(weight: Tensor, bound: float | str = 1.0) -> None:
+def _uniform(weight: Tensor, bound: float | str = 1.0, *, generator: torch.Generator) -> None:
     """``uniform(0.1)``: within this bound. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
     if isinstance(bound, str):
         bound = 1 / math.sqrt(_fan(weight, bound))
-    nn.init.uniform_(weight, -bound, bound)
+    nn.init.uniform_(weight, -bound, bound, generator)
 
 
-def _lecun_normal(weight: Tensor) -> None:
+def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
 def _sinusoid(weight: Tensor) -> None:
@@ -60,27 +60,30 @@ def _sinusoid(weight: Tensor) -> None:
         weight.copy_(torch.where(torch.arange(c) % 2 == 0, angles.sin(), angles.cos()).expand_as(weight))
 
 
-def _softmax_rand(weight: Tensor) -> None:
+def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
     """The softmax of uniform numbers, row by row (RandFormer)."""
     with torch.no_grad():
-        weight.copy_(torch.rand_like(weight).softmax(-1))
+        weight.copy_(weight.uniform_(generator=generator).softmax(-1))
 
 
-RULES: Mapping[str, Rule] = {
+CONSTANT: Mapping[str, Rule] = {
     "constant": lambda w, value: nn.init.constant_(w, value),
-    "kaiming_normal": lambda w, mode="fan_in": nn.init.kaiming_normal_(w, mode=mode, nonlinearity="relu"),
-    "kaiming_uniform": lambda w, a=0.0: nn.init.kaiming_uniform_(w, a=a),
-    "lecun_normal": _lecun_normal,
-    "normal": _normal,
     "ones": nn.init.ones_,
     "sinusoid": _sinusoid,
+    "zeros": nn.init.zeros_,
+}
+RANDOM: Mapping[str, Rule] = {
+    "kaiming_normal": lambda w, mode="fan_in", **g: nn.init.kaiming_normal_(w, mode=mode, nonlinearity="relu", **g),
+    "kaiming_uniform": lambda w, a=0.0, **g: nn.init.kaiming_uniform_(w, a=a, **g),
+    "lecun_normal": _lecun_normal,
+    "normal": _normal,
     "softmax_rand": _softmax_rand,
-    "trunc_normal": lambda w, std=1.0, cut=2.0: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut),
+    "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": nn.init.xavier_uniform_,
-    "zeros": nn.init.zeros_,
 }
+RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
 def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
@@ -103,6 +106,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     (1.0, 0.0)
     """
     every = read_init_rules(rules)
+    generator = torch.Generator()
     depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
     def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
@@ -114,13 +118,16 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
             if best is None or best[0].name == KEEP:
                 continue
             rule, direct = best
-            torch.random.default_generator.manual_seed(path_seed(seed, f"{path}.{name}"))
             with torch.no_grad():
                 if name.rpartition(".")[2] == "bias" and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
+                    if rule.name in CONSTANT:
+                        CONSTANT[rule.name](parameter, **rule.arguments(layer))
+                        continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
-                    RULES[rule.name](parameter, **rule.arguments(layer), **groups)
+                    generator.manual_seed(path_seed(seed, f"{path}.{name}"))
+                    RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
 
     return initialise
 

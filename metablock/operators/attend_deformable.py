@@ -48,7 +48,7 @@ class AttendDeformable(nn.Module):
     def reset_parameters(self) -> None:
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
-        angle = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
+        angle = torch.arange(self.heads, dtype=self.offsets.bias.dtype) * (2 * math.pi / self.heads)
         direction = torch.stack([angle.cos(), angle.sin()], -1)
         direction = direction / direction.abs().amax(-1, keepdim=True)
         far = torch.arange(1, self.points + 1)[:, None] * direction[:, None, None]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..backend.block import Block, make
+from ..backend.block import Block, link_alike, make
 from ..backend.codegen import numbered, write
 from ..backend.input_size import Narrow
 from ..errors import MetablockError
@@ -110,10 +110,12 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
 
     Returns:
         A module from the input to a list of maps ``(b, channels, *extents)``, in the order of the network. Tokens are put back
-        on their grid; prefix tokens (class token, registers) are dropped. Its ``feature_info`` is a :class:`FeatureInfo`.
+        on their grid; prefix tokens (class token, registers) are dropped. Its ``feature_info`` is a :class:`FeatureInfo`. Each
+        part stays in train or evaluation mode.
 
     Raises:
-        MetablockError: several inputs; no stages, or stages that run more than once; a number that no stage has.
+        MetablockError: a model that metablock did not build, or whose stage was replaced; several inputs; no stages, or stages
+            that run more than once; a number that no stage has.
 
     >>> import metablock, torch
     >>> maps = metablock.features(metablock.build("vit_tiny_patch16_224", device="meta"), [5, -1])
@@ -121,6 +123,10 @@ def features(model: Block, stages: bool | Sequence[int] = True) -> Block:
     [(1, 192, 14, 14), (1, 192, 14, 14)]
     """
     check_stages(stages)
+    if not isinstance(getattr(model, "ir", None), Subgraph):
+        raise MetablockError(
+            f"this {type(model).__name__} was not built by metablock", "build it from a spec: metablock.build(...)"
+        )
     name, root = model.spec.variant or model.spec.name, model.ir
     if len(model.inputs) != 1:
         raise MetablockError(f"'{name}' has {len(model.inputs)} inputs", "feature extraction needs a network with one input")
@@ -224,7 +230,7 @@ def _of_modules(model: Block, short: Subgraph, narrow: Narrow) -> Block:
     result.spec, result.ir, result.inputs = model.spec, short, model.inputs
     result.narrow = _Both(model.narrow, narrow) if model.narrow is not None else narrow
     result.loaded, result.collapsed = model.loaded, model.collapsed
-    return result.train(model.training)
+    return result
 
 
 @dataclass(frozen=True)
@@ -355,11 +361,12 @@ def _called(subgraph: Subgraph, steps: Sequence[Step]) -> set[tuple[str, ...]]:
     return called
 
 
-def _assembled(short: Subgraph, before: Subgraph, model: nn.Module, root: bool = True) -> Block:
-    """The module of a shortened subgraph, from the modules of the one before it."""
+def _assembled(short: Subgraph, before: Subgraph, model: Block, root: bool = True) -> Block:
+    """The module of a shortened subgraph, from the modules of the one before it. Modes of modules stay as they are."""
     source = write(short, root)
     block = make(source.text, source.key, root)
-    block.text, block.region, block.links = short.text, short.region, dict(getattr(model, "links", {}))
+    block.text, block.region, block.training = short.text, short.region, model.training
+    link_alike(block, model)
     block.texts = {name: child.text for name, child in short.children.items() if isinstance(child, ModuleNode)}
     for name, child in short.children.items():
         block.add_module(name, _part(child, before.children[name], model.get_submodule(name)))
@@ -373,6 +380,12 @@ def _part(child: Child, before: Child, module: nn.Module) -> nn.Module:
     assert not isinstance(child, ModuleNode)
     assert not isinstance(before, ModuleNode)
     if isinstance(child, Subgraph):
+        if not isinstance(module, Block):
+            raise MetablockError(
+                f"a {type(module).__name__} stands for '{before.text}'", "take features before parts are replaced"
+            )
         return _assembled(child, _subgraph(before), module, root=False)
     parts = {key: _part(part, before.children[key], module.get_submodule(key)) for key, part in child.children.items()}
-    return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
+    holder = nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
+    holder.training = module.training
+    return holder

@@ -8,7 +8,8 @@ is where merging would not be exact (a bias, or another window, before zero padd
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +18,20 @@ from torch import Tensor, nn
 
 from ...backend.block import Block
 from ...backend.builder import build, on_meta
+from ...backend.codegen import Sources
 from ...errors import MetablockError
-from ...lowering.ir import Subgraph
+from ...lowering.ir import ModuleNode, Subgraph, module_nodes, subgraphs
 from .affine import Affine
-from .candidates import Candidate, Planner, evaluate
+from .candidates import Candidate, Find, Planner, evaluate
 from .flow import Atom, flow
 from .rewrite import Merge, Rewriter, merge
 
 # Largest difference that rounding explains, relative to the largest output, by the dtype of the weights.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+
+# What torch calls hooks of a module that calling it runs.
+HOOKS = [name for name in nn.Module().__dict__ if re.fullmatch(r"_(forward|backward)(_pre)?_hooks(_\w+)?", name)]
+_REPLACED = "re-parameterise before parts are replaced"
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,12 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
         prove: whether to run both networks on random input and compare their outputs.
 
     Returns:
-        The new network, in evaluation mode; its ``collapsed`` is a :class:`Report`. If nothing can be merged it is a copy.
+        The new network, in evaluation mode; its ``collapsed`` is a :class:`Report`. If nothing can be merged it is a copy. Each
+        part keeps its device, its dtype and its hooks. A merged weight trains if a parameter that it is made of does.
 
     Raises:
-        MetablockError: the model is in train mode, was not built by metablock, or had parts replaced; or the outputs of the two
-            networks differ by more than rounding explains.
+        MetablockError: the model is in train mode, was not built by metablock, had parts replaced, or has hooks on what would be
+            merged; or the outputs of the two networks differ by more than rounding explains.
 
     >>> import metablock
     >>> model = metablock.build("repvgg_a0", device="meta").eval()
@@ -87,42 +94,60 @@ def reparameterize(model: nn.Module, *, prove: bool = True) -> Block:
             "a model in train mode cannot be re-parameterised: batch norm still follows each batch", "call .eval() first"
         )
     find = _finder(model)
+    _check_parts(model)
     candidates = list(Planner(flow(root), find).chosen())
     root = copy.deepcopy(root)
     merges = _merges(candidates, root, find)
+    for path in (".".join(atom.path) for one in merges for atom in one.candidate.atoms if atom.leaf is not None):
+        if any(model.get_submodule(path).__dict__[name] for name in HOOKS):
+            raise MetablockError(f"'{path}' has hooks, which merging would lose", "re-parameterise before hooks are added")
     rewriter = Rewriter(root)
     for one in merges:
         rewriter.apply(one)
     rewriter.tidy()
-    result = _build_merged(model, root, merges)
+    result = _build_merged(model, root, merges, find)
     before, after = (sum(p.numel() for p in m.parameters()) for m in (model, result))
     difference = _difference(model, result) if prove and merges else None
     result.collapsed = Report(tuple(map(_describe, merges)), (before, after), difference)
     return result
 
 
+def _check_parts(model: Block) -> None:
+    """Raises MetablockError if a part of the network was replaced by one that computes something else."""
+    sources = Sources()
+    for path, subgraph in subgraphs(model.ir):
+        name = ".".join(path)
+        part = _part(model, name)
+        if not isinstance(part, Block) or part.source != sources.of(subgraph, root=not path).text:
+            raise MetablockError(f"'{name}' was '{subgraph.text}' and is {type(part).__name__} now", _REPLACED)
+
+
+def _part(model: Block, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        raise MetablockError(f"'{path}' is not in this model any more", _REPLACED) from None
+
+
 # The result looks up the module of an atom; it raises MetablockError for a module that was replaced.
-def _finder(model: Block) -> Callable[[Atom], nn.Module]:
+def _finder(model: Block) -> Find:
     same: dict[str, bool] = {}  # whether a part is still what was built, by its class and its settings
 
     def find(atom: Atom) -> nn.Module:
         path = ".".join(atom.path)
-        try:
-            module = model.get_submodule(path)
-        except AttributeError:
-            raise MetablockError(f"'{path}' is not in this model any more", "re-parameterise before parts are replaced") from None
+        module = _part(model, path)
         assert atom.leaf is not None
         if path not in same:
             same[path] = repr(module) == repr(on_meta(atom.leaf))
         if not same[path]:
             here = repr(module) if type(module) is type(on_meta(atom.leaf)) else type(module).__name__
-            raise MetablockError(f"'{path}' was {atom.leaf.text} and is {here} now", "re-parameterise before parts are replaced")
+            raise MetablockError(f"'{path}' was {atom.leaf.text} and is {here} now", _REPLACED)
         return module
 
     return find
 
 
-def _merges(candidates: list[Candidate], root: Subgraph, find: Callable[[Atom], nn.Module]) -> list[Merge]:
+def _merges(candidates: list[Candidate], root: Subgraph, find: Find) -> list[Merge]:
     """The merges of these candidates, in terms of the steps of a copy of their IR."""
     atoms = {atom.output.id: atom for atom in flow(root).atoms}
 
@@ -133,38 +158,65 @@ def _merges(candidates: list[Candidate], root: Subgraph, find: Callable[[Atom], 
     return [merge(candidate, _affine(candidate, find)) for candidate in map(copied, candidates)]
 
 
-def _affine(candidate: Candidate, find: Callable[[Atom], nn.Module]) -> Affine:
+def _affine(candidate: Candidate, find: Find) -> Affine:
     """The map of a candidate with its weights; on ``meta`` if the model is."""
     meta = any(p.is_meta for atom in candidate.atoms if atom.leaf is not None for p in find(atom).parameters())
     return candidate.shape if meta else evaluate(candidate, find)
 
 
-def _build_merged(model: Block, root: Subgraph, merges: list[Merge]) -> Block:
-    """The module of the new IR: merged operators get the merged weights, all others the weights of the old model."""
-    first = next(iter(model.parameters()), torch.empty(0))
-    result = build(root, device=first.device if first.is_meta else None)
+def _build_merged(model: Block, root: Subgraph, merges: list[Merge], find: Find) -> Block:
+    """The module of the new IR: new operators with the merged weights, copies of all other modules."""
+    merged = {".".join(one.anchor.path): one for one in merges}
+    before = {".".join(path): node for path, node in module_nodes(model.ir)}
+    memo: dict[int, Any] = {}  # one for all copies: what was tied stays tied
+
+    def make_leaf(path: str, node: ModuleNode) -> nn.Module:
+        if path in merged:
+            return _merged_module(merged[path], node, find)
+        module: nn.Module = copy.deepcopy(model.get_submodule(path), memo)
+        return module if node == before[path] else _with_weights(node, dict(module.named_parameters()))
+
+    result = build(root, make_leaf=make_leaf)
+    for path, _ in subgraphs(root):
+        _keep_hooks(model.get_submodule(".".join(path)), result.get_submodule(".".join(path)))
     result.spec, result.inputs, result.ir, result.loaded = model.spec, model.inputs, root, model.loaded
     result.feature_info, result.narrow = model.feature_info, model.narrow
-    if first.is_meta:
-        return result.to(dtype=first.dtype).eval()
-    merged: dict[str, Tensor] = {}
-    for one in merges:
-        path = ".".join(one.anchor.path)
-        merged[f"{path}.weight"] = one.shape.kernel
-        if one.shape.bias is not None:
-            merged[f"{path}.bias"] = one.shape.bias
-    old: dict[str, Any] = dict(model.named_parameters(remove_duplicate=False))
-    old |= dict(model.named_buffers(remove_duplicate=False))
-    result = result.to(device=first.device)
-    with torch.no_grad():
-        for path, tensor in [*result.named_parameters(), *result.named_buffers()]:
-            source = merged.get(path, old.get(path))
-            assert source is not None, path
-            reference = old.get(path, first)
-            tensor.data = source.detach().to(device=tensor.device, dtype=reference.dtype).clone().view(tensor.shape)
-            if isinstance(tensor, nn.Parameter):
-                tensor.requires_grad_(reference.requires_grad)
     return result.eval()
+
+
+def _merged_module(one: Merge, node: ModuleNode, find: Find) -> nn.Module:
+    """A merged operator: its weights have the device and the dtype of the kernel that it replaces.
+
+    They train if what they are made of does: a kernel is made of kernels and factors, a bias of everything.
+    """
+    old = find(one.anchor).get_parameter("weight")
+    parts = [p for atom in one.candidate.atoms if atom.leaf is not None for p in find(atom).named_parameters()]
+    trained = {part for part, parameter in parts if parameter.requires_grad}
+    values = {"weight": (one.shape.kernel, bool(trained - {"bias"})), "bias": (one.shape.bias, bool(trained))}
+    return _with_weights(
+        node,
+        {
+            name: nn.Parameter(value.detach().to(old.device, old.dtype).clone(), requires_grad)
+            for name, (value, requires_grad) in values.items()
+            if value is not None
+        },
+    )
+
+
+def _with_weights(node: ModuleNode, weights: Mapping[str, nn.Parameter]) -> nn.Module:
+    """The module of a node with these parameters."""
+    module = on_meta(node)
+    for name, parameter in list(module.named_parameters()):
+        weight = weights[name]
+        weight.data = weight.data.view(parameter.shape)
+        above, _, last = name.rpartition(".")
+        module.get_submodule(above).register_parameter(last, weight)
+    return module
+
+
+def _keep_hooks(before: nn.Module, after: nn.Module) -> None:
+    for name in HOOKS:
+        after.__dict__[name] = copy.copy(before.__dict__[name])
 
 
 def _difference(model: Block, result: Block) -> float | None:

@@ -74,7 +74,7 @@ class _ClassWriter:
         template = deepcopy(function)
         for constant in _numbers(template):
             constant.value = 0
-        return json.dumps([ast.unparse(template), below, list(node.block.links), node is self.root])
+        return json.dumps([ast.unparse(template), below, list(node.block._links), node is self.root])
 
     def looped(self, node: CodeNode) -> bool:
         """Whether a loop makes the items of a list: they are alike, and they are not the network's few stages."""
@@ -99,7 +99,7 @@ class _ClassWriter:
             return part.params if part is not None else ()
 
         assert node.block is not None
-        function = rewrite(node.block.source, length, params)
+        function = rewrite(node.block.source.replace("self._links[", "self.links["), length, params)
         if node is self.root:
             function.body[:0] = _size_checks(node.block, [argument.arg for argument in function.args.args[1:]])
         return function
@@ -176,13 +176,13 @@ class _Class:
         return ['"""', *lines, '"""']
 
     def links(self) -> list[str]:
-        """Of ``Model``: the lines that link parts to the shared modules they call."""
+        """Of ``Model``: the lines that link parts to what holds the shared modules they call."""
         if self.nodes[0] is not self.writer.root:
             return []
         lines = []
         for node in self.writer.root.nodes():
-            if node.block is not None and node.block.links:
-                shared = ", ".join(f'"{path}": self{_access(path)}' for path in node.block.links)
+            if node.block is not None and node.block._links:
+                shared = ", ".join(f'"{path}": self{_access(path)}' for path in node.block._links)
                 lines.append(f"self{_access(node.path)}.links = {{{shared}}}")
         return lines
 
