@@ -16,7 +16,7 @@ from metablock.ablation.study_file import load_study_text
 from metablock.ablation.training import Options, TrainingError, train
 from metablock.api import build
 from metablock.errors import MetablockError, SpecError
-from metablock.front import parse_input, sized
+from metablock.front import sized
 from metablock.language.edits import apply, parse_edits
 from metablock.language.load import load_text
 from metablock.shape import Feature
