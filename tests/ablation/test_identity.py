@@ -68,12 +68,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         del OPERATORS[name]
     for name in ("shifting", "helper_of_it"):
         sys.modules.pop(name, None)
-    forget()
-
-
-def forget() -> None:
-    for cached in (source.digest_of, source.training_digest, source.planning_digest, source._file):
-        cached.cache_clear()
 
 
 def data() -> Data:
@@ -137,10 +131,8 @@ def test_the_source_of_operators_and_plugins(here: Path):
     shifted = SPEC.replace("pool(3)", "shifted")
     before, plain = code_of(network(shifted)), code_of(network())
     (here / "helper_of_it.py").write_text("# a comment\nNUMBER = 1\n")
-    forget()
     assert code_of(network(shifted)) == before
     (here / "helper_of_it.py").write_text("NUMBER = 2\n")
-    forget()
     after = code_of(network(shifted))
     assert {name for name in after if after[name] != before[name]} == {"shifted"}
     assert code_of(network()) == plain

@@ -16,7 +16,6 @@ from shutil import copytree
 import pytest
 from typer.testing import CliRunner, Result
 
-from metablock.ablation import source
 from metablock.cli import app
 from metablock.language.registry import OPERATORS
 
@@ -257,8 +256,6 @@ def test_a_plugin_that_is_edited_makes_other_runs(folder: Path):
     (folder / "healed").touch()
     finished(here(folder, *ABLATE, *words, "--plugin", "dying"))
     sys.modules.pop("dying")
-    source._file.cache_clear()
-    source.digest_of.cache_clear()
     (folder / "dying.py").write_text(PLUGIN.replace('float("nan")', 'float("inf")'))
     said = finished(here(folder, *ABLATE, *words, "--plugin", "dying"))
     assert "2 of 2 runs are done" in said
