@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from ..errors import Problem, SpecError, suggest
+from ..errors import MAX_PROBLEMS, Problem, SpecError, suggest
 from . import ast as e
+from .budget import FILE, reading, spend
 from .call_checks import (
     bind_arguments,
     bound_by,
@@ -15,8 +17,8 @@ from .call_checks import (
     missing,
     of_binding,
     pairs,
-    read_later,
     signature,
+    unread_wires,
 )
 from .choices import NAME as ONE_OF
 from .cycles import cycles
@@ -53,7 +55,8 @@ def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) 
     "the binding 'spare' is never used"
     """
     installed()
-    return _Checker(spec, edits).run(unused)
+    with reading(FILE, spec.place("name")):
+        return _Checker(spec, edits).run(unused)
 
 
 def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
@@ -80,6 +83,10 @@ def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Proble
     ]
 
 
+class _EnoughError(Exception):
+    """The text has so many problems that more would help nobody."""
+
+
 class _Checker:
     def __init__(self, spec: Spec, edits: Iterable[Edit] = ()):
         self.spec = spec
@@ -99,21 +106,31 @@ class _Checker:
                 self.bindings.setdefault(binding.name, []).append(binding)
 
     def run(self, unused: bool) -> list[Problem]:
+        with suppress(_EnoughError):
+            self._run(unused)
+        return list({problem.key: problem for problem in self.problems}.values())
+
+    def _run(self, unused: bool) -> None:
         self._bindings()
         reached = None if unused else self._reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
         self._input()
         self._body()
-        self.problems += cycles(self.spec, self._uses)
+        self.add(cycles(self.spec, self._uses))
         if unused:
             self._unused()
-            self.problems += check_rules(self.spec)
+            self.add(check_rules(self.spec))
         self._variants()
-        return list({problem.key: problem for problem in self.problems}.values())
 
     def wrong(self, message: str, node: e.Node | None, hint: str | None = None) -> None:
-        self.problems.append(Problem(message, node.span if node is not None else None, hint))
+        self.add([Problem(message, node.span if node is not None else None, hint)])
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Notes problems. Raises _EnoughError where there are so many that more would help nobody."""
+        self.problems += problems
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EnoughError
 
     # Bindings themselves
 
@@ -150,6 +167,7 @@ class _Checker:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":
                     params = edit.target.params if isinstance(edit.target, e.Header) else ()
+                    spend(len(self.bindings.get(edit.name, [])) // 8)
                     known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
                     yield edit.value, frozenset(known) | (frozenset(_SECTIONS) if edit.name == "model" else frozenset())
             elif edit.name != "input":
@@ -157,6 +175,7 @@ class _Checker:
                     yield from of_binding(binding)
 
     def _walk(self, node: e.Node, names: frozenset[str]) -> None:
+        spend(1, node.span)
         match node:
             case e.Name(id=name):
                 self._known(node, names)
@@ -192,17 +211,18 @@ class _Checker:
                     self._walk(child, names)
 
     def _block(self, node: e.StreamBody, names: frozenset[str]) -> None:
-        for position, line in enumerate(node.lines):
+        unread = unread_wires(node)
+        for line in node.lines:
             self._walk(line.value, names)
-            later = [*node.lines[position + 1 :], *node.outputs]
             several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-                if not read_later(name, later) and not (name == "_" and several):
+                if (id(line), name) in unread and not (name == "_" and several):
                     drop = (
                         "write `_` in its place" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
                     )
                     self.wrong(f"the wire '{name}' is never read", line, f"use it, or {drop}")
+            spend(len(names) // 128)
             names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
@@ -216,7 +236,9 @@ class _Checker:
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text alone can tell."""
         if isinstance(node, e.Name):
-            return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
+            bindings = self.bindings.get(node.id, [])
+            spend(len(bindings) // 4)
+            return any(is_number(binding.body) for binding in bindings)
         if isinstance(node, e.Binary):
             return self._counts(node.left) and self._counts(node.right)
         return is_number(node)
@@ -267,7 +289,7 @@ class _Checker:
                 if lacking:
                     self.wrong(f"'{name}' needs the argument '{lacking[0]}'", node, signature(operator))
             except SpecError as problem:
-                self.problems.extend(problem.problems)
+                self.add(problem.problems)
         elif name not in BUILTIN:
             hint = "`metablock list --operators` shows the operators"
             self.wrong(f"unknown operator '{name}'", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
@@ -282,8 +304,9 @@ class _Checker:
                 bind_arguments(binding, call)
                 return
             except SpecError as problem:
+                spend(20, call.span)
                 wrong = problem
-        self.problems += wrong.problems if wrong else ()
+        self.add(wrong.problems if wrong else ())
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
@@ -354,11 +377,11 @@ class _Checker:
                 network = resolve(self.spec, name, self.further)
                 stage_count(network)
                 if self.spec.variants or self.further:
-                    self.problems += cycles(network, self._uses)
+                    self.add(cycles(network, self._uses))
             except SpecError as problem:
-                self.problems.extend(problem.problems)
+                self.add(problem.problems)
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
             for row in table.rows:
                 if row and self.spec.variants and row[0] not in self.spec.variants:
                     hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
-                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint))
+                    self.add([Problem(f"{section} of an unknown variant '{row[0]}'", self.spec.place(section), hint)])

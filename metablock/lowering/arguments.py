@@ -43,6 +43,9 @@ Expr = Arg
 Module = Arg
 Lazy = Arg
 
+# The largest number that an operator takes: sizes beyond it overflow what torch computes with.
+MAX_ARGUMENT = 2**31 - 1
+
 # How messages call the types of a signature.
 _WORDS = {
     "int": "a whole number",
@@ -136,7 +139,7 @@ class ArgumentReader:
             if isinstance(value, Closure):
                 result.append(Arg(value.node, value.scope, label))
             else:
-                member = Arg(e.Name("member", span=arg.span), Scope().bind(member=value), label)
+                member = Arg(e.Name("member", span=arg.span), Scope().bind({"member": value}), label)
                 result.append(None if value is None else member)
         return result
 
@@ -162,6 +165,10 @@ class ArgumentReader:
         if isinstance(value, int) and not isinstance(value, bool) and "int" not in param.types and "float" in param.types:
             value = float(value)
         if any(_IS[kind](value) for kind in param.types if kind in _IS):
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, (int, float)) and not abs(number) <= MAX_ARGUMENT:  # nan, too
+                    hint = f"a number is at most {MAX_ARGUMENT:,}"
+                    raise error(f"`{param.name}` of '{operator.name}' is {number:.3g}", argument.value.span, hint)
             return value
         if param.module and not isinstance(value, (int, float, str)):
             return self._module(call, argument, param)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ..errors import error
 from ..language import ast as e
+from ..language.arithmetic import MAX_LIST, entries
+from ..language.budget import spend
 from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Scope, Section
@@ -42,6 +44,8 @@ class Tracer:
     def __init__(self, evaluate: Evaluator, context: ContextStack, ir: Emitter, network: Sections):
         self.evaluate, self.context, self.ir, self.network = evaluate, context, ir, network
         self.names = ParamNames(evaluate.names.is_inline)
+        self._texts: dict[int, tuple[e.Node, str]] = {}  # by the node's id; the node keeps its id its own
+        self._rests: dict[tuple[int, int], tuple[e.Node, e.Node]] = {}
         self.references = References(evaluate, context, network)
         self.arguments = ArgumentReader(evaluate, lambda argument: str(self.names.of(argument.value, argument.name or "part")))
 
@@ -67,6 +71,7 @@ class Tracer:
         Raises:
             SpecError: a problem of the expression, with its place.
         """
+        spend(10, node.span)
         depth = self.now.depth + 1
         if depth > MAX_NESTED:
             hint = "use fewer bindings in between"
@@ -92,7 +97,7 @@ class Tracer:
         """Emits a module, or the subgraph of a compound. ``call`` is the expression that texts show."""
         operator = self.evaluate.operator(node, scope)
         if operator is None or operator.inline:
-            with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+            with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
                 self.names.read(node)
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
@@ -103,9 +108,17 @@ class Tracer:
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
             return self.ir.call(operator.name, name, [x], **arguments.values)
-        with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+        with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
+
+    def _text(self, node: e.Node) -> str:
+        """The text of an expression, one string however often it is emitted."""
+        if id(node) not in self._texts:
+            text = show(node)
+            spend(len(text) // 32, node.span)
+            self._texts[id(node)] = node, text
+        return self._texts[id(node)][1]
 
     # What composite operators use
 
@@ -165,6 +178,7 @@ class Tracer:
         Raises:
             SpecError: a problem of the expression, with its place.
         """
+        spend(5, node.span)
         match node:
             case e.Chain(items=items):
                 return self._chain(items, scope, x, suffix)
@@ -224,6 +238,10 @@ class Tracer:
                 result.extend(members)
             else:
                 result.append(self.emit(item, scope, x, suffix))
+        count = entries(result, MAX_LIST)
+        spend(count // 8)
+        if count > MAX_LIST:
+            raise error(f"a list of more than {MAX_LIST} entries", items[0].span, "the entries of the lists in it count, too")
         return result
 
     def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
@@ -306,12 +324,12 @@ class Tracer:
         if len(values) != len(node.params):
             hint = f"the stream begins with `{', '.join(node.params)} ->`"
             raise error(f"{len(values)} value(s) arrive, {len(node.params)} are named", node.span, hint)
-        return self.emit(node.body, scope.bind(**dict(zip(node.params, values, strict=True))), x)
+        return self.emit(node.body, scope.bind(dict(zip(node.params, values, strict=True))), x)
 
     def _stream(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
         """The lines of a stream, then its outputs: one value, a list, or a dict of named ones."""
         for line in node.lines:
-            scope = scope.bind(**_assigned(line, self._line(line, scope, x)))
+            scope = scope.bind(_assigned(line, self._line(line, scope, x)))
         outputs = [self.emit(output, scope, x) for output in node.outputs]
         if node.names:
             return dict(zip(node.names, outputs, strict=True))
@@ -326,8 +344,8 @@ class Tracer:
         items = list(node.items) if isinstance(node, e.Chain) else [node]
         while len(items) > 1 and self._is_value(items[0], scope):
             x = self.emit(items.pop(0), scope, x)
-        rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
-        self.names.hold(rest)
+        whole = e.Chain(tuple(items), span=node.span) if len(items) > 1 else items[0]
+        _, rest = self._rests.setdefault((id(node), len(items)), (node, whole))  # one node, however often it is emitted
         if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):
             self.names.read(rest)  # `stem`, `stages` and `head` keep their own names
             return self.emit(rest, scope, x)

@@ -34,11 +34,23 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
         spec = read_stdin() if source == STDIN else load_file(source)
     except SpecError as wrong:
         return wrong.problems
+    return problems_of(spec, shapes=shapes)
+
+
+def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
+    """The problems of a file's spec: names, then the shapes and the size of every variant's network.
+
+    >>> from metablock.language.load import load_text
+    >>> spec = load_text("name: n\\ninput: image(3, 8)\\nmodel: conv(400000) >> conv(400000)\\n")
+    >>> [problem.message for problem in problems_of(spec)]
+    ['the network has 160,002,000,000 parameters; at most 20,000,000,000']
+    """
     if not shapes:
         return SpecError(check_names(spec)).problems
+    from ..backend.limits import check_size
     from ..front import check as check_spec
 
-    return tuple(check_spec(spec))
+    return tuple(check_spec(spec, size=check_size))
 
 
 def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
