@@ -45,7 +45,7 @@ def test_doubling_bindings_end() -> None:
         metablock.build(load_text(text), device="meta")
 
 
-@pytest.mark.parametrize("first", ["3", "c", "grid[0]", "layers", "[1, 2, 3][stage]"])
+@pytest.mark.parametrize("first", ["3", "c", "grid[0]", "layers", "'[1, 2, 3][stage]'"])
 def test_bindings_that_are_numbers_are_computed_once(first: str) -> None:
     """Forty doublings are forty additions, and each stage has the numbers of its own."""
     lets = f"  a0: {first}\n" + "".join(f"  a{i + 1}: a{i} + a{i}\n" for i in range(40))
@@ -59,7 +59,7 @@ def test_bindings_that_are_numbers_are_computed_once(first: str) -> None:
 def test_what_ships_is_far_below_the_budget(path: Path) -> None:
     with reading(FILE) as budget:
         assert not check(load_file(path))
-    assert budget.left > FILE // 2
+    assert budget.left > FILE // 3
 
 
 def test_the_budget_does_not_depend_on_the_machine() -> None:
@@ -75,7 +75,7 @@ def test_the_budget_does_not_depend_on_the_machine() -> None:
     ("body", "place"),
     [
         ("conv(8, 400001)", "conv(8, 400001)"),
-        ("conv(8) >> unused(100000, 1000000)", "conv(8) >> unused(100000, 1000000)"),
+        ("conv(8) >> unused(100000, 1000000)", "unused(100000, 1000000)"),
         ("200 * linear(16384)", "linear(16384)"),
     ],
 )

@@ -47,11 +47,12 @@ def check_size(root: Subgraph) -> None:
             module = subgraph.child(step.child) if isinstance(step, ModuleCall) and not step.root else None
             if not isinstance(module, ModuleNode):
                 continue
-            count = counts.of(module, span)
+            place = module.span or span
+            count = counts.of(module, place)
             operators += 1
             parameters += 0 if isinstance(step, ModuleCall) and step.shared else count
             work += count * _places([*step.inputs, *outputs])
-            heaviest = max(heaviest, (count, span), key=lambda pair: pair[0])
+            heaviest = max(heaviest, (count, place), key=lambda pair: pair[0])
     if parameters > MAX_PARAMETERS:
         raise error(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,}", heaviest[1], _HINT)
     if work > MAX_MACS or largest > _ORDINARY_ELEMENTS or operators > _ORDINARY_OPERATORS:

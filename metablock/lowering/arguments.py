@@ -9,9 +9,11 @@ from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
+from ..language.arithmetic import is_real
 from ..language.call_checks import missing, pairs, signature
 from ..language.parser import expression
 from ..language.printer import show
+from ..language.ranges import range_of
 from ..language.registry import Operator, Param
 from ..language.scope import Closure, Scope
 from .evaluate import Evaluator
@@ -42,9 +44,6 @@ class Arg:
 Expr = Arg
 Module = Arg
 Lazy = Arg
-
-# The largest number that an operator takes: sizes beyond it overflow what torch computes with.
-MAX_ARGUMENT = 2**31 - 1
 
 # How messages call the types of a signature.
 _WORDS = {
@@ -166,9 +165,9 @@ class ArgumentReader:
             value = float(value)
         if any(_IS[kind](value) for kind in param.types if kind in _IS):
             for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, (int, float)) and not abs(number) <= MAX_ARGUMENT:  # nan, too
-                    hint = f"a number is at most {MAX_ARGUMENT:,}"
-                    raise error(f"`{param.name}` of '{operator.name}' is {number:.3g}", argument.value.span, hint)
+                hint = range_of(operator.name, param.name).wrong(number) if is_real(number) else None
+                if hint is not None:
+                    raise error(f"`{param.name}` of '{operator.name}' is {number:g}", argument.value.span, hint)
             return value
         if param.module and not isinstance(value, (int, float, str)):
             return self._module(call, argument, param)

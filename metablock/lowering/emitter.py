@@ -45,6 +45,9 @@ class Emitter:
         first: the id of the first value.
         large: lifts the caps on sizes.
 
+    Attributes:
+        place: the place in the spec of the modules that are written.
+
     >>> ir = Emitter()
     >>> image = ir.value(Feature("map", 3, (32, 32)))
     >>> y = ir.call("conv", "stem", [image], out=8, kernel=3, stride=2)
@@ -55,6 +58,7 @@ class Emitter:
     def __init__(self, context: ContextStack | None = None, *, first: int = 0, large: bool = False):
         self.context = context or ContextStack()
         self.large = large
+        self.place: Span | None = None
         self._ids = count(first)
         self._steps = 0
 
@@ -124,7 +128,7 @@ class Emitter:
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, text)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, text, self.place)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()

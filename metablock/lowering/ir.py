@@ -48,6 +48,7 @@ class ModuleNode:
         args: keyword arguments of the class, which the spec gives; complete, with the defaults.
         trainable: False inside ``frozen``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
+        span: the place in the spec.
     """
 
     operator: str
@@ -57,6 +58,7 @@ class ModuleNode:
     args: Mapping[str, Any]
     trainable: bool = True
     text: str = field(default="", compare=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class Tracer:
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
             if not isinstance(x, Value):
