@@ -91,9 +91,9 @@ class _Files:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            picture = Image.open(self.paths[index])
-            picture.load()
-        return in_bytes(picture)
+            with Image.open(self.paths[index]) as picture:
+                picture.load()
+                return in_bytes(picture)
 
 
 def in_bytes(picture: Any) -> Any:

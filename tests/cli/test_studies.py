@@ -110,7 +110,6 @@ def test_a_study_file(run, mini):
         (["ablate", "mini.yaml", "--swap", "token = id, dw(3)", "--with", "precision=float16", *SMALL], "float16 needs a GPU"),
         (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--device", "gpu", *SMALL], "unknown device 'gpu'"),
         (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--with", "precision=float16", *SMALL], "float16 needs a GPU"),
-        (["work", "folder", "--device", "gpu"], "unknown device 'gpu'"),
         (["search", "mini.yaml", *SMALL], "nothing varies in this study"),
         (
             ["search", "mini.yaml", "--swap", "token = id, dw(3)", "--objectives", "macs", *SMALL],
