@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The console entry. A stream that is closed reads nothing and swallows what is written; characters that it lacks are escaped."""
+    """The console entry. A closed stream reads nothing and swallows what is written; characters that it lacks are escaped."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
