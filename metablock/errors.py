@@ -117,7 +117,7 @@ class Problem:
             lines += [f"    {shown}", f"    {margin}{'^' * width}"]
         if self.hint:
             lines.append(f"  {self.hint}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def as_dict(self) -> dict[str, object]:
         """The problem as data for ``--json``: message, hint, file, and lines and columns counted from 1 (the end exclusive)."""
@@ -127,6 +127,20 @@ class Problem:
             last, end = self.span.text.place(self.span.end)
             result |= {"file": self.span.text.name, "line": line, "column": column, "end_line": last, "end_column": end}
         return result
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey (escapes, marks that turn the writing around) written out.
+
+    >>> printable("unknown name '\\u202e\\x1b[31m'")
+    "unknown name '\\\\u202e\\\\x1b[31m'"
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _BLANKS else char.encode("unicode_escape").decode() for char in text)
+
+
+_BLANKS = "\n\t\xa0\u3000"
 
 
 def _shorten(source: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
@@ -157,7 +171,7 @@ class MetablockError(ValueError):
     """
 
     def __init__(self, message: str, hint: str | None = None):
-        super().__init__(message if hint is None else f"{message}\n  {hint}")
+        super().__init__(printable(message if hint is None else f"{message}\n  {hint}"))
 
 
 class MetablockWarning(UserWarning):

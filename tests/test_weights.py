@@ -681,3 +681,13 @@ def test_tables_that_have_no_size():
     state = model.state_dict() | {"stem.position.weight": torch.zeros(1, 180, 192)}  # 179 is no square
     with pytest.raises(metablock.MetablockError, match=r"1 of another shape: stem.position.weight \(1, 197, 192\) from"):
         metablock.load_weights(model, state, model.spec)
+
+
+def test_rules_do_not_backtrack() -> None:
+    """Numbers beside numbers, stars beside stars, rests of rests: a name that fits none is refused at once."""
+    table = "weights:\n  timm:\n    '" + "".join(f"{{n{i}}}1" for i in range(26)) + "x': y\n"
+    table += "".join(f"    '{'a' * n}**': 'b**'\n" for n in (1, 2, 3)) + "    ignore: ['" + "a*" * 30 + "c']\n"
+    rules = read_rules(load_text(f"name: n\ninput: image(3, 8)\nmodel: conv(4)\n{table}"), "timm")
+    assert rules.find("1" * 200, []) is None
+    assert rules.find("a" * 60, []) is None
+    assert not rules.ignored("a" * 400) and rules.ignored("ab" * 30 + "c")

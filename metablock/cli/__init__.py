@@ -5,6 +5,9 @@ error, Ctrl-C with 130, a closed pipe silently with 1. What a verb needs is impo
 with wrong names imports neither torch nor pydantic.
 """
 
+import os
+import sys
+
 from . import verbs as verbs
 from .app import app
 
@@ -12,5 +15,11 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The console entry."""
+    """The console entry. A closed stream reads nothing and swallows what is written; characters that it lacks are escaped."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (until the process ends)
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="metablock")

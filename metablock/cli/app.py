@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from contextlib import suppress
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -24,9 +27,15 @@ class _Verbs(TyperGroup):
             with warnings.catch_warnings():
                 warnings.simplefilter("always", MetablockWarning)
                 warnings.showwarning = _show_warning(warnings.showwarning)
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+            sys.stdout.flush()  # a disk that is full shows here, where it can be said
+            return result
         except MetablockError as wrong:
             typer.echo(str(wrong), err=True)
+        except BrokenPipeError:
+            raise  # typer ends in silence
+        except OSError as wrong:
+            _say_what_failed(wrong)
         except RecursionError:
             deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
             typer.echo(str(deep), err=True)
@@ -43,6 +52,23 @@ def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
             others(message, category, *args, **named)
 
     return show
+
+
+def _say_what_failed(wrong: OSError) -> None:
+    """Prints why a file, or the standard output, cannot be read or written."""
+    reason = wrong.strerror or type(wrong).__name__
+    if wrong.filename is None:
+        silence(sys.stdout)
+        text = MetablockError(f"the output cannot be written: {reason}", "send it elsewhere: metablock VERB > FILE")
+    else:
+        text = MetablockError(f"{wrong.filename!r}: {reason}", "check the path and its permissions")
+    typer.echo(str(text), err=True)
+
+
+def silence(stream: TextIO) -> None:
+    """Sends what a stream still holds, and what is written to it later, nowhere: at its end Python would try again, and fail."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 app = typer.Typer(

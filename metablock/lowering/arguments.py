@@ -165,9 +165,9 @@ class ArgumentReader:
             value = float(value)
         if any(_IS[kind](value) for kind in param.types if kind in _IS):
             for number in value if isinstance(value, list) else [value]:
-                range_hint = range_of(operator.name, param.name).wrong(number) if is_real(number) else None
-                if range_hint is not None:
-                    raise error(f"`{param.name}` of '{operator.name}' is {number:g}", argument.value.span, range_hint)
+                beyond = range_of(operator.name, param.name).wrong(number) if is_real(number) else None
+                if beyond is not None:
+                    raise error(f"`{param.name}` of '{operator.name}' is {number:g}", argument.value.span, beyond)
             return value
         if param.module and not isinstance(value, (int, float, str)):
             return self._module(call, argument, param)

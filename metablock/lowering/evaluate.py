@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..errors import Span, error
@@ -227,8 +226,7 @@ class Evaluator:
         if not known:
             inner = Scope(c=scope.c, hide=(bound.table, binding.name))
             inner = inner.bind(parameter_values(binding.params, values, inner))
-            noted: AbstractContextManager[list[Any]] = nullcontext([]) if values else self._memory.computing(binding, scope)
-            with noted as result:
+            with self._memory.computing(None if values else binding, scope) as result:
                 value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
                 result.append(value)
         return value

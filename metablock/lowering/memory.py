@@ -50,8 +50,11 @@ class Memory:
         return False, None
 
     @contextmanager
-    def computing(self, binding: Binding, scope: Scope) -> Iterator[list[Any]]:
-        """Notes which words are read in the `with` block, which computes the value of a binding and puts it into the list."""
+    def computing(self, binding: Binding | None, scope: Scope) -> Iterator[list[Any]]:
+        """Notes which words are read in the `with` block, which computes the value of a binding and puts it into the list.
+
+        ``binding``: None for a value that depends on arguments, which is not remembered.
+        """
         outer, self._reads = self._reads, set()
         result: list[Any] = []
         try:
@@ -60,7 +63,7 @@ class Memory:
             words = tuple(sorted(self._reads))
             outer.update(words)
             self._reads = outer
-        if _plain(result[0]):
+        if binding is not None and _plain(result[0]):
             _, by_words = self._known.setdefault(id(binding), (binding, {}))
             by_words.setdefault(words, {})[self._values(words, scope)] = result[0]
 

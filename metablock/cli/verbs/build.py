@@ -34,7 +34,9 @@ def build(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Compile with torch.compile, one graph for each distinct block.")
     ] = True,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the initial weights and the random input.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of the initial weights and the random input.")
+    ] = 0,
     batch: options.Batch = 1,
     large: options.Large = False,
     plugin: options.Plugin = None,

@@ -27,7 +27,9 @@ def train(
     recipe: RecipeName = None,
     epochs: Epochs = None,
     overrides: Overrides = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of weights, order, augmentation, dropout.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of weights, order, augmentation, dropout.")
+    ] = 0,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the trained weights: .safetensors, .pt2, .onnx.")
     ] = None,

@@ -40,24 +40,60 @@ from .reading import Fit, Key, Reader, ReadyRule, RuleStep
 OURS = "ours"
 
 
+class Glob:
+    """A name in which each `*` stands for one or more characters. Looks at each character of a key a few times, however many `*`.
+
+    >>> Glob("a*b*").fits("a1b2"), Glob("a*b*").fits("ab2"), Glob("*.num").fits("x.num")
+    (True, False, True)
+    """
+
+    def __init__(self, text: str):
+        self.first, *self.rest = text.split("*")
+
+    def fits(self, key: str) -> bool:
+        """Whether it stands for a key."""
+        if not self.rest:
+            return key == self.first
+        *middle, last = self.rest
+        at = len(self.first)
+        if not key.startswith(self.first):
+            return False
+        for piece in middle:
+            at = key.find(piece, at + 1)
+            if at < 0:
+                return False
+            at += len(piece)
+        return len(key) - len(last) > at and key.endswith(last)
+
+
 @dataclass(frozen=True)
 class Rules:
     """The rules for one kind of checkpoint, those of the tables it starts from included."""
 
     rules: tuple[ReadyRule, ...]
-    ignore: tuple[re.Pattern[str], ...]
+    ignore: tuple[Glob, ...]
 
-    def find(self, name: str, blocks: Sequence[int]) -> tuple[ReadyRule, Fit] | None:
-        """The first rule that fits one of our names, and how; ``blocks`` counts the blocks of each stage."""
+    def find(self, name: str, blocks: Sequence[int], failed: set[str] | None = None) -> tuple[ReadyRule, Fit] | None:
+        """The first rule that fits one of our names, and how.
+
+        Args:
+            name: the name, or the rest of one.
+            blocks: counts the blocks of each stage.
+            failed: rests of this name that no rule fits.
+        """
+        failed = set() if failed is None else failed
+        if name in failed:
+            return None
         for rule in self.rules:
             fit = rule.fit(name, blocks)
             if fit is not None and not rule.deep:
                 return rule, fit
-            inner = self.find(fit.rest, blocks) if fit is not None else None
+            inner = self.find(fit.rest, blocks, failed) if fit is not None else None
             if fit is not None and inner is not None:
                 below, rest = inner
                 keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
                 return replace(below, keys=keys), rest
+        failed.add(name)
         return None
 
     def dead_ends(self, names: Iterable[str], blocks: Sequence[int]) -> list[str]:
@@ -75,7 +111,7 @@ class Rules:
 
     def ignored(self, key: str) -> bool:
         """Whether the table's ``ignore`` lists this foreign key."""
-        return any(pattern.fullmatch(key) for pattern in self.ignore)
+        return any(glob.fits(key) for glob in self.ignore)
 
 
 def check_rules(spec: Spec) -> list[Problem]:
@@ -116,7 +152,7 @@ def read_rules(spec: Spec, source: str) -> Rules:
     """
     problems = _cycle(spec, source)
     rules: list[ReadyRule] = []
-    ignore: list[re.Pattern[str]] = []
+    ignore: list[Glob] = []
     for table in _chain(spec, source):
         for rule in table.rules:
             reader = Reader(rule)
@@ -174,7 +210,7 @@ def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
     return []
 
 
-def _ignore(text: str, table: WeightTable) -> tuple[re.Pattern[str], list[Problem]]:
+def _ignore(text: str, table: WeightTable) -> tuple[Glob, list[Problem]]:
     problems = []
     if "{" in text or "}" in text or not text:
         problems.append(
@@ -182,7 +218,7 @@ def _ignore(text: str, table: WeightTable) -> tuple[re.Pattern[str], list[Proble
                 f"'{text}' in `ignore` is no foreign name", table.span, "write a key of the checkpoint, `*` for any part of it"
             )
         )
-    return re.compile(".+".join(map(re.escape, text.split("*")))), problems
+    return Glob(text), problems
 
 
 __all__ = ["OURS", "Fit", "Key", "ReadyRule", "RuleStep", "Rules", "check_rules", "read_rules"]

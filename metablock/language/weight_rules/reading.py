@@ -142,7 +142,7 @@ class Reader:
                     self.wrong(f"'{text}' names no number", at, "on the left `{i}` gives a number a name")
                     self.names += re.findall(r"[A-Za-z]\w*", name)  # so that the right side does not report them again
                     continue
-                parts.append(f"(?P={name})" if name in self.names else rf"(?P<{name}>\d+)")
+                parts.append(f"(?P={name})" if name in self.names else rf"(?P<{name}>\d++)")
                 self.names.append(name)
             elif text in "{}":
                 self._brace(at)
