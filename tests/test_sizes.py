@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 import metablock
 from metablock.api import example
-from metablock.lowering.ir import flat_values
 from metablock.backend.input_size import ENOUGH, InputSizes
 from metablock.front import front
 from metablock.language.load import load_text
+from metablock.lowering.ir import flat_values
 
 SIZES = ("3x192x256", "3x97x131")
 # What does not fit which of these sizes, and why.
