@@ -34,6 +34,10 @@ class Feature:
     ((8, 64, 14, 14), 'map 64 x 14x14')
     >>> Feature("tokens", 192, (14, 14), prefix=1).size()
     (1, 197, 192)
+    >>> str(Feature("order", 1, (2, 3))), str(Feature("vector", 8))
+    ('order of 6 tokens', 'vector of 8')
+    >>> [Feature(layout, 8, (2, 3)).size(4) for layout in ("map", "grid", "tokens", "vector", "table", "order")]
+    [(4, 8, 2, 3), (4, 2, 3, 8), (4, 6, 8), (4, 8), (8, 2, 3), (4, 6, 8)]
     """
 
     layout: Layout

@@ -93,6 +93,7 @@ def test_layers_that_cannot_be_counted(body: str, message: str, hint: str):
         ("|\n    a = id\n    return (a >> 2 * r) if a.c == 8 else (a >> 3 * r)", [0.0, 0.5]),
         ("x -> x >> split(2 * r, parts=2)", [0.0, 1 / 6, 1 / 3, 0.5]),
         ("|\n    return cascade(2 * r, parts=2)", [0.0, 1 / 6, 1 / 3, 0.5]),
+        ("|\n    a = id\n    return sum([a >> 2 * r for i in range(2)])", [0.0, 1 / 6, 1 / 3, 0.5]),
     ],
 )
 def test_layers_where_only_shapes_tell_the_number_of_blocks(body: str, rates: list[float]):
@@ -101,6 +102,11 @@ def test_layers_where_only_shapes_tell_the_number_of_blocks(body: str, rates: li
     root = front(load_text(text, "t.yaml")).ir
     nodes = [node for _, node in module_nodes(root) if node.operator == "drop_path"]
     assert [node.args["rate"] for node in nodes] == pytest.approx(rates)
+
+
+def test_a_network_without_stages_has_no_layers():
+    root = front(load_text("name: t\ninput: image(3, 8)\nmodel: conv(4) >> dropout(layers / 4) >> global_pool\n")).ir
+    assert [node.args["rate"] for _, node in module_nodes(root) if node.operator == "dropout"] == [0]
 
 
 # Modules that are built once

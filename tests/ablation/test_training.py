@@ -229,11 +229,14 @@ def test_seeds_and_variants_are_paired(digits: Data):
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own look at it
 def test_compiled_and_averaged(digits: Data):
-    model, epochs = train(MINI, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0, options=Options(compiled=True))
-    plain, others = train(MINI, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0)
-    assert epochs[0].train_loss == pytest.approx(others[0].train_loss, rel=1e-2)  # inductor draws dropout its own way
+    sure = apply(
+        MINI, parse_edits(["block = res(group_norm(1) >> token) >> res(mlp(2))", "drop = 0"])
+    )  # inductor has its own dice
+    model, epochs = train(sure, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0, options=Options(compiled=True))
+    plain, others = train(sure, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0)
+    assert epochs[0].train_loss == pytest.approx(others[0].train_loss, rel=1e-5)
     x = torch.randn(2, 1, 16, 16)
-    assert torch.allclose(model.eval()(x), plain.eval()(x), atol=0.1)
+    torch.testing.assert_close(model.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-5)
 
 
 class Always(torch.nn.Module):
