@@ -41,7 +41,7 @@ def binary(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -
 
 def _combine(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
     """Adds, subtracts or multiplies two outputs, or divides one by a number. An absent one adds nothing."""
-    undo = t.now.draft.mark()
+    undo = t.mark()
     left = t.emit(node.left, scope, x, suffix)
     number = t.evaluate.value(node.right, scope)
     if isinstance(number, (int, float)) and not isinstance(number, bool):
