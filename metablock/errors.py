@@ -11,6 +11,12 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
+
+# So many problems are shown; a text with more has one cause, or is no spec.
+MAX_PROBLEMS = 100
+# What a suggestion looks at: comparing words takes time.
+MAX_WORD, MAX_OPTIONS = 60, 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +112,8 @@ class Problem:
             last, end = text.place(self.span.end)
             source = text.line(line)
             width = (end if last == line else len(source) + 1) - column
-            # The margin repeats the line's tabs, so that the caret stands below what it marks.
-            margin = "".join(char if char == "\t" else " " for char in source[: column - 1])
             lines = [f"{text.name}:{line}:{column}: {self.message}"]
-            shown, margin, width = _shorten(source, margin, column, max(1, width))
+            shown, margin, width = _shorten(source, column, max(1, width))
             lines += [f"    {shown}", f"    {margin}{'^' * width}"]
         if self.hint:
             lines.append(f"  {self.hint}")
@@ -125,14 +129,16 @@ class Problem:
         return result
 
 
-def _shorten(source: str, margin: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
+def _shorten(source: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
     """Cuts a source line longer than ``limit`` around the marked part. Returns the line, the caret's margin and its width."""
+    start = max(0, column - 1 - limit // 3) if len(source) > limit else 0
+    # The margin repeats the line's tabs, so that the caret stands below what it marks.
+    margin = "".join(char if char == "\t" else " " for char in source[start : column - 1])
     if len(source) <= limit:
         return source, margin, width
-    start = max(0, column - 1 - limit // 3)
     shown = source[start : start + limit]
     cut = ("... " if start else "") + shown + (" ..." if start + limit < len(source) else "")
-    margin = " " * (4 if start else 0) + margin[start:]
+    margin = " " * (4 if start else 0) + margin
     return cut, margin, max(1, min(width, limit - (column - 1 - start)))
 
 
@@ -159,7 +165,7 @@ class MetablockWarning(UserWarning):
 
 
 class SpecError(MetablockError):
-    """One or more problems of a spec or an edit, each once, sorted by place.
+    """One or more problems of a spec or an edit, each once, sorted by place; the first :data:`MAX_PROBLEMS` of them.
 
     >>> text = Text("--edit", "tokn = dw(3)")
     >>> wrong = SpecError([Problem("'tokn' names no slot", Span(text, 0, 4)), Problem("'tokn' names no slot", Span(text, 0, 4))])
@@ -171,8 +177,10 @@ class SpecError(MetablockError):
 
     def __init__(self, problems: Iterable[Problem]):
         unique = {problem.key: problem for problem in problems}
-        self.problems: tuple[Problem, ...] = tuple(sorted(unique.values(), key=_order))
-        super().__init__("\n".join(problem.render() for problem in self.problems))
+        every = sorted(unique.values(), key=_order)
+        self.problems: tuple[Problem, ...] = tuple(every[:MAX_PROBLEMS])
+        more = [f"and {len(every) - MAX_PROBLEMS:,} more problems"] if len(every) > MAX_PROBLEMS else []
+        super().__init__("\n".join([*(problem.render() for problem in self.problems), *more]))
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
         return SpecError, (self.problems,)
@@ -213,7 +221,8 @@ def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> 
     >>> suggest("xyz", ["attention", "pool", "dw"], "`metablock list --operators` shows the operators")
     '`metablock list --operators` shows the operators'
     """
-    known = list(options)
+    known = list(islice((option for option in options if len(option) <= MAX_WORD), MAX_OPTIONS))
+    word = word[:MAX_WORD]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     if not close and len(word) > 2:
         close = sorted((option for option in known if option[:1] == word[:1] and _within(word, option)), key=len)

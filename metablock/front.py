@@ -7,13 +7,14 @@ names once, and lowers once.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
-from .errors import MetablockError, Problem, Span, SpecError
+from .errors import MAX_PROBLEMS, MetablockError, Problem, Span, SpecError
 from .language.arithmetic import is_whole
+from .language.budget import FILE, LARGE, reading
 from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
@@ -66,12 +67,13 @@ def front(
     >>> spec.variant, str(ir.output.feature)
     ('poolformer_s12', 'vector of 10')
     """
-    spec, problems = _resolve(source, variant, edits, classes, input)
-    if not problems:
-        ir = lower(spec, large=large)
-        read_init_rules(spec.init)
-        return Front(spec, ir)
-    raise SpecError([*problems, *_shape_problems(spec, problems)])
+    with reading(FILE * (LARGE if large else 1)):
+        spec, problems = _resolve(source, variant, edits, classes, input)
+        if not problems:
+            ir = lower(spec, large=large)
+            read_init_rules(spec.init)
+            return Front(spec, ir)
+        raise SpecError([*problems, *_shape_problems(spec, problems)])
 
 
 def resolved(
@@ -92,28 +94,40 @@ def resolved(
     >>> resolved("swin_tiny", edits=["token = pool(3)"]).variant
     'swin_tiny_patch4_window7_224'
     """
-    spec, problems = _resolve(source, variant, edits, classes, input)
-    if problems:
-        raise SpecError([*problems, *_shape_problems(spec, problems)])
-    return spec
+    with reading(FILE):
+        spec, problems = _resolve(source, variant, edits, classes, input)
+        if problems:
+            raise SpecError([*problems, *_shape_problems(spec, problems)])
+        return spec
 
 
-def check(spec: Spec, *, shapes: bool = True) -> list[Problem]:
+def check(spec: Spec, *, shapes: bool = True, size: Callable[[Subgraph], None] | None = None) -> list[Problem]:
     """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty where there is none.
+
+    Args:
+        spec: a file's spec, or a resolved one.
+        shapes: whether the shapes of every variant are inferred.
+        size: looks at the IR of every variant and raises SpecError for one that is too large.
 
     >>> from metablock.language.load import load_text
     >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nmodel: con(4)"))]
     ["unknown operator 'con'"]
     """
-    problems = check_names(spec)
-    if shapes:
-        variants: list[str | None] = [*spec.variants]
-        for variant in variants or [None]:
-            try:
-                problems += _shape_problems(resolve(spec, variant), problems)
-            except SpecError:
-                continue  # the variant's edits are among the problems already
-    return list(SpecError(problems).problems) if problems else []
+    problems: list[Problem] = []
+    try:
+        with reading(FILE, spec.place("name")):
+            problems += check_names(spec)
+            for variant in spec.variants or [None] if shapes else []:
+                if len(problems) >= MAX_PROBLEMS:
+                    break
+                try:
+                    network = resolve(spec, variant)
+                except SpecError:
+                    continue  # the variant's edits are among the problems already
+                problems += _shape_problems(network, problems, size)
+    except SpecError as wrong:  # the budget is used up
+        problems += wrong.problems
+    return list(SpecError(problems).problems)
 
 
 def sized(spec: Spec, *, classes: int | None = None, input: InputSize | None = None) -> Spec:
@@ -203,14 +217,16 @@ def _resolve(
     return sized(spec, classes=classes, input=input), problems
 
 
-def _shape_problems(spec: Spec, known: Iterable[Problem]) -> list[Problem]:
+def _shape_problems(spec: Spec, known: Iterable[Problem], size: Callable[[Subgraph], None] | None = None) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
     if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
         return []  # nothing has a shape that never ends, or whose names mean something else than the file says
     try:
-        lower(spec)
+        ir = lower(spec)
         read_init_rules(spec.init)
+        if size is not None:
+            size(ir)
     except SpecError as wrong:
         places = [problem.span for problem in known if problem.span is not None]
         return [p for p in wrong.problems if not any(_touch(p.span, place) for place in places)]

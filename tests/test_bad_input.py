@@ -142,7 +142,7 @@ CASES = {
     ),
     "no heads": (spec("attention(0)"), "`heads=` of attention is 0", "attention(0)", None),
     "a million blocks": (spec("1000000 * conv(c, 3)"), "1000000 blocks", None, None),
-    "a million blocks in steps": (spec("1000 * (1000 * conv(c))"), "the network has more than 20000 operators", None, None),
+    "a million blocks in steps": (spec("1000 * (1000 * conv(c))"), "the network has more than 10000 operators", None, None),
     "a million blocks in a column": (
         "name: bad\ninput: image(3, 8)\nstages:\n  depth: [1000000]\n  body: depth * conv(c)\n",
         "1000000 blocks",

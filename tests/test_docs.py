@@ -82,3 +82,16 @@ def test_links() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert len(rows) >= 25
+    for row in rows:
+        names = re.findall(r"`((?:[\w/]+\.py)?::test_\w+)`", row.split(" | ")[1])
+        assert names, row
+        file = ""
+        for name in names:
+            file = name.split("::")[0] or file
+            assert f"def {name.split('::')[1]}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), name

@@ -32,7 +32,7 @@ def name_of(path: Path) -> str:
 
 def imported(name: str) -> ModuleType:
     """A module; a bridge is named after the package that it needs."""
-    room, _, package = name.removeprefix("metablock.").partition(".")
+    room, package, *_ = [*name.removeprefix("metablock.").split("."), "", ""]
     if room == "bridges" and package and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     return importlib.import_module(name)

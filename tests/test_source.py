@@ -48,6 +48,7 @@ variants:
   empty:
 """
 DEFAULT = Limits()
+LONG = Limits(size=1 << 20)
 
 
 def spec(content: str, limits: Limits = DEFAULT) -> Mapping:
@@ -466,7 +467,7 @@ def timed(content: str, limits: Limits = DEFAULT) -> list[str]:
 
 @pytest.mark.parametrize("unit", ["[", "{a: ", "- ", "? ", "[[],"])
 def test_depth(unit: str) -> None:
-    (message,) = timed("a:\n " + unit * 100_000)
+    (message,) = timed("a:\n " + unit * 100_000, LONG)
     assert message.endswith("more than 50 lists and mappings within each other")
 
 
@@ -485,7 +486,7 @@ def test_depth_allowed() -> None:
 def test_billion_laughs() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 8)]
-    assert timed("\n".join(lines)) == ["6:10: more than 100000 keys, values and lists, each alias counted in full"]
+    assert timed("\n".join(lines)) == ["5:10: more than 10000 keys, values and lists, each alias counted in full"]
 
 
 def test_aliases() -> None:
@@ -496,11 +497,11 @@ def test_aliases() -> None:
 def test_unknown_alias_among_many_anchors() -> None:
     names = ["ab" * 4000 + str(i) for i in range(60)] + [f"a{i}" for i in range(5000)]
     content = "\n".join(f"k{i}: &{name} 1" for i, name in enumerate(names)) + "\nz: [" + f"*{'ba' * 4000}, " * 19 + "*a00]"
-    assert len(timed(content)) == 20
+    assert len(timed(content, Limits(size=1 << 20, nodes=20_000))) == 20
 
 
 def test_nodes() -> None:
-    (message,) = timed("a: [" + "b, " * 300_000 + "]", Limits(nodes=10_000))
+    (message,) = timed("a: [" + "b, " * 300_000 + "]", LONG)
     assert message == "1:29996: more than 10000 keys, values and lists, each alias counted in full"
     assert spec("a: [b, c]", Limits(nodes=5))
     assert fails("a: [b, c]", Limits(nodes=4))
@@ -508,16 +509,24 @@ def test_nodes() -> None:
 
 @pytest.mark.parametrize("content", ["a: {}", "a: '{}'", "a: |\n  {}"])
 def test_scalar_length(content: str) -> None:
-    assert timed(content.replace("{}", "b" * 100_001)) == ["1:4: a text of more than 100000 characters"]
-    spec(content.replace("{}", "b" * 99_000))
+    assert spec(content.replace("{}", "b" * 99_000), LONG)
+
+
+def test_characters_of_aliases() -> None:
+    """Each alias of a long text counts its characters, in a list of aliases too."""
+    lines = ["a: &a " + "b" * 1000, "c: &c [" + "*a, " * 9 + "d]"]
+    assert spec("\n".join([*lines, "e: [*c]"]), Limits(size=19_200))
+    assert timed("\n".join([*lines, "e: [*c]"]), Limits(size=18_000)) == [
+        "3:5: more than 18000 characters, each alias counted in full"
+    ]
 
 
 def test_size() -> None:
-    assert timed("a: " + "b" * (1 << 20)) == ["1:1: the text is longer than 1048576 characters"]
+    assert timed("a: " + "b" * (1 << 16)) == ["1:1: the text is longer than 65536 characters"]
 
 
 def test_number_of_problems() -> None:
-    assert len(timed("a: 1\n" * 100_000)) == 20
+    assert len(timed("a: 1\n" * 100_000, LONG)) == 20
 
 
 # Files
@@ -558,7 +567,7 @@ def test_size_of_a_file_is_checked_before_reading(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without an end")
 def test_a_file_without_end() -> None:
-    with pytest.raises(SpecError, match="is larger than 1048576 bytes"):
+    with pytest.raises(SpecError, match="is larger than 65536 bytes"):
         read_file("/dev/zero")
 
 

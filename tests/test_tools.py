@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import ONE, small
+from cases import ONE, SPECS, small
 from torch import Tensor, nn
 
 from leaves import build, feature
@@ -274,3 +274,33 @@ def test_torchvision_extracts_features(variant: str) -> None:
     assert features.keys() == wanted.keys()
     for name, value in features.items():
         assert torch.equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("name", ["swin", "coatnet", "transnext", "dynamic_conv", "smt"])
+def test_a_network_that_is_materialised_from_meta(name: str, reset: bool) -> None:
+    """The way of sharded training: indices, masks and rates that no state dict holds are computed again."""
+    variant = next(iter(SPECS[name].variants))
+    model, other = small(name, variant), small(name, variant, device="meta").to_empty(device="cpu")
+    if reset:
+        with torch.no_grad():
+            for tensor in [*other.parameters(), *other.buffers()]:
+                tensor.fill_(7 if tensor.is_floating_point() else 0)
+        for module in other.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    other.load_state_dict(model.state_dict())
+    unsaved = {name for name, _ in model.named_buffers()} - model.state_dict().keys()
+    assert unsaved and all(torch.equal(model.get_buffer(name), other.get_buffer(name)) for name in unsaved)
+
+
+@pytest.mark.parametrize("name", ["vit", "cmt", "mobile_former"])
+def test_torchs_flop_counter_without_gradients(name: str) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, counts = small(name, next(iter(SPECS[name].variants))).eval(), list[int]()
+    for trained in (True, False):
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(trained):
+            model(*example(model))
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0

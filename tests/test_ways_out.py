@@ -164,6 +164,16 @@ def test_onnx(name: str, dynamic: tuple[str, ...], tmp_path: Path) -> None:
         torch.testing.assert_close(torch.from_numpy(y), model(x), rtol=1e-3, atol=1e-4)
 
 
+@onnx
+@pytest.mark.parametrize("dynamic", [(), ("batch",)])
+def test_onnx_of_shifted_windows_with_biases(dynamic: tuple[str, ...], tmp_path: Path) -> None:
+    """The weights need gradients, as in a model that was just built."""
+    model = tiny("conv(8, 4, stride=4) >> window(2, attention(2, pos=relative_bias), shift=1)")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert metablock.write(model, tmp_path / "net.onnx", dynamic=dynamic).startswith("onnxruntime: ")
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_onnx_without_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else found(name))

@@ -290,6 +290,30 @@ def test_the_counters_of_batch_norm_are_optional_on_both_sides() -> None:
     assert ours.weight.eq(1).all()
 
 
+def test_steps_leave_counters_alone() -> None:
+    ours = nn.Sequential(nn.BatchNorm2d(4))
+    state = {f"b.{name}": torch.full_like(value, 3) for name, value in ours[0].state_dict().items()}
+    report = load_weights(ours, state, spec("0.*: b.* | ungroup(-1, 1, 1)"), "theirs")
+    assert report.complete and ours[0].num_batches_tracked == 3
+
+
+def test_names_without_a_rule_are_listed_once_with_what_ends_them() -> None:
+    shapes = {f"stages__0__blocks__{j}__reduce__conv__weight": (1,) for j in range(30)}
+    with pytest.raises(WeightsError) as caught:
+        load_weights(model(**shapes), {"x": torch.ones(1)}, spec("stages.{i}.blocks.{j}.reduce.**: conv1.{j}.**"), "theirs")
+    text = str(caught.value)
+    assert len(caught.value.report.missing) == 30 and "no rule)" not in text
+    assert "30 missing, without a rule: stages.0.blocks.0.reduce.conv.weight" in text and "and 10 more" in text
+    hint = "`stages.{i}.blocks.{j}.reduce.**` fits, and no rule fits its rest `conv.weight`: end it with `*`, or add a rule"
+    assert text.count(hint) == 1
+
+
+def test_the_next_best_names_are_mentioned() -> None:
+    rules = spec(first=["a: x", "b: y", "c: z"])
+    with pytest.raises(WeightsError, match="by the names of 'first' 1 fit; 2 missing: names='first' lists them"):
+        load_weights(model(a=(1,), b=(1,), c=(1,)), {"a": torch.ones(1), "b": torch.ones(1), "x": torch.ones(1)}, rules)
+
+
 def test_the_source_is_found() -> None:
     rules = spec(first=["a: x", "b: y"], second=["a: u", "b: v"])
     for names, source in ((("a", "b"), "ours"), (("x", "y"), "first"), (("u", "v"), "second")):

@@ -25,7 +25,7 @@ def load_data(name: str, input: Feature | None = None, progress: Progress = sile
     Args:
         name: ``digits``; ``folder:PATH`` with ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` (without these, a fifth of each class
             is for validation); ``hf:NAME`` from Hugging Face; ``npz:FILE`` with arrays ``x`` (n, c, *grid) and ``y`` (n), or
-            ``x_train``, ``y_train``, ``x_val``, ``y_val``.
+            ``x_train``, ``y_train``, ``x_val``, ``y_val``. ``~`` is the home folder.
         input: the size of an example; by default the data's own, 1x32x32 for digits and 3x224x224 for pictures.
         progress: called while files are looked at.
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..language.spec import Spec
+from ..lowering.network import input_features
 from ..shape import Feature
 
 
@@ -73,7 +75,9 @@ class TensorSplit:
         return self.x[at], self.y[at]
 
 
-def in_memory(name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarray, feature: Feature) -> Data:
+def in_memory(
+    name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarray, feature: Feature, raw: np.ndarray | None = None
+) -> Data:
     """A data set whose examples are in memory.
 
     Args:
@@ -83,16 +87,18 @@ def in_memory(name: str, x: Tensor, y: Tensor, train: np.ndarray, val: np.ndarra
         train: indices of the training examples.
         val: indices of the validation examples.
         feature: the shape of one example.
+        raw: the inputs as they were before their preparation, for the fingerprint: preparing them rounds otherwise on another
+            machine. By default ``x``.
 
     >>> x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 2
     >>> data = in_memory("noise", x, y, np.arange(4), np.arange(4, 6), Feature("map", 1, (8, 8)))
     >>> len(data.train), len(data.val), data.classes
     (4, 2, 2)
     """
-    digest = sha256()
-    for array in (x, y, torch.from_numpy(train), torch.from_numpy(val)):
-        digest.update(str((tuple(array.shape), array.dtype)).encode())
-        digest.update(array.contiguous().numpy().tobytes())
+    digest = sha256(extents(feature).encode())
+    for array in (x.numpy() if raw is None else raw, y.numpy(), train, val):
+        digest.update(str((array.shape, array.dtype)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     parts = [TensorSplit(x[torch.from_numpy(at)].contiguous(), y[torch.from_numpy(at)]) for at in (train, val)]
     return Data(name, digest.hexdigest(), feature, int(y.max()) + 1, parts[0], parts[1])
 
@@ -119,3 +125,22 @@ def extents(feature: Feature) -> str:
     '3x224x192'
     """
     return "x".join(map(str, (feature.c, *feature.grid)))
+
+
+def replaced(spec: Spec, data: Data) -> str | None:
+    """What a network takes from the data instead of from its spec, in a line; None if they agree.
+
+    >>> from metablock.front import resolved
+    >>> x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 2
+    >>> data = in_memory("noise", x, y, np.arange(4), np.arange(4, 6), Feature("map", 1, (8, 8)))
+    >>> replaced(resolved("resnet18"), data)
+    "of the data, not of 'resnet18': input 1x8x8 instead of 3x224x224, 2 classes instead of 1000"
+    >>> replaced(resolved("resnet18", input="1x8x8", classes=2), data)
+    """
+    own = input_features(spec)
+    parts = []
+    if own != [data.input]:
+        parts.append(f"input {extents(data.input)} instead of {' and '.join(map(extents, own))}")
+    if spec.classes != data.classes:
+        parts.append(f"{data.classes} classes instead of {spec.classes}")
+    return f"of the data, not of '{spec.variant or spec.name}': {', '.join(parts)}" if parts else None

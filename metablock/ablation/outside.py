@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 from ..errors import MetablockError, install_hint
 
@@ -27,6 +28,18 @@ def require(module: str, message: str, extra: str = "ablate") -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise MetablockError(message, install_hint(extra))
+
+
+def expanded(path: str) -> Path:
+    """A path whose ``~`` stands for a home folder, as a shell has it; a shell leaves one behind a colon as it is.
+
+    >>> expanded("~/pictures") == Path.home() / "pictures", expanded("a/~b")
+    (True, PosixPath('a/~b'))
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such person
+        return Path(path)
 
 
 def first_line(problem: BaseException) -> str:

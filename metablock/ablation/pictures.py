@@ -17,7 +17,8 @@ from torch import Tensor
 from ..errors import MetablockError
 from ..shape import Feature
 from .dataset import Data, extents, fifths
-from .outside import first_line, require
+from .labels import check_classes
+from .outside import expanded, first_line, require
 from .progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -90,14 +91,31 @@ class _Files:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
-            picture = Image.open(self.paths[index])
-            picture.load()
-        return picture
+            with Image.open(self.paths[index]) as picture:
+                picture.load()
+                return in_bytes(picture)
+
+
+def in_bytes(picture: Any) -> Any:
+    """A picture with 8 bits a channel; one of 16 bits is scaled, where Pillow would cut it off at 255.
+
+    Raises ValueError for floating-point pixels and for 32 bits: which number is white is not known.
+    """
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65_535:
+            raise ValueError("pixels of more than 16 bits")
+        return Image.fromarray((values / 257).round().astype(np.uint8))
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels")
+    return picture
 
 
 def folder(name: str, rest: str, input: Feature | None, progress: Progress) -> Data:
     """``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg``; of ``CLASS/*.jpg`` alone a fifth of each class is for validation."""
-    root, feature = Path(rest), _picture_input(input)
+    root, feature = expanded(rest), _picture_input(input)
     parts = _parts(root, rest)
     classes = _class_names(parts[0])
     if len(classes) < 2:
@@ -106,7 +124,8 @@ def folder(name: str, rest: str, input: Feature | None, progress: Progress) -> D
     files = [_class_files(part, classes) for part in parts]
     paths = [path for part in files for path, _ in part]
     labels = np.array([label for part in files for _, label in part])
-    corrupt = _corrupt(paths, progress)
+    digests = _digests(paths, progress)
+    corrupt = [i for i, digest in enumerate(digests) if digest is None]
     if len(corrupt) > MAX_CORRUPT * len(paths):
         shown = ", ".join(str(paths[i].relative_to(root)) for i in corrupt[:3])
         message = f"{len(corrupt)} of {len(paths)} pictures in '{rest}' cannot be read: {shown} ..."
@@ -114,11 +133,12 @@ def folder(name: str, rest: str, input: Feature | None, progress: Progress) -> D
     good = np.setdiff1d(np.arange(len(paths)), corrupt)
     count = len(files[0])
     at = (np.arange(count), np.arange(count, len(paths))) if len(files) == 2 else fifths(labels)
-    splits = [PictureSplit(_Files([str(paths[i]) for i in part]), labels[part].tolist(), feature)
-              for part in (np.intersect1d(part, good) for part in at)]  # fmt: skip
+    train, val = (np.intersect1d(part, good) for part in at)
+    check_classes(f"'{rest}'", labels, train, val, len(classes), classes)
+    splits = [PictureSplit(_Files([str(paths[i]) for i in part]), labels[part].tolist(), feature) for part in (train, val)]
     digest = sha256(repr((feature, classes)).encode())
     for i in good:
-        digest.update(f"{paths[i].relative_to(root)} {paths[i].stat().st_size} {labels[i]}\n".encode())
+        digest.update(f"{paths[i].relative_to(root)} {digests[i]} {labels[i]}\n".encode())
     skipped = tuple(str(paths[i]) for i in corrupt)
     return Data(name, digest.hexdigest(), feature, len(classes), splits[0], splits[1], skipped)
 
@@ -161,26 +181,25 @@ def _class_files(part: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     return pictures
 
 
-def _corrupt(paths: Sequence[Path], progress: Progress) -> list[int]:
-    """Indices of the pictures that cannot be decoded. Decodes every file once."""
+def _digests(paths: Sequence[Path], progress: Progress) -> list[str | None]:
+    """SHA-256 of each picture's bytes; None for one that cannot be decoded. Reads and decodes every file once."""
     require("PIL", "pictures need pillow")
     files = _Files([str(path) for path in paths])
 
-    def fails(index: int) -> bool:
+    def digest(index: int) -> str | None:
         try:
             files(index)
+            return sha256(paths[index].read_bytes()).hexdigest()
         except Exception:  # a decoder may raise anything on bytes of any kind
-            return True
-        return False
+            return None
 
-    corrupt = []
+    digests = []
     with ThreadPoolExecutor(_READERS) as pool:
-        for index, failed in enumerate(pool.map(fails, range(len(paths)))):
-            if failed:
-                corrupt.append(index)
+        for index, one in enumerate(pool.map(digest, range(len(paths)))):
+            digests.append(one)
             if index % 100 == 0:
                 progress("looking at pictures", index, len(paths))
-    return corrupt
+    return digests
 
 
 # Hugging Face
@@ -192,7 +211,7 @@ class _Rows:
     image: str
 
     def __call__(self, index: int) -> Any:
-        return self.rows[index][self.image]
+        return in_bytes(self.rows[index][self.image])
 
 
 def hugging_face(name: str, rest: str, input: Feature | None, progress: Progress) -> Data:
@@ -217,14 +236,27 @@ def hugging_face(name: str, rest: str, input: Feature | None, progress: Progress
     if image is None or label is None:
         raise MetablockError(f"'{rest}' has the columns {', '.join(columns)}", "a picture and a class label are needed")
     classes = int(columns[label].num_classes)
-    labels = np.array(splits[train][label])
+    labels = _hub_labels(rest, train, splits[train], label, classes)
     if val is not None:
+        _hub_labels(rest, val, splits[val], label, classes)
         rows = [splits[train].select(np.arange(len(labels))), splits[val]]
     else:
         rows = [splits[train].select(at) for at in fifths(labels)]
     parts = [PictureSplit(_Rows(part, image), list(part[label]), feature) for part in rows]
-    if any(min(part.labels) < 0 or max(part.labels) >= classes for part in parts):
-        message = f"'{rest}' has labels outside its classes, as test sets without answers do"
-        raise MetablockError(message, "choose another data set")
+    if val is None:
+        check_classes(f"'{rest}'", labels, *fifths(labels), classes, columns[label].names)
+    else:
+        check_classes(f"'{rest}'", labels, np.arange(len(labels)), np.arange(len(splits[val])), classes, columns[label].names)
     digest = sha256(repr((rest, feature, [getattr(part, "_fingerprint", len(part)) for part in rows])).encode())
     return Data(name, digest.hexdigest(), feature, classes, parts[0], parts[1])
+
+
+def _hub_labels(rest: str, split: str, rows: Any, column: str, classes: int) -> np.ndarray:
+    """The labels of a split. Raises MetablockError for one outside the classes, or absent."""
+    values = [-1 if value is None else value for value in rows[column]]
+    if any(value < 0 or value >= classes for value in values):
+        message = f"'{rest}' has labels outside its classes, as test sets without answers do"
+        raise MetablockError(message, "choose another data set")
+    if not values:
+        raise MetablockError(f"'{rest}' has no examples in '{split}'", "choose another data set")
+    return np.array(values, dtype=np.int64)

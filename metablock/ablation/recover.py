@@ -19,6 +19,7 @@ from .owners import gone, on_this_machine
 from .store import FILE, TABLES, DamagedError, Store, explained, has_journal, schema
 
 _MAX_GAP = 100_000  # rows that are asked for one by one between two readable stretches
+_HOPELESS = 4_000  # so many of them in a row that cannot be read end the search
 _STATUSES = ("pending", "running", "done", "failed")
 # The tables that a journal of version 1 has besides.
 _EARLIER = {
@@ -192,11 +193,15 @@ def _rows(old: sqlite3.Connection, table: str, columns: list[str]) -> Iterator[t
             pass
         ends.append(last)
     first, last = ends[0] + 1, ends[-1] or ends[0] + _MAX_GAP
+    misses = 0
     for number in range(first, min(last, first + _MAX_GAP)):
+        misses += 1
         with suppress(sqlite3.DatabaseError):
             row = old.execute(f"{query} WHERE rowid = ?", (number,)).fetchone()
             if row is not None:
-                seen[number] = tuple(row[1:])
+                seen[number], misses = tuple(row[1:]), 0
+        if misses > _HOPELESS:
+            break
     for number in sorted(seen):
         yield seen[number]
 

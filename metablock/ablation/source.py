@@ -8,7 +8,7 @@ import io
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -68,7 +68,6 @@ def _comments(source: str) -> Iterator[_Range]:
             yield (line, before), (line, before + len(token.string.encode()))
 
 
-@cache
 def digest_of(module: str) -> str:
     """The digest of a module and of the modules of its own room or package that it imports.
 
@@ -81,13 +80,11 @@ def digest_of(module: str) -> str:
     return _digest(_closure(module))
 
 
-@cache
 def training_digest() -> str:
     """The digest of the modules that decide what a training computes."""
     return _digest({name: _file(f"{_PACKAGE}.{name}") for name in TRAINING})
 
 
-@cache
 def planning_digest(custom: tuple[str, ...] = ()) -> str:
     """The digest of everything that decides a study's cells and their costs.
 
@@ -114,9 +111,22 @@ def _digest(files: dict[str, Path | None]) -> str:
         total.update(f"{name}\n".encode())
         if path is None:
             continue
-        content = path.read_bytes()
-        total.update(stripped(content.decode(errors="replace")).encode() if path.suffix == ".py" else content)
+        total.update(_digest_of_file(path, _stamp(path)).encode())
     return total.hexdigest()[:_SHORT]
+
+
+_Stamp = tuple[int, int]  # when a file was written, in nanoseconds, and its size: an edited file is read again
+
+
+def _stamp(path: Path) -> _Stamp:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@cache
+def _digest_of_file(path: Path, stamp: _Stamp) -> str:
+    content = path.read_bytes()
+    return sha256(stripped(content.decode(errors="replace")).encode() if path.suffix == ".py" else content).hexdigest()
 
 
 def _closure(module: str) -> dict[str, Path | None]:
@@ -129,7 +139,7 @@ def _closure(module: str) -> dict[str, Path | None]:
             continue
         path = files[name] = _file(name)
         if path is not None and path.suffix == ".py":
-            pending += [other for other in _imports(name, path) if _beside(module, other)]
+            pending += [other for other in _imports(name, path, _stamp(path)) if _beside(module, other)]
     return files
 
 
@@ -148,29 +158,36 @@ def _beside(module: str, other: str) -> bool:
     return there.is_relative_to(here.parent) and not any(there.is_relative_to(folder) for folder in installed)
 
 
-@cache
 def _file(module: str) -> Path | None:
     """The file of a module; None if it has none (a notebook, a built-in) or there is no such module."""
     if module.partition(".")[0] == _PACKAGE:
         path = _ROOT / module.replace(".", "/")
         return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
     known = sys.modules.get(module)
-    name = getattr(known, "__file__", None)
-    if known is None:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        name = spec.origin if spec is not None else None
+    name = getattr(known, "__file__", None) if known is not None else _origin(module)
     return Path(name) if name and Path(name).is_file() else None
 
 
-def _imports(module: str, path: Path) -> Iterable[str]:
+@cache
+def _origin(module: str) -> str | None:
+    """The file that a module that is not imported would have."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return spec.origin if spec is not None else None
+
+
+@cache
+def _imports(module: str, path: Path, stamp: _Stamp) -> tuple[str, ...]:
     """Dotted names that a file may import, modules and members alike."""
     try:
-        tree = ast.parse(path.read_bytes())
+        return tuple(_imported(module, path, ast.parse(path.read_bytes())))
     except (SyntaxError, ValueError):
-        return
+        return ()
+
+
+def _imported(module: str, path: Path, tree: ast.Module) -> Iterator[str]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -263,7 +263,7 @@ def _begin(path: Path) -> None:
     """Makes an empty journal. It appears whole: whoever finds the file empty knows that it was emptied."""
     for suffix in _BESIDE:
         beside = path.with_name(path.name + suffix)
-        if suffix != "-shm" and beside.exists() and beside.stat().st_size:
+        if suffix != "-shm" and beside.exists() and not path.exists():  # it may have come meanwhile, with its log
             hint = f"bring {path.name} back to where {beside.name} is, or remove that to begin anew; {ELSEWHERE}"
             raise DamagedError(f"{path}: this journal is missing, {beside.name} is still here", hint)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -120,6 +120,7 @@ class Network(Block):
             self.sizes = InputSizes(self.spec, self.inputs, self.narrow)
         return self.sizes
 
+    @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
     def check_inputs(self, values: Sequence[Any]) -> None:
         """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():

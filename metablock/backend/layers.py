@@ -37,7 +37,7 @@ def layers(model: Block, *, coarse: bool = False) -> dict[str, int]:
     >>> numbers = layers(model)
     >>> [numbers[f"{name}.weight"] for name in ("stem", "stages.0.blocks.1.norm1", "stages.1.down", "stages.1.blocks.0.norm1")]
     [0, 2, 3, 3]
-    >>> numbers["head.linear.weight"], layers(model, coarse=True)["head.linear.weight"]
+    >>> numbers["head.norm.weight"], layers(model, coarse=True)["head.norm.weight"]
     (13, 5)
     """
     names = [tuple(name.split(".")) for name, _ in model.named_parameters()]

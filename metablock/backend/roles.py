@@ -45,7 +45,7 @@ def roles(model: nn.Module) -> dict[str, str]:
     >>> import metablock
     >>> model = metablock.build("deit_tiny_patch16_224", edits=["depth = 1"], device="meta")
     >>> {name: role for name, role in metablock.roles(model).items() if name.startswith("stem")}
-    {'stem.conv.weight': 'matrix', 'stem.conv.bias': 'bias', 'stem.class_token.weight': 'token', 'stem.position.weight': 'table'}
+    {'stem.conv.weight': 'matrix', 'stem.conv.bias': 'bias', 'stem.cls.weight': 'token', 'stem.position.weight': 'table'}
     """
     result: dict[str, str] = {}
     _collect(model, "", None, result)
@@ -57,7 +57,7 @@ def decayed(model: nn.Module) -> set[str]:
 
     >>> import metablock
     >>> sorted(decayed(metablock.build("resnet18", edits=["depth = 1"], device="meta")))[:2]
-    ['head.linear.weight', 'stages.0.blocks.0.conv_bn1.conv.weight']
+    ['head.linear.weight', 'stages.0.blocks.0.branch.first.weight']
     """
     return {name for name, role in roles(model).items() if role in DECAYED}
 

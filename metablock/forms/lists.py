@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import error
+from ..language.budget import spend
 from ..lowering.arguments import Expr
 from ..lowering.ir import Value, ValueTree, single
 
@@ -37,6 +38,9 @@ def split(t: Tracer, x: ValueTree, *modules: Expr, sizes: list[int] | None = Non
     if parts is not None:
         if len(modules) != 1 or modules[0] is None:
             raise error("`parts=` goes with one expression", hint="write `split(a, parts=4)`, or `split(a, b, c)`")
+        if not 1 <= parts <= whole.c:
+            raise error(f"{parts} parts of {whole.c} channels", hint="each part has at least one channel")
+        spend(20 * parts)
         branches = list(modules) * parts
     else:
         branches = list(modules)
@@ -80,6 +84,7 @@ def cascade(t: Tracer, x: ValueTree, *, a: Expr, parts: int) -> ValueTree:
     whole = single(x)
     if parts < 1 or whole.c % parts:
         raise error(f"{parts} equal parts of {whole.c} channels", hint="choose a number that divides the width")
+    spend(20 * parts)
     outputs: list[Value] = []
     for number, piece in enumerate(t.ir.split(whole, [whole.c // parts] * parts)):
         with t.context.push(part=number):

@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..errors import error
+from ..language.budget import spend
 from ..lowering.arguments import Module
 from ..lowering.ir import ValueTree, single
 from ..operators.extents import half_steps
@@ -114,6 +115,7 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     extents = q.grid if extent is None else (extent,) * q.rank if isinstance(extent, int) else tuple(extent)
     if len(extents) != q.rank or min(extents) < 1:
         raise error(f"an extent of {extent} on {q.rank} axes", hint="one number from 1, or one an axis")
+    spend(sum(n * m for n, m in zip(q.grid, k.grid, strict=True)) // 8)
     total = prod(len(set(half_steps(n, m))) for n, m in zip(q.grid, k.grid, strict=True))
     arguments = {"grid": q.grid, "keys": list(k.grid)}
     places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())

@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..errors import error
+from ..language.budget import spend
 from ..lowering.arguments import Expr
 from ..lowering.ir import ValueTree, flat_values, single
 from ..shape import Layout
@@ -131,6 +132,7 @@ def chunk(t: Tracer, x: ValueTree, *, n: int, sizes: list[int] | None = None) ->
     if sizes is None:
         if n < 1 or value.c % n:
             raise error(f"{n} equal parts of {value.c} channels", hint="give `sizes=[...]`")
+        spend(10 * n)
         sizes = [value.c // n] * n
     if len(sizes) != n:
         raise error(f"{len(sizes)} sizes for {n} parts", hint="one size a part")

@@ -86,6 +86,21 @@ def compare(op: str, left: Any, right: Any) -> bool:
     return bool(_COMPARE[op](left, right))
 
 
+def entries(value: Any, most: int) -> int:
+    """The number of entries of a list, those of the lists in it included; counted no further than a little beyond ``most``.
+
+    >>> entries([1, [2, 3]], 100), entries(5, 100)
+    (4, 0)
+    """
+    count, todo = 0, [value]
+    while todo and count <= most:
+        value = todo.pop()
+        if isinstance(value, (list, tuple)):
+            count += len(value)
+            todo += [item for item in value if isinstance(item, (list, tuple))]
+    return count
+
+
 def round8(value: float) -> int:
     """The nearest multiple of 8, at least 8 and never below 90 % of the value (MobileNet's rule).
 

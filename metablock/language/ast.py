@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from ..errors import Span
+from .budget import spend
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +222,12 @@ def walk(node: Node) -> Iterator[Node]:
     >>> [type(node).__name__ for node in walk(Negative(Number(1)))]
     ['Negative', 'Number']
     """
-    stack = [node]
+    stack, count = [node], 0
     while stack:
         top = stack.pop()
         yield top
         stack.extend(reversed(list(children(top))))
+        count += 1
+        if not count % 64:
+            spend(24, top.span)
+    spend(count % 64 * 3 // 8)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import error, suggest
 from . import ast as e
+from .budget import spend
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
 
@@ -40,13 +41,15 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
     [('r', Number(value=4))]
     """
     names = [param.name for param in binding.params]
-    takes = f"it takes {', '.join(names)}" if names else "remove the brackets"
+    known = set(names)
+    spend((len(names) + len(call.args)) // 8)
+    takes = f"it takes {', '.join(names[:20])}{' ...' * (len(names) > 20)}" if names else "remove the brackets"
     bound: dict[str, e.Argument] = {}
     for position, argument in enumerate(call.args):
         if argument.name is None and position >= len(names):
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
-        if name not in names:
+        if name not in known:
             raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
@@ -57,15 +60,25 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
     return bound
 
 
-def read_later(name: str, later: list[e.Node]) -> bool:
-    """Whether the lines and outputs after a line use the wire that it names, before another line takes its name."""
-    for node in later:
-        value = node.value if isinstance(node, e.Assign) else node
-        if any(isinstance(n, e.Name) and n.id == name for n in e.walk(value)):
-            return True
-        if isinstance(node, e.Assign) and name in node.targets:
-            return False
-    return False
+def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:
+    """The wires of a stream that nothing reads before another line takes their name: the id of the line, and the wire's name.
+
+    >>> from metablock.language.parser import expression
+    >>> body = expression("x -> a = conv(c) b = conv(c) return b").body
+    >>> [name for _, name in unread_wires(body)]
+    ['a']
+    """
+    unread: set[tuple[int, str]] = set()
+    wanted = {name for output in body.outputs for name in _names(output)}
+    for line in reversed(body.lines):
+        unread.update((id(line), name) for name in line.targets if name not in wanted)
+        wanted.difference_update(line.targets)
+        wanted.update(_names(line.value))
+    return unread
+
+
+def _names(node: e.Node) -> set[str]:
+    return {part.id for part in e.walk(node) if isinstance(part, e.Name)}
 
 
 def grouped_by_c(node: e.Node) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
-from ..errors import Problem, SpecError, suggest
+from ..errors import MAX_PROBLEMS, Problem, SpecError, suggest
 from . import ast as e
+from .budget import FILE, reading, spend
 from .call_checks import (
     bind_arguments,
     bound_by,
@@ -16,8 +18,8 @@ from .call_checks import (
     missing,
     of_binding,
     pairs,
-    read_later,
     signature,
+    unread_wires,
 )
 from .choices import NAME as ONE_OF
 from .cycles import cycles
@@ -55,7 +57,8 @@ def check_names(spec: Spec, *, unused: bool = True, edits: Iterable[Edit] = ()) 
     "the binding 'spare' is never used"
     """
     installed()
-    return _Checker(spec, edits).run(unused)
+    with reading(FILE, spec.place("name")):
+        return _Checker(spec, edits).run(unused)
 
 
 def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Problem]:
@@ -82,6 +85,10 @@ def check_edits(before: Spec, after: Spec, edits: Iterable[Edit]) -> list[Proble
     ]
 
 
+class _EnoughError(Exception):
+    """The text has so many problems that more would help nobody."""
+
+
 class _Checker:
     def __init__(self, spec: Spec, edits: Iterable[Edit] = ()):
         self.spec = spec
@@ -93,6 +100,11 @@ class _Checker:
         self.inside: str | None = None  # the binding of the file whose expressions are being checked
 
     def run(self, unused: bool) -> list[Problem]:
+        with suppress(_EnoughError):
+            self._run(unused)
+        return list({problem.key: problem for problem in self.problems}.values())
+
+    def _run(self, unused: bool) -> None:
         self._bindings()
         reached = None if unused else self.uses.reached()
         for node, names in self._expressions(reached):
@@ -100,15 +112,20 @@ class _Checker:
         self._reserved_sections()
         self._input()
         self._body()
-        self.problems += cycles(self.spec, self.uses.of)
+        self.add(cycles(self.spec, self.uses.of))
         if unused:
             self._unused()
-            self.problems += check_rules(self.spec)
+            self.add(check_rules(self.spec))
         self._variants()
-        return list({problem.key: problem for problem in self.problems}.values())
 
     def wrong(self, message: str, node: e.Node | None, hint: str | None = None) -> None:
-        self.problems.append(Problem(message, node.span if node is not None else None, hint))
+        self.add([Problem(message, node.span if node is not None else None, hint)])
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """Notes problems. Raises _EnoughError where there are so many that more would help nobody."""
+        self.problems += problems
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EnoughError
 
     # Bindings themselves
 
@@ -163,6 +180,7 @@ class _Checker:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":
                     params = edit.target.params if isinstance(edit.target, e.Header) else ()
+                    spend(len(self.bindings.get(edit.name, [])) // 8)
                     known = {p.name for b in self.bindings.get(edit.name, []) for p in b.params} | {p.name for p in params}
                     yield edit.value, frozenset(known) | (frozenset(SECTIONS) if edit.name == "model" else frozenset())
             elif edit.name != "input":
@@ -176,6 +194,7 @@ class _Checker:
                 self.wrong("`one_of` stands in a section", node, "give the choice a name in `let`: `token: one_of(...)`")
 
     def _walk(self, node: e.Node, names: frozenset[str]) -> None:
+        spend(1, node.span)
         match node:
             case e.Name(id=name):
                 self._known(node, names)
@@ -211,19 +230,20 @@ class _Checker:
                     self._walk(child, names)
 
     def _block(self, node: e.StreamBody, names: frozenset[str]) -> None:
-        for position, line in enumerate(node.lines):
+        unread = unread_wires(node)
+        for line in node.lines:
             self._walk(line.value, names)
-            later = [*node.lines[position + 1 :], *node.outputs]
             several = len(set(line.targets)) > 1
             for name in line.targets:
                 self._reserved(name, line)
-            idle = [name for name in line.targets if not read_later(name, later) and not (name == "_" and several)]
+            idle = [name for name in line.targets if (id(line), name) in unread and not (name == "_" and several)]
             if idle:
                 place = "its place" if len(idle) == 1 else "their place"
                 drop = f"write `_` in {place}" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
                 shown = " and ".join(f"'{name}'" for name in idle)
                 wire = f"the wire {shown} is" if len(idle) == 1 else f"the wires {shown} are"
                 self.wrong(f"{wire} never read", line, f"use it, or {drop}" if len(idle) == 1 else f"use them, or {drop}")
+            spend(len(names) // 128)
             names = (names | set(line.targets)) - {"_"}
         returned: set[str] = set()
         for output in node.outputs:
@@ -237,7 +257,9 @@ class _Checker:
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text alone can tell."""
         if isinstance(node, e.Name):
-            return any(is_number(binding.body) for binding in self.bindings.get(node.id, []))
+            bindings = self.bindings.get(node.id, [])
+            spend(len(bindings) // 4)
+            return any(is_number(binding.body) for binding in bindings)
         if isinstance(node, e.Binary):
             return self._counts(node.left) and self._counts(node.right)
         return is_number(node)
@@ -297,7 +319,7 @@ class _Checker:
                 if lacking:
                     self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
-                self.problems.extend(problem.problems)
+                self.add(problem.problems)
         elif name not in BUILTIN:
             hint = "`metablock list --operators` shows the operators"
             self._unknown("operator", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
@@ -312,8 +334,9 @@ class _Checker:
                 bind_arguments(binding, call)
                 return
             except SpecError as problem:
+                spend(20, call.span)
                 wrong = problem
-        self.problems += wrong.problems if wrong else ()
+        self.add(wrong.problems if wrong else ())
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
@@ -363,17 +386,17 @@ class _Checker:
                 network = resolve(self.spec, name, self.further)
                 stage_count(network)
                 if self.spec.variants or self.further:
-                    self.problems += cycles(network, self.uses.of)
+                    self.add(cycles(network, self.uses.of))
             except SpecError as problem:
                 said = [f"'{name}' is both a section" for name in self._ambiguous]
-                self.problems.extend(p for p in problem.problems if not p.message.startswith(tuple(said)))
+                self.add(p for p in problem.problems if not p.message.startswith(tuple(said)))
         for name, trait in self.spec.traits.items():
             if name in self.spec.variants:
                 message = f"'{name}' names both a trait and a variant"
-                self.problems.append(Problem(message, trait.span, "give the trait another name: `of:` means the variant"))
+                self.add([Problem(message, trait.span, "give the trait another name: `of:` means the variant")])
         for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
             for row in table.rows:
                 if row and self.spec.variants and row[0] not in self.spec.variants:
                     hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
                     place = table.place(row[0], table.header[0]) or self.spec.place(section)
-                    self.problems.append(Problem(f"{section} of an unknown variant '{row[0]}'", place, hint))
+                    self.add([Problem(f"{section} of an unknown variant '{row[0]}'", place, hint)])

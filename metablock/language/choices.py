@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import error
 from . import ast as e
+from .budget import spend
 from .spec import Binding, Spec
 
 NAME = "one_of"
@@ -94,6 +95,7 @@ class _Filler:
             return tuple(self.fill(part) for part in node)
         if not isinstance(node, e.Node):
             return node
+        spend(1, node.span)
         if _open(node):
             self.number += 1
             options = _options(node)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..errors import Problem
 from . import ast as e
+from .budget import spend
 from .call_checks import bound_inside
 from .registry import OPERATORS
 from .scope import tables
@@ -53,6 +54,7 @@ class _UseSearch:
             message = f"bindings lead through more than {MAX_CHAIN} others"
             self.problems.append((name, message, "use fewer bindings in between"))
             return
+        spend(1 + len(self.uses[name]) // 8)
         for used in self.uses[name]:
             if self.open.get(used):
                 circle = [*path[path.index(used) :], used] if used in path else [name, used]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import MetablockError, Problem, SpecError, error, suggest
+from ..errors import MAX_PROBLEMS, MetablockError, Problem, SpecError, error, suggest
 from . import ast as e
+from .budget import spend
 from .choices import chosen as chosen_options
 from .parser import parse_edit, whole
 from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Spec
@@ -89,6 +90,7 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
     result = chosen_options(result) if choose else result
+    spend((len(spec.facts.rows) + len(spec.checkpoints.rows)) // 32)
     facts, checkpoints = spec.facts.only(name), spec.checkpoints.only(name)
     return result.with_(resolved=True, variant=name, variants={}, traits={}, facts=facts, checkpoints=checkpoints)
 
@@ -124,10 +126,13 @@ def apply(spec: Spec, edits: Iterable[Edit]) -> Spec:
     """
     problems: list[Problem] = []
     for edit in edits:
+        spend(2 + sum(map(len, spec.binding_tables().values())) // 64, edit.span)
         try:
             spec = _apply(spec, edit)
         except SpecError as wrong:
             problems.extend(wrong.problems)
+        if len(problems) >= MAX_PROBLEMS:
+            break
     if problems:
         raise SpecError(problems)
     return spec
@@ -169,7 +174,7 @@ def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
         return error("the language's revision cannot be edited", target.span, "it stands once, at the top of the file")
     slots = [*spec.columns, *spec.let, *spec.shared, *spec.stage_shared, *OPTIONAL_COLUMNS]
     slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
-    hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let])}")
+    hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let][:20])}")
     return error(f"'{target.name}' names no slot or column of '{spec.name}'", target.span, hint)
 
 
@@ -185,6 +190,7 @@ def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
             column = default
         if column is None:
             raise _names_nothing(spec, target)
+    spend((len(spec.columns) + count) // 16, target.span)
     entries = list(column.body.items) if isinstance(column.body, e.List) else [column.body] * count
     for stage in chosen:
         entries[stage] = value

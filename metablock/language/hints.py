@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import suggest
+from ..errors import MAX_OPTIONS, suggest
+from .budget import spend
 
 _LAYOUTS = "operators convert layouts themselves: docs/language.md, section 6"
 ABSENT = "the language has no such operator; one of your own is a plug-in: docs/plugins.md"
@@ -35,4 +36,6 @@ def hint_for(name: str, options: Iterable[str], otherwise: str) -> str:
     >>> hint_for("identity", ["id", "pool"], "")
     "did you mean 'id'?"
     """
+    options = list(options)
+    spend(10 + 3 * min(len(options), MAX_OPTIONS))
     return _ELSEWHERE.get(name) or suggest(name, options, otherwise) or otherwise

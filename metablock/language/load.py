@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import Problem, Span, SpecError, Text, error, suggest
+from ..errors import MAX_PROBLEMS, Problem, Span, SpecError, Text, error, suggest
 from . import ast as e
 from .parser import parse_header, parse_target, parse_value
 from .spec import CHECKPOINTS, EXPRESSIONS, REVISIONS, UNSTATED, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
@@ -114,12 +114,19 @@ class _SpecLoader:
 
     def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
         self.problems.append(Problem(message, span, hint))
+        self.enough()
+
+    def enough(self) -> None:
+        """Raises SpecError where the text has so many problems that more would help nobody."""
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise SpecError(self.problems)
 
     def attempt(self, do: Callable[[Span], T], span: Span) -> T | None:
         try:
             return do(span)
         except SpecError as problem:
             self.problems.extend(problem.problems)
+            self.enough()
             return None
 
     def done(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from keyword import kwlist
 
 from . import ast as e
+from .budget import spend
 from .standard import BUILTIN, NUMERIC
 
 # Attributes that torch modules have already (a test compares), and Python's keywords: a part of this name gets an underscore.
@@ -67,6 +68,7 @@ def labels(root: e.Node, inline: Callable[[str], bool]) -> dict[int, Label]:
     ['conv1', 'norm', 'conv2']
     """
     occurrences = list(_occurrences(root, inline))
+    spend(len(occurrences), root.span)
     total = Counter(name for _, name in occurrences)
     seen: Counter[str] = Counter()
     result: dict[int, Label] = {}
@@ -145,10 +147,6 @@ class ParamNames:
             self._read.add(id(node))
             self._held.append(node)
             self._labels |= labels(node, self._inline)
-
-    def hold(self, node: e.Node) -> None:
-        """Keeps a node that was put together from parts of a text alive, so that its identity stays its own."""
-        self._held.append(node)
 
     def known(self, node: e.Node) -> Label | None:
         """The label of an occurrence in a text that was read."""

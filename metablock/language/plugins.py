@@ -287,8 +287,8 @@ def _check_roles(cls: type) -> None:
         hint = 'the name of each parameter, and what it is: roles = {"weight": "table"}'
         raise error(f"`roles` of '{cls.__name__}' is no dict of words", _place(cls, "roles"), hint)
     if unknown := [role for role in declared.values() if role not in ROLES]:
-        hint = suggest(unknown[0], ROLES, f"known: {', '.join(ROLES)}")
-        raise error(f"'{unknown[0]}' is no role of a parameter of '{cls.__name__}'", _place(cls, "roles"), hint)
+        near = suggest(unknown[0], ROLES, f"known: {', '.join(ROLES)}")
+        raise error(f"'{unknown[0]}' is no role of a parameter of '{cls.__name__}'", _place(cls, "roles"), near)
 
 
 def _types(parameter: inspect.Parameter, at: Span | None) -> tuple[str, ...]:

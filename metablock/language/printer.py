@@ -90,6 +90,8 @@ def _text(node: e.Node) -> tuple[str, int]:
             return " >> ".join(_at(item, _SUM) for item in items), _CHAIN
         case e.Concat(items=items):
             return " || ".join(_at(item, _SUM) for item in items), _CHAIN
+        case e.Function() | e.StreamBody():  # in a list that YAML made: no expression holds one
+            return show(node), _CHOICE
     raise TypeError(f"{type(node).__name__} is no expression")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import Span, error
 from .ast import Node, Parameter
+from .budget import spend
 from .hints import hint_for
 from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
@@ -30,8 +31,9 @@ class Scope:
         """The same scope around an input of another width."""
         return replace(self, c=c)
 
-    def bind(self, **values: Any) -> Scope:
+    def bind(self, values: Mapping[str, Any]) -> Scope:
         """A scope inside this one, with more parameters or wires."""
+        spend(len(self.vars) // 8)
         return replace(self, vars={**self.vars, **values})
 
 
@@ -137,5 +139,6 @@ def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], s
         if param.name in values:
             result[param.name] = values[param.name]
         elif param.default is not None:
+            spend(len(result) // 8)
             result[param.name] = Closure(param.default, replace(scope, vars=dict(result)))
     return result

@@ -9,9 +9,11 @@ from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
+from ..language.arithmetic import is_real
 from ..language.call_checks import missing, pairs, signature
 from ..language.parser import expression
 from ..language.printer import show
+from ..language.ranges import range_of
 from ..language.registry import Operator, Param
 from ..language.scope import Closure, Scope
 from .evaluate import Evaluator
@@ -136,7 +138,7 @@ class ArgumentReader:
             if isinstance(value, Closure):
                 result.append(Arg(value.node, value.scope, label))
             else:
-                member = Arg(e.Name("member", span=arg.span), Scope().bind(member=value), label)
+                member = Arg(e.Name("member", span=arg.span), Scope().bind({"member": value}), label)
                 result.append(None if value is None else member)
         return result
 
@@ -162,6 +164,10 @@ class ArgumentReader:
         if isinstance(value, int) and not isinstance(value, bool) and "int" not in param.types and "float" in param.types:
             value = float(value)
         if any(_IS[kind](value) for kind in param.types if kind in _IS):
+            for number in value if isinstance(value, list) else [value]:
+                range_hint = range_of(operator.name, param.name).wrong(number) if is_real(number) else None
+                if range_hint is not None:
+                    raise error(f"`{param.name}` of '{operator.name}' is {number:g}", argument.value.span, range_hint)
             return value
         if param.module and not isinstance(value, (int, float, str)):
             return self._module(call, argument, param)

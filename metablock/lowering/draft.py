@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..language.param_names import TAKEN
 from ..shape import Layout
@@ -20,11 +19,13 @@ class Draft:
         subgraph: the subgraph.
         casts: the layout casts in it, by the value's id and the layout.
         taken: how often each automatic name has been used.
+        added: the children that were added so far, in the subgraphs below too: whose children, and under which name.
     """
 
     subgraph: Subgraph = field(default_factory=Subgraph)
     casts: dict[tuple[int, Layout], Value] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
+    added: list[tuple[dict[str, Child], str]] = field(default_factory=list)
 
     def add(self, name: str, child: Child) -> tuple[str, ...]:
         """Registers a child.
@@ -44,14 +45,21 @@ class Draft:
         names = [part + "_" if part in TAKEN else part for part in name.split(".")]
         holder: Subgraph | ModuleList = self.subgraph
         for part in names[:-1]:
-            below = holder.children.setdefault(part, ModuleList())
+            below = self.register(holder, part, ModuleList())
             assert isinstance(below, ModuleList)
             holder = below
         last = names[-1]
         while last in holder.children:
             last += "_"
-        holder.children[last] = child
+        self.register(holder, last, child)
         return (*names[:-1], last)
+
+    def register(self, holder: Subgraph | ModuleList, name: str, child: Child) -> Child:
+        """The child of this name in a part; ``child``, registered there, where it has none."""
+        if name not in holder.children:
+            holder.children[name] = child
+            self.added.append((holder.children, name))
+        return holder.children[name]
 
     def number(self, name: str) -> str:
         """A name for a module that the spec does not name.
@@ -73,29 +81,14 @@ class Draft:
         >>> draft.subgraph.children
         {}
         """
-        steps, casts, children = len(self.subgraph.steps), len(self.casts), _child_names(self.subgraph)
+        steps, casts, added = len(self.subgraph.steps), len(self.casts), len(self.added)
 
         def undo() -> None:
             del self.subgraph.steps[steps:]
-            _remove_others(self.subgraph, children)
-            for key in list(self.casts)[casts:]:
-                del self.casts[key]
+            for children, name in self.added[added:]:
+                children.pop(name, None)
+            del self.added[added:]
+            while len(self.casts) > casts:
+                self.casts.popitem()
 
         return undo
-
-
-_ChildNames = dict[str, Any]
-
-
-def _child_names(holder: Subgraph | ModuleList) -> _ChildNames:
-    """The names of the children; those of module lists with the names inside."""
-    return {name: _child_names(child) if isinstance(child, ModuleList) else {} for name, child in holder.children.items()}
-
-
-def _remove_others(holder: Subgraph | ModuleList, names: _ChildNames) -> None:
-    """Removes the children that are not among these names."""
-    for name, child in list(holder.children.items()):
-        if name not in names:
-            del holder.children[name]
-        elif isinstance(child, ModuleList):
-            _remove_others(child, names[name])

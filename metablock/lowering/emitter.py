@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from ..errors import Span, error
-from ..language.printer import number
+from ..language.budget import spend
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
 from . import layouts
@@ -32,8 +32,9 @@ from .ir import (
     same_wiring,
     single,
 )
+from .written import written
 
-MAX_STEPS = 20_000
+MAX_STEPS = 10_000
 MAX_WIDTH = 1_000_000
 _TWO_THINGS = "a module that is built once would compute two things"
 
@@ -46,6 +47,9 @@ class Emitter:
         first: the id of the first value.
         large: lifts the caps on sizes.
 
+    Attributes:
+        place: the place in the spec of the modules that are written.
+
     >>> ir = Emitter()
     >>> image = ir.value(Feature("map", 3, (32, 32)))
     >>> y = ir.call("conv", "stem", [image], out=8, kernel=3, stride=2)
@@ -56,6 +60,7 @@ class Emitter:
     def __init__(self, context: ContextStack | None = None, *, first: int = 0, large: bool = False):
         self.context = context or ContextStack()
         self.large = large
+        self.place: Span | None = None
         self._ids = count(first)
         self._steps = 0
 
@@ -83,6 +88,7 @@ class Emitter:
         >>> str(ir.inline("{0}.mean((2, 3))", [x], Feature("vector", 8)).feature)
         'vector of 8'
         """
+        spend(2 + len(inputs) // 4)
         output = self.value(feature)
         self.steps.append(InlineOp(template, tuple(inputs), output))
         return output
@@ -124,7 +130,7 @@ class Emitter:
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text, self.place)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
@@ -134,6 +140,7 @@ class Emitter:
     def budget(self, feature: Feature | None = None) -> None:
         """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
         self._steps += 1
+        spend(10)
         if feature is not None and min((feature.c, *feature.grid)) < 1:
             raise error(f"nothing is left: {feature}", hint="widths and extents are at least 1")
         if self.large:
@@ -240,6 +247,7 @@ class Emitter:
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
         """The channels of a value in parts of these sizes. Raises SpecError if the sizes do not add up to its width."""
         f = value.feature
+        spend(10 * len(sizes))
         if sum(sizes) != f.c:
             total = f"{' + '.join(map(str, sizes))} = {sum(sizes)}"
             raise error(f"parts of {total} channels, {f.c} arrive", hint="the sizes must add up")
@@ -274,8 +282,9 @@ class Emitter:
         """
         parent, blocks = self.context.now.draft.subgraph, region == "blocks"
         subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
-        with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None):
+        with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None) as inner:
             yield subgraph
+        self.context.now.draft.added += inner.draft.added
         if subgraph.children or subgraph.pinned:
             path = self.context.now.draft.add(name, subgraph)
             parent.steps.append(ModuleCall(path, (), subgraph.output))
@@ -312,8 +321,9 @@ class Emitter:
         outer, holder, unit = self.steps, Subgraph(), self.context.now.unit
         with self.context.push(draft=Draft(holder), unit=None if unit == "line" else unit):
             output = make(x)
+        draft, hint = self.context.now.draft, "give each use a module of its own in `let`"
         for name, child in holder.children.items():
-            first_use, hint = owner.children.setdefault(name, child), "give each use a module of its own in `let`"
+            first_use = draft.register(owner, name, child)
             if not same_computation(first_use, child):
                 raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
             if not same_wiring(first_use, child):
@@ -367,36 +377,3 @@ def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[F
     accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
     return result
-
-
-def written(entry: Operator, args: dict[str, Any]) -> str:
-    """A call as a person would write it, without the arguments that have their default.
-
-    Args:
-        entry: the operator.
-        args: all its arguments, by name.
-
-    >>> conv = OPERATORS["conv"]
-    >>> args = {param.name: param.default for param in conv.schema.params}
-    >>> written(conv, {**args, "out": 64, "kernel": 7, "stride": 4})
-    'conv(64, 7, stride=4)'
-    """
-    parts, positional = [], True
-    for place, param in enumerate(entry.schema.params):
-        positional = positional and place < 2
-        value = args[param.name]
-        if value == param.default and not param.required:
-            positional = False
-            continue
-        text = _word(value)
-        parts.append(text if positional else f"{param.name}={text}")
-    return f"{entry.name}({', '.join(parts)})" if parts else entry.name
-
-
-def _word(value: Any) -> str:
-    """An argument as a spec has it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        value = float(f"{value:.6g}")
-    return number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)

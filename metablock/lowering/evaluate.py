@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..errors import Span, error
 from ..language import ast as e
-from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, is_real, is_whole
+from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
+from ..language.budget import current
 from ..language.call_checks import bind_arguments
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
+from .memory import Memory
 
 MAX_DEPTH = 200
 
@@ -37,6 +40,8 @@ class Evaluator:
         self.names = Names(spec)
         self.grid: tuple[int, ...] = ()
         self._depth = 0
+        self._budget = current()
+        self._memory = Memory(self._read)
 
     # Values
 
@@ -57,6 +62,7 @@ class Evaluator:
         [16, 32]
         """
         self._depth += 1
+        self._budget.spend(1, node.span)
         try:
             if self._depth > MAX_DEPTH:
                 raise error("bindings use each other in a circle, or too deeply", node.span, "name fewer steps in between")
@@ -73,9 +79,9 @@ class Evaluator:
             case e.Name():
                 return self._name(node, scope)
             case e.List(items=items):
-                return self._list(items, scope)
+                return self._limited(self._list(items, scope), node)
             case e.Comprehension():
-                return [self.value(node.item, inner) for inner in self.loop(node, scope)]
+                return self._limited([self.value(node.item, inner) for inner in self.loop(node, scope)], node)
             case e.Index():
                 return self._index(node, scope)
             case e.Attribute():
@@ -111,25 +117,37 @@ class Evaluator:
             left, right = self.value(node.left, scope), self.value(node.right, scope)
             if isinstance(left, (Closure, Value)) or isinstance(right, (Closure, Value)):
                 raise error("a test compares numbers, not modules", node.span, "compare a width: `c == dim`, `x.c`")
+            self._spend_on(node, left, right)
             try:
                 return compare(node.op, left, right)
             except TypeError:
-                raise error(
-                    f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span, "compare two numbers"
-                ) from None
+                hint = (
+                    "`<` and its like compare numbers; ask `x == none` first" if None in (left, right) else "compare two numbers"
+                )
+                raise error(f"{_kind(left)} and {_kind(right)} cannot be compared with {node.op}", node.span, hint) from None
         value = self.value(node, scope)
         if isinstance(value, (Closure, Value)):
             raise error("a module is neither true nor false", node.span, "a test compares numbers: `c == dim`")
         return bool(value)
 
-    def loop(self, node: e.Comprehension, scope: Scope) -> list[Scope]:
+    def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
         """A scope for each round of a comprehension. Raises SpecError if its source is no list, or a very long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
         if len(source) > MAX_LIST:
             raise error(f"a list of {len(source)} entries", node.source.span, f"at most {MAX_LIST} are allowed")
-        return [scope.bind(**{node.var: item}) for item in source]
+        for item in source:
+            self._budget.spend(1, node.span)
+            yield scope.bind({node.var: item})
+
+    def _limited(self, items: list[Any], node: e.Node) -> list[Any]:
+        """A list that was computed. Raises SpecError for one that is too long, the entries of its lists counted too."""
+        count = entries(items, MAX_LIST)
+        self._budget.spend(count // 8, node.span)
+        if count > MAX_LIST:
+            raise error(f"a list of more than {MAX_LIST} entries", node.span, "the entries of the lists in it count, too")
+        return items
 
     def _list(self, items: tuple[e.Node, ...], scope: Scope) -> list[Any]:
         result: list[Any] = []
@@ -138,6 +156,7 @@ class Evaluator:
                 spliced = self.value(item.value, scope)
                 if not isinstance(spliced, (list, tuple)):
                     raise error("`*` in a list needs a list", item.span, "remove the `*`")
+                self._budget.spend(1 + len(spliced) // 4, item.span)
                 result.extend(spliced)
             else:
                 result.append(self.value(item, scope))
@@ -160,6 +179,7 @@ class Evaluator:
     def _word(self, node: e.Name, scope: Scope) -> Any:
         """The value of a word of the language."""
         name, now = node.id, self.context.now
+        self._memory.reads(name)
         if name == "c" and scope.c is None:
             raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
         if name == "stage" and now.stage is None:
@@ -201,18 +221,43 @@ class Evaluator:
     def bound(self, bound: Bound, values: dict[str, Any], scope: Scope) -> Any:
         """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
         binding = bound.binding
-        inner = Scope(c=scope.c, hide=(bound.table, binding.name))
-        inner = inner.bind(**parameter_values(binding.params, values, inner))
-        if bound.table != "columns":
-            return Closure(e.Name(binding.name), scope) if bound.table.endswith("shared") else self.value(binding.body, inner)
+        if bound.table.endswith("shared"):
+            return Closure(e.Name(binding.name), scope)
+        known, value = (False, None) if values else self._memory.find(binding, scope)
+        if not known:
+            inner = Scope(c=scope.c, hide=(bound.table, binding.name))
+            inner = inner.bind(parameter_values(binding.params, values, inner))
+            noted: AbstractContextManager[list[Any]] = nullcontext([]) if values else self._memory.computing(binding, scope)
+            with noted as result:
+                value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
+                result.append(value)
+        return value
+
+    def _column(self, binding: Binding, inner: Scope) -> Any:
+        """The value of a column in the present stage; outside the stages it is the list of its entries."""
         stage = self.context.now.stage
+        self._memory.reads("stage")
         if stage is not None:
             return self.value(self.entry(binding, stage), inner)
-        entries = []  # outside the stages, a column is the list of its entries
+        column = []
         for stage in range(self.stages):
             with self.context.push(stage=stage):
-                entries.append(self.value(self.entry(binding, stage), inner))
-        return entries
+                column.append(self.value(self.entry(binding, stage), inner))
+        return column
+
+    def _read(self, word: str, scope: Scope) -> Any:
+        """The value of a word that a binding's value depends on."""
+        now = self.context.now
+        match word:
+            case "c":
+                return scope.c
+            case "stage" | "part":
+                return getattr(now, word)
+            case "index" | "layer":
+                return getattr(now.blocks, word)
+            case "grid":
+                return self.grid
+        return None  # the same in the whole network
 
     def operator(self, node: e.Node, scope: Scope) -> Operator | None:
         """The operator that a name, or the function of a call, means; None if it means no operator."""
@@ -242,6 +287,7 @@ class Evaluator:
         if isinstance(node.at, e.Slice):
             low = None if node.at.low is None else int(self.number(node.at.low, scope, "a subscript"))
             high = None if node.at.high is None else int(self.number(node.at.high, scope, "a subscript"))
+            self._spend_on(node, base)
             return list(base[low:high])
         at = self.number(node.at, scope, "a subscript")
         if not isinstance(at, int) or not -len(base) <= at < len(base):
@@ -269,6 +315,7 @@ class Evaluator:
         right = self.value(node.right, scope)
         if isinstance(right, (Closure, Value)) or right is None:
             return Closure(node, scope)
+        self._spend_on(node, left, right)
         try:
             return calculate(node.op, left, right)
         except ZeroDivisionError:
@@ -279,6 +326,12 @@ class Evaluator:
             raise error(
                 f"{_kind(left)} {node.op} {_kind(right)} has no meaning", node.span, "both sides are numbers, or both modules"
             ) from None
+
+    def _spend_on(self, node: e.Node, *values: Any) -> None:
+        """Spends what it costs to compute with lists."""
+        for value in values:
+            if isinstance(value, list):
+                self._budget.spend(entries(value, MAX_LIST) // 8, node.span)
 
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
@@ -299,13 +352,16 @@ class Evaluator:
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         """The result of a function on numbers; a Closure for a ``sum`` of modules."""
         values = [self.value(argument.value, scope) for argument in node.args]
+        self._spend_on(node, *values)
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
         if any(not is_real(item) for item in flat) and name != "len":
             raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")
         try:
-            return FUNCTIONS[name](*values)
+            result = FUNCTIONS[name](*values)
+            self._spend_on(node, result)
+            return result
         except TooLongError as many:
             raise error(f"a list of {many} entries", node.span, f"at most {MAX_LIST} are allowed") from None
         except (TypeError, ValueError, OverflowError):

@@ -49,6 +49,7 @@ class ModuleNode:
         trainable: False inside ``frozen``.
         role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
+        span: the place in the spec.
     """
 
     operator: str
@@ -59,6 +60,7 @@ class ModuleNode:
     trainable: bool = True
     role: str | None = None
     text: str = field(default="", compare=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class LayerCounter:
             case e.Splice(value=value) | e.Negative(value=value):
                 return self._in_stream(value, scope)
             case e.Function(params=params, body=body):
-                return self._in_stream(body, scope.bind(**dict.fromkeys(params, _Unknown())))
+                return self._in_stream(body, scope.bind(dict.fromkeys(params, _Unknown())))
             case e.StreamBody():
                 return self._lines(node, scope)
             case e.Binary():
@@ -147,10 +147,10 @@ class LayerCounter:
         for line in node.lines:
             number = self.evaluate.value(line.value, scope)
             if isinstance(number, (int, float, str)):
-                scope = scope.bind(**{line.targets[0]: number})
+                scope = scope.bind({line.targets[0]: number})
                 continue
             items = line.value.items if isinstance(line.value, e.Chain) else (line.value,)
             if any(self.evaluate.repeat(item, scope) for item in items):
                 count += sum(self._in_stream(item, scope) for item in items)
-            scope = scope.bind(**dict.fromkeys(line.targets, _Unknown()))
+            scope = scope.bind(dict.fromkeys(line.targets, _Unknown()))
         return count + sum(self._in_stream(output, scope) for output in node.outputs)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..errors import Problem, Span, SpecError, error
 from ..language import ast as e
+from ..language.budget import LARGE, NETWORK, reading, spend
 from ..language.edits import stage_count
 from ..language.printer import show
 from ..language.scope import Bound, Closure, Scope
@@ -30,7 +31,7 @@ def lower(spec: Spec, *, input: Feature | None = None, large: bool = False) -> S
     Args:
         spec: a spec whose variant is applied (:func:`metablock.language.edits.resolve`).
         input: the shape of the input, instead of the one the spec states; for specs with one input.
-        large: lifts the caps on sizes.
+        large: lifts the caps on sizes, and the budget (:mod:`metablock.language.budget`).
 
     Returns:
         The root of the network.
@@ -47,7 +48,8 @@ def lower(spec: Spec, *, input: Feature | None = None, large: bool = False) -> S
     >>> str(lower(resolve(spec), input=Feature("map", 1, (64, 48))).output.feature)
     'map 8 x 32x24'
     """
-    return NetworkLowering(spec, large).run(input)
+    with reading(NETWORK * (LARGE if large else 1), spec.place("stages") or spec.place("model")):
+        return NetworkLowering(spec, large).run(input)
 
 
 def input_features(spec: Spec) -> list[Feature]:
@@ -97,7 +99,7 @@ class NetworkLowering:
         self.evaluate.classes()
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
-        self.root.inputs = tuple(flat_values(x))
+        self.root.inputs, self.root.span = tuple(flat_values(x)), self.spec.place("model") or self.spec.place("stages")
         try:
             self.root.output = self._present(self._flow(x))
             self._predict()
@@ -249,7 +251,7 @@ class NetworkLowering:
             if now.stage_subgraph is None:
                 raise error(f"'{binding.name}' is shared inside a stage", node.span, "use it in a column or a block")
             owner, path = now.stage_subgraph, ("stages", str(now.stage), "shared")
-        holder = owner.children.setdefault("shared", ModuleList())
+        holder = self.context.now.draft.register(owner, "shared", ModuleList())
         assert isinstance(holder, ModuleList)
         scope = Scope(c=width(x), hide=(bound.table, binding.name))
         first = self._first_inputs.setdefault((*path, binding.name), x)
@@ -288,6 +290,7 @@ class NetworkLowering:
         blocks = self.context.now.blocks
         for stage in range(self.evaluate.stages):
             blocks.index = 0
+            spend(10)
             with (
                 self.ir.open(f"stages.{stage}", f"stage {stage}", x) as subgraph,
                 self.context.push(stage=stage, stage_subgraph=subgraph),

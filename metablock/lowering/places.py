@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from ..errors import Span, SpecError
+from ..language.budget import ExhaustedError
 from ..language.standard import LIBRARY
 
 
@@ -28,6 +29,9 @@ def located(span: Span | None) -> Iterator[None]:
     """
     try:
         yield
+    except ExhaustedError as wrong:
+        wrong.span = _nearer(wrong.span, span)
+        raise
     except SpecError as wrong:
         if all(problem.span is not None and not in_library(problem.span) for problem in wrong.problems):
             raise

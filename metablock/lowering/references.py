@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import SpecError, error
 from ..language import ast as e
+from ..language.budget import spend
 from ..language.hints import ABSENT
 from ..language.printer import show
 from ..language.registry import Operator
@@ -54,6 +55,7 @@ class References:
         Raises:
             SpecError: the expression is a number or a word, or calls something that takes no arguments.
         """
+        spend(2, node.span)
         match node:
             case e.Name(id=name):
                 return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
@@ -108,7 +110,7 @@ class References:
         if bound.table.endswith("shared"):
             return Finished(self.network.shared(bound, x, node))
         inner = Scope(c=width(x), hide=(bound.table, binding.name))
-        inner = inner.bind(**parameter_values(binding.params, values, inner))
+        inner = inner.bind(parameter_values(binding.params, values, inner))
         if bound.table != "columns":
             return Closure(binding.body, inner)
         if stage is None:

@@ -6,16 +6,17 @@ compound, and emits a module or a subgraph. :meth:`Tracer.emit` lowers a compoun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 from ..errors import Span, error
 from ..language import ast as e
+from ..language.arithmetic import MAX_LIST, entries
+from ..language.budget import spend
 from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
-from .combine import binary, shifted
+from .combine import binary, mark, shifted
 from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
@@ -47,6 +48,8 @@ class Tracer:
     def __init__(self, evaluate: Evaluator, context: ContextStack, ir: Emitter, network: Sections):
         self.evaluate, self.context, self.ir, self.network = evaluate, context, ir, network
         self.names = ParamNames(evaluate.names.is_inline)
+        self._texts: dict[int, tuple[e.Node, str]] = {}  # by the node's id; the node keeps its id its own
+        self._rests: dict[tuple[int, int], tuple[e.Node, e.Node]] = {}
         self.references = References(evaluate, context, network)
         self.arguments = ArgumentReader(evaluate, lambda argument: str(self.names.of(argument.value, argument.name or "part")))
 
@@ -76,6 +79,7 @@ class Tracer:
         Raises:
             SpecError: a problem of the expression, with its place.
         """
+        spend(10, node.span)
         depth = self.now.depth + 1
         if depth > MAX_NESTED:
             hint = "use fewer bindings in between"
@@ -101,11 +105,12 @@ class Tracer:
         """Emits a module, or the subgraph of a compound. ``call`` is the expression that texts show."""
         operator = self.evaluate.operator(node, scope)
         if operator is None or operator.inline:
-            with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+            with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
                 self.names.read(node)
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
             if x is None:
@@ -114,9 +119,17 @@ class Tracer:
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
             return self.ir.call(operator.name, name, [x], **arguments.values)
-        with self.ir.open(name, show(call), x, region, node.span) as subgraph:
+        with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
+
+    def _text(self, node: e.Node) -> str:
+        """The text of an expression, one string however often it is emitted."""
+        if id(node) not in self._texts:
+            text = show(node)
+            spend(len(text) // 32, node.span)
+            self._texts[id(node)] = node, text
+        return self._texts[id(node)][1]
 
     # What composite operators use
 
@@ -171,6 +184,7 @@ class Tracer:
         Raises:
             SpecError: a problem of the expression, with its place.
         """
+        spend(5, node.span)
         match node:
             case e.Chain(items=items):
                 return self._chain(items, scope, x, suffix)
@@ -214,7 +228,7 @@ class Tracer:
 
     def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         """A chain, item by item. A chain with an absent item is absent and emits nothing."""
-        undo = self.mark()
+        undo = mark(self)
         *_, output = self._items(items, scope, x, suffix)
         if output is None:
             undo()
@@ -249,7 +263,7 @@ class Tracer:
             values = self.emit(base, scope, x, suffix)
         if not isinstance(values, (list, tuple)):
             raise error("only a list has entries", base.span, "one value comes out here")
-        return self.evaluate.value(e.Index(e.Name("values"), node.at, span=node.span), scope.bind(values=list(values)))
+        return self.evaluate.value(e.Index(e.Name("values"), node.at, span=node.span), scope.bind({"values": list(values)}))
 
     def _list(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> list[ValueTree]:
         """A list, each item applied to the same input."""
@@ -262,6 +276,10 @@ class Tracer:
                 result.extend(members)
             else:
                 result.append(self.emit(item, scope, x, suffix))
+        count = entries(result, MAX_LIST)
+        spend(count // 8)
+        if count > MAX_LIST:
+            raise error(f"a list of more than {MAX_LIST} entries", items[0].span, "the entries of the lists in it count, too")
         return result
 
     def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
@@ -310,18 +328,6 @@ class Tracer:
             self.now.blocks.layer += n
         return x
 
-    def mark(self) -> Callable[[], None]:
-        """Returns a function that takes back what is emitted after this call: steps, modules, shared ones too, blocks counted."""
-        undo, undo_shared = self.now.draft.mark(), self.network.mark_shared()
-        blocks, before = self.now.blocks, replace(self.now.blocks)
-
-        def take_back() -> None:
-            undo()
-            undo_shared()
-            blocks.index, blocks.layer = before.index, before.layer
-
-        return take_back
-
     # Streams
 
     def _function(self, node: e.Function, scope: Scope, x: ValueTree) -> ValueTree:
@@ -330,12 +336,12 @@ class Tracer:
         if len(values) != len(node.params):
             hint = f"the stream begins with `{', '.join(node.params)} ->`"
             raise error(f"{len(values)} value(s) arrive, {len(node.params)} are named", node.span, hint)
-        return self.emit(node.body, scope.bind(**dict(zip(node.params, values, strict=True))), x)
+        return self.emit(node.body, scope.bind(dict(zip(node.params, values, strict=True))), x)
 
     def _stream(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
         """The lines of a stream, then its outputs: one value, a list, or a dict of named ones."""
         for line in node.lines:
-            scope = scope.bind(**_assigned(line, self._line(line, scope, x)))
+            scope = scope.bind(_assigned(line, self._line(line, scope, x)))
         outputs = [self.emit(output, scope, x) for output in node.outputs]
         if node.names:
             return dict(zip(node.names, outputs, strict=True))
@@ -352,8 +358,8 @@ class Tracer:
             x = self.emit(items.pop(0), scope, x)
             if x is None:  # a wire without tokens
                 return None
-        rest = items[0] if len(items) == 1 else e.Chain(tuple(items), span=node.span)
-        self.names.hold(rest)
+        whole = e.Chain(tuple(items), span=node.span) if len(items) > 1 else items[0]
+        _, rest = self._rests.setdefault((id(node), len(items)), (node, whole))  # one node, however often it is emitted
         if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):
             self.names.read(rest)  # `stem`, `stages` and `head` keep their own names
             return self.emit(rest, scope, x)

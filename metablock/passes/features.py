@@ -381,8 +381,8 @@ def _part(child: Child, before: Child, module: nn.Module) -> nn.Module:
     assert not isinstance(before, ModuleNode)
     if isinstance(child, Subgraph):
         if not isinstance(module, Block):
-            reason = f"a {type(module).__name__} stands for '{child.text}'"
-            raise MetablockError(reason, "take features before parts are replaced")
+            message = f"a {type(module).__name__} stands for '{child.text}'"
+            raise MetablockError(message, "take features before parts are replaced")
         return _assembled(child, _subgraph(before), module, root=False)
     parts = {key: _part(part, before.children[key], module.get_submodule(key)) for key, part in child.children.items()}
     holder = nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)

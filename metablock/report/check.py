@@ -35,11 +35,26 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
     except CutCallError as wrong:
-        return SpecError([*wrong.problems, *check_spec(wrong.spec, shapes=shapes)]).problems
+        return SpecError([*wrong.problems, *problems_of(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
-    problems = check_spec(spec, shapes=shapes)
-    return tuple(problems or (wrong_facts(spec) if shapes else ()))
+    problems = problems_of(spec, shapes=shapes)
+    return problems or (tuple(wrong_facts(spec)) if shapes else ())
+
+
+def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
+    """The problems of a file's spec: names, then the shapes and the size of every variant's network.
+
+    >>> from metablock.language.load import load_text
+    >>> spec = load_text("name: n\\ninput: image(3, 8)\\nmodel: conv(400000) >> conv(400000)\\n")
+    >>> [problem.message for problem in problems_of(spec)]
+    ['the network has 160,002,000,000 parameters; at most 20,000,000,000']
+    """
+    if not shapes:
+        return tuple(check_spec(spec, shapes=False))
+    from ..backend.limits import check_size
+
+    return tuple(check_spec(spec, size=check_size))
 
 
 def wrong_facts(spec: Spec) -> list[Problem]:

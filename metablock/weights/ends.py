@@ -26,7 +26,7 @@ def first_kernels(model: nn.Module) -> dict[str, int]:
 
     >>> import metablock
     >>> first_kernels(metablock.build("vit_tiny_patch16_224", device="meta"))
-    {'stem.conv.weight': 3}
+    {'stem.embed.weight': 3}
     """
     root = getattr(model, "ir", None)
     if not isinstance(root, Subgraph):

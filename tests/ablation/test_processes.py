@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -50,7 +51,7 @@ class Dies(nn.Module):
         super().__init__()
         self.how = how
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type != "meta":
+        if self.training and x.device.type != "meta" and not os.path.exists("healed"):
             os.kill(os.getpid(), self.how) if self.how else os._exit(3)
         return x
 
@@ -59,7 +60,7 @@ class Raises(nn.Module):
     """Fails: ``(b, c, *grid) -> (b, c, *grid)``."""
     takes = ("map",)
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and x.device.type != "meta":
+        if self.training and x.device.type != "meta" and not os.path.exists("healed"):
             raise ValueError("no such thing\\nas this")
         return x
 
@@ -68,7 +69,7 @@ class Vanishes(nn.Module):
     """Gives no numbers: ``(b, c, *grid) -> (b, c, *grid)``."""
     takes = ("map",)
     def forward(self, x: Tensor) -> Tensor:
-        return x * float("nan") if self.training and x.device.type != "meta" else x
+        return x * float("nan") if self.training and x.device.type != "meta" and not os.path.exists("healed") else x
 '''
 
 
@@ -242,11 +243,59 @@ def test_runs_that_crash(folder: Path):
     assert reasons["token = raises"] == "ValueError: no such thing (dying.py:24)"
     assert "1 of 5 runs are done, 4 failed" in said
     assert reasons["token = vanishes"].startswith("the loss is NaN or infinite (epoch 1")
-    (folder / "dying.py").write_text(PLUGIN.replace("if self.training and", "if False and"))
+    (folder / "healed").touch()
     finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--no-report"))
     assert len(rows(study, "SELECT 1 FROM runs WHERE status = 'failed'")) == 4  # not without being asked
     said = finished(here(folder, *ABLATE, *words, "--plugin", "dying", "--retry", "failed", "--no-report"))
     assert "5 of 5 runs are done" in said
+
+
+def test_a_plugin_that_is_edited_makes_other_runs(folder: Path):
+    (folder / "dying.py").write_text(PLUGIN)
+    words = ["--swap", "token = vanishes", "--seeds", "1", "--epochs", "1", "--input", "1x16x16", "-o", "study", "--no-report"]
+    (folder / "healed").touch()
+    finished(here(folder, *ABLATE, *words, "--plugin", "dying"))
+    sys.modules.pop("dying")
+    (folder / "dying.py").write_text(PLUGIN.replace('float("nan")', 'float("inf")'))
+    said = finished(here(folder, *ABLATE, *words, "--plugin", "dying"))
+    assert "2 of 2 runs are done" in said
+    assert "1 run of other code is kept in the journal: the source of vanishes has changed." in said.replace("\n", " ")
+    assert len(rows(folder / "study", "SELECT id FROM runs")) == 3  # the base is what it was
+
+
+@pytest.mark.parametrize(
+    "words", [[*ABLATE, *SWAP, "-o", "study", "--no-report"], ["train", "mini.yaml", "--checkpoint", "run.pt"]]
+)
+def test_ctrl_c(words: list[str], folder: Path):
+    """What happened, what the same command will do, once; status 130, no traceback."""
+    command = [sys.executable, "-m", "metablock", *words, "--epochs", "500", "--input", "1x16x16"]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    if words[0] == "train":
+        end = time.monotonic() + 300
+        while not (folder / "run.pt").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+    else:
+        until(folder / "study", "SELECT 1 FROM epochs", process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+    last = err.strip().splitlines()[-1]
+    assert err.count("stopped") == 1
+    if words[0] == "train":
+        assert re.fullmatch(r"stopped after epoch \d+ of 500; the same command goes on from there", last)
+    else:
+        assert last == "stopped: 0 of 4 runs are done; the same command goes on, with interrupted runs from their last epoch"
+        assert rows(folder / "study", "SELECT DISTINCT status FROM runs") == [("pending",)]
+        assert "Traceback" not in (folder / "study" / "logs" / "worker-0.log").read_text()
 
 
 # Several processes for one training

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metablock.ablation.plan import plan
-from metablock.ablation.report import analyse, figures, write_report
+from metablock.ablation.plan import Cell, plan
+from metablock.ablation.report import analyse, figures, remarks, write_report
 from metablock.ablation.report.analysis import notes
 from metablock.ablation.report.curves import front
 from metablock.ablation.report.style import inline, to_svg
@@ -371,3 +371,28 @@ def test_escapes():
     assert markdown("a|b\n<c>*") == "a\\|b &lt;c&gt;\\*"
     assert html("<a href='x'>") == "&lt;a href=&#x27;x&#x27;&gt;"
     assert slug("token = Attention(dim // 32)") == "token-attention-dim-32" and slug("∅") == "cell"
+
+
+def test_conditions_that_differ_and_probes_that_are_missing(tmp_path: Path):
+    """What may change numbers, and what is not there, is said in the page and in `remarks`, which the command line prints."""
+    study = load_study_text("study: s\nbase: resnet18\nseeds: 2\nfactors: {norm: [id]}\n")
+    cell = Cell("base", (), load_text(BASE), "hash", None)
+    conditions = [{"device": "a CPU", "torch": torch} for torch in ("2.11", "2.12")]
+    runs = [Run("base", seed, "done", 50.0, conditions=(conditions[seed],)) for seed in (0, 1)]
+    others = ("3 runs of another recipe are kept in the journal: lr 0.1 there, 0.2 here",)
+    for probes, reason in (
+        ({}, "they are not in the journal"),
+        ({"base": '{"problem": "it takes no single picture"}'}, "it takes no single picture"),
+        ({"base": "[{]"}, "what was stored cannot be read"),
+    ):
+        results = Results(study, [cell], runs, probes=probes, others=others)
+        said = remarks(results)
+        assert said[0].startswith("The finished runs differ in torch: 2.11 (1 run), 2.12 (1 run).")
+        assert said[1] == f"No receptive fields and spectra of base: {reason}."
+        assert said[2] == "3 runs of another recipe are kept in the journal: lr 0.1 there, 0.2 here."
+        assert len(said) == 3
+    write_report(results, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert all(html(text) in page for text in said)
+    assert not (tmp_path / "probes.html").exists()
+    assert "differ in torch" in (tmp_path / "table.md").read_text()

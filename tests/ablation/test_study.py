@@ -235,6 +235,35 @@ def test_six_mixers_are_matched(base: str, by: str):
         assert not cell.off
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seeds: [3, 3]", r":4:12: the seed 3 stands twice\n.*\n.*\n  keep one of the two"),
+        ("seeds: []", "a study needs a seed"),
+        ("seeds: [03]", "a seed is a whole number"),
+        ("seeds: 1_0", "seeds is a whole number"),
+        ("match: {by: macs, scale: [dim, dim]}", "'dim' stands twice"),
+        ("alpha: 0_5", "alpha is a number"),
+    ],
+)
+def test_what_stands_twice_in_a_file(line: str, said: str):
+    with pytest.raises(SpecError, match=said):
+        load_study_text(f"study: s\nbase: poolformer_s12\nfactors: {{token: [id]}}\n{line}\n")
+
+
+def test_what_stands_twice_in_a_study():
+    base = Study("s", "poolformer_s12")
+    swaps = [parse_swap(f"token = {value}", base.resolved()) for value in ("id", "dw(3)")]
+    with pytest.raises(MetablockError, match=r"'token' varies twice\n  join the two"):
+        replace(base, factors=tuple(swaps)).varied()
+    with pytest.raises(MetablockError, match="the seed 3 stands twice"):
+        replace(base, seeds=(3, 3)).varied()
+    shapes = "{deep: {depth: '[2, 2, 2, 2]'}}"
+    text = f"study: s\nbase: poolformer_s12\nfactors:\n  a: {shapes}\n  b: {shapes}\n"
+    with pytest.raises(MetablockError, match="two variants of this study are called 'deep'"):
+        plan(load_study_text(text), Feature("map", 3, (32, 32)), 10)
+
+
 def test_a_match_that_cannot_be():
     spec = sized(resolved("poolformer_s12", edits=SMALL), classes=10, input="3x32x32")
     matched = match(spec, cost_of(spec).macs // 10**6, "macs")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,10 +12,11 @@ from metablock.ablation.augment import augment, check_augmentation, mixed, shift
 from metablock.ablation.data import Data, load_data
 from metablock.ablation.losses import bce, cross_entropy, distillation, focal, soft_targets
 from metablock.ablation.recipe import Recipe, parse_override, recipe, recipes
+from metablock.ablation.study_file import load_study_text
 from metablock.ablation.training import Options, TrainingError, train
 from metablock.api import build
-from metablock.errors import MetablockError
-from metablock.front import parse_input, sized
+from metablock.errors import MetablockError, SpecError
+from metablock.front import sized
 from metablock.language.edits import apply, parse_edits
 from metablock.language.load import load_text
 from metablock.shape import Feature
@@ -53,144 +53,6 @@ def few(data: Data, count: int = 160) -> Data:
     return replace(data, train=TensorSplit(x, y), val=TensorSplit(x[:80], y[:80]))
 
 
-# Data
-
-
-def test_digits(digits: Data):
-    assert (len(digits.train), len(digits.val), digits.classes) == (1433, 364, 10)
-    x, y = digits.train.get([0, 5, 3])
-    assert (x.shape, x.dtype, y.dtype) == ((3, 1, 16, 16), torch.float32, torch.int64)
-    every = digits.train.get(range(len(digits.train)))[0]
-    assert abs(float(every.mean())) < 1e-4
-    assert abs(float(every.std()) - 1) < 1e-3
-    assert load_data("digits", Feature("map", 1, (16, 16))).fingerprint == digits.fingerprint
-    assert load_data("digits").fingerprint != digits.fingerprint
-    assert load_data("digits", Feature("map", 3, (8, 8))).train.get([0])[0].shape == (1, 3, 8, 8)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    from PIL import Image
-
-    random = np.random.default_rng(0)
-    for part, count in (("train", 60), ("val", 10)):
-        for label in ("cat", "dog"):
-            folder = tmp_path / part / label
-            folder.mkdir(parents=True)
-            for i in range(count):
-                size = (40, 30) if i % 2 else (30, 40)
-                Image.fromarray(random.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / f"{i:03}.png")
-    return tmp_path
-
-
-def test_a_folder_of_pictures(pictures: Path):
-    data = load_data(f"folder:{pictures}", parse_input("3x24x32"))
-    assert (len(data.train), len(data.val), data.classes, data.skipped) == (120, 20, 2, ())
-    x, y = data.train.get([0, 119])
-    assert x.shape == (2, 3, 24, 32)
-    assert y.tolist() == [0, 1]
-    assert torch.equal(data.train.get([7])[0], data.train.get([7])[0])
-    (pictures / "train" / "cat" / "000.png").unlink()
-    assert load_data(f"folder:{pictures}", parse_input("3x24x32")).fingerprint != data.fingerprint
-
-
-def test_a_folder_without_parts(pictures: Path):
-    data = load_data(f"folder:{pictures / 'train'}", parse_input("1x16x16"))
-    assert (len(data.train), len(data.val)) == (96, 24)
-    assert data.train.get([0])[0].shape == (1, 1, 16, 16)
-
-
-def test_corrupt_pictures(pictures: Path):
-    bad = pictures / "train" / "cat" / "000.png"
-    bad.write_bytes(bad.read_bytes()[:200])
-    data = load_data(f"folder:{pictures}", parse_input("3x8x8"))
-    assert data.skipped == (str(bad),)
-    assert len(data.train) == 119
-    for name in ("001.png", "002.png"):
-        (pictures / "train" / "dog" / name).write_text("no picture")
-    said = r"3 of 140 pictures in '.*' cannot be read: train/cat/000.png, train/dog/001.png.*\n  more than 1 % is too many"
-    with pytest.raises(MetablockError, match=said):
-        load_data(f"folder:{pictures}", parse_input("3x8x8"))
-
-
-def test_bad_folders(pictures: Path, tmp_path: Path):
-    with pytest.raises(MetablockError, match=r"there is no folder 'none'\n  check the path"):
-        load_data("folder:none")
-    with pytest.raises(MetablockError, match=r"pictures have 1 or 3 channels and two extents, not 3x8"):
-        load_data(f"folder:{pictures}", parse_input("3x8"))
-    (pictures / "train" / "emu").mkdir()
-    with pytest.raises(MetablockError, match=r"the class folder '.*train/emu' has no pictures\n  remove it, or fill it"):
-        load_data(f"folder:{pictures}")
-    (pictures / "train" / "emu").rmdir()
-    (pictures / "val" / "emu").mkdir()
-    with pytest.raises(MetablockError, match=r"'.*val' has a class 'emu' that the training set lacks"):
-        load_data(f"folder:{pictures}")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(MetablockError, match=r"has no class folders\n  a folder a class, at least two"):
-        load_data(f"folder:{tmp_path / 'empty'}")
-
-
-def test_arrays(tmp_path: Path):
-    x, y = np.random.default_rng(0).normal(3, 2, (50, 2, 40)), np.arange(50) % 5
-    path = tmp_path / "a.npz"
-    np.savez(path, x=x, y=y)
-    data = load_data(f"npz:{path}")
-    assert (data.input, data.classes, len(data.train), len(data.val)) == (Feature("map", 2, (40,)), 5, 40, 10)
-    assert abs(float(data.train.get(range(40))[0].mean())) < 1e-5
-    np.savez(path, x_train=x[:30], y_train=y[:30], x_val=x[30:], y_val=y[30:])
-    assert (len(load_data(f"npz:{path}").train), len(load_data(f"npz:{path}").val)) == (30, 20)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "said"),
-    [
-        ({"a": np.zeros(3)}, r"has the arrays a\n  x and y are needed"),
-        ({"x": np.zeros((5, 2)), "y": np.zeros(5, int)}, r"x is \(5, 2\), y \(5,\)\n  x is \(n, channels, extents\)"),
-        ({"x": np.zeros((5, 1, 4)), "y": np.zeros(4, int)}, r"y \(4,\)"),
-        ({"x": np.full((5, 1, 4), np.nan), "y": np.zeros(5, int)}, r"x has values that are NaN or infinite"),
-        ({"x": np.zeros((5, 1, 4)), "y": np.arange(5) - 1}, r"not whole numbers from 0"),
-        ({"x": np.zeros((5, 1, 4)), "y": np.zeros(5)}, r"not whole numbers from 0"),
-        (
-            {"x": np.zeros((12, 1, 4)), "y": np.array([0, 2] * 6)},
-            r"no training example has the label 1\n  labels are 0 to classes - 1",
-        ),
-    ],
-)
-def test_bad_arrays(arrays: dict, said: str, tmp_path: Path):
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(MetablockError, match=said):
-        load_data(f"npz:{tmp_path / 'a.npz'}")
-    (tmp_path / "b.npz").write_text("no archive")
-    with pytest.raises(MetablockError, match=r"is not an archive of arrays"):
-        load_data(f"npz:{tmp_path / 'b.npz'}")
-
-
-def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    datasets = pytest.importorskip("datasets")
-    from PIL import Image
-
-    columns = datasets.Features({"img": datasets.Image(), "fine": datasets.ClassLabel(names=["a", "b", "c"])})
-    rows = {"img": [Image.new("RGB", (20, 20), (i * 8, 0, 0)) for i in range(30)], "fine": [i % 3 for i in range(30)]}
-    splits = datasets.DatasetDict({"train": datasets.Dataset.from_dict(rows, features=columns)})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: splits)
-    data = load_data("hf:who/what", parse_input("3x8x8"))
-    assert (data.classes, len(data.train), len(data.val)) == (3, 24, 6)
-    assert data.train.get([0, 1])[0].shape == (2, 3, 8, 8)
-
-    def fails(name: str, config: str | None) -> None:
-        raise ConnectionError("no way there\nfurther")
-
-    monkeypatch.setattr(datasets, "load_dataset", fails)
-    with pytest.raises(MetablockError, match=r"'who/what' cannot be loaded: no way there\n  check the name"):
-        load_data("hf:who/what")
-
-
-@pytest.mark.parametrize("name", ["digit", "digits:x", "npz:", "hf:", "imagenet"])
-def test_unknown_data(name: str):
-    with pytest.raises(MetablockError, match=rf"unknown data set '{name}'\n  .*known: digits, folder:PATH, hf:NAME"):
-        load_data(name)
-
-
 # Recipes
 
 
@@ -211,6 +73,31 @@ def test_recipes():
         with pytest.raises(MetablockError, match=said):
             do()
     assert parse_override("lr", "3e-4") == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("batch", "0100"), ("batch", "1_0"), ("batch", "0x10"), ("batch", ""), ("batch", "true"), ("lr", "1:30"), ("lr", "1e999"),
+        ("lr", "a: b: c"), ("lr", "!!x 1"), ("lr", "[1]"), ("lr", "{a: 1}"), ("lr", "*a"), ("weight_decay", "on"),
+        ("weight_decay", "yes"), ("clip", ".inf"), ("clip", "nan"), ("loss", "~"), ("mixup", "١"),
+    ],
+)  # fmt: skip
+def test_what_other_readers_guess(key: str, text: str):
+    """Everything is text until this language reads it; an error names the field, in a `--with` and in a study file."""
+    with pytest.raises(SpecError) as wrong:
+        parse_override(key, text)
+    assert str(wrong.value).startswith(f"{key}: ")
+    assert "\n" in str(wrong.value)
+    for word in ("Input", "yaml", "pydantic", "Traceback"):
+        assert word not in str(wrong.value)
+    if text not in ("a: b: c", "!!x 1", "*a", "١"):  # the reader of the whole file has its own word for these
+        with pytest.raises(SpecError, match=rf"<study>:4:11: {key}: ") as wrong:
+            load_study_text(f"study: s\nbase: resnet18\nfactors: {{norm: [id]}}\nrecipe: {{ {key}: {text} }}\n")
+    for value in (True, "3", float("nan"), float("inf"), None):
+        if key != "loss":
+            with pytest.raises(SpecError, match=f"{key}: a"):
+                recipe(**{key: value})
 
 
 # Losses: against torch and the formulas
@@ -349,12 +236,38 @@ def test_compiled_and_averaged(digits: Data):
     assert torch.allclose(model.eval()(x), plain.eval()(x), atol=0.1)
 
 
+class Always(torch.nn.Module):
+    """Sees one class in everything."""
+
+    def __init__(self, label: int):
+        super().__init__()
+        self.label = label
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(torch.full((len(x),), self.label), 10).float() * 20
+
+
+def differs(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return any(not torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
 def test_a_teacher(digits: Data):
     data = few(digits)
     teacher = build(MINI, seed=8).eval()
     chosen = recipe("small", epochs=1, batch=80, distill="hard")
-    _, epochs = train(MINI, data, chosen, 0, teacher=teacher)
-    assert epochs[0].train_loss > 0
+    network, epochs = train(MINI, data, chosen, 0, teacher=teacher)
+    plain, alone = train(MINI, data, chosen.model_copy(update={"distill": "none"}), 0)
+    assert epochs[0].train_loss != alone[0].train_loss
+    assert differs(network, plain)
+    unweighted, _ = train(MINI, data, chosen.model_copy(update={"distill_weight": 0.0}), 0, teacher=teacher)
+    assert not differs(unweighted, plain)
+    other, _ = train(MINI, data, chosen, 0, teacher=build(MINI, seed=9).eval())
+    assert differs(network, other)
+    for kind in ("hard", "soft"):  # a teacher that is sure of itself is followed
+        sure = Always(3)
+        settings = recipe("small", epochs=3, batch=32, lr=1e-2, distill=kind, distill_weight=1.0)
+        student, _ = train(MINI, data, settings, 0, teacher=sure)
+        assert (student.eval()(data.val.get(range(80))[0]).argmax(-1) == 3).all()
     with pytest.raises(MetablockError, match=r"the recipe distils, and there is no teacher"):
         train(MINI, data, chosen, 0)
 

@@ -110,7 +110,6 @@ def test_a_study_file(run, mini):
         (["ablate", "mini.yaml", "--swap", "token = id, dw(3)", "--with", "precision=float16", *SMALL], "float16 needs a GPU"),
         (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--device", "gpu", *SMALL], "unknown device 'gpu'"),
         (["search", "mini.yaml", "--swap", "token = id, dw(3)", "--with", "precision=float16", *SMALL], "float16 needs a GPU"),
-        (["work", "folder", "--device", "gpu"], "unknown device 'gpu'"),
         (["search", "mini.yaml", *SMALL], "nothing varies in this study"),
         (
             ["search", "mini.yaml", "--swap", "token = id, dw(3)", "--objectives", "macs", *SMALL],
@@ -137,6 +136,18 @@ def test_train(run, mini):
     assert again.exit_code == 0
 
 
+def test_what_the_data_replace_is_said(run, mini):
+    """A network takes its input and its classes from the data: a line says so where the spec has others."""
+    said = "of the data, not of 'mini': input 1x32x32 instead of 1x16x16\n"
+    assert said in run("train", "mini.yaml", "--epochs", "1").stderr
+    both = run("train", "mini.yaml", *SMALL, "-s", "classes = 7", "-s", "input = image(3, 24)").stderr
+    assert "of the data, not of 'mini': input 1x16x16 instead of 3x24x24, 10 classes instead of 7\n" in both
+    assert "of the data" not in run("train", "mini.yaml", *SMALL).stderr
+    dry = ["--swap", "token = dw(3)", "--dry-run"]
+    assert said in run("ablate", "mini.yaml", *dry).stderr
+    assert "of the data" not in run("ablate", "mini.yaml", *dry, *SMALL).stderr
+
+
 def test_probe(run, mini):
     result = run(
         "probe", "mini.yaml", "--swap", "token = dw(3)", "--images", "2", "--data", "digits", "--input", "1x16x16", "-o", "p"
@@ -145,6 +156,53 @@ def test_probe(run, mini):
     assert "| mini | 0 | 4 × 4 |" in result.stdout
     assert "| dw(3) | 0 | 4 × 4 |" in result.stdout
     assert len(list((mini / "p").glob("*.png"))) == 5
+
+
+def test_probed_values_of_one_name(run, mini):
+    """Two slots with a value of one name are two networks, with files of their own."""
+    (mini / "mini.yaml").write_text(
+        SPEC.replace("res(mlp(2))", "res(channel)").replace("token: pool(3)", "token: pool(3)\n  channel: mlp(2)")
+    )
+    words = ["--swap", "token = dw(3)", "--swap", "channel = dw(3)", "--images", "1", "--input", "1x16x16", "-o", "p"]
+    result = run("probe", "mini.yaml", *words)
+    assert result.exit_code == 0
+    assert "| dw(3) | 0 |" in result.stdout
+    assert "| channel = dw(3) | 0 |" in result.stdout
+    assert len(list((mini / "p").glob("*.png"))) == 7
+
+
+@pytest.mark.parametrize("place", ["loop", "a" * 300, "file"])
+def test_places_that_cannot_be_written(place: str, run, mini):
+    (mini / "loop").symlink_to("loop")
+    (mini / "file").write_text("")
+    for words in (
+        ["ablate", "mini.yaml", "--swap", "token = id", *SMALL, "-o", place],
+        ["train", "mini.yaml", *SMALL, "--checkpoint", f"{place}/x" if place == "file" else place],
+        ["probe", "mini.yaml", "--images", "1", "--input", "1x16x16", "-o", place],
+        ["report", place],
+    ):
+        result = run(*words)
+        assert result.exit_code == 2, words
+        assert "Errno" not in result.output
+        assert "\n  " in result.stderr
+
+
+def test_a_study_that_is_copied_and_recovered(run, mini):
+    said = run("ablate", "mini.yaml", "--swap", "token = dw(3)", *SMALL, "--seeds", "1", "-o", "s", "--no-report")
+    assert "2 of 2 runs are done" in said.stdout
+    assert run("report", "s", "--copy", "t").exit_code == 0
+    assert (mini / "t" / "journal.sqlite").exists()
+    path = mini / "s" / "journal.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(bytes(4096) + content[4096:])
+    broken = run("report", "s")
+    assert broken.exit_code == 2
+    assert "--recover" in broken.stderr
+    again = run("report", "s", "--recover")
+    assert again.exit_code == 0, again.stderr
+    assert "2 runs (2 of them done), 2 epochs, 2 probes were read" in again.stdout
+    assert "2 of 2 runs are done" in again.stdout
+    assert (mini / "s" / "journal.damaged.sqlite").exists()
 
 
 def test_what_is_missing_is_told(run, mini, monkeypatch: pytest.MonkeyPatch):

@@ -22,7 +22,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_a_step_of_training(name: str) -> None:
     model = metablock.build(name, edits=SMALL[name], classes=10, input="3x64x96").train()
-    model(torch.randn(2, 3, 64, 96)).square().mean().backward()
+    model(torch.randn(8, 3, 64, 96)).square().mean().backward()
     check_gradients(model, moved=True)
 
 

@@ -13,7 +13,7 @@ from oracles import check_gradients
 
 def trained(name: str, edits: list[str], size: str) -> torch.nn.Module:
     model = metablock.build(name, edits=edits, classes=10, input=size).train()
-    output = model(torch.randn(2, *map(int, size.split("x"))))
+    output = model(torch.randn(8, *map(int, size.split("x"))))
     sum(y.square().mean() for y in (output.values() if isinstance(output, dict) else [output])).backward()
     return model
 

@@ -83,6 +83,7 @@ def ablate(
       metablock ablate my.study.yaml --jobs 2
     """
     from ...ablation import run as running
+    from ...ablation.dataset import replaced
     from ...ablation.training import check_device
     from ...backend.device import parse_device
     from ..progress import Bars
@@ -117,6 +118,8 @@ def ablate(
             prepared = running.prepare(plan, folder, bars.phase, compiled=compiled)
         if executor == "local":
             check_device(prepared.recipe, device)
+        if (line := replaced(prepared.study.resolved(), prepared.data)) is not None:
+            typer.echo(line, err=True)
         if dry_run:
             plan_table(prepared, jobs, device)
             return

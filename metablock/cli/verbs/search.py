@@ -60,6 +60,7 @@ def search(
       metablock search swin_tiny --swap 'stages[0].token = pool, dw(7)' --swap 'stages[1].token = pool, dw(7)'
     """
     from ...ablation import run as running
+    from ...ablation.dataset import replaced
     from ...ablation.search import search as search_networks
     from ...ablation.training import check_device
     from ...backend.device import parse_device
@@ -84,6 +85,8 @@ def search(
     with stopping(lambda: line), Bars() as bars:
         prepared = running.prepare_search(plan, bars.phase, compiled=compiled)
         check_device(prepared.recipe, device)
+        if (note := replaced(prepared.study.resolved(), prepared.data)) is not None:
+            typer.echo(note, err=True)
         engine = running.Engine(jobs, device, tuple(plugin or ()))
         front, every = search_networks(
             prepared,

@@ -51,6 +51,7 @@ def train(
       metablock train examples/ecg.yaml --data npz:beats.npz
     """
     from ...ablation.data import load_data
+    from ...ablation.dataset import replaced
     from ...ablation.recipe import recipe as recipe_of
     from ...ablation.training import Options, TrainingError, check_device
     from ...ablation.training import train as train_network
@@ -80,6 +81,8 @@ def train(
     with stopping(stopped):
         with Bars() as bars:
             dataset = load_data(data or "digits", parse_input(input), bars.phase)
+        if (line := replaced(base, dataset)) is not None and not int(os.environ.get("RANK", "0")):
+            typer.echo(line, err=True)
         network = sized(base, classes=dataset.classes, input=dataset.input)
         teaching = None
         if teacher is not None:

@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import Problem, SpecError
+from ..budget import spend
 from ..spec import Rule, Spec, WeightTable
 from .reading import Fit, Key, Reader, ReadyRule, RuleStep
 
@@ -143,6 +144,7 @@ def _chain(spec: Spec, source: str) -> Iterator[WeightTable]:
 
 def _cycle(spec: Spec, source: str) -> list[Problem]:
     names = [table.name for table in _chain(spec, source)]
+    spend(len(names) // 4)
     first = spec.weights[names[-1]].of
     if first != source:  # each table in the circle reports it; one that only leads there does not
         return []
@@ -158,6 +160,7 @@ def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
 
     The sample is a name whose numbers and rest only captures can match: a rule that fits it fits all those names.
     """
+    spend(len(above), rule.span)
     sample = re.sub(r"\{[^{}]*\}", lambda match: str(10**9 + match.start()), rule.ours).replace("*", "\0.\0")
     for other, ready in above:
         if not ready.deep and ready.pattern.fullmatch(sample):

@@ -93,7 +93,7 @@ class Reader:
         self.names: list[str] = []
         self.rest = ""
 
-    def wrong(self, message: str, span: Span, hint: str) -> None:
+    def wrong(self, message: str, span: Span, hint: str | None) -> None:
         self.problems.append(Problem(message, span, hint))
 
     def read(self) -> ReadyRule | None:

@@ -38,6 +38,7 @@ class _Collection:
     start: int
     anchor: str | None
     before: int  # the number of nodes before it
+    letters: int  # the number of characters before it
     height: int = 1
     items: list[Node] = field(default_factory=list)  # of a mapping: the values
     keys: list[Scalar] = field(default_factory=list)
@@ -68,6 +69,7 @@ class _Anchor:
     node: Node | None = None  # None until its end is read
     size: int = 1
     height: int = 0
+    letters: int = 0
 
 
 class Composer:
@@ -80,7 +82,7 @@ class Composer:
         self.cuts: list[Problem] = []  # those of the problems that are mended
         self.stack: list[_Collection] = []
         self.anchors: dict[str, _Anchor] = {}
-        self.aliases = self.nodes = self.documents = 0
+        self.aliases = self.nodes = self.letters = self.documents = 0
         self.end = 0  # end of the last node: a block collection ends with its last entry, not at the next token
         self.root: Node | None = None
 
@@ -141,14 +143,12 @@ class Composer:
         start, end = (event.end_mark if empty else last.start_mark).index, event.end_mark.index
         content = self._content(start, end, style)
         node = Scalar(Span(self.text, start, content.end if style in ("literal", "folded") else end), content, event.value, style)
-        self._count(1, start)
-        if content.end - content.start > self.limits.scalar:
-            self.stop(f"a text of more than {self.limits.scalar} characters", start, start + 1, TOO_LARGE)
+        self._count(1, start, content.end - content.start)
         if style == "double" and (bad := FORBIDDEN.search(event.value)):
             self.report(f"{forbidden(bad[0])}, not as an escape either", start, end, "remove the escape")
         if event.anchor:
             self._anchor(event.anchor, event.start_mark.index)
-            self.anchors[event.anchor].node = node
+            self.anchors[event.anchor].node, self.anchors[event.anchor].letters = node, content.end - content.start
         top = self.stack[-1] if self.stack else None
         if top and top.ended and empty:  # the value of a key that was the last piece of a call
             top.ended = False
@@ -213,7 +213,7 @@ class Composer:
         self._count(1, start)
         if event.anchor:
             self._anchor(event.anchor, event.start_mark.index)
-        self.stack.append(_Collection(mapping, bracket, start, event.anchor, self.nodes - 1))
+        self.stack.append(_Collection(mapping, bracket, start, event.anchor, self.nodes - 1, self.letters))
 
     def _close(self, end: int) -> None:
         done = self.stack.pop()
@@ -225,6 +225,7 @@ class Composer:
         if done.anchor:
             anchor = self.anchors[done.anchor]
             anchor.node, anchor.size, anchor.height = node, self.nodes - done.before, done.height
+            anchor.letters = self.letters - done.letters
         self._deliver(node, span, done.height)
 
     def _alias(self, name: str, span: Span) -> None:
@@ -245,7 +246,7 @@ class Composer:
                 span.end,
                 _TOO_DEEP,
             )
-        self._count(anchor.size, span.start)
+        self._count(anchor.size, span.start, anchor.letters)
         self._deliver(anchor.node or Scalar(span, span, "", "plain"), span, anchor.height, alias=True)
 
     def _anchor(self, name: str, start: int) -> None:
@@ -255,8 +256,12 @@ class Composer:
             self.report(message, start, start + 1 + len(name), "give them different names")
         self.anchors[name] = _Anchor(start)
 
-    def _count(self, nodes: int, start: int) -> None:
+    def _count(self, nodes: int, start: int, letters: int = 0) -> None:
         self.nodes += nodes
+        self.letters += letters
+        if self.letters > self.limits.size:
+            message = f"more than {self.limits.size} characters, each alias counted in full"
+            self.stop(message, start, start + 1, TOO_LARGE)
         if self.nodes > self.limits.nodes:
             message = f"more than {self.limits.nodes} keys, values and lists, each alias counted in full"
             self.stop(message, start, start + 1, TOO_LARGE)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..backend.block import Block, make
-from ..backend.compiler import regions
-from ..backend.layers import layers
-from ..backend.roles import DECAYED, roles
-from ..errors import MetablockError
-from ..passes.features import trunk
+from ...backend.block import Block, make
+from ...backend.compiler import regions
+from ...backend.layers import layers
+from ...backend.roles import DECAYED, roles
+from ...errors import MetablockError
+from ...passes.features import trunk
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -91,7 +91,7 @@ class _TimmInterface:
 
     def check_pool(self, kind: str | None) -> None:
         """Raises MetablockError if the network does not pool in this way, in timm's words: ``avg``, ``max``, ``token``."""
-        pools = {module.kind for module in self.head_part.modules() if type(module).__name__ == "GlobalPool"}
+        pools: set[str] = {str(module.kind) for module in self.head_part.modules() if type(module).__name__ == "GlobalPool"}
         entering = getattr(self.trunk_, "ir", None)
         if not pools and entering is not None and getattr(entering.output, "feature", None) and entering.output.feature.prefix:
             pools = {"token"}

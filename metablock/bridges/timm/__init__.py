@@ -9,7 +9,7 @@
     model = timm.create_model("metablock/poolformer_s12", num_classes=10, in_chans=1, img_size=192)
     pyramid = timm.create_model("metablock/swin_tiny_patch4_window7_224", features_only=True, out_indices=(1, 2, 3))
 
-A model has the interface that timm's training and feature-extraction code uses (:mod:`metablock.bridges.timm_model`). Its
+A model has the interface that timm's training and feature-extraction code uses (:mod:`metablock.bridges.timm.interface`). Its
 ``state_dict`` has metablock's names; ``pretrained=True`` loads the first checkpoint that the spec names.
 """
 
@@ -21,12 +21,12 @@ from typing import Any
 
 from torch import nn
 
-from ..api import build
-from ..catalogue.lookup import catalogue
-from ..errors import MetablockError, install_hint
-from ..front import resolved
-from ..lowering.network import input_features
-from .timm_model import with_interface
+from ...api import build
+from ...catalogue.lookup import catalogue
+from ...errors import MetablockError, install_hint
+from ...front import resolved
+from ...lowering.network import input_features
+from .interface import with_interface
 
 # The prefix of our names in timm's registry; none of timm's own names has a slash.
 PREFIX = "metablock/"
