@@ -144,11 +144,17 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
     return read_checkpoint(weights)
 
 
-def example(model: Block, batch: int = 1) -> list[Tensor]:
+def example(model: Block, batch: int = 1, *, seed: int | None = None) -> list[Tensor]:
     """Random inputs of the size the model was built for, on its device and in its dtype.
+
+    With ``seed`` they are drawn on the CPU from a generator of their own; otherwise from torch's.
 
     >>> [tuple(x.shape) for x in example(build("vit_tiny_patch16_224", device="meta"), batch=2)]
     [(2, 3, 224, 224)]
     """
     first = next(model.parameters(), torch.empty(0))
-    return [torch.randn(feature.size(batch), device=first.device, dtype=first.dtype) for feature in model.inputs]
+    sizes = [feature.size(batch) for feature in model.inputs]
+    if seed is None or first.is_meta:
+        return [torch.randn(size, device=first.device, dtype=first.dtype) for size in sizes]
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(size, generator=generator, dtype=first.dtype, device="cpu").to(first.device) for size in sizes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -47,6 +49,60 @@ def test_an_unknown_product_is_an_error_not_a_zero() -> None:
             MetablockError, match="strange_matmul is a matrix product that cannot be counted\n  register a formula"
         ):
             macs(Strange(), torch.empty(2, 2, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("product", "shapes", "expected"),
+    [
+        (torch.mv, [(3, 4), (4,)], 12),
+        (torch.matmul, [(2, 3, 4), (4,)], 24),
+        (torch.dot, [(7,), (7,)], 7),
+        (torch.vdot, [(7,), (7,)], 7),
+        (torch.inner, [(3, 4), (5, 4)], 60),
+        (torch.addmv, [(3,), (3, 4), (4,)], 12),
+        (torch.addbmm, [(3, 5), (2, 3, 4), (2, 4, 5)], 120),
+        (torch.tensordot, [(3, 4, 5), (4, 5, 2)], 120),
+        (lambda a, b: torch.einsum("bij,bjk->bik", a, b), [(2, 3, 4), (2, 4, 5)], 120),
+        (lambda a, b: torch.einsum("ij,j->i", a, b), [(3, 4), (4,)], 12),
+    ],
+)
+def test_products_of_every_kind(product, shapes: list[tuple[int, ...]], expected: int) -> None:
+    class Product(nn.Module):
+        def forward(self, *x: torch.Tensor) -> torch.Tensor:
+            return product(*x)
+
+    assert macs(Product(), *[torch.empty(shape, device="meta") for shape in shapes])[""] == expected
+
+
+def test_an_operator_of_another_library_is_named_with_its_place() -> None:
+    with torch.library._scoped_library("metablock_test", "DEF") as library:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: torch.empty_like(x), "Meta")
+
+        class Twice(nn.Module):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.ops.metablock_test.twice(x)
+
+        with pytest.raises(MetablockError, match=r"'1': metablock_test.twice is an operator of another library that cannot be"):
+            macs(nn.Sequential(nn.ReLU(), Twice()), torch.empty(2, 2, device="meta"))
+
+
+def test_bilinear_layers_are_named() -> None:
+    with pytest.raises(MetablockError, match="a bilinear layer cannot be counted"):
+        macs(nn.Bilinear(4, 4, 5, device="meta"), torch.empty(30, 4, device="meta"), torch.empty(30, 4, device="meta"))
+
+
+def test_modes_stay_as_they_were_also_after_an_error() -> None:
+    class Failing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ValueError
+
+    for last in (nn.ReLU(), Failing()):
+        model = nn.Sequential(nn.BatchNorm1d(3).eval(), nn.BatchNorm1d(3), last).train()
+        model[0].eval()
+        with contextlib.suppress(ValueError):
+            macs(model, torch.zeros(2, 3))
+        assert [part.training for part in model.modules()] == [True, False, True, True]
 
 
 def test_what_is_known_of_a_shape_is_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,3 +217,108 @@ def test_casts_that_there_are_not(feature: Feature, wanted, message: str):
     with pytest.raises(SpecError) as caught:
         casts(feature, (wanted,))
     assert caught.value.problems[0].message == message and caught.value.problems[0].hint
+
+
+def stages(shared: str, body: str, *, depth: str = "2", stage_shared: str = "") -> str:
+    inside = f"  shared:\n    {stage_shared}\n" if stage_shared else ""
+    return (
+        f"name: t\ninput: image(8, 16)\nshared:\n  {shared}\nstages:\n  depth: {depth}\n"
+        f"  down: id if stage == 0 else conv(c, 3, stride=2)\n{inside}  body: {body}\n"
+    )
+
+
+TWO_THINGS = {
+    "a module for some blocks only": stages("f: 3 * (id if index == 1 else conv(c))", "depth * res(f)"),
+    "a module for later blocks only": stages("f: conv(c, 3) if index == 1 else id", "depth * f"),
+    "the order of two": stages("g: conv(c)\n  h: linear(c)\n  f: g >> h if index == 0 else h >> g", "depth * res(f)"),
+    "another of two": stages("g: conv(c)\n  h: linear(c)\n  f: g if index == 0 else h", "depth * res(f)"),
+    "a side of a nested one": stages(
+        "g: conv(c, 1)\n  f: |\n    x ->\n    y = x >> g\n    return y - x if index == 0 else x - y", "depth * f"
+    ),
+    "by the layer": stages("f: conv(c, 3 + 2 * layer)", "depth * f"),
+    "by the stage": stages("f: conv(c, 1) >> times(1 + stage)", "depth * f", depth="[1, 1]"),
+    "another drop rate": stages("f: res(conv(c), drop=layer / 10)", "depth * f"),
+    "another window": stages("f: window(4 if index == 0 else 2, attention(2))", "depth * f"),
+}
+
+
+@pytest.mark.parametrize("text", TWO_THINGS.values(), ids=TWO_THINGS)
+def test_uses_of_a_shared_module_that_differ(text: str):
+    with pytest.raises(SpecError, match="a module that is built once"):
+        front(load_text(text, "t.yaml"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        stages("f: conv(c, 3)", "depth * f", depth="[1, 1]"),  # another grid
+        stages("f: window(4, attention(2))", "depth * f"),
+        stages("f: res(conv(c)) if stage == 0 else res(conv(c))", "depth * f", depth="[1, 1]"),
+        stages("g: conv(c)", "depth * res(f)", stage_shared="f: g >> relu >> conv(c + 0 * stage)", depth="[1, 1]"),
+        stages("f: conv(c) if stage < 2 else none", "depth * res(f)", depth="[1, 1]"),
+    ],
+)
+def test_uses_of_a_shared_module_that_agree(text: str):
+    front(load_text(text, "t.yaml"))
+
+
+# Words that count
+
+
+def kernels(model: str) -> list[int]:
+    text = f"name: t\ninput: image(3, 32)\nlet:\n  k: [3, 5, 7, 9, 11, 13]\n{model}\n"
+    return [node.args["kernel"] for _, node in module_nodes(front(load_text(text, "t.yaml")).ir) if node.operator == "conv"]
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("model: x -> x >> 3 * dw(k[index])", [3, 5, 7]),
+        ("model: x -> x >> 3 * dw(k[layer])", [3, 5, 7]),
+        ("  f: dw(k[index]) >> relu\nmodel: x -> x >> 3 * f", [3, 5, 7]),
+        ("model: x -> x >> 2 * dw(k[index]) >> 3 * dw(k[index])", [3, 5, 3, 5, 7]),
+        ("model: x -> x >> 2 * dw(k[layer]) >> 3 * dw(k[layer])", [3, 5, 7, 9, 11]),
+        ("model: |\n  x ->\n  y = steps(3 * dw(k[index]))\n  return y[0] + y[2]", [3, 5, 7]),
+        ("model: x -> x >> 2 * (2 * dw(k[index]))", [3, 3, 5, 5]),  # the copies of the outer repeat
+        ("model: x -> x >> dw(k[index])", [3]),
+        ("stem: 2 * dw(k[index])\nstages:\n  body: relu\nhead: 2 * dw(k[index])", [3, 5, 3, 5]),
+        ("stem: 2 * dw(k[layer])\nstages:\n  depth: [1, 2]\n  body: depth * dw(k[layer])", [3, 5, 3, 5, 7]),
+        ("stages:\n  depth: [1, 2]\n  body: depth * (2 * dw(k[index]))", [3, 3, 3, 3, 5, 5]),
+        ("stem: 2 * dw(k[index])\nmodel: x -> x >> stem >> stem", [3, 5]),
+    ],
+)
+def test_copies_outside_the_stages_are_counted(model: str, expected: list[int]):
+    assert kernels(model) == expected
+
+
+# What is taken back
+
+
+def names(text: str) -> set[str]:
+    return {".".join(path) for path, _ in module_nodes(front(load_text(text, "t.yaml")).ir)}
+
+
+@pytest.mark.parametrize("where", ["network", "stage"])
+def test_an_absent_chain_leaves_no_shared_module(where: str):
+    gone = "let:\n  gone: none\n"
+    shared = "{f: conv(c), g: linear(c)}"
+    inside, outside = (f"  shared: {shared}\n", "") if where == "stage" else ("", f"shared: {shared}\n")
+    text = f"name: t\ninput: image(8, 16)\n{gone}{outside}stages:\n  depth: 2\n{inside}  body: depth * block\n"
+    for block, left in (
+        ("res(conv(c)) >> res((f >> g) * gone)", set()),
+        ("res(f >> relu) >> res((f >> g) * gone)", {"f"}),
+        ("res((f >> g) * gone) >> res(f >> relu)", {"f"}),
+    ):
+        shared_names = {
+            name.rpartition(".")[2] for name in names(text.replace("let:\n", f"let:\n  block: {block}\n")) if "shared" in name
+        }
+        assert shared_names == left, block
+
+
+def test_blocks_that_are_taken_back_do_not_count():
+    text = (
+        "name: t\ninput: image(4, 8)\nlet:\n  gone: none\n  b: conv(c, 1 + 2 * index)\nstages:\n  depth: 2\n"
+        "  body: |\n    x ->\n    y = (x >> depth * b) * gone\n    return (x >> depth * b) + y\n"
+    )
+    root = front(load_text(text, "t.yaml")).ir
+    assert [node.args["kernel"] for _, node in module_nodes(root)] == [1, 3]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..backend.block import Block
+from ..backend.modes import evaluation
 from ..errors import MetablockError
 from ..lowering.ir import ModuleList, Subgraph, Value, flat_values
 from ..shape import Feature
@@ -99,8 +100,6 @@ def _look(
     model: Block, images: Tensor, features: Mapping[int, Feature]
 ) -> tuple[dict[int, Tensor], dict[int, list[Tensor]]]:  # fmt: skip
     """By stage: the absolute derivatives of its middle feature, summed over the images, and its maps ``(c, height, width)``."""
-    training = model.training
-    model.eval()
     outputs: dict[int, Tensor] = {}
     hooks = [
         model.get_submodule(f"stages.{number}").register_forward_hook(
@@ -111,20 +110,20 @@ def _look(
     fields: dict[int, Tensor] = {}
     maps: dict[int, list[Tensor]] = {number: [] for number in features}
     try:
-        for image in images:
-            x = image[None].clone().requires_grad_(True)
-            with torch.enable_grad():
-                model(x)
-                for number, feature in features.items():
-                    here = _map(outputs[number], feature)
-                    middle = here[0, :, feature.grid[0] // 2, feature.grid[1] // 2].sum()
-                    (slope,) = torch.autograd.grad(middle, x, retain_graph=True)
-                    fields[number] = fields.get(number, torch.zeros_like(slope[0, 0])) + slope[0].abs().sum(0)
-                    maps[number].append(here.detach()[0])
+        with evaluation(model):
+            for image in images:
+                x = image[None].clone().requires_grad_(True)
+                with torch.enable_grad():
+                    model(x)
+                    for number, feature in features.items():
+                        here = _map(outputs[number], feature)
+                        middle = here[0, :, feature.grid[0] // 2, feature.grid[1] // 2].sum()
+                        (slope,) = torch.autograd.grad(middle, x, retain_graph=True)
+                        fields[number] = fields.get(number, torch.zeros_like(slope[0, 0])) + slope[0].abs().sum(0)
+                        maps[number].append(here.detach()[0])
     finally:
         for hook in hooks:
             hook.remove()
-        model.train(training)
     return fields, maps
 
 

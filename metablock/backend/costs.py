@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -13,9 +14,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ..errors import MetablockError
+from .modes import evaluation
 
 # Names of operators that may be matrix products: one that torch's registry cannot count is an error, never a silent zero.
-_PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|conv\d?d?|attention|einsum|addmv|mv|dot)(_|$)")
+_PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|conv\d?d?|attention|einsum|lstm|gru|rnn)(_|$)")
+
+_aten = torch.ops.aten
+# Multiply-accumulates of products that torch's registry does not have, from the arguments.
+_PRODUCTS: dict[Any, Callable[..., int]] = {
+    _aten.dot: lambda a, b: a.numel(),
+    _aten.vdot: lambda a, b: a.numel(),
+    _aten.mv: lambda matrix, vector: matrix.numel(),
+    _aten.addmv: lambda x, matrix, vector, **_: matrix.numel(),
+    _aten.addbmm: lambda x, a, b, **_: a.numel() * b.shape[-1],
+}
+# The operators of torch itself; one of another library is counted by torch's registry or not at all.
+_OWN = {"aten", "prim", "prims"}
 
 # Cache: operator and described arguments -> described result and multiply-accumulates. Without it, counting would spend most of
 # its time in torch's shape functions, which are written in Python.
@@ -63,7 +77,9 @@ class _Counter(TorchDispatchMode):
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Runs an operator and counts it: itself if the registry knows it, otherwise what it decomposes into."""
         packet = func._overloadpacket
-        if packet not in flop_registry and func is not torch.ops.prim.device.default:
+        if packet is _aten._trilinear:  # it decomposes into elementwise work
+            self.refuse("a bilinear layer cannot be counted")
+        if packet not in flop_registry and packet not in _PRODUCTS and func is not torch.ops.prim.device.default:
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -71,10 +87,17 @@ class _Counter(TorchDispatchMode):
         result = func(*args, **kwargs)
         if packet in flop_registry:
             self.add(flop_registry[packet](*args, **kwargs, out_val=result) // 2)
+        elif packet in _PRODUCTS:
+            self.add(_PRODUCTS[packet](*args, **kwargs))
         elif _PRODUCT.search(packet.__name__):
-            hint = "register a formula: torch.utils.flop_counter.register_flop_formula"
-            raise MetablockError(f"{packet.__name__} is a matrix product that cannot be counted", hint)
+            self.refuse(f"{packet.__name__} is a matrix product that cannot be counted")
+        elif func.namespace not in _OWN:
+            self.refuse(f"{func.namespace}.{packet.__name__} is an operator of another library that cannot be counted")
         return result
+
+    def refuse(self, reason: str) -> NoReturn:
+        place = f"'{self.running[-1]}': " if self.running and self.running[-1] else ""
+        raise MetablockError(place + reason, "register a formula: torch.utils.flop_counter.register_flop_formula")
 
 
 def _describe(value: Any) -> Any:
@@ -114,7 +137,8 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
         inputs: what it is called with; the batch multiplies the counts.
 
     Raises:
-        MetablockError: a matrix product that torch's registry of floating-point operations cannot count.
+        MetablockError: a matrix product, or an operator of another library, that torch's registry of floating-point operations
+            cannot count.
 
     >>> macs(nn.Linear(3, 5), torch.zeros(2, 3))
     {'': 30}
@@ -126,13 +150,10 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
             hooks.append(repeats.wrap(name, module))
         hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
         hooks.append(module.register_forward_hook(lambda _m, _a, _o: _pop(counter)))
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad(), counter:
+        with evaluation(model), torch.no_grad(), counter:
             model(*inputs)
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return dict(counter.macs)

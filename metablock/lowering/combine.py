@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import error
@@ -41,7 +43,7 @@ def binary(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -
 
 def _combine(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
     """Adds, subtracts or multiplies two outputs, or divides one by a number. An absent one adds nothing."""
-    undo = t.now.draft.mark()
+    undo = mark(t)
     left = t.emit(node.left, scope, x, suffix)
     number = t.evaluate.value(node.right, scope)
     if isinstance(number, (int, float)) and not isinstance(number, bool):
@@ -74,3 +76,16 @@ def shifted(t: Tracer, template: str, x: ValueTree) -> Value:
     if value.feature.layout == "order":
         raise error("an order is no number", hint="`tokens >> reorder(order)` puts tokens in an order")
     return t.ir.inline(template, [value], value.feature)
+
+
+def mark(t: Tracer) -> Callable[[], None]:
+    """Returns a function that takes back what is emitted after this call: steps, modules, shared ones too, and counted blocks."""
+    undo, undo_shared = t.now.draft.mark(), t.network.mark_shared()
+    blocks, before = t.now.blocks, replace(t.now.blocks)
+
+    def take_back() -> None:
+        undo()
+        undo_shared()
+        blocks.index, blocks.layer = before.index, before.layer
+
+    return take_back

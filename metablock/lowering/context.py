@@ -118,6 +118,7 @@ class Context:
         stage, stage_subgraph: the number of the stage and its subgraph; None outside the stages.
         part: the number of the copy that ``split(a, parts=n)`` or ``cascade`` is lowering.
         depth: how many modules stand around the expression.
+        copies: inside a repeat that stands outside the stages: its copies are what ``index`` and ``layer`` count.
         unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
         role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
@@ -134,6 +135,7 @@ class Context:
     stage_subgraph: Subgraph | None = None
     part: int = 0
     depth: int = 0
+    copies: bool = False
     unit: Literal["block", "line"] | None = None
     trainable: bool = True
     role: str | None = None

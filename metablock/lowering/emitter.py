@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import Span, error
 from ..language.budget import spend
-from ..language.printer import number
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
 from . import layouts
@@ -29,12 +28,15 @@ from .ir import (
     flat_values,
     inputs_of,
     same_computation,
+    same_use,
     same_wiring,
     single,
 )
+from .written import written
 
 MAX_STEPS = 10_000
 MAX_WIDTH = 1_000_000
+_TWO_THINGS = "a module that is built once would compute two things"
 
 
 class Emitter:
@@ -202,7 +204,7 @@ class Emitter:
         """
         left, right = self.together(left, right)
         a, b = left.feature, right.feature
-        if b.n > 1 and layouts.becomes_vector(a, b):
+        if (b.n > 1 or b.layout == "vector") and layouts.becomes_vector(a, b):
             left = self._as_vector(left)
         if layouts.becomes_vector(b, a):
             right = self._as_vector(right)
@@ -218,13 +220,29 @@ class Emitter:
         return self.inline("{0}.flatten(1)", [value], value.feature.with_(layout="vector", grid=(), prefix=0))
 
     def concat(self, values: Sequence[Value]) -> Value:
-        """The channels of all values, side by side, in the layout of the first. Raises SpecError if the extents differ."""
+        """The channels of all values, side by side, in the layout of the first that has extents.
+
+        A vector or a single token is repeated at every position of the others. Raises SpecError if the extents differ.
+        """
         if len(values) == 1:
             return values[0]
-        first, *others = self.together(*values)
-        aligned = [first, *(self.cast(other, first.feature.layout) for other in others)]
+        aligned = self.together(*values)
+        spatial = [value for value in aligned if value.feature.layout in ("map", "grid", "tokens")]
+        over = next((value for value in spatial if value.feature.n > 1), spatial[0] if spatial else aligned[0])
+        aligned = [self._alike(value, over) for value in aligned]
         template, feature = layouts.concatenation([value.feature for value in aligned])
         return self.inline(template, aligned, feature)
+
+    def _alike(self, value: Value, over: Value) -> Value:
+        """A value in the layout of another one, and at every position of it if the value has only one."""
+        f, wanted = value.feature, over.feature
+        elsewhere = (f.grid, f.prefix) != (wanted.grid, wanted.prefix)
+        if f.layout in ("map", "grid", "tokens") and f.n == 1 and elsewhere:
+            value = self._as_vector(value)
+        if value.feature.layout == "vector" and wanted.layout in ("map", "grid", "tokens"):
+            template, feature = layouts.spread(value.feature, wanted)
+            return self.inline(template, [value, over], feature)
+        return self.cast(value, wanted.layout)
 
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
         """The channels of a value in parts of these sizes. Raises SpecError if the sizes do not add up to its width."""
@@ -282,6 +300,7 @@ class Emitter:
         first: ValueTree,
         span: Span | None,
         root: bool = False,
+        uses: list[Subgraph] | None = None,
     ) -> ValueTree:
         """Applies modules that are built once, the first time or again.
 
@@ -293,6 +312,7 @@ class Emitter:
             first: what entered the first time; ``x`` is cast to the same layouts, so that both times have the same steps.
             span: the place of this use, for messages.
             root: where ``path`` starts.
+            uses: what the first use emitted, or empty: every use has to call the same modules in the same way.
 
         Raises:
             SpecError: this use needs other modules or steps than the first.
@@ -307,7 +327,12 @@ class Emitter:
             if not same_computation(first_use, child):
                 raise error("a module that is built once is used on two shapes that do not fit it", span, hint)
             if not same_wiring(first_use, child):
-                raise error("a module that is built once would compute two things", span, hint)
+                raise error(_TWO_THINGS, span, hint)
+        if uses is not None:
+            holder.inputs, holder.output = tuple(flat_values(x)), output
+            uses[:] = uses or [holder]
+            if not same_use(uses[0], holder):
+                raise error(_TWO_THINGS, span, "give each use a module of its own in `let`")
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
@@ -352,36 +377,3 @@ def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[F
     accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
     return result
-
-
-def written(entry: Operator, args: dict[str, Any]) -> str:
-    """A call as a person would write it, without the arguments that have their default.
-
-    Args:
-        entry: the operator.
-        args: all its arguments, by name.
-
-    >>> conv = OPERATORS["conv"]
-    >>> args = {param.name: param.default for param in conv.schema.params}
-    >>> written(conv, {**args, "out": 64, "kernel": 7, "stride": 4})
-    'conv(64, 7, stride=4)'
-    """
-    parts, positional = [], True
-    for place, param in enumerate(entry.schema.params):
-        positional = positional and place < 2
-        value = args[param.name]
-        if value == param.default and not param.required:
-            positional = False
-            continue
-        text = _word(value)
-        parts.append(text if positional else f"{param.name}={text}")
-    return f"{entry.name}({', '.join(parts)})" if parts else entry.name
-
-
-def _word(value: Any) -> str:
-    """An argument as a spec has it."""
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        value = float(f"{value:.6g}")
-    return number(value) if isinstance(value, (int, float)) else f'"{value}"' if isinstance(value, str) else str(value)

@@ -328,6 +328,12 @@ def same_wiring(a: Child, b: Child, known: dict[int, list[Value]] | None = None)
     return all(same_wiring(a.children[name], b.children[name], known) for name in a.children)
 
 
+def same_use(a: Subgraph, b: Subgraph) -> bool:
+    """Whether two uses of what is built once call the same modules in the same way. Uses that call none may differ."""
+    calls = [[step.child for step in use.steps if isinstance(step, ModuleCall)] for use in (a, b)]
+    return calls[0] == calls[1] and (not calls[0] or (same_computation(a, b) and same_wiring(a, b)))
+
+
 def _wiring(subgraph: Subgraph, known: dict[int, list[Value]]) -> list[object]:
     """What each step reads and what is returned, by numbers in the order in which values come up."""
     numbers = {value.id: number for number, value in enumerate(free_values(subgraph, known))}

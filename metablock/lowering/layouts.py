@@ -99,14 +99,16 @@ def repeats(feature: Feature, around: tuple[tuple[int, ...], ...]) -> int | None
 
 
 def becomes_vector(a: Feature, b: Feature) -> bool:
-    """Whether ``a``, if it is a single token, has to become a vector to broadcast over ``b``, which has other axes.
+    """Whether ``a``, if it is a single token, has to become a vector to meet ``b``, which has other axes or is a vector.
 
     >>> pooled = Feature("map", 8, (1, 1))
     >>> becomes_vector(pooled, Feature("grid", 8, (4, 4))), becomes_vector(pooled, Feature("map", 8, (4, 4)))
     (True, False)
     """
-    if a.layout not in ("map", "grid", "tokens") or b.layout in ("vector", "table", "order") or a.n > 1:
+    if a.layout not in ("map", "grid", "tokens") or b.layout in ("table", "order") or a.n > 1:
         return False
+    if b.layout == "vector":
+        return a.layout == "tokens" and not a.prefix  # a learned token; a map of one pixel stays a map
     if a.rank == b.rank and (a.layout == b.layout or b.n == 1):
         return False
     return not a.layout == b.layout == "tokens"  # (b, 1, c) and (b, n, c), whatever grid the n have
@@ -165,6 +167,19 @@ def _view(feature: Feature, text: str) -> str:
         return f"{text}[(...,) + (None,) * {feature.rank}]"
     axes = feature.rank if feature.layout == "grid" else 1
     return f"{text}.unflatten(0, (-1,{' 1,' * axes}))"
+
+
+def spread(vector: Feature, over: Feature) -> Cast:
+    """A vector at every position of a value ``over``: ``{0}`` is the vector, ``{1}`` the value.
+
+    >>> spread(Feature("vector", 3), Feature("map", 8, (4, 4))).template
+    '{0}[(...,) + (None,) * 2].expand(-1, -1, {1}.shape[2], {1}.shape[3])'
+    """
+    first = 2 if over.layout == "map" else 1
+    axes = over.rank if over.layout in ("map", "grid") else 1
+    extents = [f"{{1}}.shape[{axis}]" for axis in range(first, first + axes)]
+    sizes = ["-1", "-1", *extents] if over.layout == "map" else ["-1", *extents, "-1"]
+    return Cast(f"{_view(over, '{0}')}.expand({', '.join(sizes)})", over.with_(c=vector.c))
 
 
 def concatenation(features: Sequence[Feature]) -> Cast:

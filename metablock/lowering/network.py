@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import Problem, Span, SpecError, error
@@ -89,6 +90,8 @@ class NetworkLowering:
         self.problems: list[Problem] = []
         self._started: dict[str, tuple[BlockCount, ValueTree]] = {}
         self._first_inputs: dict[tuple[str, ...], ValueTree] = {}
+        self._uses: dict[tuple[str, ...], list[Subgraph]] = {}  # the first use of each module of `shared`
+        self._has_shared = bool(spec.shared or spec.stage_shared)
 
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
@@ -105,7 +108,7 @@ class NetworkLowering:
         if self.problems:
             raise SpecError(self.problems)
         blocks = self.context.now.blocks.layer
-        if self.layers.known not in (None, blocks):
+        if self.evaluate.stages and self.layers.known not in (None, blocks):
             message = f"`layers` was {self.layers.known} and the network has {blocks} blocks"
             raise error(message, self.spec.place("stages"), "write the number itself instead of `layers`")
         return self.root
@@ -256,7 +259,29 @@ class NetworkLowering:
         def make(x: ValueTree) -> ValueTree:
             return self.tracer.resolve(binding.body, scope, x, binding.name)
 
-        return self.ir.reuse(holder, path, make, x, first, node.span, root=True)
+        return self.ir.reuse(
+            holder, path, make, x, first, node.span, root=True, uses=self._uses.setdefault((*path, binding.name), [])
+        )
+
+    def mark_shared(self) -> Callable[[], None]:
+        """Returns a function that removes the modules of `shared` that are first used after this call."""
+        if not self._has_shared:
+            return lambda: None
+        owners = [owner for owner in (self.root, self.context.now.stage_subgraph) if owner is not None]
+        names = [set(holder.children) if (holder := _shared(owner)) else None for owner in owners]
+        inputs, uses = dict(self._first_inputs), {key: list(first) for key, first in self._uses.items()}
+
+        def undo() -> None:
+            for owner, before in zip(owners, names, strict=True):
+                holder = _shared(owner)
+                if holder is not None:
+                    for name in [name for name in holder.children if name not in (before or ())]:
+                        del holder.children[name]
+                    if before is None:
+                        del owner.children["shared"]
+            self._first_inputs, self._uses = inputs, uses
+
+        return undo
 
     # Stages
 
@@ -348,3 +373,9 @@ class NetworkLowering:
         if blocks.layer == before:
             blocks.advance()
         return x
+
+
+def _shared(owner: Subgraph) -> ModuleList | None:
+    """What holds the modules of `shared` of a network or a stage."""
+    holder = owner.children.get("shared")
+    return holder if isinstance(holder, ModuleList) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..errors import Span
@@ -26,4 +27,8 @@ class Sections(Protocol):
 
     def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module of `shared` to ``x``. ``node`` is the expression that names it."""
+        ...
+
+    def mark_shared(self) -> Callable[[], None]:
+        """Returns a function that removes the modules of `shared` that are first used after this call."""
         ...

@@ -16,8 +16,8 @@ from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
-from .combine import binary, shifted
-from .context import Context, ContextStack
+from .combine import binary, mark, shifted
+from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
@@ -228,7 +228,7 @@ class Tracer:
 
     def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         """A chain, item by item. A chain with an absent item is absent and emits nothing."""
-        undo = self.now.draft.mark()
+        undo = mark(self)
         *_, output = self._items(items, scope, x, suffix)
         if output is None:
             undo()
@@ -310,18 +310,22 @@ class Tracer:
         if n < 0 or (n > MAX_REPEATS and not self.ir.large):
             hint = f"a repeat is between 0 and {MAX_REPEATS}; --large lifts the limit"
             raise error(f"{n} copies of a module", span, hint)
-        blocks = self.now.unit == "block"
+        blocks, outside = self.now.unit == "block", self.now.stage is None and not self.now.copies
         label = self.names.known(body) if isinstance(body, (e.Name, e.Call)) else None
         name = f"{label.plural() if label is not None else 'repeat'}{suffix}"
         for i in range(n):
             self.ir.budget()
-            x = self.resolve(body, scope.with_c(width(x)), x, f"{name}.{i}", "block" if blocks else None)
+            copy = {"blocks": BlockCount(i, self.now.blocks.layer + i), "copies": True} if outside else {}
+            with self.context.push(**copy):
+                x = self.resolve(body, scope.with_c(width(x)), x, f"{name}.{i}", "block" if blocks else None)
             if x is None:
                 return None
             if results is not None:
                 results.append(x)
             if blocks:
                 self.now.blocks.advance()
+        if outside and not self.evaluate.stages:
+            self.now.blocks.layer += n
         return x
 
     # Streams

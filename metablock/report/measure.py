@@ -70,12 +70,11 @@ def measure(
     """
     weight = next(model.parameters(), torch.empty(0))
     place, dtype = weight.device, weight.dtype
-    torch.manual_seed(seed)
     compiling: float | None = None
     latency: float | None = None
     passes, graphs = 0, None
     with torch.no_grad(), device_errors(place, dtype, "the forward pass"):
-        inputs = example(model, batch)
+        inputs = example(model, batch, seed=seed)
         if compiled and place.type != "meta":
             progress("compiling")
             with device_errors(place, dtype, "compiling"):

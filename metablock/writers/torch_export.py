@@ -199,14 +199,12 @@ def _compare(model: Block, run: Callable[..., Any], dynamic: Sequence[str], wher
 
 
 def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tensor]:
-    """Random inputs, ``doubled`` along these axes. The state of the global generator does not change."""
+    """Random inputs, ``doubled`` along these axes."""
     first = next(model.parameters(), torch.empty(0))
-    result = []
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
-        for feature in model.inputs:
-            grid = [2 * s if name in doubled else s for s, name in zip(feature.grid, AXES[feature.rank], strict=True)]
-            result.append(torch.randn(batch, feature.c, *grid).to(first.device, first.dtype))
+    result, generator = [], torch.Generator().manual_seed(0)
+    for feature in model.inputs:
+        grid = [2 * s if name in doubled else s for s, name in zip(feature.grid, AXES[feature.rank], strict=True)]
+        result.append(torch.randn(batch, feature.c, *grid, generator=generator, device="cpu").to(first.device, first.dtype))
     return result
 
 

@@ -124,3 +124,13 @@ def test_kept_as_text_and_read_again():
         assert max(b.field.shape) <= 96
         np.testing.assert_allclose(a.spectrum, b.spectrum, rtol=1e-3, atol=1e-9)
         np.testing.assert_allclose(a.radial, b.radial, rtol=1e-3, atol=1e-9)
+
+
+def test_modes_stay_as_they_were() -> None:
+    edits = ["depth = 1", "dim = [8, 8, 8, 8]"]
+    model = metablock.build("resnet18", edits=edits, input=(3, 32, 32)).train()
+    model.stem.eval()
+    before = {name: part.training for name, part in model.named_modules()}
+    probe(model, torch.randn(1, 3, 32, 32))
+    assert {name: part.training for name, part in model.named_modules()} == before
+    assert not any(part._forward_hooks for part in model.modules())

@@ -7,7 +7,6 @@ from itertools import count
 from math import prod
 
 from ...language.registry import OPERATORS
-from ...lowering.emitter import written
 from ...lowering.ir import (
     InlineOp,
     ModuleCall,
@@ -21,6 +20,7 @@ from ...lowering.ir import (
     next_id,
     subgraphs,
 )
+from ...lowering.written import written
 from ...operators.extents import sides
 from ...shape import Layout
 from .affine import Affine
