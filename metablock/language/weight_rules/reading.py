@@ -198,7 +198,7 @@ class Reader:
             self.wrong("a step is a name with numbers", span, _STEPS_HINT)
             return None
         if name.id not in STEPS:
-            self.wrong(f"unknown step '{name.id}' in a weight rule", name.span or span, suggest(name.id, STEPS, None) or _STEPS_HINT)
+            self.wrong(f"unknown step '{name.id}' in a weight rule", name.span or span, suggest(name.id, STEPS, _STEPS_HINT))
             return None
         wanted = STEPS[name.id]
         if any(arg.name for arg in args) or (wanted is not None and len(args) != wanted):
