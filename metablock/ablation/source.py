@@ -20,8 +20,9 @@ _SHORT = 16  # hexadecimal digits
 # The modules whose code decides what a training computes, besides the operators. A test (`tests/ablation/test_identity.py`) says
 # which of the modules that `training` uses are left out, and why.
 TRAINING = (
-    "ablation.arrays", "ablation.augment", "ablation.dataset", "ablation.losses", "ablation.optimizer", "ablation.pictures",
-    "ablation.training", "backend.block", "backend.builder", "backend.init",
+    "ablation.arrays", "ablation.augment", "ablation.dataset", "ablation.labels", "ablation.losses", "ablation.optimizer",
+    "ablation.pictures", "ablation.reach", "ablation.training", "backend.block", "backend.builder", "backend.draws",
+    "backend.init", "backend.layers", "backend.roles",
 )  # fmt: skip
 
 # Rooms and modules that decide which cells a study has, and what they cost.

@@ -371,11 +371,8 @@ class _Checker:
         for field, table in spec.binding_tables().items():
             for name, binding in table.items():
                 if name not in reached and name not in BUILTIN and name not in NUMERIC:
-                    self.wrong(
-                        f"the {kinds[field]} '{name}' is never used",
-                        binding.header,
-                        "remove it, or use it in a block, the stem or the head",
-                    )
+                    hint = "remove it, or use it in a block, the stem or the head"
+                    self.wrong(f"the {kinds[field]} '{name}' is never used", binding.header, hint)
 
     # Variants
 
