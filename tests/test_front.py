@@ -12,7 +12,7 @@ import torch
 
 import metablock
 from metablock.backend.device import parse_device, parse_dtype
-from metablock.front import parse_input
+from metablock.front import check, parse_input
 from metablock.language.load import load_text
 from metablock.language.spec import Spec
 from metablock.shape import Feature
