@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import metablock
 from metablock.backend.costs import macs, parameters
 from metablock.errors import MetablockError
+from metablock.language.load import load_text
 
 
 class Twice(nn.Module):
@@ -137,6 +139,23 @@ def test_what_is_known_of_a_shape_is_what_torch_says(monkeypatch: pytest.MonkeyP
         assert told(known)[1][-1][2] == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_equal_blocks_count_each() -> None:
+    """They run once, and count as often as they stand."""
+    text = (
+        "name: n\ninput: image(3, 16)\nstem: conv(8)\nstages:\n  depth: 3\n  body: depth * res(conv(c, 3))\nhead: global_pool\n"
+    )
+    model = metablock.build(load_text(text), device="meta")
+    counted = macs(model, torch.empty(2, 3, 16, 16, device="meta"))
+    block = 2 * 16 * 16 * 8 * 8 * 9
+    assert (
+        [counted[f"stages.0.blocks.{i}.conv"] for i in range(3)]
+        == [counted[f"stages.0.blocks.{i}"] for i in range(3)]
+        == [block] * 3
+    )
+    assert counted[""] == counted["stem"] + counted["stages.0"]
+    assert counted["stages.0"] == 3 * block and counted["stem"] == 2 * 16 * 16 * 3 * 8
 
 
 def test_nothing_is_left_behind() -> None:

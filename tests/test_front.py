@@ -12,7 +12,7 @@ import torch
 
 import metablock
 from metablock.backend.device import parse_device, parse_dtype
-from metablock.front import parse_input
+from metablock.front import check, parse_input
 from metablock.language.load import load_text
 from metablock.language.spec import Spec
 from metablock.shape import Feature
@@ -182,3 +182,9 @@ def test_a_variant_of_two_architectures(name: str, files: list[str]) -> None:
         f"'{name}' is a variant of several architectures: {', '.join(files)}\n  name the file, too: {' or '.join(names)}"
     )
     assert [metablock.resolved(one).name for one in names] == files
+
+
+@pytest.mark.parametrize("table", ["let: {mine: 2 * act}", "shared: {mine: linear(4)}"])
+def test_a_variant_may_use_what_it_binds(table: str) -> None:
+    text = f"name: n\ninput: image(3, 8)\nlet: {{act: relu}}\nmodel: conv(4) >> act\nvariants: {{a: {{}}, b: {{{table}, model: conv(4) >> mine >> act}}}}\n"
+    assert check(load_text(text)) == []

@@ -63,7 +63,7 @@ class Part:
             return self
         names = {name: name.removeprefix(prefix) for name in self.tensors if name.startswith(prefix)}
         grids = {name.removeprefix(prefix): grids for name, grids in self.grids.items() if name.startswith(prefix)}
-        others = tuple(name.removeprefix(prefix) for name in self.others if name.startswith(prefix))
+        others = tuple(name.removeprefix(prefix) for name in self.others)
         return Part(self.path, {short: self.tensors[name] for name, short in names.items()}, others, grids)
 
     def rank(self, prefix: str) -> tuple[int, int, int]:
