@@ -31,7 +31,7 @@ class Block(nn.Module):
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
-        narrow: of a network that computes a part of its spec: gives that part of the spec's IR.
+        _narrow: of a network that computes a part of its spec: gives that part of the spec's IR.
     """
 
     source: str
@@ -45,7 +45,7 @@ class Block(nn.Module):
     loaded: Any = None
     collapsed: Any = None
     feature_info: Any = None
-    narrow: Narrow | None = None
+    _narrow: Narrow | None = None
     # What holds the shared modules that are called here, by its path from the network: each call looks up what is registered.
     _links: dict[str, nn.Module]
     _linked: tuple[tuple[str, ...], ...]
@@ -78,11 +78,11 @@ class Network(Block):
 
     Attributes:
         check_sizes: whether it does so. Set it to False where you have replaced the part that was bound to the size.
-        sizes: the sizes that it is good for; made by the first call.
+        _sizes: the sizes that it is good for; made by the first call.
     """
 
     check_sizes: bool = True
-    sizes: InputSizes | None = None
+    _sizes: InputSizes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive_network, (self.source, self.key), self.__getstate__()
@@ -111,25 +111,25 @@ class Network(Block):
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
-                self.check_inputs(values)
+                self._check_inputs(values)
         return super().__call__(*args, **named)
 
-    def input_sizes(self) -> InputSizes:
+    def _input_sizes(self) -> InputSizes:
         """The sizes that it is good for."""
-        if self.sizes is None:
-            self.sizes = InputSizes(self.spec, self.inputs, self.narrow)
-        return self.sizes
+        if self._sizes is None:
+            self._sizes = InputSizes(self.spec, self.inputs, self._narrow)
+        return self._sizes
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
-    def check_inputs(self, values: Sequence[Any]) -> None:
+    def _check_inputs(self, values: Sequence[Any]) -> None:
         """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
-            problem = self.input_sizes().problem([value.shape for value in values])
+            problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
 
     def _check_traced(self, values: Sequence[Any]) -> None:
-        """As :meth:`check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
+        """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
         if self._any_size():
             return
         text = self._misfit(*[operator.index(n) for value in values for n in (value.dim(), *value.shape[1:])])
@@ -138,7 +138,7 @@ class Network(Block):
 
     @torch._dynamo.assume_constant_result
     def _any_size(self) -> bool:
-        return self.input_sizes().step() == 1
+        return self._input_sizes().step() == 1
 
     @torch._dynamo.assume_constant_result
     def _misfit(self, *numbers: int) -> str:
@@ -148,7 +148,7 @@ class Network(Block):
             axes = rest.pop(0)
             shapes.append(("batch", *rest[: axes - 1]))
             rest = rest[axes - 1 :]
-        problem = self.input_sizes().problem(shapes)
+        problem = self._input_sizes().problem(shapes)
         return "" if problem is None else str(problem)
 
 

@@ -19,23 +19,23 @@ from .standard import BUILTIN, NUMERIC
 
 # Attributes that torch modules have already (a test compares), and Python's keywords: a part of this name gets an underscore.
 _TAKEN = """
-    _any_size _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _check_traced _compiled_call_impl
-    _forward_hooks
+    _any_size _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _check_inputs _check_traced _compiled_call_impl
+    _forward_hooks _input_sizes _narrow _sizes
     _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks _forward_pre_hooks_with_kwargs
     _get_backward_hooks _get_backward_pre_hooks _get_name _is_full_backward_hook _linked _links _load_from_state_dict
     _load_state_dict_post_hooks _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _misfit _modules _named_members
     _non_persistent_buffers_set _parameters _register_load_state_dict_pre_hook _register_state_dict_hook
     _replicate_for_data_parallel _save_to_state_dict _slow_forward _state_dict_hooks _state_dict_pre_hooks _version
     _wrapped_call_impl
-    T_destination add_module apply bfloat16 buffers call_super_init check_inputs check_sizes children
+    T_destination add_module apply bfloat16 buffers call_super_init check_sizes children
     clear collapsed compile cpu cuda double dump_patches
-    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half input_sizes
+    enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half
     inputs ipu ir
     items key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
-    narrow parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
-    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory sizes smart_apply source spec
+    register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec
     state_dict text texts to to_empty train training type update values whole xpu zero_grad
 """
 TAKEN = frozenset([*_TAKEN.split(), *kwlist])

@@ -76,7 +76,7 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
     parts = _PIECES[model]
     images = [x] if isinstance(x, Tensor) else list(x)
     if isinstance(model, Network) and model.check_sizes:
-        model.check_inputs(images)
+        model._check_inputs(images)
     tensors = {value.id: tensor for value, tensor in zip(flat_values(model.ir.inputs), images, strict=True)}
     logits = rows = None  # rows: which images of the batch the current piece runs on; None for all
     for number, piece in enumerate(parts):

@@ -228,7 +228,7 @@ def _of_modules(model: Block, short: Subgraph, narrow: Narrow) -> Block:
     """The shortened network, made of the modules of the whole one. ``narrow`` shortens the IR of the whole one likewise."""
     result = _assembled(short, model.ir, model)
     result.spec, result.ir, result.inputs = model.spec, short, model.inputs
-    result.narrow = _Both(model.narrow, narrow) if model.narrow is not None else narrow
+    result._narrow = _Both(model._narrow, narrow) if model._narrow is not None else narrow
     result.loaded, result.collapsed = model.loaded, model.collapsed
     return result
 

@@ -180,7 +180,7 @@ def _build_merged(model: Block, root: Subgraph, merges: list[Merge], find: Find)
     for path, _ in subgraphs(root):
         _keep_hooks(model.get_submodule(".".join(path)), result.get_submodule(".".join(path)))
     result.spec, result.inputs, result.ir, result.loaded = model.spec, model.inputs, root, model.loaded
-    result.feature_info, result.narrow = model.feature_info, model.narrow
+    result.feature_info, result._narrow = model.feature_info, model._narrow
     return result.eval()
 
 

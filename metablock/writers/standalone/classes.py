@@ -124,7 +124,7 @@ class _ClassWriter:
 
 def _size_checks(model: Block, names: Sequence[str]) -> list[ast.stmt]:
     """Statements that refuse inputs of sizes for which the network is not made; none if it is good for any."""
-    if not isinstance(model, Network) or not model.check_sizes or (step := model.input_sizes().step()) == 1:
+    if not isinstance(model, Network) or not model.check_sizes or (step := model._input_sizes().step()) == 1:
         return []
     lines = []
     for name, feature in zip(names, model.inputs, strict=True):
