@@ -277,6 +277,9 @@ def test_ctrl_c(words: list[str], folder: Path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # it is ignored where tests run in the background
     )
     if words[0] == "train":
         end = time.monotonic() + 300

@@ -258,7 +258,7 @@ def test_what_stands_twice_in_a_study():
         replace(base, factors=tuple(swaps)).varied()
     with pytest.raises(MetablockError, match="the seed 3 stands twice"):
         replace(base, seeds=(3, 3)).varied()
-    shapes = "{deep: {depth: '[2, 2, 2, 2]'}}"
+    shapes = "{deep: {depth: '[2, 2, 2, 2]', dim: '[8, 8, 8, 8]'}}"
     text = f"study: s\nbase: poolformer_s12\nfactors:\n  a: {shapes}\n  b: {shapes}\n"
     with pytest.raises(MetablockError, match="two variants of this study are called 'deep'"):
         plan(load_study_text(text), Feature("map", 3, (32, 32)), 10)
