@@ -220,7 +220,7 @@ def test_caps(run, tiny, monkeypatch, args):
     monkeypatch.setattr("metablock.report.build.assemble", assemble)
     result = run("build", tiny, *args)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert re.search(r"; at most [\d,]+\n  --large .*lifts the limit", result.stderr)
+    assert re.search(r"; at most [\d,]+\n(?:    .*\n)*  --large .*lifts the limit", result.stderr)
 
 
 def test_large(run, report, tiny, monkeypatch):
@@ -326,7 +326,8 @@ def test_nothing_is_half_written(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("safetensors.torch.save_file", fill)
     result = run("build", tiny, "--no-compile", "-o", file)
     assert result.exit_code == 2
-    assert result.stderr == f"{file}: cannot write there: No space left on device\n  nothing was written: name another folder\n"
+    hint = "nothing was written; the file that was there is unchanged: free some space, or name another folder"
+    assert result.stderr == f"{file}: the disk is full\n  {hint}\n"
     assert file.read_text() == "older"
     assert sorted(os.listdir(tmp_path)) == ["tiny.yaml", "x.safetensors"]
 
