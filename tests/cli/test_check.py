@@ -252,3 +252,19 @@ def test_rules_without_a_use(run, tmp_path, right, wrong, expected):
     assert result.exit_code == 2
     assert located(result.stderr) == [expected]
     assert run("check", path, "--no-shapes").exit_code == 0
+
+
+@pytest.mark.parametrize("mark", ["sha256=xyz", "md5=00000000", "", f"sha256={'0' * 65}"])
+@pytest.mark.parametrize("options", [[], ["--no-shapes"]])
+def test_a_malformed_checksum(run, tmp_path, mark, options):
+    path = tmp_path / "sums.yaml"
+    place = f"https://example.org/net.pth#{mark}"
+    start = RULES[: RULES.index("weights:")] + RULES[RULES.index("variants:") :]
+    path.write_text(f'{start}checkpoints: [[variant, official], [one, "-"], [two, "{place}"]]\n')
+    result = run("check", path, *options)
+    assert result.exit_code == 2
+    assert located(result.stderr) == [
+        (f"13:54: '{place}': no checksum after the `#`", "write #sha256= and 64 digits from 0 to f, or leave it out")
+    ]
+    path.write_text(path.read_text().replace(f"#{mark}", f"#sha256={'0A' * 32}"))
+    assert run("check", path, *options).stderr == ""
