@@ -297,7 +297,7 @@ def test_a_partial_download_leaves_nothing(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     wrong = KeyboardInterrupt if content == "interrupt" else metablock.MetablockError
-    says = {"interrupt": "", "error": "cannot be downloaded: reset by peer"}.get(
+    says = {"interrupt": None, "error": "cannot be downloaded: reset by peer"}.get(
         content, "cannot be downloaded: the file is cut off"
     )
     with pytest.raises(wrong, match=says):

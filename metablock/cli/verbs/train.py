@@ -39,6 +39,15 @@ def train(
     teacher_weights: Annotated[
         str | None, typer.Option("--teacher-weights", metavar="FILE", help="The teacher's weights.")
     ] = None,
+    teacher_input: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-weights-input", metavar="CxHxW", help="As --weights-input of `build`, for the teacher's weights."
+        ),
+    ] = None,
+    teacher_names: Annotated[
+        str | None, typer.Option("--teacher-names", metavar="NAME", help="As --names of `build`, for the teacher's weights.")
+    ] = None,
     device: Device = "cpu",
     compiled: Compiled = False,
     plugin: options.Plugin = None,
@@ -86,7 +95,14 @@ def train(
         network = sized(base, classes=dataset.classes, input=dataset.input)
         teaching = None
         if teacher is not None:
-            teaching = build(teacher, classes=dataset.classes, input=dataset.input, weights=teacher_weights)
+            teaching = build(
+                teacher,
+                classes=dataset.classes,
+                input=dataset.input,
+                weights=teacher_weights,
+                weights_input=teacher_input,
+                names=teacher_names,
+            )
         with Bars() as bars:
             show, step = bars.training(settings.epochs)
 
