@@ -31,6 +31,8 @@ Source = str | Path | Spec
 Edits = str | Edit | Iterable[str | Edit]
 # What `input=` takes: "3x224x224", (3, 224, 224), a feature.
 InputSize = str | Sequence[int] | Feature
+# Sees a resolved spec and its IR.
+Look = Callable[[Spec, Subgraph], None]
 MAX_DIGITS = 18  # of an extent in a text
 
 
@@ -101,13 +103,13 @@ def resolved(
         return spec
 
 
-def check(spec: Spec, *, shapes: bool = True, size: Callable[[Subgraph], None] | None = None) -> list[Problem]:
+def check(spec: Spec, *, shapes: bool = True, look: Look | None = None) -> list[Problem]:
     """Every problem of a file, in all its variants: names, calls, cycles; then shapes. Empty where there is none.
 
     Args:
         spec: a file's spec, or a resolved one.
         shapes: whether the shapes of every variant are inferred.
-        size: looks at the IR of every variant and raises SpecError for one that is too large.
+        look: sees the resolved spec and the IR of every variant, and raises SpecError for one that is too large.
 
     >>> from metablock.language.load import load_text
     >>> [problem.message for problem in check(load_text("name: net\\ninput: image(3, 8)\\nmodel: con(4)"))]
@@ -124,7 +126,7 @@ def check(spec: Spec, *, shapes: bool = True, size: Callable[[Subgraph], None] |
                     network = resolve(spec, variant)
                 except SpecError:
                     continue  # the variant's edits are among the problems already
-                problems += _shape_problems(network, problems, size)
+                problems += _shape_problems(network, problems, look)
     except SpecError as wrong:  # the budget is used up
         problems += wrong.problems
     return list(SpecError(problems).problems)
@@ -217,7 +219,7 @@ def _resolve(
     return sized(spec, classes=classes, input=input), problems
 
 
-def _shape_problems(spec: Spec, known: Iterable[Problem], size: Callable[[Subgraph], None] | None = None) -> list[Problem]:
+def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = None) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
     if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
@@ -225,8 +227,8 @@ def _shape_problems(spec: Spec, known: Iterable[Problem], size: Callable[[Subgra
     try:
         ir = lower(spec)
         read_init_rules(spec.init)
-        if size is not None:
-            size(ir)
+        if look is not None:
+            look(spec, ir)
     except SpecError as wrong:
         places = [problem.span for problem in known if problem.span is not None]
         return [p for p in wrong.problems if not any(_touch(p.span, place) for place in places)]

@@ -20,6 +20,7 @@ import metablock
 from metablock.language.load import load_text
 from metablock.weights.hub import bring, is_place
 
+DIGEST = "d1635700"
 SPEC = """
 name: small
 input: image(3, 8)
@@ -30,8 +31,8 @@ head: global_pool >> linear(classes)
 variants: {a: {}, b: {}, c: {}}
 checkpoints:
   - [variant, timm, official]
-  - [a, me/safe, https://example.org/small-DIGEST.pth]
-  - [b, "-", "https://example.org/small.pth#sha256=DIGEST"]
+  - [a, me/safe, https://example.org/small-d1635700.pth]
+  - [b, "-", "https://example.org/small.pth#sha256=d1635700"]
 """
 COMMIT = "a" * 40
 
@@ -202,11 +203,11 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict) -> tuple[P
 def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, variant: str) -> None:
     source, asked = web
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    spec = SPEC.replace("DIGEST", digest[:8] if variant == "a" else digest)
+    spec = SPEC.replace(DIGEST, digest[:8] if variant == "a" else digest)
     for _ in range(2):
         assert same(loaded("official", spec, variant), state)
     assert len(asked) == 1
-    wrong = SPEC.replace("DIGEST", "deadbeef")
+    wrong = SPEC.replace(DIGEST, "deadbeef")
     with pytest.raises(metablock.MetablockError, match="the checksum is"):
         loaded("official", wrong, variant)
 

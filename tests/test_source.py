@@ -251,6 +251,8 @@ def test_line_ends_and_byte_order_mark(tmp_path: Path, mark: str, end: str) -> N
 
 CUT = "a call with several arguments may not stand inside [ ] or { }"
 LET = "YAML cuts it at the comma: name it in `let`, or write the list as `- ` lines"
+KEY = "YAML cuts it at the comma: put the key in double quotes, or write `key: value` on a line of its own"
+VALUE = "YAML cuts it at the comma: name it in `let`, or write `key: value` on a line of its own"
 CONTINUES = "this line continues the value above, and may have no ': '"
 BLOCK = "may not stand here: with it YAML begins a block of text"
 TAGS = "YAML tags are not allowed"
@@ -298,17 +300,21 @@ ERRORS: list[tuple[str, list[str], str]] = [
     ('a: "\\ud800"', ["1:4: the character U+D800 may not stand in a spec, not as an escape either"], "remove the escape"),
     ('a: "\\U99999999"', ["1:6: this escape stands for no character"], "remove it"),
     # Calls that YAML cuts
-    ("a: {token: pool(3, 4)}", [f"1:12: {CUT}"], LET),
+    ("a: {token: pool(3, 4)}", [f"1:12: {CUT}"], VALUE),
     ("a: [pool(3, 4), id]", [f"1:5: {CUT}"], LET),
     ("a: [f(x, [1,2])]", [f"1:5: {CUT}"], LET),
     ("a: [f(x, {b: 2}), c]", [f"1:5: {CUT}"], LET),
     ("a: [lin(n), id >> res(pool(3, k=4), x) >> id]", [f"1:23: {CUT}"], LET),
     ("a: [\n  f(x,  # why\n    y),\n  g(z\n    , 1)]", [f"2:3: {CUT}", f"4:3: {CUT}"], LET),
     ('a: [f("x,y"), g("(", 1)]', [f"1:5: {CUT}", f"1:15: {CUT}"], LET),
-    ("a: {b: f(x, 3), c: g(x, 3), d: h(k=1, j=2)}", [f"1:8: {CUT}", f"1:20: {CUT}", f"1:32: {CUT}"], LET),
-    ("a: {f(x, y): 3}", [f"1:5: {CUT}"], LET),
+    ("a: {b: f(x, 3), c: g(x, 3), d: h(k=1, j=2)}", [f"1:8: {CUT}", f"1:20: {CUT}", f"1:32: {CUT}"], VALUE),
+    ("a: {f(x, y): 3}", [f"1:5: {CUT}"], KEY),
+    ("a: {f(x, b=3): 3, c: 1}", [f"1:5: {CUT}"], KEY),
+    ("a: {f(x, {b: 3}): 3}", [f"1:5: {CUT}"], KEY),
+    ("a: {c: f(x, {b: 2})}", [f"1:8: {CUT}"], VALUE),
+    ("a: [f(x, {b: [2, 3]}, y)]", [f"1:5: {CUT}"], LET),
     ("a:\n- [f(x, y)]\n- {b: f(x, y), b: 1}", [f"2:4: {CUT}", f"3:7: {CUT}", "3:16: the key 'b' is already in line 3"], ""),
-    ("a: {t: A (b, c), y: 1}", ["1:10: parentheses with a comma may not stand inside [ ] or { }"], LET + ", or put text"),
+    ("a: {t: A (b, c), y: 1}", ["1:10: parentheses with a comma may not stand inside [ ] or { }"], VALUE + ", or put text"),
     ("a: [lin(3, lin(4)]", ["1:8: this '(' is not closed before the end of the [ ] or { }"], "add the ')'"),
     # Syntax
     ("a:\n\tb: 1", ["2:1: a tab may not stand here"], "spaces only"),

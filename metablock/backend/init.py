@@ -136,7 +136,7 @@ def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -
     """The rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter itself."""
     best: tuple[InitRule, bool] | None = None
     for rule in rules:
-        direct = _fits(rule.selector, path, operator, parameter)
+        direct = rule.fits(path, operator, parameter)
         if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
             best = rule, direct
     return best
@@ -150,30 +150,3 @@ def _layer(path: str, depths: dict[int, int]) -> int:
     stage, block = int(match[1]), int(match[2])
     depths[stage] = max(depths.get(stage, 0), block + 1)
     return sum(depths.get(before, 0) for before in range(stage)) + block
-
-
-def _fits(selector: Sequence[str], path: str, operator: str, parameter: str) -> bool | None:
-    """Whether a selector fits a parameter: None if it does not, True if it names the parameter, False if it names its module."""
-    # A selector may name a part with or without the number at the end of its name: `norm2`, `norm`.
-    trail = [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
-    *above, last = selector
-    own = parameter.split(".")
-    if last in (parameter, own[-1]) and _inside(above, [*trail, operator, *own[:-1]]):
-        return True
-    leaf = path.rpartition(".")[2]
-    places = {leaf, _bare(leaf), operator}
-    if last in places and _inside(above, trail):
-        return False
-    if last in trail and len(trail) > 1 and _inside(above, trail[: trail.index(last)]):
-        return False
-    return None
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"(?<=[a-z_])\d+$", "", name)
-
-
-def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:
-    """Whether the parts stand in the trail, in this order."""
-    rest = iter(trail)
-    return all(part in rest for part in parts)

@@ -7,8 +7,9 @@ counted only where a bound on them is near the cap: for an ordinary network the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
+from typing import NamedTuple
 
 import torch
 
@@ -26,15 +27,49 @@ _ORDINARY_ELEMENTS, _ORDINARY_OPERATORS = 2**26, 5000
 _HINT = "--large (in Python: large=True) lifts the limit"
 
 
-def check_size(root: Subgraph) -> None:
+class TensorSizes(NamedTuple):
+    """The tensors of a module's state dict: the sizes of its parameters by name, and the names of the others."""
+
+    parameters: Mapping[str, int]
+    others: tuple[str, ...]
+
+
+class ModuleTensors:
+    """The tensors of modules, described on ``meta``, those of equal modules once.
+
+    >>> from metablock.front import front
+    >>> ModuleTensors().of(front("resnet18").ir.children["head"].children["linear"])
+    TensorSizes(parameters={'weight': 512000, 'bias': 1000}, others=())
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, TensorSizes] = {}
+
+    def of(self, node: ModuleNode, span: Span | None = None) -> TensorSizes:
+        """Those of one module. Raises SpecError, at ``span``, for one that torch cannot describe."""
+        key = f"{node.module}.{node.attribute} {node.context} {node.args}"
+        if key not in self._known:
+            try:
+                module = on_meta(node)
+                sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+                others = tuple(name for name in module.state_dict() if name not in sizes)
+            except (RuntimeError, OverflowError, MemoryError):  # torch: the number of elements, or their bytes, overflow
+                raise error(f"`{node.text}` is larger than any machine's memory", span, "lower its sizes") from None
+            self._known[key] = TensorSizes(sizes, others)
+        return self._known[key]
+
+
+def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
     """Raises SpecError if a network is larger than the caps, at its largest part, unless its IR lifts them (``unlimited``).
+
+    ``known`` is a cache, for several networks of one file.
 
     >>> from metablock.front import front
     >>> check_size(front("resnet18").ir)
     """
     if root.unlimited:
         return
-    counts = _Counts()
+    known = known or ModuleTensors()
     largest, operators, parameters, work, heaviest = 0, 0, 0, 0, (0, root.span)
     for subgraph, span in _subgraphs(root, root.span):
         for step in subgraph.all_steps:
@@ -48,7 +83,7 @@ def check_size(root: Subgraph) -> None:
             if not isinstance(module, ModuleNode):
                 continue
             place = module.span or span
-            count = counts.of(module, place)
+            count = sum(known.of(module, place).parameters.values())
             operators += 1
             parameters += 0 if isinstance(step, ModuleCall) and step.shared else count
             work += count * _places([*step.inputs, *outputs])
@@ -60,23 +95,6 @@ def check_size(root: Subgraph) -> None:
         exact = macs(build(root, device=torch.device("meta")), *inputs).get("", 0)
         if exact > MAX_MACS:
             raise error(f"the network takes {exact:,} multiply-accumulates; at most {MAX_MACS:,}", heaviest[1], _HINT)
-
-
-class _Counts:
-    """The parameters of modules, those of equal ones counted once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-
-    def of(self, node: ModuleNode, span: Span | None) -> int:
-        """The number of parameters of a module. Raises SpecError for one that torch cannot describe."""
-        key = f"{node.module}.{node.attribute} {node.context} {node.args}"
-        if key not in self._known:
-            try:
-                self._known[key] = sum(p.numel() for p in on_meta(node).parameters())
-            except (RuntimeError, OverflowError, MemoryError):  # torch: the number of elements, or their bytes, overflow
-                raise error(f"`{node.text}` is larger than any machine's memory", span, "lower its sizes") from None
-        return self._known[key]
 
 
 def _places(values: list[Value]) -> int:

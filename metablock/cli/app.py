@@ -16,11 +16,12 @@ from .. import __version__
 from ..errors import MetablockError, MetablockWarning
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # the status after Ctrl-C
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Verbs(TyperGroup):
-    """Prints the text of a MetablockError on standard error and ends with status 2; no traceback."""
+    """Prints the text of a MetablockError on standard error and ends with status 2, after Ctrl-C with 130; no traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -34,12 +35,21 @@ class _Verbs(TyperGroup):
             typer.echo(str(wrong), err=True)
         except BrokenPipeError:
             raise  # typer ends in silence
+        except KeyboardInterrupt:  # verbs that work for long say more (`stopping` of study_options.py)
+            if first_process():
+                typer.echo("stopped", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         except OSError as wrong:
             _say_what_failed(wrong)
         except RecursionError:
             deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
             typer.echo(str(deep), err=True)
         raise typer.Exit(BAD_INPUT)
+
+
+def first_process() -> bool:
+    """Whether this process prints: of the several that `torchrun` starts, one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _show_warning(others: Callable[..., None]) -> Callable[..., None]:

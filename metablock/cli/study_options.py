@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import MetablockError, install_hint
+from .app import INTERRUPTED, first_process
 
 if TYPE_CHECKING:
     from ..ablation.study import Study
@@ -33,7 +33,6 @@ Overrides = Annotated[
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Runs at a time; on GPUs, one on each.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the networks.")]
-INTERRUPTED = 130  # the status after Ctrl-C
 REQUIRED = ("accelerate", "scipy", "matplotlib", "sklearn")
 
 
@@ -51,7 +50,7 @@ def stopping(say: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if os.environ.get("RANK", "0") == "0":  # of several processes, one prints
+        if first_process():
             typer.echo(f"\n{say()}" if sys.stderr.isatty() else say(), err=True)
         raise typer.Exit(INTERRUPTED) from None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from ..errors import MAX_PROBLEMS, Problem, SpecError, suggest
+from ..errors import MAX_PROBLEMS, Problem, SpecError
 from . import ast as e
 from .budget import FILE, reading, spend
 from .call_checks import (
@@ -24,6 +24,7 @@ from .call_checks import (
 from .choices import NAME as ONE_OF
 from .cycles import cycles
 from .edits import resolve, stage_count
+from .fact_tables import check_tables
 from .hints import hint_for
 from .param_names import target
 from .plugins import installed
@@ -391,9 +392,4 @@ class _Checker:
             if name in self.spec.variants:
                 message = f"'{name}' names both a trait and a variant"
                 self.add([Problem(message, trait.span, "give the trait another name: `of:` means the variant")])
-        for table, section in ((self.spec.facts, "facts"), (self.spec.checkpoints, "checkpoints")):
-            for row in table.rows:
-                if row and self.spec.variants and row[0] not in self.spec.variants:
-                    hint = suggest(row[0], self.spec.variants, "a row begins with a variant's name")
-                    place = table.place(row[0], table.header[0]) or self.spec.place(section)
-                    self.add([Problem(f"{section} of an unknown variant '{row[0]}'", place, hint)])
+        self.add(check_tables(self.spec))

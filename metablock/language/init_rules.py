@@ -7,12 +7,14 @@ the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import error, suggest
+from ..errors import Problem, error, suggest
 from . import ast as e
 from .arithmetic import calculate
+from .budget import spend
 from .printer import show
 
 # The rule that keeps an operator's own initialisation.
@@ -69,6 +71,31 @@ class InitRule:
         takes = {argument.name: argument for argument in SIGNATURES.get(self.name, ())}
         return {name: _value(node, takes[name], layer) for name, node in self.nodes.items()}
 
+    def fits(self, path: str, operator: str, parameter: str) -> bool | None:
+        """Whether it selects a parameter: None if it does not, True if it names the parameter, False if it names its module.
+
+        Args:
+            path: of the module, ``stages.0.blocks.1.norm2``.
+            operator: the module's operator.
+            parameter: its name in the module.
+
+        >>> rule = InitRule(("blocks", "norm"), "zeros")
+        >>> rule.fits("stages.0.blocks.1.norm2", "layer_norm", "weight"), rule.fits("head.norm", "layer_norm", "weight")
+        (False, None)
+        """
+        trail = _trail(path)
+        *above, last = self.selector
+        own = parameter.split(".")
+        if last in (parameter, own[-1]) and _inside(above, [*trail, operator, *own[:-1]]):
+            return True
+        leaf = path.rpartition(".")[2]
+        places = {leaf, _bare(leaf), operator}
+        if last in places and _inside(above, trail):
+            return False
+        if last in trail and len(trail) > 1 and _inside(above, trail[: trail.index(last)]):
+            return False
+        return None
+
 
 def read_init_rules(rules: Mapping[str, e.Node]) -> tuple[InitRule, ...]:
     """The rules of a spec's `init:`, in order. Raises SpecError for a rule that does not exist, or one with wrong arguments.
@@ -78,6 +105,51 @@ def read_init_rules(rules: Mapping[str, e.Node]) -> tuple[InitRule, ...]:
     {'std': 0.02, 'cut': 3}
     """
     return tuple(_rule(tuple(selector.split(".")), node) for selector, node in rules.items())
+
+
+class InitRuleUse:
+    """The rules of `init:` sections, and which of them select a parameter of the modules that were seen.
+
+    >>> from metablock.language.parser import expression
+    >>> use = InitRuleUse()
+    >>> use.see({"linear": expression("zeros"), "liner": expression("ones")}, "head.linear", "linear", ["weight", "bias"])
+    >>> [(problem.message, problem.hint) for problem in use.problems()]
+    [("'liner' in `init` selects no parameter of any network of this file", "did you mean 'linear'?")]
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[str, InitRule, e.Node]] = {}
+        self._seen: set[int] = set()
+        self._words: dict[str, None] = {}
+
+    def see(self, rules: Mapping[str, e.Node], path: str, operator: str, parameters: Collection[str]) -> None:
+        """Notes a module of a network with these rules; ``path``, ``operator`` and parameters as for :meth:`InitRule.fits`."""
+        if not rules:
+            return
+        for selector, node in rules.items():
+            if id(node) not in self._seen:
+                self._seen.add(id(node))
+                self._waiting[id(node)] = selector, InitRule(tuple(selector.split(".")), ""), node
+        waiting = [key for key in map(id, rules.values()) if key in self._waiting]
+        if waiting:
+            spend(1 + len(waiting) * len(parameters))
+            self._words |= dict.fromkeys([*_trail(path), operator, *(part for name in parameters for part in name.split("."))])
+        for key in waiting:
+            _, rule, _ = self._waiting[key]
+            if any(rule.fits(path, operator, parameter) is not None for parameter in parameters):
+                del self._waiting[key]
+
+    def problems(self) -> list[Problem]:
+        """A problem for each rule that selects nothing."""
+        problems = []
+        for selector, rule, node in self._waiting.values():
+            strange = next((part for part in rule.selector if part not in self._words), None)
+            hint = "its parts exist, but not inside each other in this order, on a module with parameters"
+            if strange is not None:
+                hint = suggest(strange, self._words, "name a slot, an operator or a parameter, or take the rule out") or ""
+            message = f"'{selector}' in `init` selects no parameter of any network of this file"
+            problems.append(Problem(message, node.span, hint))
+        return problems
 
 
 def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
@@ -163,3 +235,18 @@ def _number(node: e.Node, layer: int) -> float:
             except ArithmeticError:
                 raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
     return layer
+
+
+def _trail(path: str) -> list[str]:
+    """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`."""
+    return [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"(?<=[a-z_])\d+$", "", name)
+
+
+def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:
+    """Whether the parts stand in the trail, in this order."""
+    rest = iter(trail)
+    return all(part in rest for part in parts)

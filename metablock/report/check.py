@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import MetablockError, Problem, SpecError
 from ..front import check as check_spec
+from ..language.init_rules import InitRuleUse
 from ..language.load import CutCallError, load_file, load_text
 from ..language.spec import Spec
+from ..language.weight_rules.use import WeightRuleUse
 from ..language.yaml import Limits
+from ..lowering.ir import Subgraph, module_nodes
 
 if TYPE_CHECKING:
     from .models import FileReport
@@ -43,7 +46,7 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
 
 
 def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
-    """The problems of a file's spec: names, then the shapes and the size of every variant's network.
+    """The problems of a file's spec: names; the shapes and the size of every variant's network; then rules without a use.
 
     >>> from metablock.language.load import load_text
     >>> spec = load_text("name: n\\ninput: image(3, 8)\\nmodel: conv(400000) >> conv(400000)\\n")
@@ -52,9 +55,23 @@ def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
     """
     if not shapes:
         return tuple(check_spec(spec, shapes=False))
-    from ..backend.limits import check_size
+    from ..backend.limits import ModuleTensors, check_size
 
-    return tuple(check_spec(spec, size=check_size))
+    known, weights, init = ModuleTensors(), WeightRuleUse(spec), InitRuleUse()
+
+    def look(network: Spec, ir: Subgraph) -> None:
+        check_size(ir, known)
+        names = list[str]()
+        for path, node in module_nodes(ir):
+            place, tensors = ".".join(path), known.of(node, node.span)
+            own = dict.fromkeys([*tensors.parameters, *tensors.others])
+            if "weight" in own:
+                own["bias"] = None  # re-parameterisation gives a convolution one
+            names += [f"{place}.{name}" for name in own]
+            init.see(network.init, place, node.operator, tensors.parameters)
+        weights.see(names)
+
+    return tuple(check_spec(spec, look=look)) or SpecError([*weights.problems(), *init.problems()]).problems
 
 
 def wrong_facts(spec: Spec) -> list[Problem]:

@@ -55,7 +55,15 @@ def import_weights(
     return str(model.loaded)
 
 
-def export_weights(options: BuildOptions, to: str, output: str, *, weights: str | None = None, like: str | None = None) -> int:
+def export_weights(
+    options: BuildOptions,
+    to: str,
+    output: str,
+    *,
+    weights: str | None = None,
+    weights_input: str | None = None,
+    like: str | None = None,
+) -> int:
     """Writes our weights under the names of other code.
 
     Args:
@@ -63,6 +71,7 @@ def export_weights(options: BuildOptions, to: str, output: str, *, weights: str 
         to: a table of the spec's `weights:`: ``official``, ``timm``.
         output: a .safetensors or .pth file.
         weights: our weights; None: those of the file that is the source.
+        weights_input: the input size that they were trained on, if they do not say it.
         like: a checkpoint of that code, whose names and shapes are used where ours do not determine them.
 
     Returns:
@@ -93,7 +102,7 @@ def export_weights(options: BuildOptions, to: str, output: str, *, weights: str 
         if file is None:
             raise MetablockError(f"whose weights of '{spec.name}'?", "give a file of ours: --weights FILE")
         about = _metadata(file) if Path(file).suffix == ".safetensors" and Path(file).is_file() else {}
-    model = assemble(spec, ir, weights=state_of(file, spec))
+    model = assemble(spec, ir, weights=state_of(file, spec), weights_input=weights_input)
     shapes = {**model.loaded.shapes} if model.loaded.source == to else {**read_layout(about.get(LAYOUT), to)}
     if like is not None:
         shapes |= {key: tuple(value.shape) for key, value in read_state(like).items() if isinstance(value, torch.Tensor)}

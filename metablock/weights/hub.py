@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from ..errors import MetablockError, install_hint, suggest
+from ..language.fact_tables import SECURE, address_parts
 from ..language.spec import CHECKPOINTS, Spec
 from .checkpoint import whole
 
@@ -34,7 +35,7 @@ def is_place(weights: object) -> bool:
     """
     if weights is True:
         return True
-    return isinstance(weights, str) and (weights.startswith((MARK, "https://")) or weights in CHECKPOINTS)
+    return isinstance(weights, str) and (weights.startswith((MARK, SECURE)) or weights in CHECKPOINTS)
 
 
 def bring(weights: bool | str, spec: Spec) -> Path:
@@ -49,8 +50,8 @@ def bring(weights: bool | str, spec: Spec) -> Path:
         MetablockError: the spec names no such checkpoint; huggingface_hub is missing; the download fails or is cut off; the
             checksum differs (what was downloaded is removed); a malformed `#sha256=`.
     """
-    place = weights if isinstance(weights, str) and weights.startswith((MARK, "https://")) else _listed(weights, spec)
-    if place.startswith("https://"):
+    place = weights if isinstance(weights, str) and weights.startswith((MARK, SECURE)) else _listed(weights, spec)
+    if place.startswith(SECURE):
         return _address(place)
     return _repository(place.removeprefix(MARK))
 
@@ -118,7 +119,7 @@ def _address(place: str) -> Path:
     """The file of an address, in a folder of the address in torch.hub's cache; downloads it unless it is there and verifies."""
     from torch.hub import get_dir
 
-    url, digest = _split(place)
+    url, digest = address_parts(place)
     name = re.sub(r"[^\w.-]", "_", unquote(Path(urlparse(url).path).name)).lstrip(".")[-100:] or "weights"
     named = _NAMED.search(name)
     if not digest and named and not named[1].isdecimal():
@@ -132,17 +133,6 @@ def _address(place: str) -> Path:
         return cache / name
     _download(url, path, digest)
     return path
-
-
-def _split(place: str) -> tuple[str, str]:
-    """An address, and the digest after `#sha256=`; empty without one. Raises MetablockError for another text after the `#`."""
-    url, mark, fragment = place.partition("#")
-    if not mark:
-        return url, ""
-    digest = fragment.removeprefix("sha256=").lower()
-    if not fragment.startswith("sha256=") or not re.fullmatch(r"[0-9a-f]{8,64}", digest):
-        raise MetablockError(f"'{place}': no checksum after the `#`", "write #sha256= and 64 digits from 0 to f, or leave it out")
-    return url, digest
 
 
 def _download(url: str, path: Path, digest: str) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 
@@ -263,12 +263,8 @@ def test_a_plugin_that_is_edited_makes_other_runs(folder: Path):
     assert len(rows(folder / "study", "SELECT id FROM runs")) == 3  # the base is what it was
 
 
-@pytest.mark.parametrize(
-    "words", [[*ABLATE, *SWAP, "-o", "study", "--no-report"], ["train", "mini.yaml", "--checkpoint", "run.pt"]]
-)
-def test_ctrl_c(words: list[str], folder: Path):
-    """What happened, what the same command will do, once; status 130, no traceback."""
-    command = [sys.executable, "-m", "metablock", *words, "--epochs", "500", "--input", "1x16x16"]
+def interrupted(folder: Path, command: list[str], ready: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str, str]:
+    """Ctrl-C for a command and all that it started, once it is `ready`: the status, standard output and standard error."""
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -281,24 +277,83 @@ def test_ctrl_c(words: list[str], folder: Path):
             signal.SIGINT, signal.default_int_handler
         ),  # it is ignored where tests run in the background
     )
-    if words[0] == "train":
-        end = time.monotonic() + 300
-        while not (folder / "run.pt").exists() and time.monotonic() < end:
-            time.sleep(0.05)
-    else:
-        until(folder / "study", "SELECT 1 FROM epochs", process)
+    ready(process)
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def written(path: Path) -> None:
+    end = time.monotonic() + 300
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+LONG = ["--epochs", "500", "--input", "1x16x16"]
+MODULE = [sys.executable, "-m", "metablock"]
+
+
+@pytest.mark.parametrize("verb", ["ablate", "search", "train"])
+def test_ctrl_c(verb: str, folder: Path):
+    """What happened, what the same command will do, once; status 130, no traceback."""
+    words = {
+        "ablate": [*ABLATE, *SWAP, "-o", "study", "--no-report"],
+        "search": ["search", "mini.yaml", "--swap", "token = dw(3), dw(5)", "-o", "study"],
+        "train": ["train", "mini.yaml", "--checkpoint", "run.pt"],
+    }[verb]
+    status, out, err = interrupted(
+        folder,
+        [*MODULE, *words, *LONG],
+        lambda process: (
+            written(folder / "run.pt") if verb == "train" else until(folder / "study", "SELECT 1 FROM epochs", process)
+        ),
+    )
+    assert status == 130, err
     assert "Traceback" not in out + err
     last = err.strip().splitlines()[-1]
     assert err.count("stopped") == 1
-    if words[0] == "train":
+    if verb == "train":
         assert re.fullmatch(r"stopped after epoch \d+ of 500; the same command goes on from there", last)
+        return
+    if verb == "search":
+        assert last == "stopped; what is trained is in the journal, and the same command goes on from there"
     else:
         assert last == "stopped: 0 of 4 runs are done; the same command goes on, with interrupted runs from their last epoch"
-        assert rows(folder / "study", "SELECT DISTINCT status FROM runs") == [("pending",)]
-        assert "Traceback" not in (folder / "study" / "logs" / "worker-0.log").read_text()
+    assert rows(folder / "study", "SELECT DISTINCT status FROM runs") == [("pending",)]
+    assert "Traceback" not in (folder / "study" / "logs" / "worker-0.log").read_text()
+
+
+# Holds `table` up where it looks at its first network, and where it imports what it needs.
+HELD = """\
+import pathlib, sys, time
+import metablock.cli.app
+def wait(*args, **named):
+    pathlib.Path("ready").touch()
+    time.sleep(300)
+if sys.argv[1] == "imports":
+    class Slow:
+        def find_spec(self, name, *rest):
+            if name == "metablock.report.table":
+                wait()
+    sys.meta_path.insert(0, Slow())
+else:
+    import metablock.report.table
+    metablock.report.table.front = wait
+from metablock.cli import app
+app(["table", "mini.yaml"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("works", "stopped; nothing is printed of a part of the table, the same command starts again"),
+        ("imports", "stopped"),
+    ],
+)
+def test_ctrl_c_of_a_table(place: str, said: str, folder: Path):
+    status, out, err = interrupted(folder, [sys.executable, "-c", HELD, place], lambda _: written(folder / "ready"))
+    assert (status, out, err.strip()) == (130, "", said)
 
 
 # Several processes for one training
@@ -318,6 +373,19 @@ def test_a_batch_shared_by_two_processes(folder: Path):
         assert float(a[3]) == pytest.approx(float(b[3]), abs=2e-3)
         assert float(a[5]) == pytest.approx(float(b[5]), abs=1.0)
     assert (folder / "out.safetensors").exists()
+
+
+def test_ctrl_c_of_two_processes(folder: Path):
+    """One of them says it, the other nothing."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *MODULE[1:]]
+    words = [*torchrun, "train", "mini.yaml", "--checkpoint", "run.pt", *LONG]
+    status, _, err = interrupted(folder, words, lambda _: written(folder / "run.pt"))
+    assert status != 0
+    assert re.findall(r"^stopped.*", err, re.MULTILINE) == re.findall(
+        r"^stopped after epoch \d+ of 500; the same command goes on from there$", err, re.MULTILINE
+    )
+    assert err.count("\nstopped after") == 1
+    assert "metablock" not in err.partition("Traceback")[2].replace("-m metablock", "")  # torchrun's own may follow
 
 
 # Ray

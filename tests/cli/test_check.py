@@ -147,3 +147,124 @@ def test_facts_of_frozen_parameters(run, tiny):
     assert run("check", tiny).exit_code == 0
     tiny.write_text(text.replace("108160", "20351"))
     assert "'tiny_a' has 20352 trainable parameters, `facts` says 20351" in run("check", tiny).stderr
+
+
+RULES = """\
+name: rules
+input: image(3, 32)
+stem: conv(8, 4, stride=4, bias=false) >> batch_norm
+stages:
+  depth: [1, 2]
+  down: [id, "conv(16, 2, stride=2)"]
+  body: depth * res(dw(3))
+head: global_pool >> linear(10)
+init: {linear: zeros, blocks.dw: ones, head.layer_norm.bias: ones}
+weights:
+  timm:
+    stem.batch_norm.running_mean: stem.mean
+    stem.conv.bias: stem.bias
+    stages.{i}.blocks.{j}.**: layers.{layer(i, j)}.**
+    dw.weight: depthwise.weight
+  official:
+    of: timm
+    head.layer_norm.*: norm.*
+    head.linear.**: fc.**
+    weight: w
+    ignore: [no.such.name]
+variants:
+  one: {}
+  two: {head: "global_pool >> layer_norm >> linear(10)"}
+"""
+
+
+def located(stderr):
+    """The messages by line and column, each with its hint."""
+    lines = stderr.splitlines()
+    starts = [at for at, line in enumerate(lines) if line[:1] != " "]
+    return [(lines[at].split(".yaml:")[1], lines[at + 3].strip()) for at in starts]
+
+
+def test_rules_of_some_variants_serve(run, tmp_path):
+    """Rules for one variant alone, for buffers, for the bias of a re-parameterised convolution, and for what `**` leaves of a name, in a table that starts from another."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(RULES)
+    assert run("check", path).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "expected"),
+    [
+        (
+            "head.layer_norm.*:",
+            "head.norm.*:",
+            ("18:5: no network of this file has a parameter that `head.norm.*` fits", "did you mean `head.layer_norm.*`?"),
+        ),
+        (
+            "    dw.weight:",
+            "    stages.{a}.blocks.{b}.f.dw.*: x.*\n    dw.weight:",
+            (
+                "15:5: no network of this file has a parameter that `stages.{a}.blocks.{b}.f.dw.*` fits",
+                "did you mean `stages.{a}.blocks.{b}.dw.*`?",
+            ),
+        ),
+        (
+            "    weight:",
+            "    wait: v\n    weight:",
+            ("20:5: no network of this file has a parameter that `wait` fits", "did you mean `weight`?"),
+        ),
+        (
+            "    weight:",
+            "    xyz.*: v.*\n    weight:",
+            (
+                "20:5: no network of this file has a parameter that `xyz.*` fits",
+                "no name is like it: take the rule out, or write a name of ours",
+            ),
+        ),
+        (
+            "linear: zeros",
+            "lnear: zeros",
+            ("9:15: 'lnear' in `init` selects no parameter of any network of this file", "did you mean 'linear'?"),
+        ),
+        (
+            "blocks.dw: ones",
+            "head.dw: ones",
+            (
+                "9:32: 'head.dw' in `init` selects no parameter of any network of this file",
+                "its parts exist, but not inside each other in this order, on a module with parameters",
+            ),
+        ),
+        (
+            "  two: {",
+            "  two: {init: {gelu: ones}, ",
+            (
+                "24:22: 'gelu' in `init` selects no parameter of any network of this file",
+                "name a slot, an operator or a parameter, or take the rule out",
+            ),
+        ),
+    ],
+)
+def test_rules_without_a_use(run, tmp_path, right, wrong, expected):
+    path = tmp_path / "rules.yaml"
+    text = RULES.replace(right, wrong, 1)
+    assert text != RULES
+    path.write_text(text)
+    result = run("check", path)
+    assert result.exit_code == 2
+    assert located(result.stderr) == [expected]
+    assert run("check", path, "--no-shapes").exit_code == 0
+
+
+@pytest.mark.parametrize("mark", ["sha256=xyz", "md5=00000000", "", f"sha256={'0' * 65}"])
+@pytest.mark.parametrize("options", [[], ["--no-shapes"]])
+def test_a_malformed_checksum(run, tmp_path, mark, options):
+    path = tmp_path / "sums.yaml"
+    place = f"https://example.org/net.pth#{mark}"
+    start = RULES[: RULES.index("weights:")] + RULES[RULES.index("variants:") :]
+    path.write_text(f'{start}checkpoints: [[variant, official], [one, "-"], [two, "{place}"]]\n')
+    result = run("check", path, *options)
+    assert result.exit_code == 2
+    assert located(result.stderr) == [
+        (f"13:54: '{place}': no checksum after the `#`", "write #sha256= and 64 digits from 0 to f, or leave it out")
+    ]
+    path.write_text(path.read_text().replace(f"#{mark}", f"#sha256={'0A' * 32}"))
+    assert run("check", path, *options).stderr == ""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.torch import save_file
+
+import metablock
 
 SPEC = """\
 name: mini
@@ -169,6 +173,44 @@ def test_probed_values_of_one_name(run, mini):
     assert "| dw(3) | 0 |" in result.stdout
     assert "| channel = dw(3) | 0 |" in result.stdout
     assert len(list((mini / "p").glob("*.png"))) == 7
+
+
+def test_weights_of_an_unknown_grid(run, mini):
+    """Every verb that reads weights takes the input that they were trained on, and whose names they have."""
+    (mini / "mini.yaml").write_text(
+        SPEC.replace("stride=4)", "stride=4) >> position")
+        .replace("token >> ", "")
+        .replace("res(token) >> res(mlp(2))", "res(token >> pw(c))")
+        + "weights: {theirs: {stem.*: stem.*, stages.*: stages.*, head.*: head.*}}\n"
+    )
+    model = metablock.build("mini.yaml", input="1x64x64")
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, "w.safetensors")
+    probe = ["probe", "mini.yaml", "--input", "1x32x128", "--images", "1", "-o", "p", "--weights", "w.safetensors"]
+    train = ["train", "mini.yaml", "--input", "1x32x128", "--epochs", "1", "--with", "distill=soft", "--data", "npz:d.npz"]
+    train += ["--teacher", "mini.yaml", "--teacher-weights", "w.safetensors"]
+    export = [
+        "weights",
+        "export",
+        "mini.yaml",
+        "--input",
+        "1x32x128",
+        "--weights",
+        "w.safetensors",
+        "--to",
+        "theirs",
+        "-o",
+        "o.pth",
+    ]
+    images = np.random.default_rng(0).integers(0, 255, (20, 1, 32, 128), dtype=np.uint8)
+    np.savez("d.npz", x_train=images, y_train=np.arange(20) % 10, x_val=images, y_val=np.arange(20) % 10)
+    for words, prefix in ((probe, "--"), (train, "--teacher-"), (export, "--")):
+        result = run(*words)
+        assert result.exit_code == 2 and "256 rows, of 16x16 or of 8x32?" in result.stderr, result.stderr
+        options = [f"{prefix}weights-input", "1x64x64"]
+        assert run(*words, *options).exit_code == 0
+        if words is not export:  # these weights are ours
+            assert "'mini' has no weight rules 'nobody'" in run(*words, *options, f"{prefix}names", "nobody").stderr
+            assert run(*words, *options, f"{prefix}names", "ours").exit_code == 0
 
 
 @pytest.mark.parametrize("place", ["loop", "a" * 300, "file"])

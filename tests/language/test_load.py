@@ -264,3 +264,12 @@ def test_the_first_file_is_quick():
     )
     done = subprocess.run([sys.executable, "-c", code, START + STAGES], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "body", ["[f(x, {b: 2}), relu]", "[relu, f(x, {b: [2, 3]}, y)]", "{c: f(x, {b: 2})}", "{f(x, {b: 2}): c}"]
+)
+def test_a_cut_call_with_braces_is_one_mistake(body: str):
+    with pytest.raises(SpecError) as caught:
+        load_text(f"name: n\ninput: image(3, 32)\nstages:\n  body: {body}\n")
+    assert [p.message for p in caught.value.problems] == ["a call with several arguments may not stand inside [ ] or { }"]

@@ -32,6 +32,8 @@ def probe(
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="FILE", help="Trained weights; the initial ones by default.")
     ] = None,
+    weights_input: options.WeightsInput = None,
+    names: options.Names = None,
     data: Annotated[
         str | None,
         typer.Option("--data", metavar="NAME", help="Pictures: digits, folder:PATH, hf:NAME, npz:FILE; noise by default."),
@@ -73,7 +75,8 @@ def probe(
         results: dict[str, Sequence[Probed]] = {}
         for number, (name, network) in enumerate(networks.items()):
             bars.phase(f"probing {name}", number, len(networks))
-            model = assemble(*front(network), weights=weights if network is base else None)
+            trained = {"weights": weights, "weights_input": weights_input, "names": names} if network is base else {}
+            model = assemble(*front(network), **trained)
             pictures = dataset.val.get(range(min(images, len(dataset.val)))) if dataset is not None else example(model, images)
             results[name] = measure(model, pictures[0])
     folder = Path(output or f"{base.variant or base.name}.probe")

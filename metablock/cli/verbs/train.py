@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..app import app, first_process
 from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
 
 if TYPE_CHECKING:
@@ -40,6 +39,15 @@ def train(
     teacher: Annotated[str | None, typer.Option("--teacher", metavar="SPEC", help="For a recipe that distils.")] = None,
     teacher_weights: Annotated[
         str | None, typer.Option("--teacher-weights", metavar="FILE", help="The teacher's weights.")
+    ] = None,
+    teacher_input: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-weights-input", metavar="CxHxW", help="As --weights-input of `build`, for the teacher's weights."
+        ),
+    ] = None,
+    teacher_names: Annotated[
+        str | None, typer.Option("--teacher-names", metavar="NAME", help="As --names of `build`, for the teacher's weights.")
     ] = None,
     device: Device = "cpu",
     compiled: Compiled = False,
@@ -83,12 +91,19 @@ def train(
     with stopping(stopped):
         with Bars() as bars:
             dataset = load_data(data or "digits", parse_input(input), bars.phase)
-        if (line := replaced(base, dataset)) is not None and not int(os.environ.get("RANK", "0")):
+        if (line := replaced(base, dataset)) is not None and first_process():
             typer.echo(line, err=True)
         network = sized(base, classes=dataset.classes, input=dataset.input)
         teaching = None
         if teacher is not None:
-            teaching = build(teacher, classes=dataset.classes, input=dataset.input, weights=teacher_weights)
+            teaching = build(
+                teacher,
+                classes=dataset.classes,
+                input=dataset.input,
+                weights=teacher_weights,
+                weights_input=teacher_input,
+                names=teacher_names,
+            )
         with Bars() as bars:
             show, step = bars.training(settings.epochs)
 
@@ -111,6 +126,6 @@ def train(
             except TrainingError as wrong:
                 hint = "a lower rate (--with lr=...), a smaller batch, or --with clip=1 may help"
                 raise MetablockError(str(wrong), hint) from None
-        if output is not None and not int(os.environ.get("RANK", "0")):
+        if output is not None and first_process():
             write(model.eval(), output)
             typer.echo(f"{output} is written")

@@ -71,6 +71,7 @@ def export(
         str, typer.Option("--output", "-o", metavar="FILE", help="A .safetensors or .pth file.", show_default=False)
     ],
     weights: Annotated[str | None, typer.Option("--weights", metavar="FILE", help="Our weights.")] = None,
+    weights_input: options.WeightsInput = None,
     like: Annotated[
         str | None,
         typer.Option("--like", metavar="FILE", help="A checkpoint of that code, for shapes that do not follow from ours."),
@@ -91,5 +92,5 @@ def export(
     from ...report.weights import export_weights
 
     network = options.build_options(spec, variant, edits, classes, input, large)
-    count = export_weights(network, to, output, weights=weights, like=like)
+    count = export_weights(network, to, output, weights=weights, weights_input=weights_input, like=like)
     typer.echo(f"{output}: {count} tensors by the names of '{to}'")

@@ -55,6 +55,11 @@ class _Collection:
     def key_next(self) -> bool:
         return self.mapping and len(self.keys) == len(self.items)
 
+    @property
+    def place(self) -> str:
+        """Where the next node stands: as an `item`, a `key` or a `value`."""
+        return "key" if self.key_next else "value" if self.mapping else "item"
+
     def node(self, span: Span, last: int) -> Node:
         """The finished node. ``last`` is the offset where its last entry ends."""
         if self.mapping:
@@ -157,7 +162,7 @@ class Composer:
             self._missing_colon(top)
         piece = bool(top and top.calls.open)
         if top and top.flow and style == "plain":
-            cut = top.calls.follow(content)
+            cut = top.calls.follow(content, top.place)
             if top.calls.open and not piece:
                 top.first = (len(top.keys), len(top.items), start)
             if cut is not None:
@@ -173,7 +178,7 @@ class Composer:
         del top.keys[keys:], top.items[items:]
         span = Span(self.text, start, end)
         self._deliver(Scalar(span, span, span.content, "plain"), span)
-        if was_key and not is_key:  # `{f(a: b, c)}`: nobody knows what was meant
+        if (was_key and not is_key) or "{" in span.content:  # `{f(a: b, c)}`, `[f(a, {b: c})]`: nobody knows what was meant
             return
         self.cuts.append(cut)
         top.ended = is_key and not was_key
@@ -283,7 +288,8 @@ class Composer:
             if not piece:
                 self._check_key(top, node)
         else:
-            self.report("a key must be a word", span.start, span.start + 1, "write `key: value`")
+            if not top.calls.open:
+                self.report("a key must be a word", span.start, span.start + 1, "write `key: value`")
             top.keys.append(Scalar(span, span, "", "plain"))
 
     def _check_key(self, top: _Collection, key: Scalar) -> None:

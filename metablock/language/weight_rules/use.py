@@ -1,0 +1,123 @@
+"""Which weight rules fit a name of some network: those that fit none are mistakes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from ...errors import MAX_OPTIONS, MAX_WORD, Problem, SpecError
+from ..budget import spend
+from ..spec import Spec
+from . import read_rules
+from .reading import ReadyRule
+
+_LETTERS = ("i", "j", "k", "l", "m")  # for the numbers that a rule has no letters for
+_NEAR = 0.3  # the likeness from which a name is suggested
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+
+
+class WeightRuleUse:
+    """The rules of a file's `weights:` tables, and which of them fit the names that were seen.
+
+    A rule serves if it fits a name, or the rest of one that a `**` rule leaves, in its own table or one that starts from it.
+    Tables with other mistakes are left out.
+
+    >>> from metablock.language.load import load_text
+    >>> net = "name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {conv.*: c.*, cnv.weight: c.w}}\\n"
+    >>> use = WeightRuleUse(load_text(net))
+    >>> use.see(["conv.weight", "conv.bias"])
+    >>> [(problem.message, problem.hint) for problem in use.problems()]
+    [('no network of this file has a parameter that `cnv.weight` fits', 'did you mean `conv.weight`?')]
+    """
+
+    def __init__(self, spec: Spec):
+        self._tables: list[_Table] = []
+        for name in spec.weights:
+            try:
+                self._tables.append(_Table(read_rules(spec, name).rules))
+            except SpecError:
+                continue
+
+    def see(self, names: Iterable[str]) -> None:
+        """Notes the names of a network's state dict."""
+        names = list(names)
+        for table in self._tables:
+            table.see(names)
+
+    def problems(self) -> list[Problem]:
+        """A problem for each rule that fits none of the names."""
+        serving = {_place(rule) for table in self._tables for rule in table.rules if id(rule) not in table.waiting}
+        dead = {
+            _place(rule): Problem(
+                f"no network of this file has a parameter that `{rule.text}` fits", rule.span, _hint(rule.text, table.seen)
+            )
+            for table in self._tables
+            for rule in table.waiting.values()
+            if _place(rule) not in serving
+        }
+        return list(dead.values())
+
+
+class _Table:
+    """The rules of one table and of those it starts from; those that fit nothing so far; all names and rests so far."""
+
+    def __init__(self, rules: Sequence[ReadyRule]):
+        self.rules = rules
+        self.waiting = {id(rule): rule for rule in rules}
+        self.seen: dict[str, None] = {}
+
+    def see(self, names: Iterable[str]) -> None:
+        """Tries new names and what `**` rules leave of them, on the rules that wait and on those with `**`."""
+        new = [name for name in names if name not in self.seen]
+        self.seen |= dict.fromkeys(new)
+        tried = self._tried()
+        while new and self.waiting:
+            name = new.pop()
+            spend(1 + len(tried) // 4)
+            before = len(self.waiting)
+            for rule in tried:
+                fit = rule.fit(name, ())
+                if fit is None:
+                    continue
+                self.waiting.pop(id(rule), None)
+                if rule.deep and fit.rest not in self.seen:
+                    self.seen[fit.rest] = None
+                    new.append(fit.rest)
+            if len(self.waiting) < before:
+                tried = self._tried()
+
+    def _tried(self) -> list[ReadyRule]:
+        return [rule for rule in self.rules if rule.deep or id(rule) in self.waiting]
+
+
+def _place(rule: ReadyRule) -> tuple[object, ...]:
+    """The same for one rule in several tables."""
+    return (rule.text,) if rule.span is None else (rule.span.text.name, rule.span.start)
+
+
+def _hint(text: str, names: Iterable[str]) -> str:
+    """The name that a rule may mean, as a left side: with its braces for numbers, and its `*`."""
+    letters = re.findall(r"\{\s*(\w+)\s*\}", text)
+    forms = dict.fromkeys(_NUMBER.sub("#", name) for name in names)
+    if text.endswith("*"):
+        forms = dict.fromkeys(form.rpartition(".")[0] + "." + text[len(text.rstrip("*")) :] for form in forms if "." in form)
+    options = [_lettered(form, letters) for form in islice(forms, MAX_OPTIONS)]
+    near = max(options, key=lambda option: _likeness(text, option), default=None)
+    if near is None or _likeness(text, near) < _NEAR:
+        return "no name is like it: take the rule out, or write a name of ours"
+    return f"did you mean `{near}`?"
+
+
+def _lettered(form: str, letters: Sequence[str]) -> str:
+    rest = iter([*letters, *(letter for letter in _LETTERS if letter not in letters)])
+    return re.sub("#", lambda _: f"{{{next(rest, 'n')}}}", form)
+
+
+def _likeness(text: str, option: str) -> float:
+    """From 0 to 1: half for the parts that both begin with, half for the letters that both have after these."""
+    a, b = text[:MAX_WORD].split("."), option[:MAX_WORD].split(".")
+    same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest = difflib.SequenceMatcher(None, ".".join(a[same:]), ".".join(b[same:])).ratio()
+    return (same / max(len(a), len(b)) + rest) / 2
