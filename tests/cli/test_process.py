@@ -122,7 +122,7 @@ def test_options_are_the_arguments_of_python():
     first = {param.name: param.opts[0] for param in build.params}
     keywords = [name for name, p in signature(metablock.build).parameters.items() if p.kind is p.KEYWORD_ONLY]
     assert {name: first.get(name) for name in keywords} == {
-        **{name: f"--{name}" for name in keywords},
+        **{name: f"--{name.replace('_', '-')}" for name in keywords},
         "edits": "--edit",  # once for each
         "features": None,  # a network of the command line gives logits
     }
