@@ -16,7 +16,7 @@ from itertools import islice
 # So many problems are shown; a text with more has one cause, or is no spec.
 MAX_PROBLEMS = 100
 # What a suggestion looks at: comparing words takes time.
-MAX_WORD, MAX_OPTIONS = 60, 1000
+MAX_WORD, MAX_OPTIONS = 60, 2000
 
 
 @dataclass(frozen=True, eq=False)

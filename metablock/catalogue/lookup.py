@@ -100,7 +100,8 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
         hint = f"name the file, too: {' or '.join(f'{file}_{name}' for file in files_of)}"
         raise MetablockError(f"'{name}' is a variant of several architectures: {', '.join(files_of)}", hint)
     variants = [variant for spec in catalogue().values() for variant in spec.variants]
-    known = [*files, *variants, *(variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))]
+    short = (variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))
+    known = list(dict.fromkeys([*files, *variants, *short]))
     if fits:
         hint = f"several begin so: {', '.join(variant for _, variant in fits[:8])}"
     elif os.path.isfile(name):

@@ -73,7 +73,7 @@ def test_interrupted(run, tiny, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr("metablock.report.check.check", interrupt)
     result = run("check", tiny)
-    assert (result.exit_code, result.output) == (130, "")
+    assert (result.exit_code, result.output) == (130, "stopped\n")
 
 
 def test_help(run):
