@@ -75,8 +75,13 @@ def probe(
         results: dict[str, Sequence[Probed]] = {}
         for number, (name, network) in enumerate(networks.items()):
             bars.phase(f"probing {name}", number, len(networks))
-            trained = {"weights": weights, "weights_input": weights_input, "names": names} if network is base else {}
-            model = assemble(*front(network), **trained)
+            own = network is base
+            model = assemble(
+                *front(network),
+                weights=weights if own else None,
+                weights_input=weights_input if own else None,
+                names=names if own else None,
+            )
             pictures = dataset.val.get(range(min(images, len(dataset.val)))) if dataset is not None else example(model, images)
             results[name] = measure(model, pictures[0])
     folder = Path(output or f"{base.variant or base.name}.probe")
