@@ -75,21 +75,12 @@ def probe(
         results: dict[str, Sequence[Probed]] = {}
         for number, (name, network) in enumerate(networks.items()):
             bars.phase(f"probing {name}", number, len(networks))
-<<<<<<< HEAD
             trained = network is base  # only the base has weights
             model = assemble(
                 *front(network),
                 weights=weights if trained else None,
                 weights_input=weights_input if trained else None,
                 names=names if trained else None,
-=======
-            own = network is base
-            model = assemble(
-                *front(network),
-                weights=weights if own else None,
-                weights_input=weights_input if own else None,
-                names=names if own else None,
->>>>>>> wt-rest
             )
             pictures = dataset.val.get(range(min(images, len(dataset.val)))) if dataset is not None else example(model, images)
             results[name] = measure(model, pictures[0])
