@@ -17,6 +17,8 @@ from itertools import islice
 MAX_PROBLEMS = 100
 # What a suggestion looks at: comparing words takes time.
 MAX_WORD, MAX_OPTIONS = 60, 2000
+# The longest line of a message.
+MAX_LINE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +119,11 @@ class Problem:
             lines += [f"    {shown}", f"    {margin}{'^' * width}"]
         if self.hint:
             lines.append(f"  {self.hint}")
-        return printable("\n".join(lines))
+        return fitted("\n".join(lines))
 
     def as_dict(self) -> dict[str, object]:
         """The problem as data for ``--json``: message, hint, file, and lines and columns counted from 1 (the end exclusive)."""
-        result: dict[str, object] = {"message": self.message, "hint": self.hint}
+        result: dict[str, object] = {"message": fitted(self.message), "hint": fitted(self.hint) if self.hint else self.hint}
         if self.span is not None:
             line, column = self.span.text.place(self.span.start)
             last, end = self.span.text.place(self.span.end)
@@ -141,6 +143,21 @@ def printable(text: str) -> str:
 
 
 _BLANKS = "\n\t\xa0\u3000"
+
+
+def fitted(text: str) -> str:
+    """A message, printable, in which each line longer than :data:`MAX_LINE` lacks its middle: an expression, a name may be long.
+
+    >>> len(fitted("`" + "a + " * 10_000 + "b` is no number")), fitted("a\n" + "+" * 10_000 + "b` is no number")[-15:]
+    (1000, 'b` is no number')
+    """
+    if len(text) > MAX_LINE:
+        text = "\n".join(_without_middle(line) for line in text.split("\n"))
+    return printable(text)
+
+
+def _without_middle(line: str) -> str:
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2 - 3]} ... {line[-(MAX_LINE // 2 - 2) :]}"
 
 
 def _shorten(source: str, column: int, width: int, limit: int = 150) -> tuple[str, str, int]:
@@ -171,7 +188,7 @@ class MetablockError(ValueError):
     """
 
     def __init__(self, message: str, hint: str | None = None):
-        super().__init__(printable(message if hint is None else f"{message}\n  {hint}"))
+        super().__init__(fitted(message if hint is None else f"{message}\n  {hint}"))
 
 
 class MetablockWarning(UserWarning):

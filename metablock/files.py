@@ -33,9 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        target = Path(os.path.realpath(path))
-        if target.is_symlink():
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = target_of(path)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
@@ -49,6 +47,24 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> Path:
+    """The file that a path leads to, there or not. Raises OSError for what must not be replaced: a folder, a device, a pipe.
+
+    >>> target_of(Path("/dev/null"))
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 22] it is no ordinary file
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is no ordinary file")
+    return target
 
 
 class Latch(io.RawIOBase, BinaryIO):

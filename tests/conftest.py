@@ -35,6 +35,7 @@ def _let_torchvision_import() -> None:
             _schemas.append(library)
 
 
+os.environ["METABLOCK_TRACEBACK"] = "1"  # a fault of ours fails the test that meets it, in other processes too
 _let_torchvision_import()
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 settings.register_profile("metablock", deadline=None, derandomize=True)

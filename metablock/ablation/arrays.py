@@ -59,8 +59,11 @@ def npz(name: str, rest: str, input: Feature | None, progress: Progress) -> Data
 
 def _pairs(path: str) -> list[_Pair]:
     """One pair (all examples) or two (training, validation), each array behind its name."""
+    file = expanded(path)
     try:
-        with zipfile.ZipFile(expanded(path)) as archive:
+        if file.exists() and not file.is_file():  # a pipe would be waited for, a device read without end
+            raise MetablockError(f"'{path}' is no file", "name a .npz file")
+        with zipfile.ZipFile(file) as archive:
             present = {
                 entry.filename.removesuffix(".npy"): entry for entry in archive.infolist() if entry.filename.endswith(".npy")
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import MetablockError
+from ..files import target_of
 from .identity import Identity
 from .store import StorageError, full
 
@@ -37,11 +39,13 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         StorageError: the place cannot be looked at.
     """
     try:
-        os.stat(path)
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as wrong:
         raise _refused(path, wrong) from None
+    if not stat.S_ISREG(mode):  # a pipe would be waited for, a device read without end
+        raise unreadable(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (MemoryError, torch.OutOfMemoryError):
@@ -75,12 +79,10 @@ def check_place(path: Path) -> None:
     Raises StorageError where that fails: before a training, not after its first epoch.
     """
     try:
-        target = _target(path)
+        target = target_of(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         for old in target.parent.glob(f"{_prefix(target)}*"):
             old.unlink(missing_ok=True)
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with suppress(FileNotFoundError):
             os.stat(target)  # raises where the name is too long
         temporary = _temporary(target)
@@ -98,7 +100,7 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
     Raises StorageError where it cannot be written; the old one is as it was.
     """
     try:
-        target = _target(path)
+        target = target_of(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(target)
         try:
@@ -126,14 +128,6 @@ def weights_digest(model: nn.Module | None) -> str:
         total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
     return total.hexdigest()
-
-
-def _target(path: Path) -> Path:
-    """The file that a path leads to."""
-    target = Path(os.path.realpath(path))
-    if target.is_symlink():
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    return target
 
 
 def _prefix(target: Path) -> str:

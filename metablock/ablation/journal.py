@@ -19,7 +19,7 @@ from typing import Any
 from .identity import Identity
 from .owners import gone, on_this_machine, owner
 from .results import Epoch, Run
-from .store import FILE, Store
+from .store import FILE, Store, damaged
 
 BEAT = 5.0  # seconds between two signs of life of an owner
 SILENT = 60.0  # seconds without one, as an observer sees it, after which an owner on another machine counts as gone
@@ -107,7 +107,7 @@ class Journal(Store):
     def about(self) -> dict[str, Any]:
         """All that :meth:`set_about` wrote: what holds for every plan of the folder."""
         rows = self.rows("SELECT key, value FROM about WHERE key NOT IN ('version', 'plan')")
-        return {key: json.loads(value) for key, value in rows}
+        return {key: self._read(value) for key, value in rows}
 
     def set_about(self, values: Mapping[str, Any]) -> None:
         """Writes values that JSON can hold; those under other keys stay."""
@@ -141,7 +141,17 @@ class Journal(Store):
     def study(self) -> dict[str, Any]:
         """What :meth:`set_plan` wrote of this plan: the study, its cells, recipe and data (``metablock.ablation.record``)."""
         rows = self.rows("SELECT about FROM plans WHERE key = ?", (self.plan,))
-        return dict(json.loads(rows[0][0])) if rows else {}
+        about = self._read(rows[0][0]) if rows else {}
+        if not isinstance(about, dict):
+            raise damaged(self.path)
+        return about
+
+    def _read(self, text: str) -> Any:
+        """What a text of the journal says. Raises DamagedError where it is not what a journal writes."""
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError):
+            raise damaged(self.path) from None
 
     def cells(self, key: str) -> list[dict[str, Any]] | None:
         """The cells of a plan of this folder that were planned under a key (:func:`metablock.ablation.record.cells_key`)."""
@@ -200,8 +210,11 @@ class Journal(Store):
             for name, cell, text, status, other, beat, attempts in rows:
                 if status == "running" and not gone(other, beat):
                     continue
-                identity = Identity.from_json(text)
-                spec = do.execute("SELECT spec FROM specs WHERE hash = ?", (identity.spec,)).fetchone()[0]
+                try:
+                    identity = Identity.from_json(text)
+                    (spec,) = do.execute("SELECT spec FROM specs WHERE hash = ?", (identity.spec,)).fetchone()
+                except (TypeError, ValueError):  # no identity, or no spec of this hash
+                    raise damaged(self.path) from None
                 do.execute(
                     "UPDATE runs SET status = 'running', owner = ?, beat = ?, device = ?, attempts = attempts + 1, "
                     "started = COALESCE(started, ?), reason = '' WHERE id = ?",

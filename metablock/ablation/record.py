@@ -24,7 +24,7 @@ from .matching import Cost
 from .plan import Cell
 from .results import Results
 from .source import planning_digest, training_digest
-from .store import has_journal, readable
+from .store import ELSEWHERE, DamagedError, has_journal, readable
 from .study import Factor, Level, Match, Study
 
 # Fields that are stored as they are.
@@ -59,12 +59,17 @@ def results_of(journal: Journal) -> Results:
     about, shared = journal.study(), journal.about()
     if "study" not in about:
         raise MetablockError(f"the study in '{journal.folder}' was never started", "start `metablock ablate` again")
-    cells = [cell_from_json(values) for values in about["cells"]["cells"]]
+    try:
+        cells = [cell_from_json(values) for values in about["cells"]["cells"]]
+        study = study_from_json(about["study"])
+    except (MetablockError, KeyError, TypeError, ValueError, AttributeError):
+        message = f"{journal.path}: what this journal says of its study cannot be read"
+        raise DamagedError(message, f"use the version of metablock that wrote it, or {ELSEWHERE}") from None
     device = about.get("device") or shared.get("device", "")
     known = latencies(shared, device)
     latency = about.get("latency") or {cell.name: known[key] for cell in cells if (key := network_key(cell)) in known}
     return Results(
-        study=study_from_json(about["study"]),
+        study=study,
         cells=cells,
         runs=journal.runs(),
         latency=latency,

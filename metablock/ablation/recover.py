@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import MetablockError
 from .identity import Identity
+from .journal import Journal
 from .owners import gone, on_this_machine
 from .store import FILE, TABLES, DamagedError, Store, explained, has_journal, schema
 
@@ -44,7 +45,8 @@ def recover(folder: Path) -> list[str]:
         raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
     path = folder / FILE
     try:
-        Store(folder).close()
+        with closing(Journal(folder)) as journal:
+            journal.about(), journal.study()
     except DamagedError:
         pass
     else:

@@ -25,7 +25,7 @@ from .outside import first_line
 from .probe import measured
 from .recipe import Recipe
 from .results import Epoch
-from .store import StorageError
+from .store import StorageError, has_journal
 from .training import Options, TrainingError, train
 
 # Called after each training step with the run, its finished epochs, the steps of this epoch that are done, and all of them.
@@ -58,7 +58,10 @@ class Materials:
             recipe = Recipe.model_validate(identity.recipe)
         except ValidationError:
             raise self.stale(job, "its recipe is of another version of metablock") from None
-        name, size = identity.data["name"], identity.data["input"]
+        try:
+            name, size = identity.data["name"], identity.data["input"]
+        except (KeyError, TypeError):
+            raise self.stale(job, "its data have no name") from None
         if (name, size) not in self.data:
             self.data[name, size] = load_data(name, parse_input(size))
         data = self.data[name, size]
@@ -97,7 +100,8 @@ def work(
         The number of runs that were done, those that failed included.
 
     Raises:
-        MetablockError: StaleError where a run cannot be trained as its identity says, or an error of the data; StorageError where
+        MetablockError: no study is in the folder; StaleError where a run cannot be trained as its identity says, or an error of
+            the data; StorageError where
             the journal or a checkpoint cannot be written. The run is free again.
 
     >>> import tempfile
@@ -106,11 +110,14 @@ def work(
     ...     work(Path(folder), Options(device="cpu"))
     0
     """
+    if not has_journal(folder):
+        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
     journal = Journal(folder, plan=plan)
     who, count, materials = owner(), 0, Materials()
-    seeds = journal.study().get("study", {}).get("seeds", [])
     where = conditions(options.device, options.threads)
     try:
+        study = journal.study().get("study", {})
+        seeds = study.get("seeds", []) if isinstance(study, dict) else []
         while (job := journal.claim(who, where)) is not None:
             one(journal, job, who, materials, options, parent, step, job.seed in seeds[:1])
             count += 1

@@ -13,15 +13,22 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from ..errors import MetablockError, MetablockWarning
+from ..errors import MetablockError, MetablockWarning, printable
 
 BAD_INPUT = 2
+FAULT = 1  # the status after an exception that nobody foresaw: the input is not to blame
+TRACEBACK = "METABLOCK_TRACEBACK"
+REPORT_TO = "https://github.com/metablock-nn/metablock/issues"
 INTERRUPTED = 130  # the status after Ctrl-C
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _Verbs(TyperGroup):
-    """Prints the text of a MetablockError on standard error and ends with status 2, after Ctrl-C with 130; no traceback."""
+    """Prints the text of a MetablockError on standard error and ends with status 2, after Ctrl-C with 130; no traceback.
+
+    An exception that nobody foresaw ends with a line that says so, and status 1; its traceback is shown where the environment
+    has ``METABLOCK_TRACEBACK=1``.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,6 +51,14 @@ class _Verbs(TyperGroup):
         except RecursionError:
             deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
             typer.echo(str(deep), err=True)
+        except MemoryError:
+            say(str(MetablockError("there is not enough memory", "a smaller batch, input or network may fit")), err=True)
+        except Exception as wrong:
+            ways_to_end = type(wrong).__module__.partition(".")[0] in ("typer", "click")
+            if ways_to_end or os.environ.get(TRACEBACK, "0") not in ("", "0"):
+                raise
+            say(str(_fault(wrong)), err=True)
+            raise typer.Exit(FAULT) from None
         raise typer.Exit(BAD_INPUT)
 
 
@@ -52,12 +67,30 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Prints a line in which a person's words may stand (a file's name), on standard output or error."""
+    typer.echo(printable(text), err=err)
+
+
+def _fault(wrong: Exception) -> MetablockError:
+    """What is said of an exception that nobody foresaw: its kind, and the first line of its text."""
+    try:
+        text = next(iter(str(wrong).strip().splitlines()), "")
+    except Exception:  # an exception's text can fail, too
+        text = ""
+    kind = type(wrong).__name__
+    hint = f"report it, with the command and the traceback that {TRACEBACK}=1 shows: {REPORT_TO}"
+    return MetablockError(
+        f"this is a fault of metablock: {kind}: {text}" if text else f"this is a fault of metablock: {kind}", hint
+    )
+
+
 def _show_warning(others: Callable[..., None]) -> Callable[..., None]:
     """Prints our warnings as a line on standard error; ``others`` prints the rest."""
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **named: Any) -> None:
         if issubclass(category, MetablockWarning):
-            typer.echo(f"warning: {message}", err=True)
+            say(f"warning: {message}", err=True)
         else:
             others(message, category, *args, **named)
 

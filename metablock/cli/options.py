@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..errors import MetablockError
 
 if TYPE_CHECKING:
     from ..report.options import BuildOptions
@@ -52,12 +56,21 @@ Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="The num
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def path(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """The path that an option or argument has. Raises MetablockError for an empty one: a shell's variable was unset."""
+    if text is not None and not text.strip():
+        name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.metavar or parameter.name
+        raise MetablockError(f"{name} is empty", "name a file or a folder; . is the one where you are")
+    return text
+
+
 def _load(names: list[str] | None) -> list[str] | None:
     if names:
         from ..language.plugins import load_plugin
 
-        for name in names:
-            load_plugin(name)
+        with redirect_stdout(sys.stderr):  # the standard output is for the answer
+            for name in names:
+                load_plugin(name)
     return names
 
 

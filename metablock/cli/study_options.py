@@ -30,7 +30,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--with", metavar="KEY=VALUE", help="Replaces a value of the recipe: lr=3e-4, batch=128. Repeatable."),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Runs at a time; on GPUs, one on each.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=1_000, help="Runs at a time; on GPUs, one on each.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the networks.")]
 REQUIRED = ("accelerate", "scipy", "matplotlib", "sklearn")

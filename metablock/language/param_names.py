@@ -38,7 +38,8 @@ _TAKEN = """
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec
     state_dict text texts to to_empty train training type update values whole xpu zero_grad
 """
-TAKEN = frozenset([*_TAKEN.split(), *kwlist])
+_PYTHONS = "__annotations__ __call__ __dict__ __getattr__ __getstate__ __module__ __setstate__ __weakref__"  # of a module's class
+TAKEN = frozenset([*_TAKEN.split(), *kwlist, *dir(object), *_PYTHONS.split()])
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -24,6 +20,7 @@ from typing import Any, TypeVar
 from ..errors import MetablockError, Span, SpecError, Text, error, suggest
 from ..shape import LAYOUTS
 from .choices import NAME as ONE_OF
+from .importing import guarded, import_source, near
 from .registry import OPERATORS, Operator, Param, Schema
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 
@@ -44,7 +41,7 @@ class Installed(Operator):
         return declared.schema
 
     def load(self) -> Any:
-        cls = _guarded(lambda: getattr(importlib.import_module(self.module), self.attribute), f"the operator '{self.name}'")
+        cls = guarded(lambda: getattr(importlib.import_module(self.module), self.attribute), f"the operator '{self.name}'")
         declared = declaration(cls)
         if declared is None or declared.name != self.name:
             called = f"is called '{declared.name}' there" if declared else "is no operator there"
@@ -86,7 +83,9 @@ def operator(cls: T | None = None, *, name: str | None = None) -> Any:
     """
 
     def declare(cls: T) -> T:
-        declared = Operator(name or _snake(cls.__name__), cls.__module__, cls.__qualname__, True, declared=_schema(cls))
+        schema = _schema(cls)
+        word = _snake(cls.__name__) if name is None else name
+        declared = Operator(word, cls.__module__, cls.__qualname__, True, declared=schema)
         _check_name(declared, cls)
         OPERATORS[declared.name] = declared
         cls.metablock_operator = declared  # type: ignore[attr-defined]
@@ -120,7 +119,7 @@ def load_plugin(source: str) -> list[str]:
       write `@metablock.operator` above its class
     """
     before = set(OPERATORS)
-    module = _guarded(lambda: _import(source), f"the plugin '{source}'")
+    module = guarded(lambda: import_source(source), f"the plugin '{source}'")
     own = [declared.name for value in vars(module).values() if (declared := declaration(value))]
     added = sorted({*own, *(set(OPERATORS) - before)})
     if not added:
@@ -159,64 +158,6 @@ def _owner(point: EntryPoint) -> str:
     return f"the package '{point.dist.name}'" if point.dist else "a package"
 
 
-# Importing
-
-
-def _import(source: str) -> Any:
-    path = Path(source)
-    if path.suffix == ".py" or os.sep in source:
-        return _import_file(path)
-    try:
-        exists = importlib.util.find_spec(source) is not None
-    except (ImportError, ValueError):  # a parent is missing
-        exists = False
-    top = Path(source.split(".")[0])
-    if not exists and (top.is_dir() or top.with_suffix(".py").is_file()) and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script's path lacks the working directory
-        return _import(source)
-    if not exists:
-        hint = f"give its dotted name, or the path of its file: ./{source}.py"
-        raise MetablockError(f"there is no module '{source}' for a plugin", hint)
-    return importlib.import_module(source)
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise MetablockError(f"there is no file '{path}' for a plugin", "check the path, relative to where you are")
-    name, file = path.stem, str(path.resolve())
-    if not name.isidentifier():
-        raise MetablockError(f"{path}: '{name}' is no name of a module", "letters, digits, underscores")
-    known = sys.modules.get(name)
-    other = getattr(known, "__file__", None) if known else getattr(importlib.util.find_spec(name), "origin", None)
-    if (known or other) and os.path.realpath(str(other)) != file:
-        raise MetablockError(f"{path}: there is another module '{name}' already", "give the file another name")
-    if known is not None:
-        return known
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise MetablockError(f"{path}: this is no Python file", "its name ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # the builder and pickle look the class up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _guarded(do: Callable[[], Any], what: str) -> Any:
-    """Runs foreign code. Turns an exception into a MetablockError with the last line that ran."""
-    try:
-        return do()
-    except MetablockError:
-        raise
-    except Exception as wrong:
-        frames = [frame for frame in traceback.extract_tb(wrong.__traceback__) if "importlib" not in frame.filename]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""
-        raise MetablockError(f"{place}{what} cannot be imported", f"{type(wrong).__name__}: {wrong}") from None
-
-
 # What a class must have
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -236,11 +177,12 @@ def _taken(name: str) -> str | None:
 
 
 def _check_name(declared: Operator, cls: type) -> None:
-    name, known = declared.name, OPERATORS.get(declared.name)
+    name = declared.name
+    known = OPERATORS.get(name)
     again = known is not None and known.module == declared.module  # its module is reloaded, or its entry point was read before
     if known is not None and again and (isinstance(known, Installed) or known.attribute == declared.attribute):
         return
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise error(f"'{name}' is no name for an operator", _place(cls), "lower-case letters, digits, underscores: gated_pool")
     if taken := _taken(name):
         raise error(f"the operator name '{name}' is taken: {taken}", _place(cls), '@metablock.operator(name="...")')
@@ -253,18 +195,19 @@ def _schema(cls: type) -> Schema:
         raise error(f"'{getattr(cls, '__name__', cls)}' is no nn.Module", _place(cls), "an operator is a class with a forward")
     if "." in cls.__qualname__:
         raise error(f"'{cls.__name__}' stands inside a function or class", _place(cls), "define it at the top of its module")
-    doc = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+    text = cls.__dict__.get("__doc__")
+    doc = inspect.cleandoc(text) if isinstance(text, str) else ""
     if not doc:
         raise error(f"the operator '{cls.__name__}' has no docstring", _place(cls), "say what comes in and goes out, with shapes")
     takes = getattr(cls, "takes", None)
-    if not isinstance(takes, tuple) or not takes or not set(takes) <= set(LAYOUTS):
+    if not isinstance(takes, tuple) or not takes or not all(layout in LAYOUTS for layout in takes):
         hint = f'for instance takes = ("map",); the layouts are {", ".join(LAYOUTS)}'
         raise error(f"the operator '{cls.__name__}' does not say what it `takes`", _place(cls), hint)
     if cls.forward is nn.Module.forward:
         raise error(f"the operator '{cls.__name__}' has no `forward`", _place(cls), "it takes the value that arrives")
     _check_roles(cls)
     params, context = [], []
-    signature = inspect.signature(cls.__init__) if "__init__" in cls.__dict__ else inspect.Signature()
+    signature = _signature(cls, "__init__")
     for name, parameter in list(signature.parameters.items())[1:]:
         at = _place(cls, name)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -279,6 +222,22 @@ def _schema(cls: type) -> Schema:
             raise error(f"the compiler has no '{name}' to give", at, hint)
     _check_shape(cls, {param.name for param in params})
     return Schema(tuple(params), None, tuple(context), doc)
+
+
+def _signature(cls: type, name: str) -> inspect.Signature:
+    """The parameters of a method that a class defines itself; of ``__init__``, ``self`` too."""
+    method: Any = cls.__dict__.get(name)
+    function = method.__func__ if isinstance(method, staticmethod) else method
+    if method is None:
+        return inspect.Signature()
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise error(f"`{name}` of '{cls.__name__}' is no function", _place(cls, name), f"def {name}(...)") from None
+    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in signature.parameters.values()):
+        first = "self" if name == "__init__" else "x"
+        raise error(f"`{name}` of '{cls.__name__}' takes no '{first}'", _place(cls, name), f"def {name}({first}, ...)")
+    return signature
 
 
 def _check_roles(cls: type) -> None:
@@ -310,7 +269,7 @@ def _check_shape(cls: type, params: set[str]) -> None:
         return
     if not isinstance(rule, staticmethod):
         raise error(f"`shape` of '{cls.__name__}' is not static", _place(cls, "shape"), "write @staticmethod above it")
-    wanted = [p for p in inspect.signature(rule.__func__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    wanted = [p for p in _signature(cls, "shape").parameters.values() if p.kind is p.KEYWORD_ONLY]
     for parameter in wanted:
         if parameter.name not in params:
             hint = f"arguments: {', '.join(sorted(params)) or 'none'}"
@@ -330,16 +289,10 @@ def _place(cls: Any, name: str | None = None) -> Span | None:
         return None
     inner = next((n for n in ast.walk(outer) if name and name in (getattr(n, "arg", None), getattr(n, "name", None))), None)
     at: Any = inner or outer
-    text = Text(_near(str(file)), content)
+    text = Text(near(str(file)), content)
     start = sum(len(line) + 1 for line in content.split("\n")[: at.lineno - 1]) + at.col_offset
     first = content.split("\n")[at.lineno - 1][at.col_offset :]
     return Span(text, start, start + len(name if inner and isinstance(inner, ast.arg) and name else first))
-
-
-def _near(path: str) -> str:
-    """The path relative to the working directory, if it is below."""
-    here = os.path.relpath(path)
-    return path if here.startswith("..") else here
 
 
 __all__ = ["CONTEXT", "GROUP", "ROLES", "TYPES", "SpecError", "installed", "load_plugin", "operator"]

@@ -118,6 +118,8 @@ def export_weights(
 
 def _metadata(file: str) -> dict[str, str]:
     try:
+        if not Path(file).is_file():  # a pipe would be waited for
+            raise FileNotFoundError(file)
         with safe_open(file, "pt") as opened:
             return dict(opened.metadata() or {})
     except Exception:  # the reader of this format raises exceptions of its own

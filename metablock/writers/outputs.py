@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..backend.block import Block
 from ..errors import MetablockError, suggest
-from ..files import replacing
+from ..files import replacing, target_of
 from ..language.weight_rules import OURS
 from ..operators.tables import GRIDS, grids_of
 from ..weights.export_names import LAYOUT, layout
@@ -41,6 +41,7 @@ def check_output(path: str | Path, dynamic: Sequence[str] = ()) -> Path:
     if path.suffix == ".onnx":
         check_onnx()
     try:
+        target_of(path)
         with tempfile.TemporaryFile(dir=path.parent):
             return path
     except OSError as problem:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-
-from metablock.cli import app
+from odd import LIBRARY, said
 
 VERBS = (
     "check",
@@ -28,9 +25,6 @@ VERBS = (
     "ablate",
     "search",
     "new",
-)
-LIBRARY = re.compile(
-    r"Traceback|RuntimeError|ValueError|TypeError|torch\.|sqlite3|SafetensorError|yaml\.|pydantic|lark|Errno|site-packages", re.I
 )
 
 
@@ -64,15 +58,6 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "x" * 300,
     ]
     return [*names, "x" * 5000 + ".yaml", "\x1b[31m", "~", "*", *(path.name for path in Path().glob("*.yaml"))]
-
-
-def said(*arguments: str) -> str:
-    """What the command line prints for these arguments. Fails where it does not end as it should."""
-    result = CliRunner().invoke(app, [*arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), (arguments, result.exception)
-    assert result.exit_code in (0, 1, 2), (arguments, result.output)
-    assert not LIBRARY.search(result.output), (arguments, result.output)
-    return result.output
 
 
 @pytest.mark.parametrize("verb", VERBS)

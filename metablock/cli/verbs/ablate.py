@@ -47,11 +47,17 @@ def ablate(
     epochs: Epochs = None,
     overrides: Overrides = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", min=1, help="The number of runs a cell.", show_default="3")
+        int | None, typer.Option("--seeds", metavar="N", min=1, max=1_000, help="The number of runs a cell.", show_default="3")
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="For the journal and the report; NAME.study by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            callback=options.path,
+            metavar="FOLDER",
+            help="For the journal and the report; NAME.study by default.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, train nothing.")] = False,
     jobs: Jobs = 1,

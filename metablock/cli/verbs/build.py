@@ -21,6 +21,7 @@ def build(
         str | None,
         typer.Option(
             "--weights",
+            callback=options.path,
             metavar="FILE",
             help="A .safetensors or .pth file: our names, the official code's or timm's; or timm, official, hf:OWNER/NAME.",
         ),
@@ -48,7 +49,11 @@ def build(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Write the network, by the suffix: .py, .safetensors, .pt2 or .onnx."
+            "--output",
+            "-o",
+            callback=options.path,
+            metavar="FILE",
+            help="Write the network, by the suffix: .py, .safetensors, .pt2 or .onnx.",
         ),
     ] = None,
     dynamic: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...errors import MetablockError
-from ..app import BAD_INPUT, app
+from ..app import BAD_INPUT, app, say
 
 
 @app.command()
@@ -32,13 +32,13 @@ def fmt(
         try:
             differs, text = reformat(name, write=not only_check)
         except MetablockError as problem:  # the others are formatted all the same
-            typer.echo(str(problem), err=True)
+            say(str(problem), err=True)
             wrong = True
             continue
         changed |= differs
         if name == STDIN and not only_check:
             typer.echo(text, nl=False)
         elif differs:
-            typer.echo(f"{shown(name)} {'would be' if only_check else 'is'} formatted", err=True)
+            say(f"{shown(name)} {'would be' if only_check else 'is'} formatted", err=True)
     if wrong or (changed and only_check):
         raise typer.Exit(BAD_INPUT if wrong else 1)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..app import app
+from .. import options
+from ..app import app, say
 
 
 @app.command()
@@ -14,7 +15,10 @@ def new(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="The architecture's name; the file is NAME.yaml.", show_default=False)
     ],
-    base: Annotated[str | None, typer.Option("--from", metavar="BASE", help="A catalogue name or a file to start from.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--from", callback=options.path, metavar="BASE", help="A catalogue name or a file to start from."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write a starter spec: a small commented architecture, or a copy of another under a new name.
@@ -27,6 +31,6 @@ def new(
 
     path, variant = write_new(name, base=base, force=force)
     more = f" --variant {variant}" if variant else ""
-    typer.echo(f"{path} is written; next:")
-    typer.echo(f"  metablock check {path}")
-    typer.echo(f"  metablock build {path}{more}")
+    say(f"{path} is written; next:")
+    say(f"  metablock check {path}")
+    say(f"  metablock build {path}{more}")

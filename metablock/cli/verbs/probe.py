@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..app import app, say
 from ..study_options import require_packages
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def probe(
         typer.Option("--swap", metavar="'SLOT = A, B'", help="Draw the network with each of these values, too. Repeatable."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="FILE", help="Trained weights; the initial ones by default.")
+        str | None,
+        typer.Option("--weights", callback=options.path, metavar="FILE", help="Trained weights; the initial ones by default."),
     ] = None,
     weights_input: options.WeightsInput = None,
     names: options.Names = None,
@@ -38,8 +39,10 @@ def probe(
         str | None,
         typer.Option("--data", metavar="NAME", help="Pictures: digits, folder:PATH, hf:NAME, npz:FILE; noise by default."),
     ] = None,
-    images: Annotated[int, typer.Option("--images", metavar="N", min=1, help="The number of pictures.")] = 8,
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME.probe by default.")] = None,
+    images: Annotated[int, typer.Option("--images", metavar="N", min=1, max=1_000_000, help="The number of pictures.")] = 8,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", callback=options.path, metavar="FOLDER", help="NAME.probe by default.")
+    ] = None,
     plugin: options.Plugin = None,
 ) -> None:
     """Draw how far the features of each stage see, and which frequencies each stage passes on.
@@ -87,4 +90,4 @@ def probe(
     folder = Path(output or f"{base.variant or base.name}.probe")
     files = write_probe(results, folder)
     typer.echo(table(results))
-    typer.echo(f"{len(files)} files in {folder}")
+    say(f"{len(files)} files in {folder}")

@@ -7,24 +7,36 @@ from typing import Annotated
 
 import typer
 
-from ..app import app
+from .. import options
+from ..app import app, say
 from ..study_options import require_packages
 
 
 @app.command()
 def report(
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="A study's folder, as `metablock ablate` wrote it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="FOLDER", callback=options.path, help="A study's folder, as `metablock ablate` wrote it.", show_default=False
+        ),
     ],
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FOLDER", help="For the report; the study's folder by default.")
+        str | None,
+        typer.Option(
+            "--output", "-o", callback=options.path, metavar="FOLDER", help="For the report; the study's folder by default."
+        ),
     ] = None,
     recover: Annotated[
         bool, typer.Option("--recover", help="Save what can be read of a damaged journal into a new one; the damaged one stays.")
     ] = False,
     copy: Annotated[
         str | None,
-        typer.Option("--copy", metavar="FOLDER", help="Copy the study to a folder, whole, also while it runs; no report."),
+        typer.Option(
+            "--copy",
+            callback=options.path,
+            metavar="FOLDER",
+            help="Copy the study to a folder, whole, also while it runs; no report.",
+        ),
     ] = None,
 ) -> None:
     """Write the report of a study from its journal, also in mid-study.
@@ -44,7 +56,7 @@ def report(
         for line in recover_from(Path(folder)):
             typer.echo(line)
     if copy is not None:
-        typer.echo(f"{len(copy_study(Path(folder), Path(copy)))} files in {copy}")
+        say(f"{len(copy_study(Path(folder), Path(copy)))} files in {copy}")
         return
     results = running.results(Path(folder))
     summary(results, write_report(results, Path(output or folder)))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app
+from ..app import app, say
 from ..study_options import (
     Compiled,
     Data,
@@ -33,7 +33,9 @@ def search(
     swaps: Swaps = None,
     variant: options.Variant = None,
     edits: options.Edits = None,
-    trials: Annotated[int, typer.Option("--trials", metavar="N", min=1, help="The number of networks to evaluate.")] = 20,
+    trials: Annotated[
+        int, typer.Option("--trials", metavar="N", min=1, max=1_000_000, help="The number of networks to evaluate.")
+    ] = 20,
     objectives: Annotated[
         str, typer.Option("--objectives", metavar="NAMES", help="top1, and one or more of macs, params, latency.")
     ] = "top1,macs",
@@ -43,9 +45,11 @@ def search(
     epochs: Epochs = None,
     overrides: Overrides = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", min=1, help="The number of runs a network.", show_default="1")
+        int | None, typer.Option("--seeds", metavar="N", min=1, max=1_000, help="The number of runs a network.", show_default="1")
     ] = None,
-    output: Annotated[str | None, typer.Option("--output", "-o", metavar="FOLDER", help="NAME.search by default.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", callback=options.path, metavar="FOLDER", help="NAME.search by default.")
+    ] = None,
     jobs: Jobs = 1,
     device: Device = "cpu",
     compiled: Compiled = False,
@@ -100,4 +104,4 @@ def search(
             command=typed_command(),
         )
     typer.echo((folder / "front" / "front.md").read_text(encoding="utf-8").rstrip())
-    typer.echo(f"\n{len(front)} of {len(every)} networks are on the front: {folder / 'front'}")
+    say(f"\n{len(front)} of {len(every)} networks are on the front: {folder / 'front'}")

@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, first_process
+from ..app import app, first_process, say
 from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
 
 if TYPE_CHECKING:
@@ -30,15 +30,25 @@ def train(
         int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of weights, order, augmentation, dropout.")
     ] = 0,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the trained weights: .safetensors, .pt2, .onnx.")
+        str | None,
+        typer.Option(
+            "--output", "-o", callback=options.path, metavar="FILE", help="Write the trained weights: .safetensors, .pt2, .onnx."
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option("--checkpoint", metavar="FILE", help="Written every epoch; if it exists, training continues from it."),
+        typer.Option(
+            "--checkpoint",
+            callback=options.path,
+            metavar="FILE",
+            help="Written every epoch; if it exists, training continues from it.",
+        ),
     ] = None,
-    teacher: Annotated[str | None, typer.Option("--teacher", metavar="SPEC", help="For a recipe that distils.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option("--teacher", callback=options.path, metavar="SPEC", help="For a recipe that distils.")
+    ] = None,
     teacher_weights: Annotated[
-        str | None, typer.Option("--teacher-weights", metavar="FILE", help="The teacher's weights.")
+        str | None, typer.Option("--teacher-weights", callback=options.path, metavar="FILE", help="The teacher's weights.")
     ] = None,
     teacher_input: Annotated[
         str | None,
@@ -90,7 +100,7 @@ def train(
 
     with stopping(stopped):
         with Bars() as bars:
-            dataset = load_data(data or "digits", parse_input(input), bars.phase)
+            dataset = load_data("digits" if data is None else data, parse_input(input), bars.phase)
         if (line := replaced(base, dataset)) is not None and first_process():
             typer.echo(line, err=True)
         network = sized(base, classes=dataset.classes, input=dataset.input)
@@ -128,4 +138,4 @@ def train(
                 raise MetablockError(str(wrong), hint) from None
         if output is not None and first_process():
             write(model.eval(), output)
-            typer.echo(f"{output} is written")
+            say(f"{output} is written")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import SETTINGS, app
+from ..app import SETTINGS, app, say
 
 weights = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +29,10 @@ def import_(
         ),
     ],
     spec: options.Spec,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="A .safetensors file.", show_default=False)],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", callback=options.path, metavar="FILE", help="A .safetensors file.", show_default=False),
+    ],
     variant: options.Variant = None,
     edits: options.Edits = None,
     classes: options.Classes = None,
@@ -50,7 +53,7 @@ def import_(
 
     network = options.build_options(spec, variant, edits, classes, input, large)
     report = import_weights(source, network, output, weights_input=weights_input, names=names)
-    typer.echo(f"{output}: {report}")
+    say(f"{output}: {report}")
 
 
 @weights.command("export")
@@ -68,13 +71,21 @@ def export(
         typer.Option("--to", metavar="NAME", help="The names to write: a table of the spec's `weights:`.", show_default=False),
     ],
     output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="A .safetensors or .pth file.", show_default=False)
+        str,
+        typer.Option(
+            "--output", "-o", callback=options.path, metavar="FILE", help="A .safetensors or .pth file.", show_default=False
+        ),
     ],
-    weights: Annotated[str | None, typer.Option("--weights", metavar="FILE", help="Our weights.")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", callback=options.path, metavar="FILE", help="Our weights.")] = None,
     weights_input: options.WeightsInput = None,
     like: Annotated[
         str | None,
-        typer.Option("--like", metavar="FILE", help="A checkpoint of that code, for shapes that do not follow from ours."),
+        typer.Option(
+            "--like",
+            callback=options.path,
+            metavar="FILE",
+            help="A checkpoint of that code, for shapes that do not follow from ours.",
+        ),
     ] = None,
     variant: options.Variant = None,
     edits: options.Edits = None,
@@ -93,4 +104,4 @@ def export(
 
     network = options.build_options(spec, variant, edits, classes, input, large)
     count = export_weights(network, to, output, weights=weights, weights_input=weights_input, like=like)
-    typer.echo(f"{output}: {count} tensors by the names of '{to}'")
+    say(f"{output}: {count} tensors by the names of '{to}'")

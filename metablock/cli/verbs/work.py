@@ -16,7 +16,7 @@ from ..app import app
 
 @app.command(hidden=True)
 def work(
-    folder: str,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", callback=options.path)],
     device: Annotated[str, typer.Option("--device")] = "cpu",
     threads: Annotated[int, typer.Option("--threads")] = 0,
     parent: Annotated[int | None, typer.Option("--parent")] = None,
@@ -37,6 +37,8 @@ def work(
         parse_device(device)
         work_on(Path(folder), Options(device, threads=threads), plan=plan, parent=parent)
     except MetablockError as wrong:
+        if parent is None:
+            raise
         with suppress(OSError):
             typer.echo(str(wrong), err=True)
         os._exit(STOPPED)  # the interpreter's own end might write once more, on a full disk

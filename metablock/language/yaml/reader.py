@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
+import time
 
 from ...errors import Problem, Span, SpecError, Text, error
 from .characters import FORBIDDEN, forbidden
@@ -10,6 +14,7 @@ from .composer import TOO_LARGE, Composer
 from .nodes import Limits, Mapping
 
 _LIMITS = Limits()
+_LOOKS = 20  # at a pipe without a writer, within a second
 _ORDINARY = "a spec is ordinary text: delete it, or save the file as UTF-8 with ordinary line ends"
 
 
@@ -91,6 +96,25 @@ def _load(name: str, size: int) -> bytes:
 
 
 def head(name: str, size: int) -> bytes:
-    """The first bytes of a file, at most ``size``."""
-    with open(name, "rb") as file:
-        return file.read(size)  # the size of a device or a pipe is unknown beforehand
+    """The first bytes of a file, at most ``size``. Raises OSError, also for a pipe to which nobody writes."""
+    with open(name, "rb", buffering=0, opener=_without_waiting) as file:
+        first = _from_pipe(file, size) if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) else b""
+        os.set_blocking(file.fileno(), True)
+        with io.BufferedReader(file) as whole:
+            return first + whole.read(size - len(first))  # the size of a device or a pipe is unknown beforehand
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _from_pipe(file: io.FileIO, size: int) -> bytes:
+    """What a pipe's writer has written so far, perhaps nothing. A pipe without a writer is given a second to get one."""
+    for _ in range(_LOOKS):
+        first = file.read(size)
+        if first is None:
+            return b""  # there is a writer, who is slow
+        if first:
+            return first
+        time.sleep(1 / _LOOKS)
+    raise OSError(errno.EPIPE, "nobody writes to this pipe")
