@@ -218,7 +218,7 @@ def test_merged_weights_train_if_what_they_are_made_of_does() -> None:
     for mine, other in (blocks, blocks[::-1]):  # one part frozen, the first of the network or not
         assert after(re.escape(mine)) == {name: name.startswith(other) for name in names}
     assert after(r"conv\.weight") == dict.fromkeys(names, True)  # the norms' factors are in the kernels
-    assert after(r"\.bn\.") == dict.fromkeys(names, True)  # the kernels carry the norms' means into the biases
+    assert after(r"\.bn\.") == {name: name.endswith("weight") for name in names}  # the biases are made of the norms alone
     assert after("weight") == {name: name.endswith("bias") for name in names}
     assert after("bias") == dict.fromkeys(names, True)
 

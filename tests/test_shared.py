@@ -97,6 +97,8 @@ def test_every_way_to_put_a_module_in() -> None:
         lambda m: m.shared._modules.__setitem__("mix", Zero()),
         lambda m: setattr(m, "shared", nn.ModuleDict({"mix": Zero()})),
         lambda m: m.set_submodule("shared", nn.ModuleDict({"mix": Zero()})),
+        lambda m: m.add_module("shared", nn.ModuleDict({"mix": Zero()})),
+        lambda m: m.register_module("shared", nn.ModuleDict({"mix": Zero()})),
     ):
         model = network()
         put(model)

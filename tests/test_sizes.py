@@ -204,6 +204,21 @@ def test_a_network_that_is_copied_pickled_or_merged_knows_its_sizes() -> None:
             one(torch.zeros(1, 3, 32, 128))
 
 
+@pytest.mark.parametrize("test", ["grid[0] >= 64", "grid[0] % 32 == 0"])
+def test_a_network_that_asks_for_its_extents_is_looked_at_for_each_size(test: str) -> None:
+    text = f"name: t\ninput: image(3, 64)\nclasses: 5\nstages:\n  depth: 1\n  dim: 8\n  body: depth * conv(dim, 7 if {test} else 3)\n"
+    model = metablock.build(load_text(text + "head: global_pool >> linear(classes)\n")).eval()
+    with torch.no_grad():
+        for extent in range(64, 64 + 32 * (ENOUGH + 2), 32):
+            model(torch.zeros(1, 3, extent, extent))
+        for call in (model, torch.compile(model, backend="eager", dynamic=True)):
+            with pytest.raises(metablock.MetablockError, match="made for one size"):
+                call(torch.zeros(1, 3, 48, 48))
+    assert "torch._assert" in metablock.standalone(model)
+    with pytest.raises(metablock.MetablockError, match="bound to its size"):
+        metablock.export(model, dynamic=["height", "width"])
+
+
 def test_sizes_between_those_that_fit_are_taken_to_fit() -> None:
     spec, ir = front("resnet18", edits=["depth = [1, 1, 1, 1]"], input="3x64x64")
     sizes = InputSizes(spec, [ir.inputs[0].feature])

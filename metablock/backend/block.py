@@ -63,6 +63,12 @@ class Block(nn.Module):
                 if isinstance(part, Block):
                     part._links = {path: value if owner is before else owner for path, owner in part._links.items()}
 
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        if name in self._modules:
+            setattr(self, name, module)  # one way to replace a part, so that shared ones are looked up where they are
+        else:
+            super().add_module(name, module)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _revive, (self.source, self.key), self.__getstate__()
 

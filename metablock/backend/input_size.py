@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import MetablockError
 from ..front import front, sized_inputs
 from ..language.spec import Spec
+from ..language.uses import Uses
 from ..lowering.ir import Child, ModuleCall, ModuleList, ModuleNode, Step, Subgraph, same_wiring
 from ..shape import Feature
 
@@ -15,7 +16,7 @@ from ..shape import Feature
 Narrow = Callable[[Subgraph], Subgraph]
 Shapes = tuple[tuple[int, ...], ...]
 
-ENOUGH = 16  # sizes that are looked at one by one; if they all fit, those between them do
+ENOUGH = 16  # sizes that are looked at one by one, even where a network is good for any
 _STEPS = (1, 2, 4, 8, 16, 32, 64, 112, 224)  # the differences of extents that are tried
 
 
@@ -49,6 +50,17 @@ def size_dependence(a: Child, b: Child, path: str = "") -> str | None:
     return None
 
 
+def asks_for_extents(spec: Spec) -> bool:
+    """Whether an expression of the network asks for the extents of what arrives: it may mean something else at any one size.
+
+    >>> from metablock.language.load import load_text
+    >>> text = "name: n\\ninput: image(3, 64)\\nmodel: conv(8, 7 if grid[0] > 32 else 3)\\n"
+    >>> asks_for_extents(load_text(text)), asks_for_extents(front("resnet18").spec)
+    (True, False)
+    """
+    return "grid" in Uses(spec).reached()
+
+
 def _action(step: Step) -> object:
     return step.child if isinstance(step, ModuleCall) else step.template
 
@@ -76,7 +88,6 @@ class InputSizes:
         self.spec, self.inputs, self.narrow = spec, tuple(inputs), narrow
         own = tuple(feature.size()[1:] for feature in self.inputs)
         self.good: set[Shapes] = {own}
-        self._refused = False
         self._step: int | None = None
 
     def problem(self, shapes: Sequence[Sequence[Any]]) -> MetablockError | None:
@@ -97,24 +108,23 @@ class InputSizes:
         try:
             reason = self._difference(sizes)
         except MetablockError as problem:
-            self._refused = True
             return MetablockError(message, f"it cannot be built for that size either: {str(problem).strip()}")
         if reason is None:
             self.good.add(sizes)
             return None
-        self._refused = True
         remedy = f"build it with input='{_size(shapes[0])}'" if len(shapes) == 1 else "build it for that size"
         return MetablockError(message, f"{reason}: {remedy}")
 
     def step(self) -> int:
-        """What extents may differ by from those it was built for: 1: any number; n: multiples of n; 0: it is made for one size.
+        """What extents may differ by from those it was built for: 1: any number; n: multiples of n; 0: each size is another case.
 
         >>> nets = map(front, ("resnet18", "biformer_tiny", "swin_tiny"))
         >>> [InputSizes(spec, [ir.inputs[0].feature]).step() for spec, ir in nets]
         [1, 112, 0]
         """
         if self._step is None:
-            self._step = next((step for step in _STEPS if all(map(self._fits, self._others(step)))), 0)
+            steps = () if asks_for_extents(self.spec) else _STEPS
+            self._step = next((step for step in steps if all(map(self._fits, self._others(step)))), 0)
         return self._step
 
     def _others(self, step: int) -> list[tuple[tuple[int, ...], ...]]:
@@ -144,8 +154,8 @@ class InputSizes:
         return self.narrow(ir) if self.narrow is not None else ir
 
     def _between(self, sizes: Shapes) -> bool:
-        """Whether so many sizes fit, and none did not, that one between them is taken to fit, too."""
-        if self._refused or len(self.good) < ENOUGH:
+        """Whether a network that is good for any size fitted so many that one between them need not be lowered for."""
+        if len(self.good) < ENOUGH or self.step() != 1:
             return False
         numbers = zip(*([n for size in good for n in size] for good in self.good), strict=True)
         return all(min(each) <= n <= max(each) for each, n in zip(numbers, [n for size in sizes for n in size], strict=True))

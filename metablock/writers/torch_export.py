@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
-from ..backend.input_size import size_dependence
+from ..backend.input_size import asks_for_extents, size_dependence
 from ..errors import MetablockError, install_hint, suggest
 from ..files import Latch
 from ..front import front
@@ -71,7 +71,7 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
     try:
         smaller, wider = (front(spec, input=size, large=True).ir for size in (only, larger))
-        reason = size_dependence(smaller, wider)
+        reason = size_dependence(smaller, wider) or ("its expressions ask for `grid`" if asks_for_extents(spec) else None)
     except MetablockError as problem:
         reason = str(problem).strip().split("\n")[0]
     if reason:

@@ -54,7 +54,10 @@ def options(verb: str) -> list[str]:
 
 
 def _keys(verb: str) -> list[tuple[str, str]]:
-    parameters = [one for one in VERBS[verb].params if one.param_type_name == "option" and not one.is_flag]
+    # A worker with a --parent, which a study alone starts, ends its process at once: it would end the tests.
+    parameters = [
+        one for one in VERBS[verb].params if one.param_type_name == "option" and not one.is_flag and one.name != "parent"
+    ]
     return [(max(one.opts, key=len), one.help or "") for one in parameters]
 
 

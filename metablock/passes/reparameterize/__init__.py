@@ -187,12 +187,15 @@ def _build_merged(model: Block, root: Subgraph, merges: list[Merge], find: Find)
 def _merged_module(one: Merge, node: ModuleNode, find: Find) -> nn.Module:
     """A merged operator: its weights have the device and the dtype of the kernel that it replaces.
 
-    They train if what they are made of does: a kernel is made of kernels and factors, a bias of everything.
+    They train if what they are made of does: a kernel is made of kernels and factors, a bias of biases, norms and scales (of the
+    kernel, where there are none).
     """
     old = find(one.anchor).get_parameter("weight")
     parts = [p for atom in one.candidate.atoms if atom.leaf is not None for p in find(atom).named_parameters()]
     trained = {part for part, parameter in parts if parameter.requires_grad}
-    values = {"weight": (one.shape.kernel, bool(trained - {"bias"})), "bias": (one.shape.bias, bool(trained))}
+    vectors = [parameter.requires_grad for _, parameter in parts if parameter.dim() <= 1]
+    shifts = any(vectors) if vectors else bool(trained)
+    values = {"weight": (one.shape.kernel, bool(trained - {"bias"})), "bias": (one.shape.bias, shifts)}
     return _with_weights(
         node,
         {
