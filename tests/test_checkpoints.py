@@ -106,6 +106,15 @@ WRAPPED: dict[str, tuple[Callable[[], Any], str, Callable[[], dict[str, Tensor]]
         word: (lambda word=word: {**OTHERS, "model": raw(), word: mean()}, f"'{word}'", mean)
         for word in ("ema", "model_ema", "state_dict_ema", "params_ema", "average", "ema_state_dict", "swa_model")
     },
+    **{
+        word: (lambda word=word: {**OTHERS, "model": raw(), word: mean()}, f"'{word}'", mean)
+        for word in ("emaModel", "modelEMA", "ema1", "EMAModel", "ModelAveraged")
+    },
+    **{
+        f"{word} beside": (lambda word=word: {"model": raw(), word: mean()}, "'model'", raw)
+        for word in ("fisher_avg", "avg_sq", "exp_avg", "fisherAvg", "ema_sq", "optimizer_ema")
+    },
+    "statistics with a prefix": (lambda: under("model.", raw()) | under("fisher_avg.", mean()), "the names after 'model.'", raw),
     "ema in two levels": (lambda: {"model": raw(), "ema": {"decay": 0.9, "module": mean()}}, "'ema.module'", mean),
     "ema's counters alone": (lambda: {"model": raw(), "ema": {"decay": torch.tensor(0.9)}}, "'model'", raw),
     "no average": (lambda: {"model": raw(), "average": None}, "'model'", raw),
@@ -127,6 +136,12 @@ def test_what_training_scripts_save(case: str, way: str, tmp_path: Path) -> None
         assert model.loaded.beside == ["loss.weight"] and "1 beside them: loss.weight" in str(model.loaded)
     if case == "AveragedModel":
         assert model.loaded.beside == ["n_averaged"]
+
+
+@pytest.mark.parametrize("content", [lambda: {"state": {"avg_sq": raw()}}, lambda: under("exp_avg_sq.", raw())])
+def test_statistics_are_no_weights(content: Callable[[], Any]) -> None:
+    with pytest.raises(MetablockError, match=r"hold no tensors|do not fit"):
+        net(weights=content())
 
 
 def test_foreign_names_are_unwrapped_too() -> None:
@@ -211,6 +226,16 @@ def test_nan_is_said(value: float, tmp_path: Path) -> None:
     words = ["build", str(tmp_path / "net.yaml"), "--weights", str(tmp_path / "n.safetensors"), "--no-compile"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and result.stderr.startswith("warning: NaN or infinite weights in 'net': stem.conv.weight")
+
+
+def test_numbers_too_large_for_the_dtype_are_said() -> None:
+    state = {**raw(), "head.linear.weight": torch.full((5, 8), 1e6)}
+    with pytest.warns(MetablockWarning, match=r"NaN or infinite weights in 'net': head\.linear\.weight"):
+        model = net(weights=state, dtype=torch.float16)
+    assert model.loaded.nonfinite == ["head.linear.weight"] and "too large for float16" in str(model.loaded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not net(weights=state, dtype=torch.bfloat16).loaded.nonfinite
 
 
 def quantised(x: Tensor) -> Tensor:

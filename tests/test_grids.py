@@ -120,6 +120,43 @@ def test_a_square_that_was_assumed_is_said() -> None:
         net(input="3x64x64", weights=plain(net(input="3x32x96", edits=["body = relu"])), edits=["body = relu"])
 
 
+@pytest.mark.parametrize("stored", ["mapping", ".safetensors", ".ckpt"])
+def test_a_grid_of_ours_that_was_assumed_is_said(stored: str, tmp_path: Path) -> None:
+    wide, tall = net(input="3x24x32"), net(input="3x32x24")
+    weights: Any = plain(wide)
+    if stored == ".safetensors":
+        save_file(weights, weights := tmp_path / "a.safetensors")
+    elif stored == ".ckpt":
+        torch.save({"state_dict": {f"model.{name}": value for name, value in weights.items()}}, tmp_path / "a.ckpt")
+        weights = tmp_path / "a.ckpt"
+    tables = list(tables_of(wide))
+    for size, grid in (("3x24x32", "6x8"), ("3x32x24", "8x6")):
+        model = net(input=size, weights=weights)
+        assert equal(model, plain(wide)) and model.loaded.assumed == dict.fromkeys(tables, grid)
+        said = f"2 taken to lie on our grid: stem.position.weight ({grid}), {tables[1]} ({grid})"
+        assert said in str(model.loaded) and "weights_input='CxHxW'" in model.loaded.notes[0]
+    named = net(input="3x32x24", weights=weights, weights_input="3x24x32")
+    assert named.loaded.resized == tables and not named.loaded.assumed and not named.loaded.notes
+    same = net(input="3x24x32", weights=weights, weights_input="3x24x32")
+    assert equal(same, plain(wide)) and not same.loaded.assumed
+    assert not net(weights=plain(net())).loaded.assumed  # squares
+    assert not net(input="3x32x24", weights=tall.state_dict()).loaded.assumed
+
+
+@pytest.mark.parametrize("way", ["wrapped", "prefix added", "prefix removed"])
+def test_a_stated_grid_outlives_a_prefix(way: str, tmp_path: Path) -> None:
+    wide = net(input="3x24x32")
+    holder = nn.Module()
+    holder.model = wide
+    state = wide.state_dict() if way == "prefix added" else holder.state_dict()
+    for name in list(state) if way != "wrapped" else []:
+        state[f"model.{name}" if way == "prefix added" else name.removeprefix("model.")] = state.pop(name)
+    torch.save({"state_dict": state}, tmp_path / "a.ckpt")
+    for weights in ({"state_dict": state}, tmp_path / "a.ckpt"):
+        loaded = net(input="3x32x24", weights=weights).loaded
+        assert list(loaded.grids.values()) == ["6x8 to 8x6"] * 2 and not loaded.assumed
+
+
 def test_the_grid_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(NET)
     edits = ["body = relu"]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from cases import SPECS
 from safetensors.torch import save
 
 import metablock
+import metablock.weights.hub as hub_module
 from metablock.language.load import load_text
 from metablock.weights.hub import bring, is_place
 
@@ -167,10 +171,13 @@ def test_bad_files(hub: Hub, capsys, file: str, content: bytes, says: str) -> No
 
 
 def test_what_is_not_there(hub: Hub) -> None:
-    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be downloaded"):
+    with pytest.raises(metablock.MetablockError, match="'nobody/none' cannot be downloaded: there is no such repository"):
         loaded("hf:nobody/none")
-    with pytest.raises(metablock.MetablockError, match="'no such place' cannot be downloaded"):
-        loaded("hf:no such place")
+    for place in ("no such place", "..", "", "a/b/c"):
+        with pytest.raises(
+            metablock.MetablockError, match=f"'{re.escape(place)}' is no name of a repository\n  write hf:OWNER/NAME"
+        ):
+            loaded(f"hf:{place}")
     with pytest.raises(metablock.MetablockError, match="'b' names no checkpoint of 'timm'\n  there is: official"):
         loaded("timm", variant="b")
     with pytest.raises(metablock.MetablockError, match=r"'c' names no checkpoints\n  give a file, `hf:OWNER/NAME`"):
@@ -184,17 +191,18 @@ def test_what_is_not_there(hub: Hub) -> None:
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: dict) -> tuple[Path, list[str]]:
-    """What an address gives: a file that is copied; torch.hub's own download is not there."""
+    """What an address gives: a file that is copied; the network is not there."""
     source, asked = tmp_path / "source.pth", []
     source.write_bytes(pickled({"model": state}))
 
-    def download(url: str, path: str, **_: object) -> None:
+    def download(url: str, path: Path) -> str:
         asked.append(url)
         if "none" in url:
-            raise OSError("HTTP Error 404: Not Found")
+            raise HTTPError(url, 404, "Not Found", Message(), None)
         shutil.copy(source, path)
+        return ""
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(hub_module, "fetch", download)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return source, asked
 
@@ -214,7 +222,9 @@ def test_an_address_with_a_checksum(web: tuple[Path, list[str]], state: dict, va
 
 def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
     assert same(loaded("https://example.org/any.pth"), state)
-    with pytest.raises(metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be downloaded: HTTP Error 404"):
+    with pytest.raises(
+        metablock.MetablockError, match=r"'https://example.org/none.pth' cannot be downloaded: there is no such file \(HTTP 404\)"
+    ):
         loaded("https://example.org/none.pth")
 
 
@@ -222,11 +232,12 @@ def test_two_addresses_with_one_name(web: tuple[Path, list[str]], monkeypatch: p
     """A file is kept by the whole address, not by its last part."""
     asked: list[str] = []
 
-    def download(url: str, path: str, **_: object) -> None:
+    def download(url: str, path: Path) -> str:
         asked.append(url)
-        Path(path).write_bytes(pickled({"url": len(asked)}))
+        path.write_bytes(pickled({"url": len(asked)}))
+        return ""
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(hub_module, "fetch", download)
     places = [f"https://{host}/model.pth{query}" for host in ("a.example/one", "b.example/two") for query in ("", "?v=2")]
     spec = load_text(SPEC)
     paths = [bring(place, spec) for place in places]
@@ -287,22 +298,72 @@ def test_a_partial_download_leaves_nothing(
 ) -> None:
     source, _ = web
 
-    def download(url: str, path: str, **_: object) -> None:
+    def download(url: str, path: Path) -> str:
         whole = save({"a": torch.ones(9)}) if content == "safetensors" else source.read_bytes()
-        Path(path).write_bytes(b"" if content == "text" else whole[: len(whole) // 2 + 40])
+        path.write_bytes(b"" if content == "text" else whole[: len(whole) // 2 + 40])
         if content == "error":
             raise ConnectionResetError("reset by peer")
         if content == "interrupt":
             raise KeyboardInterrupt
+        return ""
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(hub_module, "fetch", download)
     wrong = KeyboardInterrupt if content == "interrupt" else metablock.MetablockError
-    says = {"interrupt": "^$", "error": "cannot be downloaded: reset by peer"}.get(
+    says = {"interrupt": "^$", "error": "cannot be downloaded: the connection was cut off"}.get(
         content, "cannot be downloaded: the file is cut off"
     )
     with pytest.raises(wrong, match=says):
         bring("https://example.org/net.pth", load_text(SPEC))
     assert files(tmp_path / "hub") == []
+
+
+LEGACY = io.BytesIO()
+torch.save({"a": torch.ones(100)}, LEGACY, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "missing", "says"),
+    [
+        (LEGACY.getvalue()[:600], "application/octet-stream", 600, r"cut off after 600 of 1,200 bytes\n  try again"),
+        (b"<!doctype html><title>Sign in</title>", "text/html; charset=utf-8", 0, "the server gives a page, not a file"),
+        (b"Sign in", "text/html", 0, "the server gives a page, not a file"),
+        (b"\xef\xbb\xbf\n<html>", "application/octet-stream", 0, "the server gives a page, not a file"),
+        (LEGACY.getvalue(), "text/plain", 0, ""),
+    ],
+)
+def test_what_a_server_may_give_instead_of_the_file(tmp_path: Path, content: bytes, kind: str, missing: int, says: str) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content) + missing))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, path = f"http://127.0.0.1:{server.server_port}/net.pth", tmp_path / "net.pth"
+        try:
+            if says:
+                with pytest.raises(metablock.MetablockError, match=f"'{url}' cannot be downloaded: {says}"):
+                    hub_module._download(url, path, "")
+            else:
+                hub_module._download(url, path, "")
+        finally:
+            server.shutdown()
+    assert files(tmp_path) == ([] if says else [path])
+    with pytest.raises(metablock.MetablockError, match="cannot be downloaded: the server refuses the connection"):
+        hub_module._download(url, path, "")
+
+
+def test_a_page_that_was_stored_is_fetched_again(web: tuple[Path, list[str]]) -> None:
+    source, asked = web
+    path = bring("https://example.org/net.pth", load_text(SPEC))
+    path.write_bytes(b"<html>")
+    assert bring("https://example.org/net.pth", load_text(SPEC)).read_bytes() == source.read_bytes() and len(asked) == 2
 
 
 def files(folder: Path) -> list[Path]:
@@ -313,15 +374,16 @@ def test_two_downloads_at_once(web: tuple[Path, list[str]], state: dict, tmp_pat
     source, _ = web
     both = threading.Barrier(2)
 
-    def download(url: str, path: str, **_: object) -> None:
+    def download(url: str, path: Path) -> str:
         content = source.read_bytes()
-        with Path(path).open("wb") as file:
+        with path.open("wb") as file:
             file.write(content[:100])
             file.flush()
             both.wait(30)
             file.write(content[100:])
+        return ""
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr(hub_module, "fetch", download)
     paths: list[Path] = []
     work = [threading.Thread(target=lambda: paths.append(bring("https://e.org/net.pth", load_text(SPEC)))) for _ in range(2)]
     for one in work:

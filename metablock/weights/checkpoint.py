@@ -22,9 +22,10 @@ from ..operators.tables import GRIDS, Grid
 # Entries under which training scripts save the weights, and prefixes that wrappers add to every name; the first come first.
 _ENTRIES = ("state_dict", "model", "model_state_dict", "module", "net", "network", "params", "weights")
 _PREFIXES = ("", "module", "_orig_mod", "model", "net", "network")
-_AVERAGED = re.compile(r"(^|[_.])(ema|averaged?|avg|swa|polyak)(?=[_.]|$)", re.IGNORECASE)
-# Parts of a checkpoint that have a tensor for each weight, and are none.
-_NO_WEIGHTS = re.compile(r"optim|(^|_)grads?(_|$)|exp_avg|momentum_buffer", re.IGNORECASE)
+_AVERAGED = {"ema", "average", "averaged", "avg", "swa", "polyak"}
+# Parts of a checkpoint that have a tensor for each weight, and are none: their names hold all words of one of these.
+_STATISTICS = ({"grad"}, {"grads"}, {"sq"}, {"square"}, {"fisher"}, {"hessian"}, {"exp", "avg"}, {"momentum", "buffer"})
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # model, EMA in modelEMA
 _DEPTH = 4  # levels of entries
 _MOST_PARTS = 10_000
 _TORCH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -59,17 +60,24 @@ class Part:
 
     def below(self, prefix: str) -> Part:
         """The part whose names begin with a prefix, without it."""
-        if not prefix:
+        if not prefix and not self.grids:
             return self
         names = {name: name.removeprefix(prefix) for name in self.tensors if name.startswith(prefix)}
-        grids = {name.removeprefix(prefix): grids for name, grids in self.grids.items() if name.startswith(prefix)}
+        grids = {short: grid for name, short in names.items() if (grid := self._grids(name, short))}
         others = tuple(name.removeprefix(prefix) for name in self.others)
         return Part(self.path, {short: self.tensors[name] for name, short in names.items()}, others, grids)
+
+    def _grids(self, name: str, short: str) -> tuple[Grid, ...] | None:
+        """What is said of a tensor, also where its name gained or lost a prefix after it was said."""
+        if name in self.grids or short in self.grids:
+            return self.grids.get(name) or self.grids.get(short)
+        longer = {grids for key, grids in self.grids.items() if key.endswith(f".{short}")}
+        return longer.pop() if len(longer) == 1 else None
 
     def rank(self, prefix: str) -> tuple[int, int, int]:
         """The order in which parts are taken where several fit: averaged weights, then by entries and prefixes."""
         where = [*self.path, *prefix.strip(".").split(".")]
-        if any(_AVERAGED.search(word) for word in where):
+        if any(_words(name) & _AVERAGED and not is_statistic(name) for name in where):
             return 0, 0, 0
         entries = [_ENTRIES.index(word) if word in _ENTRIES else len(_ENTRIES) for word in self.path]
         prefixes = [_PREFIXES.index(word) if word in _PREFIXES else len(_PREFIXES) for word in prefix.strip(".").split(".")]
@@ -102,8 +110,22 @@ def parts(content: Mapping[Any, Any]) -> Iterator[Part]:
             waiting += [
                 ((*path, str(name)), value)
                 for name, value in mapping.items()
-                if isinstance(value, Mapping) and not _NO_WEIGHTS.search(str(name))
+                if isinstance(value, Mapping) and "optim" not in str(name).lower() and not is_statistic(str(name))
             ]
+
+
+def is_statistic(name: str) -> bool:
+    """Whether an entry, or a prefix of names, is called as what has a number for each weight and is none.
+
+    >>> [is_statistic(name) for name in ("exp_avg_sq", "fisherAvg", "modelEMA", "momentum_encoder")]
+    [True, True, False, False]
+    """
+    words = _words(name)
+    return any(these <= words for these in _STATISTICS)
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(name)}
 
 
 def stated_grids(mapping: Mapping[Any, Any]) -> dict[str, tuple[Grid, ...]]:
@@ -184,9 +206,15 @@ def whole(path: Path) -> bool:
                 header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             return size >= 8 + length + max(ends, default=0)
-        return size > 0
+        return size > 0 and not is_page(path)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return False
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file begins as HTML or XML does."""
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and not _is_safetensors(path)
 
 
 def _kind(path: Path) -> str:
@@ -254,4 +282,4 @@ def _read_grids(entry: object) -> dict[str, tuple[Grid, ...]]:
     return result
 
 
-__all__ = ["Part", "Tensors", "parts", "read_checkpoint", "read_state", "stated_grids", "whole"]
+__all__ = ["Part", "Tensors", "is_page", "is_statistic", "parts", "read_checkpoint", "read_state", "stated_grids", "whole"]

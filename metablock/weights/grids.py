@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,21 @@ class UnknownGridError(Exception):
     """A table whose grid is not known, or not the one that was named. The text says which grids it may have."""
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A checkpoint's table on our grid.
+
+    Attributes:
+        value: the table.
+        resized: from which grid to which it was interpolated; empty for one that lies on ours.
+        assumed: our grid, if the table was only taken to lie on it; otherwise empty.
+    """
+
+    value: Tensor
+    resized: str
+    assumed: str
+
+
 class Tables:
     """The tables of a network, by parameter, and how those of checkpoints become ones of its grids.
 
@@ -36,8 +52,8 @@ class Tables:
         self.tables = tables_of(model)
         self.named = grids_at(spec, input) if input is not None else {}
 
-    def resized(self, name: str, value: Tensor, shape: torch.Size, stated: Grids) -> tuple[Tensor, str] | None:
-        """A table interpolated to our grid, and from which grid to which; None for one that lies on ours, and for other tensors.
+    def placed(self, name: str, value: Tensor, shape: torch.Size, stated: Grids) -> Placed | None:
+        """A table on our grid, interpolated if it lies on another; None for other tensors, and for one that fits no grid.
 
         Args:
             name: our parameter.
@@ -57,12 +73,14 @@ class Tables:
             return None
         value = aligned
         said: list[str] = []
+        assumed: list[str] = []
         for number, table in enumerate(tables):
             rows = value.shape[table.axis]
             old, sure = self._old(table, rows, spread or _at(stated, name, number), _at(self.named, name, number))
             if old is None:
                 return None
             if old == table.grid:
+                assumed += [] if sure else [_shown(old)]
                 continue
             if table.mode is None:
                 raise UnknownGridError(f"lies on {_shown(old)}, ours on {_shown(table.grid)}")
@@ -73,7 +91,7 @@ class Tables:
                 extents[table.axis] = table.rows(table.grid)
                 value = value.new_empty(extents)
             said.append(f"{_shown(old)}{'' if sure else ', taken for a square,'} to {_shown(table.grid)}")
-        return (value, "; ".join(said)) if said else None
+        return Placed(value, "; ".join(said), "; ".join(assumed))
 
     def _old(self, table: GridTable, rows: int, stated: Grid | None, named: Grid | None) -> tuple[Grid | None, bool]:
         """The grid on which so many rows lie, None if there is none; and whether that is known."""
@@ -87,7 +105,8 @@ class Tables:
         square = table.square(rows) if table.mode is not None else None
         if ours is not None and square is not None and ours != square:
             raise UnknownGridError(f"{rows} rows, of {_shown(square)} or of {_shown(ours)}?")
-        return ours or square, ours is not None or len(table.grid) == 1
+        sure = len(table.grid) == 1 or (ours is not None and len(set(ours)) == 1)  # (6, 8) has the rows of (8, 6)
+        return ours or square, sure
 
 
 def grids_at(spec: Spec, input: InputSize) -> dict[str, tuple[Grid, ...]]:

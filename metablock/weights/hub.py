@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import socket
+import ssl
 import tempfile
 from hashlib import file_digest, sha256
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlparse
+from urllib.request import Request, urlopen
 
 from ..errors import MetablockError, install_hint, suggest
 from ..language.fact_tables import SECURE, address_parts
 from ..language.spec import CHECKPOINTS, Spec
-from .checkpoint import whole
+from .checkpoint import is_page, whole
 
 # The files to look for in a repository of the hub, in this order.
 FILES = ("model.safetensors", "pytorch_model.bin")
+_SILENCE = 60  # seconds without a byte after which a server is given up
 # The prefix of a repository in an argument.
 MARK = "hf:"
 _NAMED = re.compile(r"-([0-9a-f]{8,64})\.[a-z_0-9]+$")  # resnet18-f37072fd.pth
@@ -75,7 +81,15 @@ def _listed(weights: bool | str, spec: Spec) -> str:
 def _repository(place: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
     except ImportError:
         raise MetablockError(f"'{place}' is on the Hugging Face hub", install_hint("hub")) from None
     repository, _, file = place.partition(":")
@@ -89,10 +103,18 @@ def _repository(place: str) -> Path:
             raise MetablockError(message, "give a file: --weights FILE") from None
         except EntryNotFoundError:
             continue
-        except (HfHubHTTPError, HFValidationError, OSError, ValueError) as problem:
-            raise MetablockError(
-                f"'{place}' cannot be downloaded: {_first_line(problem)}", f"see https://huggingface.co/{repository}"
-            ) from None
+        except HFValidationError:
+            message = f"'{place}' cannot be downloaded: '{repository}' is no name of a repository"
+            raise MetablockError(message, f"write {MARK}OWNER/NAME, and @REVISION or :FILE after it") from None
+        except (HfHubHTTPError, OSError, ValueError) as problem:
+            cases = {
+                GatedRepoError: "its owner must give you access",
+                RepositoryNotFoundError: "there is no such repository, or it is private",
+                RevisionNotFoundError: f"there is no revision '{revision}'",
+            }
+            why = next((text for case, text in cases.items() if isinstance(problem, case)), None) or _reason(problem)
+            message = f"'{place}' cannot be downloaded: {why}"
+            raise MetablockError(message, f"see https://huggingface.co/{repository}") from None
         digest = path.resolve().name  # the hub's cache names a large file by the SHA-256 that the hub reports
         if re.fullmatch("[0-9a-f]{64}", digest) and (actual := checksum(path)) != digest:
             if path == cached:
@@ -127,7 +149,7 @@ def _address(place: str) -> Path:
     hint = digest or (named[1] if named else "")  # digits alone are a date, unless a file has them as its checksum
     cache = Path(get_dir()) / "checkpoints"
     path = cache / "metablock" / sha256(f"{url}#{digest}".encode()).hexdigest()[:16] / name
-    if path.is_file() and (not digest or checksum(path).startswith(digest)):
+    if path.is_file() and (checksum(path).startswith(digest) if digest else whole(path)):
         return path
     if hint and (cache / name).is_file() and checksum(cache / name).startswith(hint):  # torch knows a file by its name alone
         return cache / name
@@ -137,15 +159,17 @@ def _address(place: str) -> Path:
 
 def _download(url: str, path: Path, digest: str) -> None:
     """Brings an address to a file, whole and verified, or raises MetablockError and leaves nothing."""
-    from torch.hub import download_url_to_file
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             temporary = Path(folder) / path.name
-            download_url_to_file(url, str(temporary), progress=False)
+            kind = fetch(url, temporary)
             actual = checksum(temporary)
-            if not actual.startswith(digest):
+            right = actual.startswith(digest)
+            if (kind == "text/html" or is_page(temporary)) and not (digest and right):
+                message = f"'{url}' cannot be downloaded: the server gives a page, not a file"
+                raise MetablockError(message, "see it in a browser (a login?), and give the file: --weights FILE")
+            if not right:
                 message = f"{url}: the checksum is {actual[:16]}..., not {digest[:16]}"
                 raise MetablockError(
                     message, "nothing was stored; if the name holds no checksum, append #sha256= and the right one"
@@ -156,8 +180,25 @@ def _download(url: str, path: Path, digest: str) -> None:
     except MetablockError:
         raise
     except Exception as problem:  # urllib and sockets raise many types
-        message = f"'{url}' cannot be downloaded: {_first_line(problem)}"
+        message = f"'{url}' cannot be downloaded: {_reason(problem)}"
         raise MetablockError(message, "give a file: --weights FILE") from None
+
+
+def fetch(url: str, path: Path) -> str:
+    """Writes what an address gives to a file; gives the type that the server states, ``"text/html"``.
+
+    Raises:
+        MetablockError: fewer bytes came than the server states.
+        OSError: the server or the disk fails; other exceptions of urllib.
+    """
+    with urlopen(Request(url, headers={"User-Agent": "metablock"}), timeout=_SILENCE) as answer:
+        with path.open("wb") as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+        stated = answer.headers.get("Content-Length", "")
+        size = path.stat().st_size
+        if stated.isdecimal() and size != int(stated):
+            raise MetablockError(f"'{url}' cannot be downloaded: cut off after {size:,} of {int(stated):,} bytes", "try again")
+        return str(answer.headers.get_content_type()) if "Content-Type" in answer.headers else ""
 
 
 def checksum(path: Path) -> str:
@@ -173,5 +214,24 @@ def checksum(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _first_line(problem: BaseException) -> str:
-    return next(iter(str(problem).strip().splitlines()), "") or type(problem).__name__
+def _reason(problem: BaseException) -> str:
+    """Why a download failed, in our words."""
+    if isinstance(problem, URLError) and not isinstance(problem, HTTPError) and isinstance(problem.reason, BaseException):
+        return _reason(problem.reason)
+    answer = getattr(problem, "response", problem)
+    status = getattr(answer, "status_code", getattr(answer, "code", None))
+    if isinstance(status, int):
+        meaning = {401: "access is denied", 403: "access is denied", 404: "there is no such file"}.get(status, "the server fails")
+        return f"{meaning} (HTTP {status})"
+    cases: dict[type[BaseException], str] = {
+        socket.gaierror: "there is no such host, or no network",
+        ConnectionRefusedError: "the server refuses the connection",
+        TimeoutError: "the server does not answer",
+        ssl.SSLError: "the server has no valid certificate",
+        ConnectionError: "the connection was cut off",
+    }
+    for case, text in cases.items():
+        if isinstance(problem, case):
+            return text
+    strerror = problem.strerror if isinstance(problem, OSError) and isinstance(problem.errno, int) else None
+    return strerror or "the connection failed"

@@ -17,7 +17,7 @@ from ..front import InputSize
 from ..language.spec import Spec
 from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, read_rules
 from .applying import MisfitError, apply_rule, composed
-from .checkpoint import Part, parts, read_checkpoint, read_state
+from .checkpoint import Part, is_statistic, parts, read_checkpoint, read_state
 from .ends import class_layers, first_kernels
 from .grids import HINT, Tables, UnknownGridError
 from .report import NO_RULE, WeightReport, WeightsError
@@ -76,7 +76,7 @@ def load_weights(
         spec: holds the rules.
         source: whose names the checkpoint has (``ours`` or a table of `weights:`); by default those that fit best.
         input: the input size that the checkpoint was trained on, ``"3x384x384"``. A state dict of ours says on which grids its
-            tables lie; others are taken for squares, unless they have as many rows as ours that are none.
+            tables lie; others are taken for squares, unless they have as many rows as ours that are none. The report says both.
 
     Returns:
         Which tensor came from where.
@@ -117,6 +117,8 @@ def load_weights(
         report.notes += [f"{shown} holds averaged weights that do not fit" for shown in sorted(averaged)]
     if not any(tensor.is_meta for tensor in own.values()):
         model.load_state_dict(best.values, strict=False)
+    if report.assumed:
+        report.notes.append(f"if tables lie on another grid than ours, {HINT}")
     if report.nonfinite:
         names = ", ".join(report.nonfinite[:3]) + (" ..." if len(report.nonfinite) > 3 else "")
         warnings.warn(f"NaN or infinite weights in '{spec.name}': {names}", MetablockWarning, stacklevel=2)
@@ -164,6 +166,7 @@ def _prefixes(part: Part, source: _Source) -> list[str]:
             if dot < 0:
                 break
             at = dot + 1
+    votes = Counter({prefix: count for prefix, count in votes.items() if not is_statistic(prefix)})
     whole = [prefix for prefix, count in fit.items() if count == len(needed) and votes[prefix]]
     if whole:
         return sorted(whole, key=lambda prefix: prefix.count("."))[:_MOST_PREFIXES]
@@ -229,16 +232,18 @@ class _Fitter:
         ``joined``: a rule computed the value, so the message of a misfit has its shape. Raises MisfitError.
         """
         try:
-            table = self.tables.resized(name, value, ours.shape, part.grids)
+            table = self.tables.placed(name, value, ours.shape, part.grids)
         except UnknownGridError as unknown:
             raise MisfitError(f" ({unknown})", HINT) from None
-        if table is not None:
-            value, report.grids[name] = table
+        if table is not None and table.resized:
+            value, report.grids[name] = table.value, table.resized
             report.resized.append(name)
         if value.shape != ours.shape and (adapted := self.adapted(name, value, ours)) is not None:
             value, action = adapted
             report.initial += [name] * (value is ours)
             report.adapted.append(f"{name} ({action})")
+        if table is not None and table.assumed:
+            report.assumed[name] = table.assumed
         if value.shape == ours.shape:
             return value
         if [n for n in value.shape if n != 1] != [n for n in ours.shape if n != 1]:
@@ -306,8 +311,8 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
                 report.notes.append(misfit.hint)
             continue
         values[name] = value
-        if value is not parameter and value.is_floating_point() and not value.is_meta and not bool(value.isfinite().all()):
-            report.nonfinite.append(name)
+        if value is not parameter and not value.is_meta:
+            _check_range(name, value, parameter, report)
         report.used[name] = " ++ ".join(keys)
     report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not source.rules.ignored(key)]
@@ -325,6 +330,18 @@ def _check_numbers(tensor: Tensor, ours: Tensor) -> None:
     if ours.is_floating_point() and tensor.dtype not in _NUMBERS:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise MisfitError(f" ({kind})", "weights are float64, float32, float16 or bfloat16")
+
+
+def _check_range(name: str, value: Tensor, ours: Tensor, report: WeightReport) -> None:
+    """Reports a tensor that holds NaN or infinite numbers, by itself or in our dtype."""
+    if not value.is_floating_point() or bool(value.to(ours.dtype).isfinite().all()):
+        return
+    report.nonfinite.append(name)
+    if ours.dtype != value.dtype and bool(value.isfinite().all()):
+        kind = str(ours.dtype).removeprefix("torch.")
+        note = f"some numbers are too large for {kind}: dtype='float32' or 'bfloat16' holds larger ones (--dtype)"
+        if note not in report.notes:
+            report.notes.append(note)
 
 
 def _missing(name: str, keys: Sequence[str], state: State) -> str:

@@ -24,6 +24,7 @@ class WeightReport:
         reshaped: ours whose shape differs from theirs only by extents of 1.
         resized: ours that were interpolated from tables of another grid (positions, biases).
         grids: for each resized one, from which grid to which, and whether the old one was taken for a square.
+        assumed: for each table whose grid nothing tells, ours, which is no square and has as many rows (6x8 has those of 8x6).
         adapted: ours in the first and last layers that fit other channels or classes, with what was done.
         initial: the adapted ones that keep their initial values: a classifier of other classes.
         nonfinite: ours that hold NaN or infinite numbers.
@@ -42,6 +43,7 @@ class WeightReport:
     reshaped: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
     grids: dict[str, str] = field(default_factory=dict)
+    assumed: dict[str, str] = field(default_factory=dict)
     adapted: list[str] = field(default_factory=list)
     initial: list[str] = field(default_factory=list)
     nonfinite: list[str] = field(default_factory=list)
@@ -71,6 +73,7 @@ class WeightReport:
             "with NaN or infinite numbers": self.nonfinite,
             "reshaped": self.reshaped,
             "resized": [f"{name} ({self.grids[name]})" if name in self.grids else name for name in self.resized],
+            "taken to lie on our grid": [f"{name} ({grid})" for name, grid in self.assumed.items()],
             "adapted": self.adapted,
             "missing": self.missing if alone else [name for name in self.missing if name not in set(without)],
             "missing, without a rule": [] if alone else [name.removesuffix(NO_RULE) for name in without],
