@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import MetablockError
 from ..files import target_of
+from .digest import add
 from .identity import Identity
 from .store import StorageError, full
 
@@ -35,7 +35,8 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         device: where tensors are put.
 
     Raises:
-        CheckpointError: the file is no checkpoint, or is one of another training; the text names what differs.
+        CheckpointError: the file is no checkpoint, its content does not fit its digest, or it is one of another training; the
+            text names what differs.
         StorageError: the place cannot be looked at.
     """
     try:
@@ -54,9 +55,13 @@ def read_checkpoint(path: Path, identity: Identity, device: torch.device) -> dic
         raise unreadable(path) from None
     if not isinstance(state, dict) or not {"model", "optimizer", "epochs"} <= set(state):
         raise unreadable(path)
-    if not isinstance(state.get("identity"), str):
-        message = f"{path}: this checkpoint does not say which training it is of: an earlier version wrote it"
+    if not isinstance(state.get("identity"), str) or "digest" not in state:
+        message = (
+            f"{path}: this checkpoint does not say which training it is of, or what its content is: an earlier version wrote it"
+        )
         raise CheckpointError(message, f"name another --checkpoint, or {_AGAIN}")
+    if state["digest"] != _digest(state):
+        raise CheckpointError(f"{path}: the content of this checkpoint is not what was written", _AGAIN)
     try:
         other = Identity.from_json(state["identity"])
         different = list(other.differences(identity))
@@ -103,9 +108,10 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
         target = target_of(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(target)
+        whole = {**state, "identity": identity.to_json()}
         try:
             with temporary.open("wb") as file:
-                torch.save({**state, "identity": identity.to_json()}, file)
+                torch.save({**whole, "digest": _digest(whole)}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
@@ -119,14 +125,9 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
         raise _refused(path, wrong) from None
 
 
-def weights_digest(model: nn.Module | None) -> str:
-    """A digest of a network's weights and buffers by name; empty for None."""
-    if model is None:
-        return ""
+def _digest(state: Mapping[str, Any]) -> str:
     total = sha256()
-    for name, value in sorted(model.state_dict().items()):
-        total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    add(total, {key: value for key, value in state.items() if key != "digest"})
     return total.hexdigest()
 
 

@@ -35,7 +35,7 @@ class Identity:
         data: ``name``, ``input`` and ``fingerprint``; the name is no part of the hash.
         seed: of weights, order, augmentation and dropout.
         compiled: whether the network is compiled.
-        teacher: digest of the teacher's weights; empty without one.
+        teacher: digest of the teacher (:func:`metablock.ablation.teacher.teacher_digest`); empty without one.
         processes: number of processes that share a batch.
 
     >>> a = Identity("spec", {"network": "1"}, {"lr": 0.1}, {"name": "digits", "fingerprint": "f"}, seed=0)
@@ -155,7 +155,7 @@ def identity_of(
         recipe: how it is trained.
         seed: of weights, order, augmentation and dropout.
         compiled: whether the network is compiled.
-        teacher: digest of the teacher's weights; empty without one.
+        teacher: digest of the teacher (:func:`metablock.ablation.teacher.teacher_digest`); empty without one.
         processes: number of processes that share a batch.
     """
     return Identity(

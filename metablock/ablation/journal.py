@@ -156,7 +156,10 @@ class Journal(Store):
     def cells(self, key: str) -> list[dict[str, Any]] | None:
         """The cells of a plan of this folder that were planned under a key (:func:`metablock.ablation.record.cells_key`)."""
         rows = self.rows("SELECT about FROM plans WHERE cells = ? ORDER BY entered DESC LIMIT 1", (key,))
-        return list(json.loads(rows[0][0])["cells"]["cells"]) if rows else None
+        try:
+            return list(self._read(rows[0][0])["cells"]["cells"]) if rows else None
+        except (KeyError, TypeError):
+            raise damaged(self.path) from None
 
     def set_plan(self, about: Mapping[str, Any], runs: Sequence[Planned], key: str = "") -> str:
         """Enters a plan, for which this object works from now on. Other plans and their runs stay in the file.
@@ -241,10 +244,14 @@ class Journal(Store):
             return do.execute("UPDATE runs SET beat = ? WHERE id = ? AND owner = ?", (time.time(), identity, who)).rowcount == 1
 
     def record(self, identity: str, epoch: Epoch) -> None:
-        """Writes down a finished epoch. One of this number replaces the older one: both have the same numbers."""
+        """Writes down a finished epoch, unless the run is done. One of this number replaces the older one of an attempt before."""
         values = (identity, epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.val_top1, epoch.lr, epoch.seconds)
         with self.change() as do:
-            do.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            do.execute(
+                "INSERT OR REPLACE INTO epochs SELECT ?, ?, ?, ?, ?, ?, ? "
+                "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = ? AND status = 'done')",
+                (*values, identity),
+            )
 
     def finish(self, identity: str, who: str, metric: float) -> None:
         """Marks a run as done, if it still belongs to this owner; ``metric`` is its last top-1, per cent."""
@@ -342,7 +349,7 @@ class Journal(Store):
         attempts: dict[str, list[dict[str, Any]]] = {}
         query = "SELECT attempts.id, conditions FROM attempts JOIN planned USING (id) WHERE plan = ? ORDER BY attempt"
         for identity, text in self.rows(query, (self.plan,)):
-            attempts.setdefault(identity, []).append(json.loads(text))
+            attempts.setdefault(identity, []).append(self._read(text))
         rows = self.rows(
             "SELECT id, cell, seed, status, metric, reason, device FROM planned JOIN runs USING (id) "
             "WHERE plan = ? ORDER BY place",
@@ -361,7 +368,10 @@ class Journal(Store):
         inside = "id IN (SELECT id FROM planned WHERE plan = ?)"
         others = f"NOT {inside} AND (status = 'done' OR id IN (SELECT id FROM epochs))"
         rows = self.rows(f"SELECT identity FROM runs WHERE {inside if planned else others} ORDER BY rowid", (self.plan,))
-        return [Identity.from_json(text) if text else None for (text,) in rows]
+        try:
+            return [Identity.from_json(text) if text else None for (text,) in rows]
+        except (TypeError, ValueError):
+            raise damaged(self.path) from None
 
     def checkpoint(self, identity: str) -> Path:
         """The file from which an interrupted run goes on."""

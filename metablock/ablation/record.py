@@ -24,7 +24,7 @@ from .matching import Cost
 from .plan import Cell
 from .results import Results
 from .source import planning_digest, training_digest
-from .store import ELSEWHERE, DamagedError, has_journal, readable
+from .store import ELSEWHERE, DamagedError, damaged, has_journal, readable
 from .study import Factor, Level, Match, Study
 
 # Fields that are stored as they are.
@@ -57,6 +57,8 @@ def results(folder: Path) -> Results:
 def results_of(journal: Journal) -> Results:
     """The results of the plan that a journal object works for. Raises MetablockError if there is none."""
     about, shared = journal.study(), journal.about()
+    if about and "study" not in about:
+        raise damaged(journal.path, ["plans: about"])
     if "study" not in about:
         raise MetablockError(f"the study in '{journal.folder}' was never started", "start `metablock ablate` again")
     try:

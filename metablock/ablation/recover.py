@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MetablockError
-from .identity import Identity
 from .journal import Journal
 from .owners import gone, on_this_machine
+from .rows import fault, mend_references
 from .store import FILE, TABLES, DamagedError, Store, explained, has_journal, schema
 
 _MAX_GAP = 100_000  # rows that are asked for one by one between two readable stretches
 _HOPELESS = 4_000  # so many of them in a row that cannot be read end the search
-_STATUSES = ("pending", "running", "done", "failed")
 # The tables that a journal of version 1 has besides.
 _EARLIER = {
     "plan": "position INTEGER PRIMARY KEY, cell TEXT NOT NULL UNIQUE, hash TEXT NOT NULL, spec TEXT NOT NULL",
@@ -110,6 +108,10 @@ def _salvaged(path: Path, work: Path, new: Path) -> Counter[str]:
                 if on_this_machine(who) and not gone(who, beat):
                     raise MetablockError(f"{path}: a process is working on this journal", "end it first")
             fresh.execute("UPDATE runs SET status = 'pending', owner = '' WHERE status = 'running'")
+            if not earlier:
+                lost = mend_references(fresh)
+                counts["bad"] += lost
+                counts["runs"] -= lost
             counts["done"] = fresh.execute("SELECT COUNT(*) FROM runs WHERE status = 'done'").fetchone()[0]
             fresh.commit()
         return counts
@@ -164,7 +166,7 @@ def _copy_table(old: sqlite3.Connection, fresh: sqlite3.Connection, table: str, 
     marks = ", ".join("?" * len(columns))
     for row in _rows(old, table, columns):
         values = dict(zip(columns, row, strict=True))
-        if not _sensible(table, values):
+        if _fault(table, values):
             counts["bad"] += 1
             continue
         try:
@@ -208,29 +210,11 @@ def _rows(old: sqlite3.Connection, table: str, columns: list[str]) -> Iterator[t
         yield seen[number]
 
 
-def _sensible(table: str, values: dict[str, Any]) -> bool:
-    """Whether a row is what a journal writes."""
+def _fault(table: str, values: dict[str, Any]) -> str:
     try:
-        if any("\ufffd" in value for value in values.values() if isinstance(value, str)):
-            return False
-        if table == "about" and values["key"] not in ("plan", "version"):
-            json.loads(values["value"])
-        if table == "plans":
-            return isinstance(json.loads(values["about"]), dict)
-        if table == "runs":
-            text = values.get("identity", "")
-            return (
-                values["status"] in _STATUSES
-                and (not text or Identity.from_json(text).id == values["id"])
-                and (values["status"] != "done" or isinstance(values["metric"], float))
-            )
-        if table == "epochs":
-            return isinstance(values["epoch"], int) and 0 < values["epoch"] <= 10_000
-        if table == "probes":
-            json.loads(values["value"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return False
-    return True
+        return fault(table, values)
+    except KeyError:  # a column of a later version, or of none
+        return "columns"
 
 
 def copy_study(folder: Path, target: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MetablockError
+from .rows import faults
 
 FILE = "journal.sqlite"
 ELSEWHERE = "name another folder with -o"  # the hint of messages about the file itself
@@ -88,10 +89,11 @@ def explained(wrong: BaseException, path: Path) -> MetablockError:
     return StorageError(f"{path}: cannot be opened", f"{whole}; {ELSEWHERE}")
 
 
-def damaged(path: Path) -> DamagedError:
-    """The error for a journal with damage."""
+def damaged(path: Path, rows: Sequence[str] = ()) -> DamagedError:
+    """The error for a journal with damage, with the damaged rows in words."""
+    shown = f": {'; '.join(rows[:3])}" + (f"; and {len(rows) - 3} more" if len(rows) > 3 else "") if rows else ""
     hint = f"metablock report {path.parent} --recover: writes what can be read into a new one, and keeps this one"
-    return DamagedError(f"{path}: this journal is damaged", hint)
+    return DamagedError(f"{path}: this journal is damaged{shown}", hint)
 
 
 def has_journal(folder: Path) -> bool:
@@ -165,9 +167,12 @@ class Store:
         elif version != str(VERSION):
             hint = f"use the version that wrote it, or {ELSEWHERE}"
             raise DamagedError(f"{self.path}: written by another version of metablock (its journal {version})", hint)
-        missing = [name for name, text in TABLES.items() if not self._columns(name) >= _named(text)]
+        missing = [name for name, text in TABLES.items() if not self._columns(name) >= set(_named(text))]
         if missing:
             raise damaged(self.path)
+        rows = list(faults(self.connection, {name: ", ".join(_named(text)) for name, text in TABLES.items()}))
+        if rows:
+            raise damaged(self.path, rows)
 
     def _columns(self, table: str) -> set[str]:
         return {row[1] for row in self.connection.execute(f"PRAGMA table_info({table})")}
@@ -253,10 +258,10 @@ class Store:
             raise explained(wrong, target) from None
 
 
-def _named(columns: str) -> set[str]:
-    """The names of the columns in the text of a table."""
+def _named(columns: str) -> list[str]:
+    """The names of the columns in the text of a table, in their order."""
     words = [part.split()[0] for part in columns.split(", ")]
-    return {word for word in words if word.isidentifier() and word.islower()}
+    return [word for word in words if word.isidentifier() and word.islower()]
 
 
 def _begin(path: Path) -> None:

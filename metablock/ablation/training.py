@@ -22,7 +22,7 @@ from ..errors import MetablockError
 from ..front import front
 from ..language.spec import Spec
 from .augment import augment, check_augmentation, step_seed
-from .checkpoint import check_place, read_checkpoint, unreadable, weights_digest, write_checkpoint
+from .checkpoint import check_place, read_checkpoint, unreadable, write_checkpoint
 from .data import Data, Split
 from .identity import Identity, identity_of
 from .losses import distillation, loss, soft_targets
@@ -30,6 +30,7 @@ from .optimizer import learning_rate, optimizer_of
 from .reach import check_batch, unreached
 from .recipe import Recipe
 from .results import Epoch
+from .teacher import teacher_digest
 
 _ORDER, _AUGMENT, _MODEL = 0, 1, 2  # purposes of random numbers
 _EVAL_BATCH = 256
@@ -198,7 +199,7 @@ class _Run:
 
     def identity(self) -> Identity:
         """Which training this is, for its checkpoints."""
-        teacher = weights_digest(self.teacher) if self.recipe.distill != "none" else ""
+        teacher = teacher_digest(self.teacher) if self.recipe.distill != "none" else ""
         compiled, processes = self.compiled, self.world
         return identity_of(
             self.network, self.data, self.recipe, self.seed, compiled=compiled, teacher=teacher, processes=processes

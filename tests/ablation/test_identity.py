@@ -13,7 +13,7 @@ import torch
 
 import metablock
 from metablock.ablation import source
-from metablock.ablation.checkpoint import CheckpointError, weights_digest
+from metablock.ablation.checkpoint import CheckpointError
 from metablock.ablation.data import Data, load_data
 from metablock.ablation.identity import Identity, code_of, identity_of
 from metablock.ablation.journal import Journal
@@ -23,6 +23,7 @@ from metablock.ablation.prepare import enter, prepare
 from metablock.ablation.recipe import recipe
 from metablock.ablation.record import latencies, network_key
 from metablock.ablation.study import Study, parse_swap
+from metablock.ablation.teacher import teacher_digest
 from metablock.ablation.timing import measure
 from metablock.ablation.training import Options, train
 from metablock.ablation.work import StaleError, work
@@ -148,6 +149,8 @@ def test_the_modules_of_training():
         "ablation.checkpoint": "stores and reads back, to the bit",
         "ablation.identity": "is what is tested",
         "ablation.source": "is what is tested",
+        "ablation.teacher": "names the teacher; that is in the identity",
+        "ablation.digest": "names content",
         "ablation.store": "a file",
         "backend.compiler": "calls torch.compile on regions; the choice is in the identity",
         "backend.codegen": "what it writes is in the identity",
@@ -198,10 +201,49 @@ def test_a_checkpoint_of_another_training(here: Path):
 def test_another_teacher(here: Path):
     path, settings = here / "run.pt", recipe(epochs=1, batch=8, distill="soft")
     teachers = [metablock.build(load_text(SPEC), seed=seed).eval() for seed in (1, 2)]
-    assert weights_digest(teachers[0]) != weights_digest(teachers[1])
+    assert teacher_digest(teachers[0]) != teacher_digest(teachers[1])
     train(load_text(SPEC), data(), settings, 0, checkpoint=path, teacher=teachers[0])
     with pytest.raises(CheckpointError, match="another teacher"):
         train(load_text(SPEC), data(), settings, 0, checkpoint=path, teacher=teachers[1])
+
+
+def test_a_teacher_of_another_architecture(here: Path):
+    """Equal weights, and another activation or number of heads, in metablock's networks and in others."""
+    path, settings = here / "run.pt", recipe(epochs=1, batch=8, distill="soft")
+    specs = [SPEC.replace("let: {token: pool(3)}", f"let: {{token: conv(8) >> {name}}}") for name in ("relu", "gelu")]
+    relu, gelu = (metablock.build(load_text(spec), seed=1).eval() for spec in specs)
+    gelu.load_state_dict(relu.state_dict())
+    assert teacher_digest(relu) == teacher_digest(metablock.build(load_text(specs[0]), seed=1).eval())
+    train(load_text(SPEC), data(), settings, 0, checkpoint=path, teacher=relu)
+    with pytest.raises(CheckpointError, match="another teacher"):
+        train(load_text(SPEC), data(), settings, 0, checkpoint=path, teacher=gelu)
+    heads = [metablock.build(load_text(SPEC.replace("pool(3)", f"attention({n})")), seed=1) for n in (2, 4)]
+    assert teacher_digest(heads[0]) != teacher_digest(heads[1])
+    foreign = []
+    for n in (2, 4, 2):
+        torch.manual_seed(0)
+        foreign.append(teacher_digest(torch.nn.TransformerEncoderLayer(8, n)))
+    assert foreign[0] == foreign[2] != foreign[1]
+    relu.stem = torch.nn.Sequential(relu.stem, torch.nn.ReLU())
+    assert teacher_digest(relu) != teacher_digest(metablock.build(load_text(specs[0]), seed=1))
+
+
+def test_an_altered_checkpoint(here: Path):
+    path, settings = here / "run.pt", recipe(epochs=2, batch=8)
+    train(load_text(SPEC), data(), settings, 0, checkpoint=path)
+    content = path.read_bytes()
+    for part in ("model", "epochs", "optimizer"):
+        path.write_bytes(content)
+        state = torch.load(path, weights_only=True)
+        if part == "model":
+            next(iter(state["model"].values())).view(-1)[0] += 1
+        elif part == "epochs":
+            del state["epochs"][1:]
+        else:
+            state["optimizer"]["param_groups"][0]["lr"] *= 2
+        torch.save(state, path)
+        with pytest.raises(CheckpointError, match="the content of this checkpoint is not what was written"):
+            train(load_text(SPEC), data(), settings, 0, checkpoint=path)
 
 
 # Workers

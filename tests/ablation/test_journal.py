@@ -186,6 +186,44 @@ def test_a_damaged_journal(page: str, tmp_path: Path):
     journal.close()
 
 
+@pytest.mark.parametrize(
+    ("change", "said", "runs"),
+    [
+        ("UPDATE runs SET identity = replace(identity, '{', '[') WHERE rowid = 1", r"runs \w{12}: identity", 2),
+        ("UPDATE runs SET identity = '{}' WHERE rowid = 1", r"runs \w{12}: identity", 2),
+        ("UPDATE runs SET identity = replace(identity, '0.1', '0.2') WHERE rowid = 1", r"runs \w{12}: identity", 2),
+        ("UPDATE runs SET metric = 'abc' WHERE rowid = 1", r"runs \w{12}: metric", 2),
+        ("UPDATE runs SET metric = 99.0 WHERE rowid = 1", "metric, which is not that of the last epoch", 2),
+        ("UPDATE runs SET beat = 'abc' WHERE rowid = 1", r"runs \w{12}: beat", 2),
+        ("UPDATE runs SET reason = CAST(x'ff' AS TEXT) WHERE rowid = 1", r"runs \w{12}: reason", 2),
+        ("UPDATE attempts SET conditions = replace(conditions, '{', '[')", r"attempts .*; .*: conditions", 3),
+        ("UPDATE attempts SET conditions = '[]' WHERE rowid = 1", r"attempts \w{12}: conditions", 3),
+        ("UPDATE plans SET about = replace(about, '{', '[')", r"plans \w{12}: about", 3),
+        ("DELETE FROM plans", r"about plan: \w{12} is missing", 3),
+        ("INSERT INTO about VALUES ('latencies', '[]')", "about latencies: value", 3),
+        ("INSERT INTO about VALUES ('proposals', '{}')", "about proposals: value", 3),
+        ("UPDATE epochs SET val_loss = 'x' WHERE epoch = 1", r"epochs \w{12}: val_loss", 3),
+        ("UPDATE probes SET value = 'x' WHERE rowid = 1", r"probes \w{12}: value", 3),
+        ("UPDATE runs SET status = 'pending'; DELETE FROM specs", "identity, whose spec is missing", 0),
+    ],
+)
+def test_a_damaged_row(change: str, said: str, runs: int, tmp_path: Path):
+    """A row that SQLite finds whole: it is named, and recovery keeps the others."""
+    filled(tmp_path, 3, 2).close()
+    Journal(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        connection.executescript(change)
+    with pytest.raises(DamagedError, match=f"this journal is damaged: .*{said}(.|\n)*--recover"):
+        Journal(tmp_path)
+    assert "were damaged" in " ".join(recover(tmp_path)) or change.startswith("DELETE FROM plans")
+    journal = Journal(tmp_path)
+    assert journal.rows("SELECT COUNT(*) FROM runs") == [(runs,)]
+    journal.set_plan({"study": {}}, planned(*(replace(IDENTITY, seed=seed) for seed in range(3))))
+    assert len(journal.runs()) == 3
+    assert journal.counts()["pending"] == 3 - runs
+    journal.close()
+
+
 def test_a_whole_journal_is_not_recovered(tmp_path: Path):
     filled(tmp_path, 2, 2).close()
     with pytest.raises(MetablockError, match="this journal has no damage"):
