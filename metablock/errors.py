@@ -148,7 +148,7 @@ _BLANKS = "\n\t\xa0\u3000"
 def fitted(text: str) -> str:
     """A message, printable, in which each line longer than :data:`MAX_LINE` lacks its middle: an expression, a name may be long.
 
-    >>> len(fitted("`" + "a + " * 10_000 + "b` is no number")), fitted("a\n" + "+" * 10_000 + "b` is no number")[-15:]
+    >>> len(fitted("`" + "a + " * 10_000 + "b` is no number")), fitted("a\\n" + "+" * 10_000 + "b` is no number")[-15:]
     (1000, 'b` is no number')
     """
     if len(text) > MAX_LINE:

@@ -219,7 +219,7 @@ def test_an_archive_larger_than_memory(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(arrays, "_memory", lambda: 100)
     with pytest.raises(MetablockError, match=r"x has 0 GB, more than this machine's memory"):
         load_data(f"npz:{tmp_path / 'a.npz'}")
-    with pytest.raises(MetablockError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(MetablockError, match=r"is no file\n  name a \.npz file"):
         load_data(f"npz:{tmp_path}")
 
 
