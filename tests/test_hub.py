@@ -228,6 +228,12 @@ def test_an_address(web: tuple[Path, list[str]], state: dict) -> None:
         loaded("https://example.org/none.pth")
 
 
+@pytest.mark.parametrize("place", ["https://[bad/x.pth", "https:///x.pth"])
+def test_no_address(web: tuple[Path, list[str]], place: str) -> None:
+    with pytest.raises(metablock.MetablockError, match=rf"'{re.escape(place)}' is no address\n  write https://HOST/FILE"):
+        bring(place, load_text(SPEC))
+
+
 def test_two_addresses_with_one_name(web: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is kept by the whole address, not by its last part."""
     asked: list[str] = []

@@ -142,7 +142,14 @@ def _address(place: str) -> Path:
     from torch.hub import get_dir
 
     url, digest = address_parts(place)
-    name = re.sub(r"[^\w.-]", "_", unquote(Path(urlparse(url).path).name)).lstrip(".")[-100:] or "weights"
+    try:
+        parsed = urlparse(url)
+        host = parsed.hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise MetablockError(f"'{url}' is no address", f"write {SECURE}HOST/FILE")
+    name = re.sub(r"[^\w.-]", "_", unquote(Path(parsed.path).name)).lstrip(".")[-100:] or "weights"
     named = _NAMED.search(name)
     if not digest and named and not named[1].isdecimal():
         digest = named[1]
