@@ -244,7 +244,7 @@ class Journal(Store):
             return do.execute("UPDATE runs SET beat = ? WHERE id = ? AND owner = ?", (time.time(), identity, who)).rowcount == 1
 
     def record(self, identity: str, epoch: Epoch) -> None:
-        """Writes down a finished epoch, unless the run is done. One of this number replaces the older one of an attempt before."""
+        """Writes down a finished epoch, unless the run is done. It replaces that of an earlier attempt."""
         values = (identity, epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.val_top1, epoch.lr, epoch.seconds)
         with self.change() as do:
             do.execute(
