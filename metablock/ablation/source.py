@@ -13,6 +13,8 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from ..language.loaded import loaded_source
+
 _PACKAGE = __package__.partition(".")[0]
 _ROOT = Path(__file__).parents[2]
 _SHORT = 16  # hexadecimal digits
@@ -70,7 +72,7 @@ def _comments(source: str) -> Iterator[_Range]:
 
 
 def digest_of(module: str) -> str:
-    """The digest of a module and of the modules of its own room or package that it imports.
+    """The digest of a module and of the modules of its own room or package that it imports, as they were loaded.
 
     Args:
         module: dotted name of an operator's module. One outside metablock is looked up among the imported ones.
@@ -112,7 +114,8 @@ def _digest(files: dict[str, Path | None]) -> str:
         total.update(f"{name}\n".encode())
         if path is None:
             continue
-        total.update(_digest_of_file(path, _stamp(path)).encode())
+        loaded = loaded_source(name)
+        total.update((_digest_of_file(path, _stamp(path)) if loaded is None else _digest_of(path, loaded)).encode())
     return total.hexdigest()[:_SHORT]
 
 
@@ -126,7 +129,11 @@ def _stamp(path: Path) -> _Stamp:
 
 @cache
 def _digest_of_file(path: Path, stamp: _Stamp) -> str:
-    content = path.read_bytes()
+    return _digest_of(path, path.read_bytes())
+
+
+@cache
+def _digest_of(path: Path, content: bytes) -> str:
     return sha256(stripped(content.decode(errors="replace")).encode() if path.suffix == ".py" else content).hexdigest()
 
 
@@ -140,8 +147,14 @@ def _closure(module: str) -> dict[str, Path | None]:
             continue
         path = files[name] = _file(name)
         if path is not None and path.suffix == ".py":
-            pending += [other for other in _imports(name, path, _stamp(path)) if _beside(module, other)]
+            pending += [other for other in _imports(name, path, _content(name, path)) if _beside(module, other)]
     return files
+
+
+def _content(module: str, path: Path) -> bytes:
+    """The source that an imported module was loaded from; of any other its file's."""
+    loaded = loaded_source(module)
+    return path.read_bytes() if loaded is None else loaded
 
 
 def _beside(module: str, other: str) -> bool:
@@ -180,10 +193,10 @@ def _origin(module: str) -> str | None:
 
 
 @cache
-def _imports(module: str, path: Path, stamp: _Stamp) -> tuple[str, ...]:
+def _imports(module: str, path: Path, content: bytes) -> tuple[str, ...]:
     """Dotted names that a file may import, modules and members alike."""
     try:
-        return tuple(_imported(module, path, ast.parse(path.read_bytes())))
+        return tuple(_imported(module, path, ast.parse(content)))
     except (SyntaxError, ValueError):
         return ()
 

@@ -21,6 +21,7 @@ from ..errors import MetablockError, Span, SpecError, Text, error, suggest
 from ..shape import LAYOUTS
 from .choices import NAME as ONE_OF
 from .importing import guarded, import_source, near
+from .loaded import loaded_source, note_sources
 from .registry import OPERATORS, Operator, Param, Schema
 from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
 
@@ -89,6 +90,8 @@ def operator(cls: T | None = None, *, name: str | None = None) -> Any:
         _check_name(declared, cls)
         OPERATORS[declared.name] = declared
         cls.metablock_operator = declared  # type: ignore[attr-defined]
+        loaded_source(cls.__module__)
+        note_sources()
         return cls
 
     return declare if cls is None else declare(cls)
@@ -120,6 +123,7 @@ def load_plugin(source: str) -> list[str]:
     """
     before = set(OPERATORS)
     module = guarded(lambda: import_source(source), f"the plugin '{source}'")
+    note_sources()
     own = [declared.name for value in vars(module).values() if (declared := declaration(value))]
     added = sorted({*own, *(set(OPERATORS) - before)})
     if not added:

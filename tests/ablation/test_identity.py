@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -131,12 +132,37 @@ def test_the_source_of_operators_and_plugins(here: Path):
     load_plugin("./shifting.py")
     shifted = SPEC.replace("pool(3)", "shifted")
     before, plain = code_of(network(shifted)), code_of(network())
-    (here / "helper_of_it.py").write_text("# a comment\nNUMBER = 1\n")
-    assert code_of(network(shifted)) == before
-    (here / "helper_of_it.py").write_text("NUMBER = 2\n")
-    after = code_of(network(shifted))
+    for text in ("# a comment\nNUMBER = 1\n", "NUMBER = 2\n"):
+        (here / "helper_of_it.py").write_text(text)
+        assert code_of(network(shifted)) == before  # what was loaded is what is trained
+        reloaded()
+        after = code_of(network(shifted))
+        assert (after == before) is text.startswith("#")
     assert {name for name in after if after[name] != before[name]} == {"shifted"}
     assert code_of(network()) == plain
+
+
+def reloaded() -> None:
+    """Loads the plug-in as another process would."""
+    for name in ("shifting", "helper_of_it"):
+        sys.modules.pop(name)
+    del OPERATORS["shifted"]
+    importlib.invalidate_caches()
+    load_plugin("./shifting.py")
+
+
+def test_a_plugin_that_is_edited_after_its_import(here: Path):
+    """The process trains the code that it has loaded, and says so; another process that loads the new code finds another run."""
+    (here / "shifting.py").write_text(PLUGIN)
+    (here / "helper_of_it.py").write_text("NUMBER = 1\n")
+    load_plugin("./shifting.py")
+    (here / "shifting.py").write_text(PLUGIN.replace("x +", "x -"))  # before anything has been asked for
+    shifted, settings, path = SPEC.replace("pool(3)", "shifted"), recipe(epochs=1, batch=8), here / "run.pt"
+    train(load_text(shifted), data(), settings, 0, checkpoint=path)
+    train(load_text(shifted), data(), settings, 0, checkpoint=path)
+    reloaded()
+    with pytest.raises(CheckpointError, match="the source of shifted has changed"):
+        train(load_text(shifted), data(), settings, 0, checkpoint=path)
 
 
 def test_the_modules_of_training():

@@ -140,11 +140,15 @@ def test_folders() -> None:
     plan("of_no_spec", change="DELETE FROM specs")
     names = [*(path.name for path in Path().iterdir() if path.name != "net.yaml"), "", "gone", "a\0b", "x" * 300, "\udc80"]
     before = sorted(Path().rglob("*"))
+    recovered = set()
     for name in names:
         for arguments in (["report", name], ["report", name, "--recover"], ["report", name, "--copy", "copy"], ["work", name]):
             result = CliRunner().invoke(app, arguments)
             fine = name.startswith(("of_", "unplanned")) and ("--copy" in arguments or "--recover" in arguments)
-            assert result.exit_code == 2 or fine or arguments == ["work", "unplanned"], (arguments, result)
+            if "journal.damaged.sqlite" in result.output:
+                recovered.add(name)  # its plan or its runs are to be entered again
+            idle = arguments[0] == "work" and (name == "unplanned" or name in recovered)
+            assert result.exit_code == 2 or fine or idle, (arguments, result)
             said(*arguments)
     assert sorted(path for path in Path().rglob("*") if "copy" not in path.parts and "damaged" not in path.name) == before
 
