@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -325,3 +326,12 @@ def test_heads_of_other_classes(head: str) -> None:
     fresh = metablock.build(spec, classes=7).state_dict()
     assert b.loaded.initial and all(name.startswith("head.") for name in b.loaded.initial)
     assert all(torch.equal(b.state_dict()[name], fresh[name]) for name in b.loaded.initial)
+
+
+def test_torchs_own_way_to_load_does_not_copy_a_table_to_another_grid() -> None:
+    build = partial(metablock.build, "vit_tiny_patch16_224", classes=5, edits=["depth = 1"])
+    model, state = build(input="3x32x128"), build(input="3x64x64").state_dict()
+    with pytest.raises(RuntimeError, match=r"stem.position.weight lies on 4x4 there, on 2x8 here: metablock.build\(..., weights"):
+        model.load_state_dict(state)
+    model.load_state_dict(dict(state))  # what says nothing of its grids is torch's business
+    model.load_state_dict(build(input="3x32x128").state_dict())

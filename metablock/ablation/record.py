@@ -16,7 +16,7 @@ from ..language.format import show_spec
 from ..language.load import load_text
 from ..language.printer import show
 from ..language.registry import OPERATORS
-from ..language.spec import Edit
+from ..language.spec import Edit, Spec
 from .dataset import Data
 from .identity import Identity
 from .journal import Journal
@@ -197,9 +197,18 @@ def cell_to_json(cell: Cell) -> dict[str, Any]:
     }
 
 
+def stored_spec(text: str, name: str) -> Spec:
+    """A resolved spec from the text that was stored of it. A binding may stand in it that only another variant, or level, uses.
+
+    >>> stored_spec("name: n\\ninput: image(3, 8)\\nlet: {old: relu}\\nmodel: conv(4)\\n", "n.yaml").resolved
+    True
+    """
+    return load_text(text, name).with_(resolved=True)
+
+
 def cell_from_json(values: dict[str, Any]) -> Cell:
     """The cell that :func:`cell_to_json` stored."""
-    spec = load_text(values["spec"], f"{values['name']}.yaml") if values["spec"] else None
+    spec = stored_spec(values["spec"], f"{values['name']}.yaml") if values["spec"] else None
     cost = Cost(**values["cost"]) if values["cost"] else None
     levels = tuple((factor, level) for factor, level in values["levels"])
     return Cell(**{**values, "levels": levels, "spec": spec, "cost": cost})

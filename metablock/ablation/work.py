@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from ..errors import MetablockError
 from ..front import front, parse_input
-from ..language.load import load_text
 from ..language.spec import Spec
 from .checkpoint import CheckpointError
 from .data import Data, load_data
@@ -24,6 +23,7 @@ from .machine import conditions
 from .outside import first_line
 from .probe import measured
 from .recipe import Recipe
+from .record import stored_spec
 from .results import Epoch
 from .store import StorageError, has_journal
 from .training import Options, TrainingError, train
@@ -65,7 +65,7 @@ class Materials:
         if (name, size) not in self.data:
             self.data[name, size] = load_data(name, parse_input(size))
         data = self.data[name, size]
-        spec = load_text(job.spec, f"{job.cell}.yaml")
+        spec = stored_spec(job.spec, f"{job.cell}.yaml")
         try:
             network = front(spec, large=True)
         except MetablockError as wrong:

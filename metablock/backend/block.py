@@ -111,6 +111,18 @@ class Network(Block):
         if about is not None:
             about[GRIDS] = grids_of(self)
 
+    def _load_from_state_dict(self, state: Any, prefix: str, about: Any, strict: bool, *lists: list[str]) -> None:
+        """torch's, and an error for each table that a state dict says to lie on another grid."""
+        super()._load_from_state_dict(state, prefix, about, strict, *lists)
+        stated = about.get(GRIDS)
+        for name, grids in grids_of(self).items() if isinstance(stated, dict) else ():
+            if stated.get(name, grids) != grids:
+                there, here = (" and ".join("x".join(map(str, grid)) for grid in each) for each in (stated[name], grids))
+                text = (
+                    f"{prefix}{name} lies on {there} there, on {here} here: metablock.build(..., weights=state) interpolates it"
+                )
+                lists[-1].append(text)
+
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
             values = [*args, *(named[name] for name in _argument_names(type(self)) if name in named)] if named else args

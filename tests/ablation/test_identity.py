@@ -348,3 +348,19 @@ def test_cells_are_planned_again_where_the_code_is_another(here: Path, monkeypat
     monkeypatch.setattr("metablock.ablation.record.planning_digest", lambda custom: "other")
     with pytest.raises(pytest.fail.Exception, match="planned again"):
         prepare(study(), here / "s")
+
+
+def test_a_level_may_leave_a_binding_unused(tmp_path: Path):
+    """A worker reads back what was planned, also where a swap leaves a binding of the base behind."""
+    text = (
+        "name: n\ninput: image(1, 8)\nclasses: 10\nlet:\n  shift: 1\n  token: dw(3 + 2 * shift)\nstages:\n  depth: 1\n  dim: 8\n"
+    )
+    (tmp_path / "n.yaml").write_text(
+        text + "  down: conv(dim, 1)\n  body: depth * res(token)\nhead: global_pool >> linear(classes)\n"
+    )
+    study = Study("s", str(tmp_path / "n.yaml"), overrides={"epochs": 1}, seeds=(0,), input="1x8x8")
+    study = replace(study, factors=(parse_swap("token = pool(3)", study.resolved()),))
+    journal = enter(prepare(study), tmp_path / "study")
+    assert work(tmp_path / "study", Options(threads=1)) == 2
+    assert [run.status for run in journal.runs()] == ["done", "done"]
+    journal.close()
