@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from nets import NET, equal, net, plain
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from typer.testing import CliRunner
 
 import metablock
-from metablock.backend.block import Block
 from metablock.cli import app
 from metablock.errors import MetablockError
 from metablock.language.load import load_text
@@ -26,35 +26,6 @@ from metablock.operators.position import Position
 from metablock.operators.relative_bias import RelativeBias
 from metablock.operators.tables import GridTable, tables_of
 from oracles import require
-
-NET = """
-name: net
-input: image(3, 32)
-classes: 5
-stem: conv(8, 4, stride=4) >> position
-stages:
-  body: res(attention(2, pos=relative_bias))
-head: global_pool >> linear(classes)
-weights:
-  theirs:
-    stem.*: first.*
-    stages.0.blocks.0.*: block.*
-    head.linear.*: fc.*
-"""
-
-
-def net(**arguments: Any) -> Block:
-    return metablock.build(load_text(NET), **arguments)
-
-
-def plain(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors without what a state dict says beside them."""
-    return dict(model.state_dict())
-
-
-def equal(model: nn.Module, state: dict[str, Tensor]) -> bool:
-    return all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-
 
 # Tables of other grids
 
