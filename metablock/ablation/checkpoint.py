@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from ..errors import MetablockError
-from ..files import target_of
+from ..files import Latch, target_of
 from .digest import add
 from .identity import Identity
-from .store import StorageError, full
+from .store import StorageError
 
 _AGAIN = "remove it, and the training starts again"
 
@@ -110,15 +110,11 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
         temporary = _temporary(target)
         whole = {**state, "identity": identity.to_json()}
         try:
-            with temporary.open("wb") as file:
+            with closing(Latch(temporary)) as file:  # torch has an error of its own for a write that fails
                 torch.save({**whole, "digest": _digest(whole)}, file)
-                file.flush()
-                os.fsync(file.fileno())
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
             os.replace(temporary, target)
-        except RuntimeError:  # torch's own error for a write that failed
-            if full(target.parent):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-            raise
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, ValueError) as wrong:

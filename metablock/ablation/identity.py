@@ -56,8 +56,7 @@ class Identity:
     @property
     def id(self) -> str:
         """SHA-256 of all of it but the name of the data."""
-        values = {**asdict(self), "data": {key: value for key, value in self.data.items() if key != "name"}}
-        return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        return id_of(asdict(self))
 
     def to_json(self) -> str:
         """As a journal and a checkpoint store it."""
@@ -87,10 +86,7 @@ class Identity:
         """The attributes that differ from another identity's."""
         names = [field.name for field in fields(Identity) if field.name != "data"]
         different = [name for name in names if getattr(self, name) != getattr(here, name)]
-        same = {key: value for key, value in self.data.items() if key != "name"} == {
-            key: value for key, value in here.data.items() if key != "name"
-        }
-        return different if same else [*different, "data"]
+        return different if _nameless(self.data) == _nameless(here.data) else [*different, "data"]
 
     def _explained(self, kind: str, here: Identity) -> Iterator[str]:
         if kind == "spec":
@@ -119,6 +115,15 @@ class Identity:
             yield "another teacher"
         else:
             yield f"{_WORDS[kind]} {_shown(getattr(self, kind))} there, {_shown(getattr(here, kind))} here"
+
+
+def id_of(values: Mapping[str, Any]) -> str:
+    """The hash of an identity from its values, with all that the version which wrote them put in."""
+    return sha256(json.dumps({**values, "data": _nameless(values["data"])}, sort_keys=True).encode()).hexdigest()
+
+
+def _nameless(data: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in data.items() if key != "name"}
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..api import example
 from ..backend.block import Block
 from ..errors import MetablockError
 
@@ -73,5 +74,4 @@ def _forward(model: Block, batch: int) -> Any:
     first = next(model.parameters())
     devices = [first.device] if first.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        inputs = [torch.randn(feature.size(batch), device=first.device, dtype=first.dtype) for feature in model.inputs]
-        return model.train()(*inputs)
+        return model.train()(*example(model, batch))

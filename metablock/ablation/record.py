@@ -24,7 +24,7 @@ from .matching import Cost
 from .plan import Cell
 from .results import Results
 from .source import planning_digest, training_digest
-from .store import ELSEWHERE, DamagedError, damaged, has_journal, readable
+from .store import ELSEWHERE, DamagedError, damaged, need_journal, readable
 from .study import Factor, Level, Match, Study
 
 # Fields that are stored as they are.
@@ -44,8 +44,7 @@ def results(folder: Path) -> Results:
     metablock.errors.MetablockError: there is no study in 'nowhere'
       name the folder that `metablock ablate` wrote
     """
-    if not has_journal(folder):
-        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
+    need_journal(folder)
     with readable(folder) as place:
         journal = Journal(place)
         try:

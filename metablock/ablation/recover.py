@@ -16,7 +16,7 @@ from ..errors import MetablockError
 from .journal import Journal
 from .owners import gone, on_this_machine
 from .rows import fault, mend_references
-from .store import FILE, TABLES, DamagedError, Store, explained, has_journal, schema
+from .store import FILE, TABLES, DamagedError, Store, copy_files, create, explained, has_journal, need_journal, schema
 
 _MAX_GAP = 100_000  # rows that are asked for one by one between two readable stretches
 _HOPELESS = 4_000  # so many of them in a row that cannot be read end the search
@@ -39,8 +39,7 @@ def recover(folder: Path) -> list[str]:
     Raises:
         MetablockError: there is no journal, it has no damage, nothing in it can be read, or a process is working on it.
     """
-    if not has_journal(folder):
-        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
+    need_journal(folder)
     path = folder / FILE
     try:
         with closing(Journal(folder)) as journal:
@@ -86,10 +85,7 @@ def _salvaged(path: Path, work: Path, new: Path) -> Counter[str]:
     """Fills a new journal with what can be read of a damaged one. Works on a copy: SQLite may write where it reads."""
     copy = work / "copy.sqlite"
     try:
-        for suffix in ("", "-wal", "-journal"):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                shutil.copyfile(source, copy.with_name(copy.name + suffix))
+        copy_files(path, copy)
         names = _tables(copy)
         if not names:
             _lend_first_page(copy, work / "fresh.sqlite")
@@ -139,11 +135,7 @@ def _tables(path: Path) -> set[str]:
 
 def _lend_first_page(path: Path, fresh: Path) -> None:
     """Replaces the first page, which says where tables begin, by that of a new journal: they begin at the same places there."""
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-        connection.execute("BEGIN")
-        for statement in schema():
-            connection.execute(statement)
-        connection.execute("COMMIT")
+    create(fresh)
     page = bytearray(fresh.read_bytes()[:4096])
     content = path.read_bytes()
     page[28:32] = (len(content) // 4096).to_bytes(4, "big")
@@ -230,8 +222,7 @@ def copy_study(folder: Path, target: Path) -> list[Path]:
     Raises:
         MetablockError: there is no study, the target has one, or cannot be written.
     """
-    if not has_journal(folder):
-        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
+    need_journal(folder)
     if has_journal(target):
         raise MetablockError(f"there is a study in '{target}' already", "name another folder for the copy")
     store = Store(folder)

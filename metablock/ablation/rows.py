@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any
 
-from .identity import Identity
+from .identity import Identity, id_of
 
 STATUSES = ("pending", "running", "done", "failed")
 _SHOWN = 12  # characters of a hash
@@ -130,8 +129,7 @@ def _id(text: str) -> str:
     values, _ = _json(text)
     try:
         Identity.from_json(text)
-        data = {key: value for key, value in values["data"].items() if key != "name"}
-        return sha256(json.dumps({**values, "data": data}, sort_keys=True).encode()).hexdigest()
+        return id_of(values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
 

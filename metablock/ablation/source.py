@@ -6,14 +6,13 @@ import ast
 import importlib.util
 import io
 import sys
-import sysconfig
 import tokenize
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from ..language.loaded import loaded_source
+from ..language.loaded import INSTALLED, loaded_source
 
 _PACKAGE = __package__.partition(".")[0]
 _ROOT = Path(__file__).parents[2]
@@ -166,10 +165,9 @@ def _beside(module: str, other: str) -> bool:
     here, there = _file(module), _file(other)
     if here is None or there is None:
         return False
-    installed = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
     if module.partition(".")[0] == other.partition(".")[0]:
         return True
-    return there.is_relative_to(here.parent) and not any(there.is_relative_to(folder) for folder in installed)
+    return there.is_relative_to(here.parent) and not any(there.is_relative_to(folder) for folder in INSTALLED)
 
 
 def _file(module: str) -> Path | None:

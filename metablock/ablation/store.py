@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,29 @@ def has_journal(folder: Path) -> bool:
     except (OSError, ValueError) as wrong:
         raise _no_folder(folder, wrong) from None
     return True
+
+
+def need_journal(folder: Path) -> None:
+    """Raises MetablockError where a folder holds no journal."""
+    if not has_journal(folder):
+        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
+
+
+def create(path: Path) -> None:
+    """Makes the file of an empty journal, in one transaction. Raises sqlite3.DatabaseError."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for statement in schema():
+            connection.execute(statement)
+        connection.execute("COMMIT")
+
+
+def copy_files(path: Path, target: Path) -> None:
+    """Copies the file of a journal, and what is not in it yet: its log. Raises OSError."""
+    for suffix in ("", "-wal", "-journal"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            shutil.copyfile(source, target.with_name(target.name + suffix))
 
 
 def _no_folder(folder: Path, wrong: BaseException) -> StorageError:
@@ -274,14 +297,7 @@ def _begin(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
-            connection = sqlite3.connect(temporary, isolation_level=None)
-            try:
-                connection.execute("BEGIN")
-                for statement in schema():
-                    connection.execute(statement)
-                connection.execute("COMMIT")
-            finally:
-                connection.close()
+            create(temporary)
             if path.is_symlink():
                 raise FileNotFoundError(2, "a link that leads nowhere")
             _appear(temporary, path)
@@ -337,10 +353,7 @@ def readable(folder: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            for suffix in ("", "-wal", "-journal"):
-                source = path.with_name(path.name + suffix)
-                if source.exists():
-                    shutil.copyfile(source, Path(temporary) / source.name)
+            copy_files(path, Path(temporary) / path.name)
         except OSError as wrong:
             raise explained(wrong, path) from None
         yield Path(temporary)

@@ -25,7 +25,7 @@ from .probe import measured
 from .recipe import Recipe
 from .record import stored_spec
 from .results import Epoch
-from .store import StorageError, has_journal
+from .store import StorageError, need_journal
 from .training import Options, TrainingError, train
 
 # Called after each training step with the run, its finished epochs, the steps of this epoch that are done, and all of them.
@@ -110,8 +110,7 @@ def work(
     ...     work(Path(folder), Options(device="cpu"))
     0
     """
-    if not has_journal(folder):
-        raise MetablockError(f"there is no study in '{folder}'", "name the folder that `metablock ablate` wrote")
+    need_journal(folder)
     journal = Journal(folder, plan=plan)
     who, count, materials = owner(), 0, Materials()
     where = conditions(options.device, options.threads)

@@ -97,11 +97,11 @@ class Network(Block):
         """``to_empty`` of a network on ``meta`` computes the buffers that no state dict holds: indices, masks, rates."""
         parts = [module for module in self.modules() if _unsaved_on_meta(module)]
         super()._apply(fn, recurse)
-        with Draws().seeded(0):
-            for module in parts:
-                if not _unsaved_on_meta(module):
-                    reset: Any = module.reset_parameters
-                    reset()
+        ready: list[Any] = [module for module in parts if not _unsaved_on_meta(module)]
+        if ready:
+            with Draws().seeded(0):
+                for module in ready:
+                    module.reset_parameters()
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:

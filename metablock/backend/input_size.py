@@ -9,7 +9,7 @@ from ..errors import MetablockError
 from ..front import front, sized_inputs
 from ..language.spec import Spec
 from ..language.uses import Uses
-from ..lowering.ir import Child, ModuleCall, ModuleList, ModuleNode, Step, Subgraph, same_wiring
+from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, action, same_wiring
 from ..shape import Feature
 
 # The part of an IR that a network computes, such as all up to its feature maps.
@@ -43,7 +43,7 @@ def size_dependence(a: Child, b: Child, path: str = "") -> str | None:
             if reason:
                 return reason
     if isinstance(a, Subgraph) and isinstance(b, Subgraph):
-        if [_action(step) for step in a.all_steps] != [_action(step) for step in b.all_steps]:
+        if [action(step) for step in a.all_steps] != [action(step) for step in b.all_steps]:
             return f"{path}: {a.text or 'the network'} is made for one size" if path else "the network is made for one size"
         if not path and not same_wiring(a, b):
             return varied
@@ -59,10 +59,6 @@ def asks_for_extents(spec: Spec) -> bool:
     (True, False)
     """
     return "grid" in Uses(spec).reached()
-
-
-def _action(step: Step) -> object:
-    return step.child if isinstance(step, ModuleCall) else step.template
 
 
 class InputSizes:
@@ -86,9 +82,13 @@ class InputSizes:
             narrow: gives the part of the spec's IR that the network computes; by default all of it.
         """
         self.spec, self.inputs, self.narrow = spec, tuple(inputs), narrow
-        own = tuple(feature.size()[1:] for feature in self.inputs)
-        self.good: set[Shapes] = {own}
+        self.own: Shapes = tuple(feature.size()[1:] for feature in self.inputs)
+        self.good: set[Shapes] = {self.own}
         self._step: int | None = None
+        self._ir: Subgraph | None = None  # at its own size, once another one is compared with it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InputSizes, (self.spec, self.inputs, self.narrow)  # what was tried can be tried again
 
     def problem(self, shapes: Sequence[Sequence[Any]]) -> MetablockError | None:
         """What is wrong with inputs of these shapes, batch (a number or a word) included; None if they fit."""
@@ -132,7 +132,7 @@ class InputSizes:
         return [
             tuple(
                 (size[0], *(extent + step * (1 + axis + far * -(-extent // step)) for axis, extent in enumerate(size[1:])))
-                for size in (feature.size()[1:] for feature in self.inputs)
+                for size in self.own
             )
             for far in (0, 1, 2)
         ]
@@ -145,8 +145,9 @@ class InputSizes:
 
     def _difference(self, sizes: Shapes) -> str | None:
         """Which part is another one for inputs of these sizes. Raises MetablockError if there is no network for them."""
-        own, other = (self._lowered(size) for size in (tuple(feature.size()[1:] for feature in self.inputs), sizes))
-        return size_dependence(own, other)
+        if self._ir is None:
+            self._ir = self._lowered(self.own)
+        return size_dependence(self._ir, self._lowered(sizes))
 
     def _lowered(self, sizes: Shapes) -> Subgraph:
         inputs = [feature.with_(grid=size[1:]) for feature, size in zip(self.inputs, sizes, strict=True)]

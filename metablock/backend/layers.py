@@ -13,6 +13,7 @@ from ..lowering.ir import (
     ValueTree,
     flat_values,
     inputs_of,
+    is_stage,
     subgraphs,
 )
 from .block import Block
@@ -111,7 +112,7 @@ class _Places:
         if whole not in self.filled:
             self.note(step.output, reach)
             return False
-        if isinstance(part, Subgraph) and (_is_stage(whole) or (part.region in (None, "line") and any(_blocks(part)))):
+        if isinstance(part, Subgraph) and (is_stage(whole) or (part.region in (None, "line") and any(_blocks(part)))):
             self.container(part, whole, reach)
             if step.shared:
                 self.note(step.output, reach + self.spans[whole])
@@ -130,7 +131,7 @@ class _Places:
     def container(self, part: Subgraph, path: _Path, reach: int) -> None:
         """Walks a part that holds blocks."""
         self.places.setdefault(path, reach)
-        stream, behind = _is_stage(path) and "blocks" not in part.children, False
+        stream, behind = is_stage(path) and "blocks" not in part.children, False
         for value in flat_values(part.inputs):
             self.depths.setdefault(value.id, reach)
         for step in part.all_steps:
@@ -156,10 +157,6 @@ class _Places:
     def note(self, output: ValueTree, depth: int) -> None:
         for value in flat_values(output):
             self.depths[value.id] = depth
-
-
-def _is_stage(path: _Path) -> bool:
-    return len(path) == 2 and path[0] == "stages"
 
 
 def _is_block(subgraph: Subgraph, step: ModuleCall, part: Child) -> bool:

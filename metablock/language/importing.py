@@ -7,16 +7,15 @@ import importlib.util
 import os
 import stat
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import MetablockError
+from .loaded import INSTALLED
 
 _OURS = Path(__file__).parents[1]
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def import_source(source: str) -> Any:
@@ -125,7 +124,7 @@ def _own_place(wrong: BaseException) -> str:
     if not foreign:
         return ""
     beside = str(Path(foreign[0].filename).parent)
-    own = [f for f in foreign if f.filename.startswith(beside) or not f.filename.startswith(_LIBRARIES)]
+    own = [f for f in foreign if f.filename.startswith(beside) or not f.filename.startswith(INSTALLED)]
     return f"{near(own[-1].filename)}:{own[-1].lineno}: "
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 _OWN = __name__.partition(".")[0]
-_INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
+# The folders of Python's library and of installed packages.
+INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 # By name: what tells one import of a module from the next, and the source.
 _sources: dict[str, tuple[Any, bytes]] = {}
 
@@ -42,5 +43,5 @@ def note_sources() -> None:
     """Keeps the source of every imported module outside metablock and the installed packages, where it is not kept yet."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and name.partition(".")[0] != _OWN and file.endswith(".py") and not file.startswith(_INSTALLED):
+        if isinstance(file, str) and name.partition(".")[0] != _OWN and file.endswith(".py") and not file.startswith(INSTALLED):
             loaded_source(name)

@@ -300,13 +300,13 @@ def same_computation(a: Child, b: Child) -> bool:
         return a == b
     if type(a) is not type(b) or list(a.children) != list(b.children):
         return False
-    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and [_action(s) for s in a.steps] != [_action(s) for s in b.steps]:
+    if isinstance(a, Subgraph) and isinstance(b, Subgraph) and [action(s) for s in a.steps] != [action(s) for s in b.steps]:
         return False
     return all(same_computation(a.children[name], b.children[name]) for name in a.children)
 
 
-def _action(step: Step) -> object:
-    """What a step does, without its values."""
+def action(step: Step) -> object:
+    """What a step does, without its values: the child that it calls, or the template of its expression."""
     return step.child if isinstance(step, ModuleCall) else step.template
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import MetablockError, Problem, SpecError
+from ..front import Front
 from ..front import check as check_spec
 from ..language.init_rules import InitRuleUse
 from ..language.load import CutCallError, load_file, load_text
@@ -41,12 +43,14 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
         return SpecError([*wrong.problems, *problems_of(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
-    problems = problems_of(spec, shapes=shapes)
-    return problems or (tuple(wrong_facts(spec)) if shapes else ())
+    networks: list[Front] = []
+    return problems_of(spec, shapes=shapes, networks=networks) or tuple(wrong_facts(spec, networks))
 
 
-def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
+def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None = None) -> tuple[Problem, ...]:
     """The problems of a file's spec: names; the shapes and the size of every variant's network; then rules without a use.
+
+    The list ``networks`` gets what every variant was lowered to.
 
     >>> from metablock.language.load import load_text
     >>> spec = load_text("name: n\\ninput: image(3, 8)\\nmodel: conv(400000) >> conv(400000)\\n")
@@ -61,6 +65,8 @@ def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
 
     def look(network: Spec, ir: Subgraph) -> None:
         check_size(ir, known)
+        if networks is not None:
+            networks.append(Front(network, ir))
         names = list[str]()
         for path, node in module_nodes(ir):
             place, tensors = ".".join(path), known.of(node, node.span)
@@ -74,22 +80,25 @@ def problems_of(spec: Spec, *, shapes: bool = True) -> tuple[Problem, ...]:
     return tuple(check_spec(spec, look=look)) or SpecError([*weights.problems(), *init.problems()]).problems
 
 
-def wrong_facts(spec: Spec) -> list[Problem]:
+def wrong_facts(spec: Spec, networks: Iterable[Front]) -> list[Problem]:
     """A problem for each figure of a file's `facts` that its network does not have: parameters, trainable ones, MACs.
 
+    ``networks``: what its variants were lowered to.
+
     >>> from metablock.language.load import load_text
+    >>> from metablock.front import front
     >>> net = load_text("name: n\\ninput: image(3, 8)\\nmodel: pw(4)\\nfacts: [[variant, params], [n, 12]]\\n")
-    >>> [(problem.message, problem.hint) for problem in wrong_facts(net)]
+    >>> [(problem.message, problem.hint) for problem in wrong_facts(net, [front(net)])]
     [("'n' has 16 parameters, `facts` says 12", 'write 16, or `-` where it is not known')]
     """
     problems = []
-    for variant in spec.variants or (None,):
-        name = variant or spec.variant or spec.name
+    for network in networks:
+        name = network.spec.variant or network.spec.name
         facts = {key: int(cell) for key, cell in spec.facts.of(name).items() if key in _COUNTED}
         if not facts:
             continue
         try:
-            counts = _counts(spec, variant, macs="macs" in facts)
+            counts = _counts(network, macs="macs" in facts)
         except MetablockError:
             continue  # too large to be counted, or with an operator that cannot be
         for column, stated in facts.items():
@@ -100,19 +109,16 @@ def wrong_facts(spec: Spec) -> list[Problem]:
     return problems
 
 
-def _counts(spec: Spec, variant: str | None, *, macs: bool) -> dict[str, int]:
-    """The figures of a variant, counted on `meta`."""
-    import torch
-
-    from ..api import build
+def _counts(network: Front, *, macs: bool) -> dict[str, int]:
+    """The figures of a network, counted on `meta`."""
+    from ..api import assemble, example
     from ..backend import costs
 
-    model = build(spec, variant=variant, device="meta")
+    model = assemble(*network, device="meta")
     trainable, frozen = costs.parameters(model)
     counts = {"params": trainable + frozen, "trainable": trainable}
     if macs:
-        inputs = [torch.empty(feature.size(1), device="meta") for feature in model.inputs]
-        counts["macs"] = costs.macs(model, *inputs).get("", 0)
+        counts["macs"] = costs.macs(model, *example(model)).get("", 0)
     return counts
 
 
