@@ -13,15 +13,19 @@ _ROOT = Path(__file__).parents[2]
 
 # Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
 _LEAVES = """
+abs: elementwise.Abs
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+clip: elementwise.Clip
 conv: conv.Conv
+cos: elementwise.Cos
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
+exp: elementwise.Exp
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
@@ -45,8 +49,10 @@ scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
 silu: activations.Silu
+sin: elementwise.Sin
 softmax: softmax.Softmax
 softplus: activations.Softplus
+sqrt: elementwise.Sqrt
 star_relu: activations.StarRelu
 std_conv: std_conv.StdConv
 tanh: activations.Tanh
@@ -73,8 +79,10 @@ flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
+maximum: elementwise.maximum inline
 mean: lists.mean inline
 merge: windows.merge inline
+minimum: elementwise.minimum inline
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
 ones: tokens.ones inline

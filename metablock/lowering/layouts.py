@@ -129,7 +129,7 @@ def elementwise(op: str, a: Feature, b: Feature) -> Cast:
     """``a op b``, element by element; a vector, a single token or a single channel broadcasts over the other side.
 
     Args:
-        op: Python's operator: ``+``, ``-``, ``*``.
+        op: Python's operator, ``+``, ``-``, ``*``, or the name of torch's function: ``maximum``.
         a, b: two shapes in one layout, or one of them a vector.
 
     Raises:
@@ -140,10 +140,15 @@ def elementwise(op: str, a: Feature, b: Feature) -> Cast:
     ('{0} * {1}.unflatten(0, (-1, 1, 1,))', 'tokens 4x4 x 8')
     """
     if a.layout == "vector" and b.layout != "vector":
-        return Cast(f"{_view(b, '{0}')} {op} {{1}}", _met(b, a))
+        return Cast(_written(op, _view(b, "{0}"), "{1}"), _met(b, a))
     if b.layout == "vector" and a.layout != "vector":
-        return Cast(f"{{0}} {op} {_view(a, '{1}')}", _met(a, b))
-    return Cast(f"{{0}} {op} {{1}}", _met(a, b))
+        return Cast(_written(op, "{0}", _view(a, "{1}")), _met(a, b))
+    return Cast(_written(op, "{0}", "{1}"), _met(a, b))
+
+
+def _written(op: str, a: str, b: str) -> str:
+    """An operator between its sides, or a function of torch with its arguments."""
+    return f"torch.{op}({a}, {b})" if op.isidentifier() else f"{a} {op} {b}"
 
 
 def _met(a: Feature, b: Feature) -> Feature:

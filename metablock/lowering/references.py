@@ -119,11 +119,19 @@ class References:
         return Closure(self.evaluate.entry(binding, stage), inner)
 
 
+# What takes modules, instead of a function of numbers.
+_OF_MODULES = {
+    "max": "`maximum(a, b)` is that of modules",
+    "min": "`minimum(a, b)` is that of modules",
+    "sum": "`sum([a, b])` adds outputs",
+}
+
+
 def no_module(node: e.Node) -> SpecError:
     """The error of a number or a word where a module is needed; raise it."""
     name = node.func if isinstance(node, e.Call) else node
     if isinstance(name, e.Name) and name.id in NUMERIC:
-        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else ABSENT
+        hint = _OF_MODULES.get(name.id, ABSENT)
         return error(f"'{name.id}' is a function of numbers, not of modules", node.span, hint)
     message = f"'{show(node)}' is a number or word where a module is needed"
     return error(message, node.span, "write `times(x)` to scale what arrives")
