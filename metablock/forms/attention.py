@@ -14,13 +14,14 @@ from .attention_linear import attend_by_features
 from .attention_logits import attend_by_logits
 from .attention_softmax import attend, weigh
 from .attention_sources import KeySource, Projections, heads_apart, key_sources, project, project_all
+from .rotary import rotated
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 # The arguments of each algorithm beside `heads`, `over`, `v`, `value_dim` and `proj`, which all take; and why it takes no others.
 # The argument of an algorithm's name chooses it.
-_QUERIES_AND_KEYS = frozenset({"q", "k", "kv", "qkv", "head_dim", "qk_norm", "query", "value"})
+_QUERIES_AND_KEYS = frozenset({"q", "k", "kv", "qkv", "head_dim", "qk_norm", "query", "value", "rotary"})
 _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | {"scale", "pos", "mask", "extra", "row", "drop"}, ""),
     "feature": (_QUERIES_AND_KEYS | {"feature", "eps"}, "there is no softmax"),
@@ -54,6 +55,8 @@ def attention(
     feature: Expr | None = None,
     eps: float = 1e-6,
     logits: Expr | None = None,
+    rotary: Expr | None = None,
+    pairs: str = "adjacent",
 ) -> ValueTree:
     """Multi-head attention: ``proj(softmax(scale * q k' + pos) v + value(v))`` in each head, a group of consecutive channels.
 
@@ -87,16 +90,22 @@ def attention(
         eps: the constant in that denominator.
         logits: computes the logits itself, instead of q and k: ``heads * keys`` channels of each query, head by head, or
             ``heads * queries * keys`` channels of one token, such as the vector of a window.
+        rotary: angles for the tokens on the grid of the queries, and on that of the keys, of which only the extents enter: a
+            channel for each pair of channels of a head (``head_dim / 2``), or for each head its own (``heads * head_dim / 2``).
+            Pairs of channels of q and k are rotated by them, after ``qk_norm`` and ``query``; prefix tokens are left alone.
+            :func:`axial`; ``coordinates >> linear(c // 2, bias=false)`` learns the frequencies.
+        pairs: which channels of a head rotate together: ``"adjacent"`` ones, or those of its two ``"halves"``.
 
     Returns:
         The grid and prefix of the queries, with the width of ``proj``; with ``row`` also one channel, a token a key.
 
     Raises:
         SpecError: heads that do not divide a width; arguments of different algorithms; shapes of q, k, v, ``pos``, ``mask``,
-            ``extra``, ``scale`` or ``logits`` that do not fit each other.
+            ``extra``, ``scale``, ``rotary`` or ``logits`` that do not fit each other.
 
     Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
-    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112).
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv 2104.09864);
+    with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298).
 
     >>> shape_of("attention(4)", "64x14x14")
     'tokens 14x14 x 64'
@@ -109,7 +118,7 @@ def attention(
     _refuse_empty(heads=heads, head_dim=head_dim, value_dim=value_dim)
     algorithm = "logits" if logits is not None else "feature" if feature is not None else "softmax"
     exclusive = {"q": q, "k": k, "kv": kv, "qkv": qkv, "head_dim": head_dim, "pos": pos, "mask": mask, "qk_norm": qk_norm}
-    exclusive |= {"query": query, "extra": extra, "row": row, "feature": feature, "value": value}
+    exclusive |= {"query": query, "extra": extra, "row": row, "feature": feature, "value": value, "rotary": rotary}
     _refuse_others(algorithm, exclusive | {"scale": scale, "drop": drop or None})
     sources = key_sources(t, over, x)
     weights: list[Value] = []
@@ -123,9 +132,13 @@ def attention(
             hint = "add them to what comes out instead"
             raise error("`value=` sees the values of one source, `over=` has more", value.span, hint)
         if feature is not None:
-            out = attend_by_features(t, queries, sources, feature, heads=heads, eps=eps)
+            out = attend_by_features(t, queries, sources, feature, rotary, heads=heads, eps=eps, pairs=pairs)
         else:
             queries, factor = _scaled(t, scale, queries, sources, heads)
+            both = [queries, *(source.keys for source in sources)]
+            queries, *keys = rotated(t, rotary, both, heads=heads, head_dim=queries.c // heads, pairs=pairs)
+            for source, turned in zip(sources, keys, strict=True):
+                source.keys = turned
             out, *weights = attend(t, queries, sources, pos, mask, heads=heads, scale=factor, drop=drop, row=row)
         if value is not None:
             out = t.ir.binary("+", out, single(t.apply(value, sources[0].values)))

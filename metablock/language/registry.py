@@ -67,15 +67,18 @@ _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
 attention: attention.attention
+axial: rotary.axial inline
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 continuous_bias: positions.continuous_bias
+coordinates: constants.coordinates inline
 deformable: deformable.deformable
 dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
 first: order.first inline
 flatten: tokens.flatten inline
+fourier: constants.fourier inline
 frozen: residual.frozen inline
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
@@ -95,6 +98,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
+sine: constants.sine inline
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
