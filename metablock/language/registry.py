@@ -12,6 +12,7 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 
 # Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
+# One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
@@ -71,13 +72,14 @@ each: lists.each inline
 first: order.first inline
 flatten: tokens.flatten inline
 frozen: residual.frozen inline
+grid: grids.grid inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
 mean: lists.mean inline
 merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
-ones: tokens.ones inline
+ones: tokens.ones inline source
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
@@ -91,10 +93,11 @@ split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
+tokens: grids.tokens inline later
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline
-zeros: tokens.zeros inline
+zeros: tokens.zeros inline source
 """
 
 
@@ -146,7 +149,7 @@ class Operator:
     leaf: bool
     inline: bool = False
     source: bool = False
-
+    later: bool = False
     declared: Schema | None = None  # the signature of a custom operator, which is not read from our files
 
     @cached_property
@@ -165,7 +168,13 @@ def _table() -> dict[str, Operator]:
             name, target, *flags = line.replace(":", " ").split()
             file, attribute = target.split(".")
             table[name] = Operator(
-                name, f"metablock.{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+                name,
+                f"metablock.{folder}.{file}",
+                attribute,
+                folder == "operators",
+                inline="inline" in flags,
+                source="source" in flags,
+                later="later" in flags,
             )
     return table
 

@@ -14,7 +14,7 @@ from ..shape import Feature
 _SAMPLES = {
     "map": "64x28x14",
     "grid": "tokens 28x14 x 64",
-    "sequence": "tokens 196 x 64",
+    "sequence": "tokens 392 x 64",
     "prefix tokens": "tokens 1 + 28x14 x 64",
     "vector": "vector of 64",
 }
@@ -40,6 +40,7 @@ _CALLS: dict[str, dict[str, str]] = {
     "argsort": {"": "linear(1) >> argsort"},
     "dilated": {"": "dilated(2, id)"},
     "each": {"": "[id, id] >> each(id)"},
+    "grid": {"": "grid(14, 28)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
     "merge": {"": "windows(7) >> merge"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
@@ -114,6 +115,19 @@ def table() -> list[tuple[str, str, str, str]]:
     return [(name, *row(OPERATORS[name])) for name in own]
 
 
+def markdown() -> str:
+    """The table of ``docs/layouts.md``.
+
+    >>> print(markdown().splitlines()[0])
+    | operator | takes | gives | the grid |
+    """
+    lines = ["| operator | takes | gives | the grid |", "|---|---|---|---|"]
+    for name, takes, gives, grid in table():
+        every = "anything" if takes == ", ".join(_SAMPLES) else takes
+        lines.append(f"| `{name}` | {every} | {gives} | {grid.replace(' the grid', '').replace('it has no grid', 'has none')} |")
+    return "\n".join(lines) + "\n"
+
+
 def _calls(operator: Operator) -> dict[str, str]:
     """Calls of an operator, by what is special about them."""
     if operator.name in _CALLS:
@@ -168,7 +182,7 @@ def _grids(results: list[tuple[str, dict[str, tuple[Feature, list[Feature]]]]]) 
     """What becomes of a grid of two axes, call by call; a call says only what the first does not."""
     said = set[str]()
     for label, by_sample in results:
-        verbs = dict.fromkeys(_verb(sample, features) for sample, features in by_sample.values() if sample.rank != 1)
+        verbs = dict.fromkeys(_verb(sample, features) for sample, features in by_sample.values())
         for verb in filter(None, verbs):
             if verb not in said:
                 said.add(verb)
@@ -179,8 +193,8 @@ def _grids(results: list[tuple[str, dict[str, tuple[Feature, list[Feature]]]]]) 
 def _verb(sample: Feature, features: list[Feature]) -> str:
     """What becomes of the grid of one sample; nothing where there is none before and after."""
     grids = [feature.grid for feature in features]
-    if sample.grid == ():
-        return ""
+    if sample.rank < 2:
+        return "gives a sequence one" if any(len(grid) > 1 for grid in grids) else ""
     if all(grid == sample.grid for grid in grids):
         return "keeps the grid"
     return "changes the grid" if any(len(grid) == sample.rank for grid in grids) else "drops the grid"
