@@ -32,17 +32,18 @@ def window(
 ) -> ValueTree:
     """Applies ``a`` to each window of ``size`` tokens as to an image of its own: ``(b * windows, *size, c)``, and back.
 
-    Along an axis that it covers, a window shrinks to the map and is not shifted. (Each axis separately, as in timm; in the
-    official code the shorter side decides for both. On square maps that is the same.)
+    Along an axis that a window covers it is not shifted, and, unless ``fit="pad"``, shrinks to the map, as Swin's do. (Each axis
+    separately, as in timm; in the official code the shorter side decides for both. On square maps that is the same.)
 
     Args:
         size: extents of a window, one number or one an axis.
         a: the expression; it has to keep the window's extents.
         shift: by how many tokens the map is rolled before, and rolled back afterwards. Attention inside adds -100 to the logits
             of tokens that were no neighbours before the roll, if its queries and keys are the tokens of the window.
-        fit: if windows do not divide the map: ``"exact"`` is an error; ``"pad"`` adds zeros at the end of each axis after the
-            roll. They take part and are cut off afterwards. The mask is the padded map's, as in timm: its last regions are
-            counted from the padded end, and zeros are not masked.
+        fit: if windows do not divide the map: ``"exact"`` is an error; ``"pad"`` and ``"shrink"`` add zeros at the end of each
+            axis after the roll. They take part and are cut off afterwards. The mask is the padded map's, as in timm: its last
+            regions are counted from the padded end, and zeros are not masked. On a map smaller than a window ``"pad"`` fills
+            one window up (Twins, DaViT), ``"shrink"`` makes the window smaller (Swin, EfficientViT), and so does ``"exact"``.
         stride: distance between windows, which may overlap; the map gets ``ceil((size - stride) / 2)`` zeros on each side, and
             the outputs are summed (unfold and fold of VOLO, arXiv 2106.13112). Not with ``shift`` or ``fit``.
 
@@ -63,15 +64,15 @@ def window(
         return None
     whole = t.ir.cast(single(x), "grid")
     f = whole.feature
-    _check_fit(fit, ("exact", "pad"))
+    _check_fit(fit, ("exact", "pad", "shrink"))
     if stride is not None:
         if shift != 0 or fit != "exact":
             raise error("windows with a `stride=` are not shifted or fitted", hint="leave out `shift=` and `fit=`, or `stride=`")
         return _overlapping(t, whole, a, _numbers(size, f, "window"), _numbers(stride, f, "stride"))
-    sizes, shifts = _within_map(f, size, shift)
+    sizes, shifts = _within_map(f, size, shift, shrink=fit != "pad")
     padded = _multiple(f.grid, sizes)
     if padded != f.grid and fit == "exact":
-        hint = '`fit="pad"` fills the map up with zeros; or choose another size'
+        hint = '`fit="pad"` or `"shrink"` fills the map up with zeros; or choose another size'
         raise error(f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}", hint=hint)
     whole = _roll(t, whole, tuple(-s for s in shifts))
     inside = _cut(t, _pad(t, whole, padded), _over(padded, sizes), sizes)
@@ -184,13 +185,13 @@ def merge(t: Tracer, x: ValueTree) -> ValueTree:
     return _join(t, value)
 
 
-def _within_map(f: Feature, size: int | list[int], shift: int | list[int]) -> tuple[Extents, Extents]:
-    """Window extents and shifts along each axis: a window that covers an axis shrinks to it and is not shifted."""
+def _within_map(f: Feature, size: int | list[int], shift: int | list[int], shrink: bool) -> tuple[Extents, Extents]:
+    """Window extents and shifts along each axis: a window that covers an axis is not shifted, and may shrink to it."""
     grid, wanted = f.grid, _numbers(size, f, "window")
     moved = [shift] * len(grid) if isinstance(shift, int) else shift
     if len(moved) != len(grid) or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
         raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
-    sizes = tuple(min(w, g) for w, g in zip(wanted, grid, strict=True))
+    sizes = tuple(min(w, g) for w, g in zip(wanted, grid, strict=True)) if shrink else wanted
     return sizes, tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, grid, strict=True))
 
 
