@@ -217,6 +217,14 @@ class SpecError(MetablockError):
         return SpecError, (self.problems,)
 
 
+class AxesError(SpecError):
+    """There are more or fewer numbers than what arrives has axes. It has no place yet."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__([Problem(message, hint=hint)])
+        self.message, self.hint = message, hint
+
+
 def _order(problem: Problem) -> tuple[str, int]:
     return (problem.span.text.name, problem.span.start) if problem.span else ("", -1)
 

@@ -34,6 +34,7 @@ WRITTEN: dict[str, str] = {
     "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
     "first": "first(3)",
     "frozen": "frozen(conv(c, 3))",
+    "grid": "|\n    y = tokens\n    return y >> grid(2, y.n // 2)",
     "group_norm": "group_norm(2)",
     "join": "join(learned(2), id)",
     "keys_seen": "attention(2, over=near(3), scale=keys_seen >> log)",

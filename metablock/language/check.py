@@ -135,7 +135,7 @@ class _Checker:
         for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
-            if binding.name in OPERATORS and is_number(binding.body):
+            if binding.name in OPERATORS and not OPERATORS[binding.name].later and is_number(binding.body):
                 self.wrong(
                     f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
                 )
@@ -278,7 +278,7 @@ class _Checker:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
         if node.id in names or node.id in self.bindings or node.id == "drop":
             return
-        if node.id in OPERATORS:
+        if node.id in OPERATORS and node.id not in BUILTIN:
             if lacking := missing(OPERATORS[node.id], []):
                 self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return

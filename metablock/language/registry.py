@@ -12,6 +12,7 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 
 # Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
+# One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
 abs: elementwise.Abs
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
@@ -80,6 +81,7 @@ first: order.first inline
 flatten: tokens.flatten inline
 fourier: constants.fourier inline
 frozen: residual.frozen inline
+grid: grids.grid inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
 maximum: elementwise.maximum inline
@@ -88,7 +90,7 @@ merge: windows.merge inline
 minimum: elementwise.minimum inline
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
-ones: tokens.ones inline
+ones: tokens.ones inline source
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
@@ -103,10 +105,11 @@ split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
+tokens: grids.tokens inline later
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline
-zeros: tokens.zeros inline
+zeros: tokens.zeros inline source
 """
 
 
@@ -158,7 +161,7 @@ class Operator:
     leaf: bool
     inline: bool = False
     source: bool = False
-
+    later: bool = False
     declared: Schema | None = None  # the signature of a custom operator, which is not read from our files
 
     @cached_property
@@ -177,7 +180,13 @@ def _table() -> dict[str, Operator]:
             name, target, *flags = line.replace(":", " ").split()
             file, attribute = target.split(".")
             table[name] = Operator(
-                name, f"metablock.{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+                name,
+                f"metablock.{folder}.{file}",
+                attribute,
+                folder == "operators",
+                inline="inline" in flags,
+                source="source" in flags,
+                later="later" in flags,
             )
     return table
 

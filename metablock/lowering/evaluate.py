@@ -262,7 +262,7 @@ class Evaluator:
         name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
         if not isinstance(name, e.Name):
             return None
-        meaning = self.names.find(name.id, scope, name.span)
+        meaning = self.names.find(name.id, scope, name.span, called=node is not name)
         return meaning if isinstance(meaning, Operator) else None
 
     def repeat(self, node: e.Node, scope: Scope) -> tuple[int, e.Node] | None:
@@ -334,7 +334,7 @@ class Evaluator:
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
-        meaning = self.names.find(node.func.id, scope, node.func.span)
+        meaning = self.names.find(node.func.id, scope, node.func.span, called=True)
         if isinstance(meaning, Word) and meaning.name in FUNCTIONS:
             return self._numeric(meaning.name, node, scope)
         if isinstance(meaning, Bound):

@@ -22,6 +22,7 @@ from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
 from .places import in_library, located
+from .provenance import noted
 from .references import Finished, References, no_module
 from .sections import Sections
 
@@ -118,7 +119,7 @@ class Tracer:
             if not isinstance(x, Value):
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
-            return self.ir.call(operator.name, name, [x], **arguments.values)
+            return noted(x, self.ir.call(operator.name, name, [x], **arguments.values), operator, call)
         with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
@@ -192,7 +193,7 @@ class Tracer:
                 with located(node.span):
                     arguments = self.arguments.read(operator, node, scope, suffix)
                     with self.context.push(labels=arguments.labels):
-                        return operator.load()(self, x, *arguments.modules, **arguments.values)
+                        return noted(x, operator.load()(self, x, *arguments.modules, **arguments.values), operator, node)
             case e.Call(func=e.Name(id="sum"), args=args):
                 return self._sum(node, args[0].value, scope, x, suffix)
             case e.Index() if self._of_module(node, scope):
