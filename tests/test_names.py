@@ -60,7 +60,7 @@ def test_nothing_to_say() -> None:
         ("gelu", "swish", "unknown name 'swish'", "swish", "did you mean 'silu'?"),
         ("gelu", "leaky_relu", "unknown name 'leaky_relu'", "leaky_relu", NONE),
         ("gelu", "sin", "unknown name 'sin'", "sin", NONE),
-        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `concat(a, b)`, tokens with `join(a, b)`"),
         ("gelu", "clamp(0, 1)", "unknown operator 'clamp'", "clamp", NONE),
         ("gelu", "reshape(1, 2)", "unknown operator 'reshape'", "reshape", "operators convert layouts themselves: docs/language.md, section 6"),
         ("norm: layer_norm", "norm: lnorm(1e-6)", "unknown operator 'lnorm'", "lnorm", "did you mean 'l2norm'?"),

@@ -63,6 +63,7 @@ argsort: order.argsort inline
 attention: attention.attention
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
+concat: lists.concat inline
 continuous_bias: positions.continuous_bias
 deformable: deformable.deformable
 dilated: windows.dilated inline
