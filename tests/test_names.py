@@ -62,7 +62,7 @@ def test_nothing_to_say() -> None:
         ("gelu", "mish", "unknown name 'mish'", "mish", NONE),
         ("gelu", "square", "unknown name 'square'", "square", "write `a ** 2`"),
         ("gelu", "rope", "unknown name 'rope'", "rope", "rotary positions are an argument: `attention(heads, rotary=axial)`"),
-        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+        ("gelu", "cat(relu, gelu)", "unknown operator 'cat'", "cat", "channels are concatenated with `concat(a, b)`, tokens with `join(a, b)`"),
         ("gelu", "clamp(0, 1)", "unknown operator 'clamp'", "clamp", "did you mean 'clip'?"),
         ("gelu", "reshape(1, 2)", "unknown operator 'reshape'", "reshape", "operators convert layouts themselves: docs/language.md, section 6"),
         ("norm: layer_norm", "norm: lnorm(1e-6)", "unknown operator 'lnorm'", "lnorm", "did you mean 'l2norm'?"),

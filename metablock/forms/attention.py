@@ -77,9 +77,10 @@ def attention(
         q, k, v, kv, qkv: projections, `id` for none. By default a biased linear map ``qkv``; if keys come from elsewhere, ``q``
             for the queries and ``kv`` for keys and values.
         over: the source of keys and values, applied to the input: a reduction, a pool, a value of another stream. A list: the
-            same projections of each member, and one softmax over all keys. :func:`near`: the neighbours of each query.
-            :func:`routed`: the regions that match each region. The word ``"channels"``: each channel attends to the channels of
-            its head, over all tokens, prefix tokens too: ``softmax(scale * q' k) v'``; ``qk_norm`` then gets all heads at once.
+            same projections of each member, or lists in ``k``, ``v``, ``kv``, one a member; one softmax over all keys.
+            :func:`near`: the neighbours of each query. :func:`routed`: the regions that match each region. The word
+            ``"channels"``: each channel attends to the channels of its head, over all tokens, prefix tokens too:
+            ``softmax(scale * q' k) v'``; ``qk_norm`` then gets all heads at once.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
         scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
             one a head.

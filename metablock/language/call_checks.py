@@ -45,7 +45,8 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
     spend((len(names) + len(call.args)) // 8)
     takes = f"it takes {', '.join(names[:20])}{' ...' * (len(names) > 20)}" if names else "remove the brackets"
     bound: dict[str, e.Argument] = {}
-    for position, argument in enumerate(call.args):
+    args = certain(call.args)
+    for position, argument in enumerate(args):
         if argument.name is None and position >= len(names):
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
@@ -54,10 +55,21 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
         bound[name] = argument
-    for param in binding.params:
+    for param in binding.params if args is call.args else ():
         if param.default is None and param.name not in bound:
             raise error(f"'{binding.name}' needs the argument '{param.name}'", call.span, takes)
     return bound
+
+
+def certain(args: tuple[e.Argument, ...]) -> tuple[e.Argument, ...]:
+    """The arguments whose places are known without the lists that are spread out between them: all, if there is no ``*list``.
+
+    >>> from metablock.language.parser import expression
+    >>> [argument.value.id for argument in certain(expression("f(a, *b, c, k=d)").args)]
+    ['a', 'd']
+    """
+    first = next((place for place, argument in enumerate(args) if isinstance(argument.value, e.Splice)), None)
+    return args if first is None else (*args[:first], *(argument for argument in args[first:] if argument.name is not None))
 
 
 def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:

@@ -12,6 +12,7 @@ from .budget import FILE, reading, spend
 from .call_checks import (
     bind_arguments,
     bound_by,
+    certain,
     depthwise_hint,
     grouped_by_c,
     is_number,
@@ -304,7 +305,7 @@ class _Checker:
             return
         name = func.id
         if name == ONE_OF:
-            if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+            if len(node.args) < 2 or certain(node.args) is not node.args or any(a.name is not None for a in node.args):
                 self.wrong("`one_of` lists at least two options", node, "one_of(pool(3), dw(7))")
             return
         if name in names or name in NUMERIC:
@@ -316,8 +317,9 @@ class _Checker:
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
-                lacking = missing(operator, pairs(operator, node.args))
-                if lacking:
+                args = certain(node.args)
+                lacking = missing(operator, pairs(operator, args))
+                if lacking and args is node.args:
                     self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.add(problem.problems)

@@ -13,7 +13,7 @@ ABSENT = "the language has no such operator; one of your own is a plug-in: docs/
 # Names of other libraries that resemble none of ours, or the wrong one.
 _ELSEWHERE = {
     "_": "`_` discards a value: give the value a name to read it",
-    **dict.fromkeys(("cat", "concat", "concatenate"), "channels are concatenated with `a || b`, tokens with `join(a, b)`"),
+    **dict.fromkeys(("cat", "concatenate"), "channels are concatenated with `concat(a, b)`, tokens with `join(a, b)`"),
     **dict.fromkeys(("dense", "fc"), "did you mean 'linear'?"),
     "clamp": "did you mean 'clip'?",
     **dict.fromkeys(("coord", "coords", "coordconv", "meshgrid"), "`coordinates` gives a channel an axis"),

@@ -71,6 +71,7 @@ attention: attention.attention
 axial: rotary.axial inline
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
+concat: lists.concat inline
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline
 deformable: deformable.deformable
