@@ -20,7 +20,7 @@ def fold(names: Iterable[str]) -> list[str]:
     """
     forms: dict[str, list[Row]] = {}
     for name in names:
-        forms.setdefault(_NUMBER.sub("#", name), []).append(tuple(map(int, _NUMBER.findall(name))))
+        forms.setdefault(_NUMBER.sub("\0", name), []).append(tuple(map(int, _NUMBER.findall(name))))
     return [_fill(form, numbers) for form, rows in forms.items() for numbers in _related(rows)]
 
 
@@ -62,7 +62,7 @@ def boxes(rows: Sequence[Row]) -> list[list[list[int]]]:
 
 def _fill(form: str, numbers: Sequence[Sequence[int]]) -> str:
     rest = iter(numbers)
-    return re.sub("#", lambda _: span(next(rest)), form)
+    return re.sub("\0", lambda _: span(next(rest)), form)
 
 
 def span(numbers: Sequence[int]) -> str:

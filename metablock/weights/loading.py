@@ -319,6 +319,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
             _check_range(name, value, parameter, report)
         report.used[name] = " ++ ".join(keys)
     report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
+    report.unused = {key: tuple(value.shape) for key, value in state.items() if key not in taken}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not source.rules.ignored(key)]
     return values, report
 

@@ -37,6 +37,7 @@ class WeightReport:
         skipped: theirs that are no tensors (an epoch, a version).
         rules: for each of ours that does not fit, the rule that names it, with its file and line.
         shapes: the shapes of theirs that were used; :func:`~metablock.weights.export_names.export_state` takes them.
+        unused: the shapes of theirs that were not used.
         notes: what else is worth knowing, a sentence each.
     """
 
@@ -57,6 +58,7 @@ class WeightReport:
     skipped: list[str] = field(default_factory=list)
     rules: dict[str, str] = field(default_factory=dict, repr=False)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    unused: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
 
     @property
