@@ -170,13 +170,67 @@ class OperatorRow(_Model):
     doc: str
 
 
+class ArgumentText(_Model):
+    """An argument: the kinds of values that it takes, the numbers that it ``admits``, its default (null: required), its text."""
+
+    name: str
+    takes: tuple[str, ...]
+    admits: str | None
+    default: str | None
+    text: str | None
+
+
+class ExampleText(_Model):
+    """An example that the test suite runs: ``code``, and what it prints."""
+
+    code: str
+    output: str
+
+
+class OperatorUse(_Model):
+    """A file of the catalogue that uses a name itself, and in which slots: bindings, columns, sections."""
+
+    file: str
+    paper: str | None
+    slots: tuple[str, ...]
+
+
+class OperatorText(OperatorRow):
+    """``list --operators NAME``: all that is known of an operator or a standard binding.
+
+    ``formulas``: the code of the first paragraph; ``details`` and ``sources``: the other paragraphs, those about papers apart;
+    ``takes``, ``gives``: the layouts that arrive and leave, and what becomes of the grid; ``returns``: what its text says of it;
+    ``place``: its file and line; ``definition``: a binding's text; ``bindings``: the standard bindings that use it; ``similar``:
+    other names that contain its.
+    """
+
+    formulas: tuple[str, ...]
+    details: tuple[str, ...]
+    arguments: tuple[ArgumentText, ...]
+    takes: str | None
+    gives: str | None
+    returns: str | None
+    errors: tuple[str, ...]
+    sources: tuple[str, ...]
+    examples: tuple[ExampleText, ...]
+    place: str | None
+    definition: str | None
+    bindings: tuple[str, ...]
+    papers: tuple[OperatorUse, ...]
+    similar: tuple[str, ...]
+
+
 __all__ = [
+    "ArgumentText",
     "BuildReport",
     "CatalogueRow",
+    "ExampleText",
     "Figures",
     "FileReport",
     "Graphs",
     "OperatorRow",
+    "OperatorText",
+    "OperatorUse",
     "PartRow",
     "ProblemReport",
     "Timings",
