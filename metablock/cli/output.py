@@ -178,8 +178,13 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
 
 def print_operator(text: OperatorText) -> None:
     """Prints all that is known of an operator."""
-    for line in operator_page(text, min(_console().width, 100)):
+    for line in operator_page(text, text_width()):
         typer.echo(line)
+
+
+def text_width() -> int:
+    """The width of lines of text: the terminal's, but for wide ones."""
+    return min(_console().width, 100)
 
 
 def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:

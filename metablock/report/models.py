@@ -220,19 +220,72 @@ class OperatorText(OperatorRow):
     similar: tuple[str, ...]
 
 
+class Setting(_Model):
+    """Who set a name, to what, and where: ``file:line``."""
+
+    by: str
+    text: str
+    place: str | None
+
+
+class StageText(_Model):
+    """What a name is in a stage: the text, its place where it is the stage's own, and the numbers it has block by block."""
+
+    stage: int
+    text: str
+    place: str | None
+    values: tuple[str, ...]
+
+
+class NameText(_Model):
+    """What a name means. ``name``: as it stands, with its arguments where it is called.
+
+    ``header``: the name with its parameters; ``arguments``: their values here; ``text``: the expression it stands for; ``value``:
+    that as a number, where it is the same everywhere, else ``stages`` has them; ``set_by``: the last one holds; ``parts``: what
+    the names in the expression mean, unless that stands ``above``; ``used_by``: the bindings and sections that name it.
+    """
+
+    name: str
+    kind: str
+    header: str | None = None
+    arguments: dict[str, str] = {}
+    text: str | None = None
+    value: str | None = None
+    note: str | None = None
+    place: str | None = None
+    set_by: tuple[Setting, ...] = ()
+    stages: tuple[StageText, ...] = ()
+    parts: tuple[NameText, ...] = ()
+    above: bool = False
+    used_by: tuple[str, ...] = ()
+
+
+class Explanation(_Model):
+    """``explain``: the meanings of a name in a network; a wire or parameter has one in each expression that has it."""
+
+    spec: str
+    variant: str | None
+    slot: str
+    names: tuple[NameText, ...]
+
+
 __all__ = [
     "ArgumentText",
     "BuildReport",
     "CatalogueRow",
     "ExampleText",
+    "Explanation",
     "Figures",
     "FileReport",
     "Graphs",
+    "NameText",
     "OperatorRow",
     "OperatorText",
     "OperatorUse",
     "PartRow",
     "ProblemReport",
+    "Setting",
+    "StageText",
     "Timings",
     "Totals",
 ]

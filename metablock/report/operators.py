@@ -77,7 +77,7 @@ def operator_text(name: str) -> OperatorText | None:
         errors=(*doc.errors, *_messages(entry)),
         sources=doc.sources,
         examples=tuple(ExampleText(code=example.code, output=example.output) for example in doc.examples),
-        place=_place(entry),
+        place=operator_place(entry),
         definition=None,
         **common,
     )
@@ -287,9 +287,14 @@ def _message(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else f"{{{ast.unparse(node)}}}"
 
 
-def _place(entry: Operator) -> str | None:
+def operator_place(entry: Operator) -> str:
+    """The file and line of an operator's class or function; of a package's operator its module.
+
+    >>> operator_place(OPERATORS["res"]).partition(":")[0]
+    'metablock/forms/residual.py'
+    """
     node = definition(entry)
     return f"{entry.module.replace('.', '/')}.py:{node.lineno}" if node is not None else f"{entry.module}:{entry.attribute}"
 
 
-__all__ = ["operator_text", "operators", "signature", "uses_of"]
+__all__ = ["operator_place", "operator_text", "operators", "signature", "uses_of"]
