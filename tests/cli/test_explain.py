@@ -185,6 +185,13 @@ def test_misspelt(run, words, says):
     assert says in result.stderr
 
 
+@pytest.mark.parametrize("slot", ["\x1b[31m\u202e", "x" * 300, "stages[nan].token", "stages[1:", "token(", "a\0b", "=", "1"])
+def test_odd_names(run, slot):
+    result = run("explain", "swin_tiny", slot)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "\x1b" not in result.stderr and "\u202e" not in result.stderr
+
+
 def test_every_word_is_explained():
     assert set(WORDS) == set(BUILTIN)
 
