@@ -13,7 +13,12 @@ from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets.
+
+    >>> from metablock.language.edits import parse_edits
+    >>> [[binding.name for binding in bound_by(edit)] for edit in parse_edits(["token(k) = dw(k)", "token = dw(3)"])]
+    [['token'], []]
+    """
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -22,7 +27,12 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
-    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use.
+
+    >>> from metablock.language.standard import standard
+    >>> [type(node).__name__ for node, _ in of_binding(standard()["pw"])]
+    ['Call', 'Name']
+    """
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:

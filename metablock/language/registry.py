@@ -200,18 +200,32 @@ def _file(module: str) -> ast.Module:
     return ast.parse((_ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
 
 
+def definition(operator: Operator) -> ast.ClassDef | ast.FunctionDef | None:
+    """The class or function of an operator in the syntax of its file; None for a custom operator.
+
+    >>> node = definition(OPERATORS["conv"])
+    >>> type(node).__name__, node.name
+    ('ClassDef', 'Conv')
+    """
+    if operator.declared or not operator.module.startswith("metablock."):
+        return None
+    node = next(node for node in _file(operator.module).body if getattr(node, "name", None) == operator.attribute)
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+    return node
+
+
 def _read_schema(operator: Operator) -> Schema:
-    tree = _file(operator.module)
-    definition: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
-    doc = ast.get_docstring(definition) or ""  # type: ignore[arg-type]
-    if isinstance(definition, ast.ClassDef):
+    node = definition(operator)
+    assert node is not None
+    doc = ast.get_docstring(node) or ""
+    if isinstance(node, ast.ClassDef):
         # A class that makes one of torch's modules has its signature in `__new__`.
         makers = ("__init__", "__new__")
-        function = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name in makers), None)
+        function = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in makers), None)
         skip = 1
     else:
-        assert isinstance(definition, ast.FunctionDef)
-        function, skip = definition, 2
+        assert isinstance(node, ast.FunctionDef)
+        function, skip = node, 2
     if function is None:
         return Schema((), None, (), doc)
     signature = function.args

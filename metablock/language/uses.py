@@ -12,7 +12,7 @@ from .standard import BUILTIN
 
 SECTIONS = ("stem", "stages", "head")  # what a `model` composes
 # What reads the drop rate in scope without naming it.
-_DROPPING = ("res", "drop_path")
+IMPLICIT = ("res", "drop_path")
 
 
 class Uses:
@@ -67,7 +67,7 @@ class Uses:
                 continue
             reached.add(name)
             todo += [used for binding in self.bindings.get(name, []) for used in self.of(binding)]
-            todo += ["drop"] if name in _DROPPING else []
+            todo += ["drop"] if name in IMPLICIT else []
         return reached
 
     def idle_sections(self) -> list[str]:

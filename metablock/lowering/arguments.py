@@ -48,7 +48,7 @@ Module = Arg
 Lazy = Arg
 
 # How messages call the types of a signature.
-_WORDS = {
+KINDS = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -195,7 +195,7 @@ class _Call:
 
 def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any) -> Exception:
     """The error of an argument of another type."""
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
+    wanted = " or ".join(KINDS.get(kind, kind) for kind in param.types)
     text = show(argument.value)
     hint = signature(operator)
     if isinstance(value, list):
