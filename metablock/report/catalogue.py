@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from ..catalogue.lookup import catalogue
 from ..errors import MetablockError, suggest
 from ..language.edits import resolve
+from ..language.elsewhere import called_here, operators_for, plain
 from ..language.plugins import installed
 from ..language.printer import number, show
 from ..language.registry import OPERATORS, Operator
@@ -49,13 +50,15 @@ def operators(pattern: str | None = None) -> list[OperatorRow]:
     """A row for each operator and each standard binding whose name matches, by name.
 
     Args:
-        pattern: as for :func:`rows`.
+        pattern: as for :func:`rows`; also a name of another library (`Swish`), which matches what is called so here.
 
     Raises:
         MetablockError: nothing matches.
 
     >>> [row.signature for row in operators("pool")][:1]
     ['adaptive_avg_pool(size)']
+    >>> [row.name for row in operators("Swish")]
+    ['hard_swish', 'silu']
     """
     installed()
     every = [
@@ -66,8 +69,13 @@ def operators(pattern: str | None = None) -> list[OperatorRow]:
         OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=one_line(show(binding.body)))
         for name, binding in standard().items()
     ]
-    matching = [row for row in every if _fits(pattern, row.name)]
+    wanted = operators_for(pattern) if pattern is not None else set()
+    if pattern is not None:
+        wanted |= {row.name for row in every if plain(row.name) == plain(pattern)}
+    matching = [row for row in every if row.name in wanted or _fits(pattern, row.name)]
     if not matching:
+        if pattern is not None and (hint := called_here(pattern)) is not None:
+            raise MetablockError(f"nothing among the operators fits '{pattern}'", hint)
         raise _nothing(pattern, "among the operators", [row.name for row in every])
     return sorted(matching, key=lambda row: row.name)
 
