@@ -121,10 +121,10 @@ def attention(
             not divide the heads.
 
     Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
-    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv 2104.09864);
-    with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298). ``over="channels"``: XCiT, El-Nouby et al. 2021,
-    Eq. 2 (arXiv 2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150), Ainslie et al. 2023 (arXiv 2305.13245). ``mix``: Shazeer
-    et al. 2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al. 2021 (arXiv 2103.11886).
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv
+    2104.09864); with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298). ``over="channels"``: XCiT,
+    El-Nouby et al. 2021, Eq. 2 (arXiv 2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150), Ainslie et al. 2023 (arXiv
+    2305.13245). ``mix``: Shazeer et al. 2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al. 2021 (arXiv 2103.11886).
 
     >>> shape_of("attention(4)", "64x14x14")
     'tokens 14x14 x 64'

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import error, suggest
+from ..errors import error
 from . import ast as e
 from .budget import spend
+from .hints import hint_for_argument
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
 
@@ -61,7 +62,7 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
         if name not in known:
-            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, hint_for_argument(name, names, takes))
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
         bound[name] = argument
@@ -165,7 +166,7 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
         else:
             named = [p for p in schema.params if p.name == argument.name]
             if not named:
-                hint = suggest(argument.name, schema.names(), signature(operator))
+                hint = hint_for_argument(argument.name, schema.names(), signature(operator))
                 raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
             param = named[0]
         if param.name in seen:

@@ -127,8 +127,11 @@ class Names:
 
     def suggest(self, name: str, scope: Scope) -> str | None:
         """A hint with the known name that is nearest, or where names come from."""
-        known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
-        return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+        own = [*scope.vars, *(n for table, bindings in self.tables.items() for n in bindings if table != "standard")]
+        if scope.hide is not None:
+            own = [other for other in own if other != scope.hide[1]]  # it would lead in a circle
+        others = [*standard(), *OPERATORS, *BUILTIN]
+        return hint_for(name, own, others, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
 def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
 from ..language.budget import current
 from ..language.call_checks import bind_arguments
+from ..language.elsewhere import called_here
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
@@ -366,7 +367,8 @@ class Evaluator:
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
         if any(not is_real(item) for item in flat) and name != "len":
-            raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")
+            hint = called_here(name) if name in ("min", "max") else "a module stands where a number is expected"
+            raise error(f"'{name}' works on numbers", node.span, hint)
         try:
             result = FUNCTIONS[name](*values)
             self._spend_on(node, result)

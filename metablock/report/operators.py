@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..catalogue.lookup import catalogue_file
+from ..errors import MetablockError
 from ..language import ast as e
 from ..language.call_checks import bound_by, of_binding
+from ..language.elsewhere import called_here, operators_for, plain
 from ..language.plugins import installed
 from ..language.printer import number, show
 from ..language.ranges import range_of
@@ -31,18 +33,26 @@ def operators(pattern: str | None = None) -> list[OperatorRow]:
     """A row for each operator and each standard binding whose name matches, by name.
 
     Args:
-        pattern: a part of the name, or, with ``*``, ``?`` or ``[``, a glob for the whole name; None: all.
+        pattern: a part of the name, or, with ``*``, ``?`` or ``[``, a glob for the whole name; also a name of another library
+            (`Swish`), which matches what is called so here; None: all.
 
     Raises:
         MetablockError: nothing matches.
 
     >>> [row.signature for row in operators("pool")][:1]
     ['adaptive_avg_pool(size)']
+    >>> [row.name for row in operators("Swish")]
+    ['hard_swish', 'silu']
     """
     installed()
     every = [_row(entry) for entry in OPERATORS.values()] + [_binding_row(binding) for binding in standard().values()]
-    matching = [row for row in every if fits(pattern, row.name)]
+    wanted = operators_for(pattern) if pattern is not None else set()
+    if pattern is not None:
+        wanted |= {row.name for row in every if plain(row.name) == plain(pattern)}
+    matching = [row for row in every if row.name in wanted or fits(pattern, row.name)]
     if not matching:
+        if pattern is not None and (hint := called_here(pattern)) is not None:
+            raise MetablockError(f"nothing among the operators fits '{pattern}'", hint)
         raise no_match(pattern, "among the operators", [row.name for row in every])
     return sorted(matching, key=lambda row: row.name)
 
