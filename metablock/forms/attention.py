@@ -104,8 +104,8 @@ def attention(
             ``extra``, ``scale``, ``rotary`` or ``logits`` that do not fit each other.
 
     Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
-    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv 2104.09864);
-    with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298).
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021 (arXiv 2104.09864); with
+    learned frequencies RoPE-Mixed, Heo et al. 2024 (arXiv 2403.13298).
 
     >>> shape_of("attention(4)", "64x14x14")
     'tokens 14x14 x 64'

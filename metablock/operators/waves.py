@@ -292,10 +292,7 @@ def _line(n: int, kind: str, dtype: torch.dtype, device: torch.device | None) ->
     index = torch.arange(n, dtype=dtype, device=device)
     if kind == "index":
         return index
-    if kind in ("unit", "signed"):
-        unit = index / max(n - 1, 1)
-    else:
-        unit = (index + 0.5) / n
+    unit = index / max(n - 1, 1) if kind in ("unit", "signed") else (index + 0.5) / n
     return unit * 2 - 1 if kind.startswith("signed") else unit
 
 
