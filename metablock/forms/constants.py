@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index") -> ValueTree:
     """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
 
-    Of the input only extents count. No parameter and no entry of a state dict: computed for the size that arrives.
-    ``id || coordinates("signed")`` is CoordConv's input (Liu et al. 2018, arXiv 1807.03247). A prefix token has no place: it gets zeros.
+    No parameter and no entry of a state dict: computed from the extents that arrive. A prefix token has no place: it gets zeros.
+    ``id || coordinates("signed")`` is what CoordConv convolves (Liu et al. 2018, arXiv 1807.03247).
 
     Args:
         kind: on an axis of ``n`` positions: ``"index"``: 0 ... n - 1. ``"unit"``: 0 ... 1. ``"signed"``: -1 ... 1, the first and

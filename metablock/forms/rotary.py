@@ -37,8 +37,8 @@ def axial(
     Args:
         theta: the base of the frequencies.
         kind: of the coordinates, as :func:`coordinates` has them; all but ``"index"`` are multiplied by 2 pi.
-        extent: extents that the indices are stretched to, ``p = i / n * extent``, one number or one an axis: those of the grid
-            that the network was trained on first.
+        extent: extents that the indices are stretched to, ``p = i / n * extent``, one number or one an axis: the grid that the
+            network was trained on first.
         reverse: whether the last axis comes first.
 
     Returns:
