@@ -64,10 +64,10 @@ class Sources:
         self.texts: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
         self.described: dict[int, str] = {}
 
-    def of(self, subgraph: Subgraph, root: bool = False) -> Source:
-        """The code of a subgraph; with ``root``, of a whole network."""
+    def of(self, subgraph: Subgraph, root: bool = False, unit: bool = False) -> Source:
+        """The code of a subgraph; with ``root``, of a whole network; with ``unit``, of a part that is compiled by itself."""
         text, links = self.text(subgraph, root)
-        return Source(text, self.key(subgraph) if subgraph.region else "", links)
+        return Source(text, self.key(subgraph) if subgraph.region or unit else "", links)
 
     def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
         if root:

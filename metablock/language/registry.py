@@ -26,6 +26,7 @@ gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
 group_norm: group_norm.GroupNorm
+gru: recurrent.Gru
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
 knob: knob.Knob source
@@ -34,6 +35,7 @@ layer_norm: layer_norm.LayerNorm
 learned: learned.Learned source
 linear: linear.Linear
 log: activations.Log
+lstm: recurrent.Lstm
 max_pool: max_pool.MaxPool
 position: position.Position
 quick_gelu: activations.QuickGelu

@@ -32,6 +32,7 @@ from .ir import (
     same_wiring,
     single,
 )
+from .sequences import sequences, together
 from .written import written
 
 MAX_STEPS = 10_000
@@ -120,7 +121,9 @@ class Emitter:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
-        first = self.cast(inputs[0], *cls.takes) if inputs else None
+        along = getattr(cls, "along", False)
+        first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
+        first = self.cast(inputs[0], *cls.takes) if inputs and not along else first
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
         facts: dict[str, Any] = {}
         for fact in entry.schema.context:
@@ -134,8 +137,9 @@ class Emitter:
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
-        self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
-        return outputs
+        result: ValueTree = [outputs[0], None] if along else outputs if further else outputs[0]
+        self.steps.append(ModuleCall(path, arguments, result))
+        return outputs if lines is None else [together(self, outputs[0], lines)]
 
     def budget(self, feature: Feature | None = None) -> None:
         """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
