@@ -90,7 +90,9 @@ def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], se
             if isinstance(step, ModuleCall) and step.shared:
                 path = step.child if step.root else (*above, *step.child)
                 first = {_sizes(free_values(every[path]))} if path in every else set()
-                uses.setdefault(path, first).add(_sizes(step.inputs))
+                uses.setdefault(path, first)
+                if step.loop is None:
+                    uses[path].add(_sizes(step.inputs))
     return uses
 
 

@@ -89,6 +89,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
+scan: recurrence.scan
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline

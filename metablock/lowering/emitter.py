@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import count
 from math import prod
@@ -340,7 +341,7 @@ class Emitter:
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
-                step = ModuleCall((*path, *step.child), inputs, step.output, shared=True, root=root)
+                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root)
             outer.append(step)
         return output
 

@@ -64,9 +64,11 @@ class CodeNode:
     children: dict[str, CodeNode] = field(default_factory=dict)
 
     def operators(self) -> Iterator[tuple[str, str]]:
-        """The operators (module and class) that torch has no class for."""
+        """The operators (module and class) that torch has no class for, and the function that loops."""
         if self.operator is not None:
             yield self.operator
+        if self.block is not None and self.block.loops:
+            yield "metablock.operators.scan", "scan"
         for child in self.children.values():
             yield from child.operators()
 
