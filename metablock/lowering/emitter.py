@@ -10,7 +10,7 @@ from itertools import count
 from math import prod
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import AxesError, Span, error
 from ..language.budget import spend
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
@@ -130,7 +130,10 @@ class Emitter:
         for fact in entry.schema.context:
             facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
-            feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            try:
+                feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            except AxesError as wrong:
+                raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
@@ -214,6 +217,7 @@ class Emitter:
         if layouts.becomes_vector(b, a):
             right = self._as_vector(right)
         a, b = left.feature, right.feature
+        layouts.check_meeting(a, b)
         if a.layout != b.layout and "vector" not in (a.layout, b.layout):
             layout = layouts.meeting_layout(a, b)
             left, right = self.cast(left, layout), self.cast(right, layout)
@@ -247,6 +251,8 @@ class Emitter:
         if value.feature.layout == "vector" and wanted.layout in ("map", "grid", "tokens"):
             template, feature = layouts.spread(value.feature, wanted)
             return self.inline(template, [value, over], feature)
+        if value.feature.layout in ("map", "grid", "tokens"):
+            layouts.check_beside(wanted, value.feature)
         return self.cast(value, wanted.layout)
 
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
