@@ -75,7 +75,11 @@ def _sine(
     grid, extra, last = tuple(weight.shape[-2:-1]), 0, False
     if tables:
         grid, extra, last = tables[0].grid, tables[0].extra, tables[0].last
-    if weight.dim() < 2 or len(tables) > 1 or any(t.offsets or t.mirrored or t.axis not in (-2, weight.dim() - 2) for t in tables):
+    if (
+        weight.dim() < 2
+        or len(tables) > 1
+        or any(t.offsets or t.mirrored or t.axis not in (-2, weight.dim() - 2) for t in tables)
+    ):
         raise error("`sine` initialises a table of positions", hint="that of `position`, or `learned(n)`")
     c = weight.shape[-1]
     if c % (2 * len(grid)):

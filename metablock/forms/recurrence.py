@@ -145,5 +145,3 @@ def _result(t: Tracer, value: Value, like: Value, step: Arg) -> Value:
     if value.feature.n != 1:
         raise error(f"the step returns {value.feature}", step.span, "what stands at a position is a vector")
     return t.ir.together(_vector(t, value), like)[0]
-
-

@@ -23,6 +23,8 @@ def hint_for(name: str, own: Iterable[str], others: Iterable[str], otherwise: st
     >>> hint_for("swsh", ["swish"], ["silu"], "")
     "did you mean 'swish'?"
     """
+    if name == "_":
+        return "`_` discards a value: give the value a name to read it"
     own, others = list(own), list(others)
     spend(10 + 3 * min(len(own) + len(others), MAX_OPTIONS))
     same = [other for other in (*own, *others) if plain(other) == plain(name)]
