@@ -24,7 +24,6 @@ LIBRARIES = ("nn", "F", "torch", "timm", "keras", "tf", "jnp", "jax", "np", "ein
 
 _NAMES = f"""
 # Wiring
-_: `_` discards a value: give the value a name to read it
 identity: `id`
 sequential, compose, chain: modules follow each other as `a >> b`
 modulelist, repeat, nblocks: `n * a` repeats a module; each copy is built anew

@@ -236,7 +236,7 @@ def test_a_single_graph_unrolls() -> None:
     expected = net(x)
     torch.testing.assert_close(metablock.compile(net, whole=True, backend=counter)(x), expected)
     assert counter.frame_count == 1
-    with pytest.raises(metablock.MetablockError, match="no graph for an lstm or gru(.|\n)*region by region"):
+    with pytest.raises(metablock.MetablockError, match=r"no graph for an lstm or gru(.|\n)*region by region"):
         metablock.compile(metablock.build(load_text(network(KINDS[1]))), whole=True)
 
 
