@@ -75,7 +75,11 @@ def _sine(
     grid, extra, last = tuple(weight.shape[-2:-1]), 0, False
     if tables:
         grid, extra, last = tables[0].grid, tables[0].extra, tables[0].last
-    if weight.dim() < 2 or len(tables) > 1 or any(t.offsets or t.mirrored or t.axis not in (-2, weight.dim() - 2) for t in tables):
+    if (
+        weight.dim() < 2
+        or len(tables) > 1
+        or any(t.offsets or t.mirrored or t.axis not in (-2, weight.dim() - 2) for t in tables)
+    ):
         raise error("`sine` initialises a table of positions", hint="that of `position`, or `learned(n)`")
     c = weight.shape[-1]
     if c % (2 * len(grid)):
@@ -87,7 +91,7 @@ def _sine(
 
 
 def _rope_mixed(weight: Tensor, head_dim: float, theta: float = 10.0, *, generator: torch.Generator) -> None:
-    """``rope_mixed(64)``: frequencies of rotary positions on two axes, ``(heads * head_dim / 2, 2)``, each head's turned at random.
+    """``rope_mixed(64)``: frequencies of rotary positions on two axes, ``(heads * head_dim / 2, 2)``, each head's turned.
 
     Axial frequencies ``theta ** (-4 k / head_dim)``, turned by one angle a head and spread over both axes (RoPE-ViT's code).
     """
