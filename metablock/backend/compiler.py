@@ -127,7 +127,8 @@ def compile(
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
-        MetablockError: ``freeze`` for a model in train mode; a single full graph of a model with an lstm or gru; the compiler's cache cannot be written to.
+        MetablockError: ``freeze`` for a model in train mode; a single full graph of a model with an lstm or gru; the
+            compiler's cache cannot be written to.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()

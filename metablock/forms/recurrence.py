@@ -118,7 +118,7 @@ def _body(t: Tracer, step: Arg, positions: list[Value], states: list[Value]) -> 
     with t.context.push(draft=Draft(holder), unit=None, window=None):
         output = t.apply(step, inputs)
     body = holder
-    if list(holder.children) == [step.label] and len(holder.steps) == 1:
+    if step.label is not None and list(holder.children) == [step.label] and len(holder.steps) == 1:
         child = holder.children[step.label]
         if isinstance(child, Subgraph):
             body = child
@@ -145,5 +145,3 @@ def _result(t: Tracer, value: Value, like: Value, step: Arg) -> Value:
     if value.feature.n != 1:
         raise error(f"the step returns {value.feature}", step.span, "what stands at a position is a vector")
     return t.ir.together(_vector(t, value), like)[0]
-
-

@@ -154,7 +154,7 @@ def test_a_list_runs_along_together() -> None:
 
 
 def test_a_wire_around_is_the_same_at_every_position() -> None:
-    stream = "g = global_pool\n  return id >> scan(around(g), over=\"rows\")"
+    stream = 'g = global_pool\n  return id >> scan(around(g), over="rows")'
     net, x = build(stream, "image(3, 4, 5)"), torch.randn(2, 3, 4, 5)
     state, expected = torch.zeros(2, 3, 4), []
     for column in x.unbind(-1):
@@ -202,9 +202,12 @@ def test_shared_modules_and_one_module_for_each_member() -> None:
 
 
 def network(kind: str) -> str:
-    return f"name: n\ninput: image(3, 8)\nclasses: 4\n{streams(kind) or 'let:'}\n  token: {kind}\nstem: conv(6, 2, stride=2)\n" + (
-        "stages:\n  depth: 3\n  body: depth * (res(layer_norm >> token) >> res(layer_norm >> mlp(2)))\n"
-        "head: global_pool >> linear(classes)\n"
+    return (
+        f"name: n\ninput: image(3, 8)\nclasses: 4\n{streams(kind) or 'let:'}\n  token: {kind}\nstem: conv(6, 2, stride=2)\n"
+        + (
+            "stages:\n  depth: 3\n  body: depth * (res(layer_norm >> token) >> res(layer_norm >> mlp(2)))\n"
+            "head: global_pool >> linear(classes)\n"
+        )
     )
 
 
@@ -238,7 +241,7 @@ def test_a_single_graph_unrolls() -> None:
     expected = net(x)
     torch.testing.assert_close(metablock.compile(net, whole=True, backend=counter)(x), expected)
     assert counter.frame_count == 1
-    with pytest.raises(metablock.MetablockError, match="no graph for an lstm or gru(.|\n)*region by region"):
+    with pytest.raises(metablock.MetablockError, match=r"no graph for an lstm or gru(.|\n)*region by region"):
         metablock.compile(metablock.build(load_text(network(KINDS[1]))), whole=True)
 
 
