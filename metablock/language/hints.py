@@ -27,8 +27,8 @@ def hint_for(name: str, own: Iterable[str], others: Iterable[str], otherwise: st
         return "`_` discards a value: give the value a name to read it"
     own, others = list(own), list(others)
     spend(10 + (2 + len(name[:MAX_WORD]) // 4) * min(len(own) + len(others), MAX_OPTIONS))
-    same = [other for other in (*own, *others) if plain(other) == plain(name)]
-    near = (same or [nearest(name, own)])[0]
+    same = next((other for other in (*own, *others) if plain(other) == plain(name)), None)
+    near = same if same is not None else nearest(name, own)
     if near is not None:
         return f"did you mean '{near}'?"
     return called_here(name) or suggest(name, others, otherwise) or otherwise
