@@ -69,7 +69,7 @@ def steps(root: Subgraph) -> list[ShapeStep]:
     >>> [step.name for step in steps(front("resnet18").ir)][:3]
     ['stem', 'conv_bn', 'conv']
     >>> [step.text for step in steps(front("swin_tiny").ir) if step.name == "token"][0]
-    'window(7, attn, shift=0 or 3, fit="pad")'
+    'window(7, attn, shift=0 or 3, fit="shrink")'
     """
     return list(_Steps(root).of([("", root, (), {})], 0))
 

@@ -204,7 +204,7 @@ def test_blocks_of_one_line_show_what_differs(run, kinds):
         ("token", "pool(3)", ("0", "1")),
         ("token", "conv(8, 7 or 9, groups=8)", ("2", "3")),
     ]
-    assert ("skip1", "scale", ()) in third
+    assert "scale" in [text for _, text, _ in third]
     text = run("show", kinds, "--as", "shapes").stdout
     assert "in blocks 0, 1" in " ".join(text.split())
 
