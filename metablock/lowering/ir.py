@@ -146,6 +146,9 @@ class Subgraph:
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
+        numbers: what the calls in it were read as, for reports: by a call's id, the call and its arguments' values by name; None
+            for a call that is read several times with different values.
+        names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
     """
 
     text: str = ""
@@ -159,6 +162,8 @@ class Subgraph:
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
+    numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
+    names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def all_steps(self) -> list[Step]:

@@ -31,11 +31,15 @@ class FileReport(_Model):
 
 
 class PartRow(_Model):
-    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch."""
+    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch.
+
+    ``names``: what the names in its blocks' texts stand for, where that is not the same in all blocks of the network.
+    """
 
     name: str
     path: str
     text: str
+    names: dict[str, str]
     output: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     parameters: int
