@@ -14,19 +14,19 @@ _ROOT = Path(__file__).parents[2]
 # Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
 # One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
-abs: elementwise.Abs
+abs: elementwise.Abs later
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
-clip: elementwise.Clip
+clip: elementwise.Clip later
 conv: conv.Conv
-cos: elementwise.Cos
+cos: elementwise.Cos later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
-exp: elementwise.Exp
+exp: elementwise.Exp later
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
@@ -50,10 +50,10 @@ scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
 silu: activations.Silu
-sin: elementwise.Sin
+sin: elementwise.Sin later
 softmax: softmax.Softmax
 softplus: activations.Softplus
-sqrt: elementwise.Sqrt
+sqrt: elementwise.Sqrt later
 star_relu: activations.StarRelu
 std_conv: std_conv.StdConv
 tanh: activations.Tanh
@@ -68,27 +68,27 @@ _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
 attention: attention.attention
-axial: rotary.axial inline
+axial: rotary.axial inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
-concat: lists.concat inline
+concat: lists.concat inline later
 continuous_bias: positions.continuous_bias
-coordinates: constants.coordinates inline
+coordinates: constants.coordinates inline later
 deformable: deformable.deformable
 dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
 first: order.first inline
 flatten: tokens.flatten inline
-fourier: constants.fourier inline
+fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
-maximum: elementwise.maximum inline
+maximum: elementwise.maximum inline later
 mean: lists.mean inline
 merge: windows.merge inline
-minimum: elementwise.minimum inline
+minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
 ones: tokens.ones inline source
@@ -101,7 +101,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
-sine: constants.sine inline
+sine: constants.sine inline later
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Problem, Span, error
 from ..shape import Feature
 
 
@@ -122,6 +122,7 @@ class Subgraph:
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
+        doubts: of the root: what is allowed, but may not be meant, by kind and place.
     """
 
     text: str = ""
@@ -135,6 +136,7 @@ class Subgraph:
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
+    doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:
