@@ -224,6 +224,10 @@ class AxesError(SpecError):
         self.message, self.hint = message, hint
 
 
+class UnreadableError(SpecError):
+    """An expression is needed that could not be read. What would follow from it is unknown; its own problems are reported."""
+
+
 def _order(problem: Problem) -> tuple[str, int]:
     return (problem.span.text.name, problem.span.start) if problem.span else ("", -1)
 

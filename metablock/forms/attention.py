@@ -191,8 +191,8 @@ def attention(
             queries, factor = _scaled(t, scale, queries, sources, heads)
             both = [queries, *(source.keys for source in sources)]
             queries, *keys = rotated(t, rotary, both, heads=heads, head_dim=queries.c // heads, pairs=pairs)
-            for source, turned in zip(sources, keys, strict=True):
-                source.keys = turned
+            for member, turned in zip(sources, keys, strict=True):
+                member.keys = turned
             options: dict[str, Any] = {"heads": heads, "scale": factor, "drop": drop, "row": row}
             if matrix.plain:
                 out, *weights = attend(t, queries, sources, pos, mask, kv_heads=few if few != heads else None, **options)

@@ -31,8 +31,8 @@ def attend_by_features(
         queries: ``(b, N, heads * d)``.
         sources: the keys and values.
         feature: the map ``f``, on each head.
-        rotary, pairs: these arguments of attention. In the numerator features are rotated, in the denominator not, so that it
-            stays positive (RoFormer, arXiv 2104.09864, Eq. 19).
+        rotary, pairs: these arguments of attention. Features are rotated in the numerator, and not in the denominator, which
+            stays positive (RoFormer, arXiv 2104.09864, Sec. 3.3).
         heads: number of heads.
         eps: the constant in the denominator.
 
@@ -40,8 +40,8 @@ def attend_by_features(
         The extents of the queries, the width of the values.
 
     Raises:
-        SpecError: keys are left out (a shifted window, ``near``, ``routed``), or ``feature`` changes the
-            extents; ``rotary`` of several sources.
+        SpecError: keys that are left out (a shifted window, ``near``, ``routed``); ``feature`` changes the extents; ``rotary`` of
+            several sources.
     """
     if t.now.window is not None or any(source.selects for source in sources):
         raise error("`feature=` where keys are left out", feature.span, "it is for all keys: without `shift=`, `near`, `routed`")

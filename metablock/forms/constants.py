@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.ir import Value, ValueTree, flat_values
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index") -> ValueTree:
     """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
 
-    Of the input only extents count. No parameter and no entry of a state dict: computed for the size that arrives.
-    ``id || coordinates("signed")`` is CoordConv's input (Liu et al. 2018, arXiv 1807.03247). A prefix token has no place: it gets zeros.
+    No parameter and no entry of a state dict: computed from the extents that arrive. A prefix token has no place: it gets zeros.
+    ``id || coordinates("signed")`` is what CoordConv convolves (Liu et al. 2018, arXiv 1807.03247).
 
     Args:
         kind: on an axis of ``n`` positions: ``"index"``: 0 ... n - 1. ``"unit"``: 0 ... 1. ``"signed"``: -1 ... 1, the first and
@@ -113,7 +113,7 @@ def fourier(
     return _on_grid(t, x, "fourier", "waves.Fourier", out=out, **options)
 
 
-def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: object) -> Value:
+def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> Value:
     """A constant on the grid of what arrives: of a list, of its first member. Prefix tokens get zeros."""
     value = next(flat_values(x), None)
     if value is None:

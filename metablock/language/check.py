@@ -36,6 +36,7 @@ from .scope import tables
 from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
 from .suggestions import Suggestions
+from .unused import unused
 from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
@@ -110,17 +111,17 @@ class _Checker:
             self._run(unused)
         return list({problem.key: problem for problem in self.problems}.values())
 
-    def _run(self, unused: bool) -> None:
+    def _run(self, whole: bool) -> None:
         self._bindings()
-        reached = None if unused else self.uses.reached()
+        reached = None if whole else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
         self._reserved_sections()
         self._input()
         self._body()
         self.add(cycles(self.spec, self.uses.of))
-        if unused:
-            self._unused()
+        if whole:
+            self.add(unused(self.uses, self.meant))
             self.add(check_rules(self.spec))
         self._variants()
 
@@ -286,7 +287,7 @@ class _Checker:
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
-        if node.id in names or node.id in self.bindings or node.id == "drop":
+        if node.id in names or node.id in self.bindings or node.id == "drop" or node.id in self.spec.unread:
             return
         if node.id in OPERATORS and node.id not in BUILTIN:
             if lacking := missing(OPERATORS[node.id], []):
@@ -331,10 +332,10 @@ class _Checker:
                     self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.add(problem.problems)
-        elif name not in BUILTIN:
+        elif name not in BUILTIN and name not in self.spec.unread:
             hint = "`metablock list --operators` shows the operators"
             self._unknown("operator", func, self.suggestions.own(self.inside, called=True), NUMERIC, hint)
-        else:
+        elif name in BUILTIN:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
     def _binds(self, call: e.Call, bindings: list[Binding]) -> None:
@@ -346,7 +347,7 @@ class _Checker:
             if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_RANKS:
                 for argument in node.args:
                     self._walk(argument.value, frozenset())
-            else:
+            elif not isinstance(node, e.Broken):
                 self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
 
     def _body(self) -> None:
@@ -354,26 +355,6 @@ class _Checker:
         for body in [*bodies, *(edit.value for edit in self.edits if edit.name == "body" and isinstance(edit.value, e.Node))]:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
-
-    # What nothing uses
-
-    def _unused(self) -> None:
-        spec, reached = self.spec, self.uses.reached(self.meant)
-        for section in self.uses.idle_sections():
-            hint = f"name it there: `{section}`, or remove it"
-            self.add([Problem(f"the section '{section}' is never used: the network is `model`", spec.place(section), hint)])
-        bases = {base for group in (spec.traits, spec.variants) for entry in group.values() for base in entry.of}
-        for name, trait in spec.traits.items():
-            if name not in bases:
-                self.problems.append(
-                    Problem(f"the trait '{name}' is never used", trait.span, "remove it, or start a variant `of` it")
-                )
-        kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
-        for field, table in spec.binding_tables().items():
-            for name, binding in table.items():
-                if name not in reached and name not in BUILTIN and name not in NUMERIC:
-                    hint = "remove it, or use it in a block, the stem or the head"
-                    self.wrong(f"the {kinds[field]} '{name}' is never used", binding.header, hint)
 
     # Variants
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import MAX_PROBLEMS, MetablockError, Problem, SpecError, error, suggest
+from ..errors import MAX_PROBLEMS, MetablockError, Problem, SpecError, UnreadableError, error, suggest
 from . import ast as e
 from .budget import spend
 from .choices import chosen as chosen_options
@@ -192,6 +192,10 @@ def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
 
 def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
     count = stage_count(spec)
+    bodies = [column.body for column in spec.columns.values()]
+    unread = [body for body in bodies if isinstance(body, e.Broken)]
+    if unread and not any(isinstance(body, e.List) for body in bodies):
+        raise UnreadableError(unread[0].problems)  # the number of stages is unknown
     chosen = chosen_stages(target, count)
     column = spec.columns.get(target.name)
     let = dict(spec.let)

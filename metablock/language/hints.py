@@ -23,10 +23,12 @@ def hint_for(name: str, own: Iterable[str], others: Iterable[str], otherwise: st
     >>> hint_for("swsh", ["swish"], ["silu"], "")
     "did you mean 'swish'?"
     """
+    if name == "_":
+        return "`_` discards a value: give the value a name to read it"
     own, others = list(own), list(others)
     spend(10 + 3 * min(len(own) + len(others), MAX_OPTIONS))
     same = [other for other in (*own, *others) if plain(other) == plain(name)]
-    near = (same or [nearest(name, own)])[0]
+    near = same[0] if same else nearest(name, own)
     if near is not None:
         return f"did you mean '{near}'?"
     return called_here(name) or suggest(name, others, otherwise) or otherwise

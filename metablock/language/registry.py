@@ -31,6 +31,7 @@ gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
 group_norm: group_norm.GroupNorm
+gru: recurrent.Gru later
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
 knob: knob.Knob source
@@ -39,6 +40,7 @@ layer_norm: layer_norm.LayerNorm
 learned: learned.Learned source
 linear: linear.Linear
 log: activations.Log
+lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
 position: position.Position
 quick_gelu: activations.QuickGelu
@@ -101,6 +103,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
+scan: recurrence.scan later
 sine: constants.sine inline later
 split: lists.split inline
 spread: tokens.spread inline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import count
 from math import prod
@@ -32,6 +33,7 @@ from .ir import (
     same_wiring,
     single,
 )
+from .sequences import sequences, together
 from .written import written
 
 MAX_STEPS = 10_000
@@ -122,7 +124,9 @@ class Emitter:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
-        first = self.cast(inputs[0], *cls.takes) if inputs else None
+        along = getattr(cls, "along", False)
+        first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
+        first = self.cast(inputs[0], *cls.takes) if inputs and not along else first
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
         facts: dict[str, Any] = {}
         for fact in entry.schema.context:
@@ -139,8 +143,9 @@ class Emitter:
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
-        self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
-        return outputs
+        result: ValueTree = [outputs[0], None] if along else outputs if further else outputs[0]
+        self.steps.append(ModuleCall(path, arguments, result))
+        return outputs if lines is None else [together(self, outputs[0], lines)]
 
     def budget(self, feature: Feature | None = None) -> None:
         """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
@@ -344,7 +349,7 @@ class Emitter:
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
-                step = ModuleCall((*path, *step.child), inputs, step.output, shared=True, root=root)
+                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root)
             outer.append(step)
         return output
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
 from ..language.budget import current
@@ -99,6 +99,8 @@ class Evaluator:
                 return self.value(node.then if self.test(node.test, scope) else node.other, scope)
             case e.Call():
                 return self._call(node, scope)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
         return Closure(node, scope)
 
     def number(self, node: e.Node, scope: Scope, what: str) -> int | float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import SpecError, error
+from ..errors import SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import spend
 from ..language.elsewhere import called_here
@@ -68,6 +68,8 @@ class References:
                 if isinstance(meaning, (Closure, Value)):
                     hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
                     raise error(f"'{name}' takes no arguments", node.span, hint)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Call():
                 raise error("only a name can be called", node.func.span, "data flows with `>>`")
             case e.Conditional():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import MAX_LIST, entries
 from ..language.budget import spend
@@ -214,6 +214,8 @@ class Tracer:
             case e.Name() | e.Call() | e.Index():
                 region = "block" if self.now.unit == "block" else None
                 return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
             case e.Conditional():

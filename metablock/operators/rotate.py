@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class Rotate(nn.Module):
     """Rotates pairs of channels: ``(a, b) -> (a cos - b sin, b cos + a sin)``.
 
-    ``forward(x, cos, sin)`` with ``x (b, ..., heads * width)`` and the cosine and sine of the angles, ``(b or 1, ..., width /
-    2)`` for all heads alike, or ``(b or 1, ..., heads * width / 2)``; extents between the first and the last axis are flattened to
+    ``forward(x, cos, sin)`` with ``x (b, ..., heads * width)``, cosine and sine of the angles: ``(b or 1, ..., width / 2)`` for
+    all heads alike, or ``(b or 1, ..., heads * width / 2)``; extents between the first and the last axis are flattened to
     tokens. Returns the shape and dtype of ``x``; angles of a higher precision are multiplied in theirs.
 
     Args:

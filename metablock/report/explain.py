@@ -135,9 +135,10 @@ class _Explainer:
     def hint(self, name: str) -> str:
         bound = [known for table in self.names.tables.values() for known in table]
         wires = [known for _, nodes, _ in self.holders() for known in _locals(nodes)]
-        known = [*bound, *self.spec.sections, "input", "stages", *wires, *OPERATORS, *BUILTIN, *NUMERIC]
+        own = [*bound, *self.spec.sections, "input", "stages", *wires]
         slots = [*self.spec.columns, *self.spec.let, *self.spec.shared]
-        return hint_for(name, known, f"its slots: {', '.join(slots[:20])}" if slots else "`metablock show SPEC` shows its names")
+        otherwise = f"its slots: {', '.join(slots[:20])}" if slots else "`metablock show SPEC` shows its names"
+        return hint_for(name, own, [*OPERATORS, *BUILTIN, *NUMERIC], otherwise)
 
     def bound(
         self, bound: Bound, text: str, values: Mapping[str, str] | None, stages: list[int] | None = None, root: bool = False

@@ -38,6 +38,7 @@ _VALUES = {
 # Calls for which these values do not do: by the words for what is special about a call.
 _CALLS: dict[str, dict[str, str]] = {
     "argsort": {"": "linear(1) >> argsort"},
+    "clip": {"": "clip(0, 1)"},
     "dilated": {"": "dilated(2, id)"},
     "each": {"": "[id, id] >> each(id)"},
     "grid": {"": "grid(14, 28)"},
@@ -50,6 +51,7 @@ _CALLS: dict[str, dict[str, str]] = {
 
 # Operators that stand in an argument of `attention`, and what they give there.
 _INSIDE = {
+    "axial": ("rotary", "angles of each token"),
     "agent_bias": ("pos", "a bias for every head, query and key"),
     "continuous_bias": ("pos", "a bias for every head, query and key"),
     "keys_seen": ("scale", "one number for each query"),
