@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Problem, Span, error
 from ..shape import Feature
 
 
@@ -149,6 +149,7 @@ class Subgraph:
         numbers: what the calls in it were read as, for reports: by a call's id, the call and its arguments' values by name; None
             for a call that is read several times with different values.
         names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
+        doubts: of the root: what is allowed, but may not be meant, by kind and place.
     """
 
     text: str = ""
@@ -164,6 +165,7 @@ class Subgraph:
     span: Span | None = field(default=None, repr=False)
     numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
     names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
+    doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:

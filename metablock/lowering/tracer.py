@@ -17,13 +17,13 @@ from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
+from .calls import note_doubts, noted
 from .combine import binary, mark, shifted
 from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
 from .places import in_library, located
-from .provenance import noted
 from .references import Finished, References, no_module
 from .sections import Sections
 from .streams import function, stream
@@ -131,6 +131,7 @@ class Tracer:
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        note_doubts(self.ir.doubts, operator, (node, call), arguments.values, scope, x, self.evaluate)
         self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
@@ -264,7 +265,7 @@ class Tracer:
         """
         for position, item in enumerate(items):
             emptied = self.references.emptied
-            x = self.emit(item, scope, x, suffix)
+            x = self.emit(item, scope.arrive(width(x)), x, suffix)
             yield x
             if x is None:
                 if position + 1 < len(items) and self.references.emptied == emptied:

@@ -24,10 +24,11 @@ class ProblemReport(_Model):
 
 
 class FileReport(_Model):
-    """``check``: a file and its problems."""
+    """``check``: a file, its problems, and what is allowed in it but may not be meant."""
 
     file: str
     problems: tuple[ProblemReport, ...]
+    warnings: tuple[ProblemReport, ...] = ()
 
 
 class PartRow(_Model):
