@@ -41,6 +41,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+scalar: scalar.LearnedScalar source
 scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
@@ -73,6 +74,7 @@ flatten: tokens.flatten inline
 frozen: residual.frozen inline
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
+matmul: products.matmul inline
 mean: lists.mean inline
 merge: windows.merge inline
 mixture_conv: dynamic.mixture_conv
@@ -82,6 +84,7 @@ pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
 relative_bias: positions.relative_bias
+relative_keys: relative_keys.relative_keys
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
@@ -91,6 +94,7 @@ split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
+transpose: products.transpose inline
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline
