@@ -73,6 +73,7 @@ class ModuleCall:
         output: what it computes.
         shared: the child is called from several places, and each call lists its inputs.
         root: the path starts at the root of the network, not at the subgraph of the step.
+        near: of a module that a stream around the step holds: the length of the path that leads to the holder.
     """
 
     child: tuple[str, ...]
@@ -80,6 +81,7 @@ class ModuleCall:
     output: ValueTree
     shared: bool = False
     root: bool = False
+    near: int | None = None
 
 
 @dataclass(frozen=True)
