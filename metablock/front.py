@@ -19,7 +19,7 @@ from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
-from .language.load import CutCallError
+from .language.load import IncompleteError
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -204,7 +204,7 @@ def _resolve(
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
     try:
         file, meant = open_spec(source)
-    except CutCallError as wrong:
+    except IncompleteError as wrong:
         raise SpecError([*wrong.problems, *check(wrong.spec)]) from None
     if variant is None:
         variant = meant
@@ -222,6 +222,8 @@ def _resolve(
 def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = None) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
+    if spec.unread:
+        return []  # they may be the names of what decides about the shapes
     if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
         return []  # nothing has a shape that never ends, or whose names mean something else than the file says
     try:

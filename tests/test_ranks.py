@@ -36,6 +36,7 @@ WRITTEN: dict[str, str] = {
     "first": "first(3)",
     "fourier": "fourier(12)",
     "frozen": "frozen(conv(c, 3))",
+    "grid": "|\n    y = tokens\n    return y >> grid(2, y.n // 2)",
     "group_norm": "group_norm(2)",
     "join": "join(learned(2), id)",
     "keys_seen": "attention(2, over=near(3), scale=keys_seen >> log)",

@@ -91,7 +91,7 @@ def _sine(
 
 
 def _rope_mixed(weight: Tensor, head_dim: float, theta: float = 10.0, *, generator: torch.Generator) -> None:
-    """``rope_mixed(64)``: frequencies of rotary positions on two axes, ``(heads * head_dim / 2, 2)``, each head's turned.
+    """``rope_mixed(64)``: frequencies of rotary positions on two axes, ``(heads * head_dim / 2, 2)``.
 
     Axial frequencies ``theta ** (-4 k / head_dim)``, turned by one angle a head and spread over both axes (RoPE-ViT's code).
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.ir import Value, ValueTree, flat_values
@@ -113,7 +113,7 @@ def fourier(
     return _on_grid(t, x, "fourier", "waves.Fourier", out=out, **options)
 
 
-def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: object) -> Value:
+def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> Value:
     """A constant on the grid of what arrives: of a list, of its first member. Prefix tokens get zeros."""
     value = next(flat_values(x), None)
     if value is None:

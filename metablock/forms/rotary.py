@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..language.registry import OPERATORS
@@ -63,7 +63,7 @@ def axial(
     if pairs % rank:
         hint = f"heads of a multiple of {2 * rank} channels"
         raise error(f"{rank} axes do not divide the {pairs} pairs of channels of a head", hint=hint)
-    options = {"theta": theta, "kind": kind, "extent": extent, "reverse": reverse}
+    options: dict[str, Any] = {"theta": theta, "kind": kind, "extent": extent, "reverse": reverse}
     return t.ir.call("waves.Axial", "axial", [value], out=pairs, **options)
 
 

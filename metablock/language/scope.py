@@ -93,10 +93,15 @@ class Names:
         self.tables = tables(spec)
         self.sections = {name for name in ("stem", "head") if name in spec.sections} | ({"stages"} if spec.columns else set())
 
-    def find(self, name: str, scope: Scope, span: Span | None) -> Found:
-        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name."""
+    def find(self, name: str, scope: Scope, span: Span | None, called: bool = False) -> Found:
+        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name.
+
+        ``called``: it stands before brackets: `grid` is a word of the language, and `grid(14, 14)` an operator.
+        """
         if name in scope.vars:
             return scope.vars[name]
+        if called and name in BUILTIN and name in OPERATORS:
+            return OPERATORS[name]
         if name in BUILTIN or name in NUMERIC:
             return Word(name)
         hidden = scope.hide is not None and scope.hide[1] == name
@@ -122,8 +127,11 @@ class Names:
 
     def suggest(self, name: str, scope: Scope) -> str | None:
         """A hint with the known name that is nearest, or where names come from."""
-        known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
-        return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+        own = [*scope.vars, *(n for table, bindings in self.tables.items() for n in bindings if table != "standard")]
+        if scope.hide is not None:
+            own = [other for other in own if other != scope.hide[1]]  # it would lead in a circle
+        others = [*standard(), *OPERATORS, *BUILTIN]
+        return hint_for(name, own, others, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
 def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def binary(t: Tracer, node: e.Binary, scope: Scope, x: ValueTree, suffix: str) -
     if isinstance(left, bool):
         hint = "write `a if test else id` for a module that may be left out"
         raise error("a truth value and a module do not meet", node.left.span, hint)
+    if isinstance(left, list) and node.op == "+" and isinstance(t.evaluate.value(node.right, scope), list):
+        return [*t.emit(node.left, scope, x, suffix), *t.emit(node.right, scope, x, suffix)]
     if not isinstance(left, (int, float)):
         return _combine(t, node, scope, x, suffix)
     right_value = t.evaluate.value(node.right, scope)

@@ -10,7 +10,7 @@ from ..errors import MetablockError, Problem, SpecError
 from ..front import Front
 from ..front import check as check_spec
 from ..language.init_rules import InitRuleUse
-from ..language.load import CutCallError, load_file, load_text
+from ..language.load import IncompleteError, load_file, load_text
 from ..language.spec import Spec
 from ..language.weight_rules.use import WeightRuleUse
 from ..language.yaml import Limits
@@ -39,7 +39,7 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
     """
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
-    except CutCallError as wrong:
+    except IncompleteError as wrong:
         return SpecError([*wrong.problems, *problems_of(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
@@ -77,7 +77,8 @@ def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None
             init.see(network.init, place, node.operator, tensors.parameters)
         weights.see(names)
 
-    return tuple(check_spec(spec, look=look)) or SpecError([*weights.problems(), *init.problems()]).problems
+    problems = tuple(check_spec(spec, look=look))
+    return problems if problems or spec.unread else SpecError([*weights.problems(), *init.problems()]).problems
 
 
 def wrong_facts(spec: Spec, networks: Iterable[Front]) -> list[Problem]:
