@@ -217,6 +217,14 @@ class SpecError(MetablockError):
         return SpecError, (self.problems,)
 
 
+class AxesError(SpecError):
+    """There are more or fewer numbers than what arrives has axes. It has no place yet."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__([Problem(message, hint=hint)])
+        self.message, self.hint = message, hint
+
+
 class UnreadableError(SpecError):
     """An expression is needed that could not be read. What would follow from it is unknown; its own problems are reported."""
 

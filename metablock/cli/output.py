@@ -15,7 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from ..report.layout import ShapeStep, short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OpRow, TableRow
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OperatorText, OpRow, TableRow
+from .operator_page import operator_page
 
 _UNWRAPPED = 10_000
 
@@ -173,6 +174,17 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
         typer.echo(row.signature)
         text = row.doc if row.kind == "operator" else f"= {row.doc}"
         typer.echo(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))
+
+
+def print_operator(text: OperatorText) -> None:
+    """Prints all that is known of an operator."""
+    for line in operator_page(text, text_width()):
+        typer.echo(line)
+
+
+def text_width() -> int:
+    """The width of lines of text: the terminal's, but for wide ones."""
+    return min(_console().width, 100)
 
 
 def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:

@@ -42,7 +42,7 @@ class List(Node):
 
 @dataclass(frozen=True, slots=True)
 class Splice(Node):
-    """``*x`` inside a list."""
+    """``*x`` inside a list, or as an argument of a call."""
 
     value: Node
 

@@ -14,7 +14,12 @@ from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets.
+
+    >>> from metablock.language.edits import parse_edits
+    >>> [[binding.name for binding in bound_by(edit)] for edit in parse_edits(["token(k) = dw(k)", "token = dw(3)"])]
+    [['token'], []]
+    """
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -23,7 +28,12 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
-    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use.
+
+    >>> from metablock.language.standard import standard
+    >>> [type(node).__name__ for node, _ in of_binding(standard()["pw"])]
+    ['Call', 'Name']
+    """
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:
@@ -46,7 +56,8 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
     spend((len(names) + len(call.args)) // 8)
     takes = f"it takes {', '.join(names[:20])}{' ...' * (len(names) > 20)}" if names else "remove the brackets"
     bound: dict[str, e.Argument] = {}
-    for position, argument in enumerate(call.args):
+    args = certain(call.args)
+    for position, argument in enumerate(args):
         if argument.name is None and position >= len(names):
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
@@ -55,10 +66,21 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
         bound[name] = argument
-    for param in binding.params:
+    for param in binding.params if args is call.args else ():
         if param.default is None and param.name not in bound:
             raise error(f"'{binding.name}' needs the argument '{param.name}'", call.span, takes)
     return bound
+
+
+def certain(args: tuple[e.Argument, ...]) -> tuple[e.Argument, ...]:
+    """The arguments whose places are known without the lists that are spread out between them: all, if there is no ``*list``.
+
+    >>> from metablock.language.parser import expression
+    >>> [argument.value.id for argument in certain(expression("f(a, *b, c, k=d)").args)]
+    ['a', 'd']
+    """
+    first = next((place for place, argument in enumerate(args) if isinstance(argument.value, e.Splice)), None)
+    return args if first is None else (*args[:first], *(argument for argument in args[first:] if argument.name is not None))
 
 
 def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:

@@ -12,6 +12,7 @@ from .budget import FILE, reading, spend
 from .call_checks import (
     bind_arguments,
     bound_by,
+    certain,
     depthwise_hint,
     grouped_by_c,
     is_number,
@@ -139,7 +140,7 @@ class _Checker:
         for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
-            if binding.name in OPERATORS and is_number(binding.body):
+            if binding.name in OPERATORS and not OPERATORS[binding.name].later and is_number(binding.body):
                 self.wrong(
                     f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
                 )
@@ -288,7 +289,7 @@ class _Checker:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
         if node.id in names or node.id in self.bindings or node.id == "drop" or node.id in self.spec.unread:
             return
-        if node.id in OPERATORS:
+        if node.id in OPERATORS and node.id not in BUILTIN:
             if lacking := missing(OPERATORS[node.id], []):
                 self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return
@@ -313,7 +314,7 @@ class _Checker:
             return
         name = func.id
         if name == ONE_OF:
-            if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+            if len(node.args) < 2 or certain(node.args) is not node.args or any(a.name is not None for a in node.args):
                 self.wrong("`one_of` lists at least two options", node, "one_of(pool(3), dw(7))")
             return
         if name in names or name in NUMERIC:
@@ -325,8 +326,9 @@ class _Checker:
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
-                lacking = missing(operator, pairs(operator, node.args))
-                if lacking:
+                args = certain(node.args)
+                lacking = missing(operator, pairs(operator, args))
+                if lacking and args is node.args:
                     self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.add(problem.problems)

@@ -28,7 +28,7 @@ identity: `id`
 sequential, compose, chain: modules follow each other as `a >> b`
 modulelist, repeat, nblocks: `n * a` repeats a module; each copy is built anew
 moduledict, parallel, branches: `a || b` concatenates branches, `a + b` adds them
-cat, concat, concatenate, hstack: channels are concatenated with `a || b`, tokens with `join(a, b)`
+cat, concat, concatenate, hstack: channels are concatenated with `concat(a, b)`, tokens with `join(a, b)`
 stack: `a || b` concatenates channels, `join(a, b)` tokens; a list of streams is `[a, b]`
 add, addition, plus: `a + b`
 subtract, sub: `a - b`
@@ -60,7 +60,7 @@ expandasspatial, broadcast: sums and products spread vectors over maps by themse
 clamp, hardtanh: `clip(0, 1)` ;; {_NONE}
 max, elementwisemax: `maximum(a, b)` ;; {_NONE}
 min, elementwisemin: `minimum(a, b)` ;; {_NONE}
-square, pow, power: `id * id`
+square, pow, power: `a ** 2`
 maximum, minimum, abs, exp, sqrt, sin, cos, clip, lstm,
 gru, pad, matmul, concat, swiglu, rotary, coordinates, fourier, sine, scan: {_NONE}
 rsqrt, reciprocal: {_NONE}
@@ -92,8 +92,9 @@ patchmerging, downsample, downsampling: `conv(n, 2, stride=2)`; Swin's is `unfol
 hybridembed, stem: a file's section of this name: a chain such as `conv(n, 7, stride=2)`
 posembed, positionalembedding, positionembedding, positionalencoding, absposembed: `position`
 relpos, relposbias, relativepositionbias, relposbiastable: `attention(2, pos=relative_bias)`
-rope, rotaryembedding, rotaryemb, ropemixed: `attention(2, rotary=true)` ;; {_NONE}
-fourierembed, sincosposembed, sincos, positionalencodingsine: `fourier(4)` ;; {_NONE}
+rope, rotaryembedding, rotaryemb, ropemixed: rotary positions are an argument: `attention(2, rotary=axial)`
+fourierembed: `fourier(4)`
+sincosposembed, sincos, sinusoidal, positionalencodingsine: `sine(4)`
 meshgrid, coordconv, addcoords: `coordinates` ;; {_NONE}
 
 # Attention
@@ -107,7 +108,7 @@ neighborhoodattention, natten, neighborhoodattention2d: `attention(2, over=near(
 deformableattention, msdeformattn: `deformable(2)`
 groupedqueryattention, gqa: `attention(4, kv_heads=2)` ;; {_NONE}
 multiqueryattention, mqa: `attention(4, kv_heads=1)` ;; {_NONE}
-channelattention, xca, crosscovarianceattention: {_NONE}
+channelattention, xca, crosscovarianceattention: `attention(2, over="channels")`
 talkinghead, talkingheadattention: `attention(2, mix=linear(2))` ;; {_NONE}
 
 # Norms
@@ -151,8 +152,8 @@ dropout1d, dropout2d, dropout3d, spatialdropout2d, alphadropout, dropblock, drop
 stochasticdepth, dropconnect: `drop_path(0.1)`, or a number in the column "drop"
 
 # Recurrences
-rnn, lstmcell, grucell, rnncell, simplernn: `lstm` ;; {_NONE}
-mamba, ssm, s4, selectivescan, rwkv: `scan(a)` ;; {_NONE}
+rnn, lstmcell, grucell, rnncell, simplernn: `lstm(n)`
+mamba, ssm, s4, selectivescan, rwkv: a state-space mixer is written: examples/recurrent_mixer.yaml
 """
 
 # Arguments: what an operator calls them. Words in backquotes are candidates, in this order: the first that the operator takes.

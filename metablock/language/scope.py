@@ -93,10 +93,15 @@ class Names:
         self.tables = tables(spec)
         self.sections = {name for name in ("stem", "head") if name in spec.sections} | ({"stages"} if spec.columns else set())
 
-    def find(self, name: str, scope: Scope, span: Span | None) -> Found:
-        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name."""
+    def find(self, name: str, scope: Scope, span: Span | None, called: bool = False) -> Found:
+        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name.
+
+        ``called``: it stands before brackets: `grid` is a word of the language, and `grid(14, 14)` an operator.
+        """
         if name in scope.vars:
             return scope.vars[name]
+        if called and name in BUILTIN and name in OPERATORS:
+            return OPERATORS[name]
         if name in BUILTIN or name in NUMERIC:
             return Word(name)
         hidden = scope.hide is not None and scope.hide[1] == name

@@ -8,10 +8,11 @@ from . import ast as e
 from .call_checks import bound_by
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
+from .standard import BUILTIN
 
 SECTIONS = ("stem", "stages", "head")  # what a `model` composes
 # What reads the drop rate in scope without naming it.
-_DROPPING = ("res", "drop_path")
+IMPLICIT = ("res", "drop_path")
 
 
 class Uses:
@@ -48,7 +49,7 @@ class Uses:
     def _names_in(self, binding: Binding) -> set[str]:
         nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
         params = {p.name for p in binding.params}
-        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
+        return {name for node in nodes for name in _names(node)} - params - {binding.name}
 
     def reached(self, further: Iterable[str] = ()) -> set[str]:
         """Every name that the network, in any variant, or one of the ``further`` names may reach."""
@@ -67,7 +68,7 @@ class Uses:
             reached.add(name)
             bindings = self.bindings.get(name, [])
             todo += [used for binding in bindings for used in (*self.of(binding), *_unread(binding.body))]
-            todo += ["drop"] if name in _DROPPING else []
+            todo += ["drop"] if name in IMPLICIT else []
         return reached
 
     def idle_sections(self) -> list[str]:
@@ -82,7 +83,10 @@ class Uses:
 
 
 def _names(node: e.Node) -> set[str]:
-    return {n.id for n in e.walk(node) if isinstance(n, e.Name)}
+    """The names in an expression; not a word that stands before brackets, where it is an operator: ``grid(14, 14)``."""
+    nodes = list(e.walk(node))
+    called = {id(n.func) for n in nodes if isinstance(n, e.Call) and isinstance(n.func, e.Name) and n.func.id in BUILTIN}
+    return {n.id for n in nodes if isinstance(n, e.Name) and id(n) not in called}
 
 
 def _mentioned(node: e.Node) -> set[str]:

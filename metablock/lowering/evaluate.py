@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ..errors import Span, UnreadableError, error
@@ -17,6 +18,7 @@ from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
 from .memory import Memory
+from .splices import arguments as spread_arguments
 
 MAX_DEPTH = 200
 
@@ -157,7 +159,7 @@ class Evaluator:
             if isinstance(item, e.Splice):
                 spliced = self.value(item.value, scope)
                 if not isinstance(spliced, (list, tuple)):
-                    raise error("`*` in a list needs a list", item.span, "remove the `*`")
+                    raise error("`*` needs a list", item.span, "remove the `*`")
                 self._budget.spend(1 + len(spliced) // 4, item.span)
                 result.extend(spliced)
             else:
@@ -265,7 +267,7 @@ class Evaluator:
         name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
         if not isinstance(name, e.Name):
             return None
-        meaning = self.names.find(name.id, scope, name.span)
+        meaning = self.names.find(name.id, scope, name.span, called=node is not name)
         return meaning if isinstance(meaning, Operator) else None
 
     def repeat(self, node: e.Node, scope: Scope) -> tuple[int, e.Node] | None:
@@ -317,6 +319,8 @@ class Evaluator:
         if isinstance(right, (Closure, Value)) or right is None:
             return Closure(node, scope)
         self._spend_on(node, left, right)
+        if node.op == "+" and isinstance(left, list) and isinstance(right, list):
+            return self._limited([*left, *right], node)
         try:
             return calculate(node.op, left, right)
         except ZeroDivisionError:
@@ -325,7 +329,9 @@ class Evaluator:
             raise error("the result is too large for a number", node.span, "use smaller numbers") from None
         except TypeError:
             raise error(
-                f"{_kind(left)} {node.op} {_kind(right)} has no meaning", node.span, "both sides are numbers, or both modules"
+                f"{_kind(left)} {node.op} {_kind(right)} has no meaning",
+                node.span,
+                "both sides are numbers, both modules, or both lists",
             ) from None
 
     def _spend_on(self, node: e.Node, *values: Any) -> None:
@@ -337,7 +343,7 @@ class Evaluator:
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
-        meaning = self.names.find(node.func.id, scope, node.func.span)
+        meaning = self.names.find(node.func.id, scope, node.func.span, called=True)
         if isinstance(meaning, Word) and meaning.name in FUNCTIONS:
             return self._numeric(meaning.name, node, scope)
         if isinstance(meaning, Bound):
@@ -348,11 +354,16 @@ class Evaluator:
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
         """The arguments of a call to a binding, by parameter, not evaluated yet. Raises SpecError if they do not fit it."""
-        return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
+        if not any(isinstance(argument.value, e.Splice) for argument in node.args):
+            return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
+        spread = spread_arguments(self, node.args, scope)
+        scopes = {id(argument): scope if member is None else member.scope for argument, member in spread}
+        bound = bind_arguments(binding, replace(node, args=tuple(argument for argument, _ in spread)))
+        return {name: Closure(argument.value, scopes[id(argument)]) for name, argument in bound.items()}
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         """The result of a function on numbers; a Closure for a ``sum`` of modules."""
-        values = [self.value(argument.value, scope) for argument in node.args]
+        values = self._list(tuple(argument.value for argument in node.args), scope)
         self._spend_on(node, *values)
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):

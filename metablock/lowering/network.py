@@ -19,6 +19,7 @@ from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import ModuleList, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
+from .splices import arguments
 from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
@@ -194,7 +195,8 @@ class NetworkLowering:
         named = next((argument for argument in node.args if argument.name is not None), None)
         if named is not None:
             raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
-        sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
+        spread = arguments(self.evaluate, node.args, Scope())
+        sizes = [self.evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
         if len(sizes) == 2:

@@ -60,7 +60,7 @@ class References:
             case e.Name(id=name):
                 return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
             case e.Call(func=e.Name(id=name)):
-                meaning = self.evaluate.names.find(name, scope, node.func.span)
+                meaning = self.evaluate.names.find(name, scope, node.func.span, called=True)
                 if isinstance(meaning, Bound):
                     return self._follow(meaning, node, scope, x)
                 if isinstance(meaning, Word) and name != "sum":

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+import re
 
+import pytest
+import torch
+from cases import RULES
+
+import metablock
 from metablock.front import resolved
 from metablock.language.format import show_spec, spec_hash
 from metablock.language.load import load_text
@@ -78,3 +84,74 @@ def test_the_text_of_a_variant_builds(run):
     assert "bottleneck(" not in text
     assert run("check", "-", "--no-shapes", input=text).exit_code == 0
     assert run("build", "-", input=text).exit_code == 0
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """A spec with rules, and a checkpoint that fits but for one shape, one name and what is left over."""
+    spec, file = tmp_path / "small.yaml", tmp_path / "theirs.pth"
+    spec.write_text(RULES)
+    state = {"first.weight": torch.ones(6, 3, 1, 1), "first.bias": torch.ones(6), "a.weight": torch.ones(1, 6)}
+    state |= {"b.weight": torch.ones(2, 6), "last.weight": torch.ones(5, 4, 1, 1), "last.bias": torch.ones(5)}
+    state |= {f"blocks.{i}.index": torch.ones(2) for i in range(3)}
+    torch.save(state, file)
+    return spec, file
+
+
+def test_names(run, renamed):
+    spec, _ = renamed
+    lines = run("show", spec, "--as", "names").stdout.splitlines()
+    assert lines[0] == "small: 6 tensors"
+    assert lines[1].split() == ["stem.conv.weight", "6x3x1x1"] and lines[2].split() == ["stem.conv.bias", "6"]
+    assert lines[-1] == "rule sets: theirs, half, none (--rules NAME); a checkpoint beside them: --weights FILE"
+    lines = run("show", spec, "--as", "names", "--rules", "theirs").stdout.splitlines()
+    assert lines[0] == "small: 6 tensors, by the names of 'theirs'"
+    assert [line.split() for line in lines if "wide.weight" in line] == [
+        ["stem.wide.weight", "4x6", "a.weight", "++", "b.weight"]
+    ]
+
+
+def test_names_beside_a_checkpoint(run, renamed):
+    spec, file = renamed
+    text = run("show", spec, "--as", "names", "--weights", file).stdout
+    assert "4 of ours fit, with theirs.pth:\n" in text
+    assert "head.linear.weight  5x4 from 5x4x1x1  last.weight" in re.sub(" {2,}", "  ", text)
+    assert "1 of ours of another shape:\nstem.wide.weight  4x6 from 1x6 ++ 2x6 (made (3, 6))  a.weight ++ b.weight\n" in text
+    assert "1 of ours missing there:\nstem.wide.bias  4  ab\n" in text
+    assert f"by {spec}:13: `stem.wide.bias: ab`" in " ".join(text.split())
+    assert "3 left over there:\nblocks.{0-2}.index  2\n" in text
+    report = json.loads(run("show", spec, "--as", "names", "--weights", file, "--json").stdout)
+    rows = {row["name"]: row for row in report["ours"]}
+    assert report["rules"] == "theirs" and len(rows) == 6
+    assert rows["stem.wide.weight"]["fits"] is False and rows["stem.wide.weight"]["remark"] == "made (3, 6)"
+    assert rows["stem.wide.weight"]["theirs"][1] == {"name": "b.weight", "shape": [2, 6], "ignored": False}
+    assert [row["name"] for row in report["left"]] == ["blocks.0.index", "blocks.1.index", "blocks.2.index"]
+    metablock.write(metablock.build(spec), spec.with_suffix(".safetensors"))
+    assert "6 of ours fit" in run("show", spec, "--as", "names", "--weights", spec.with_suffix(".safetensors")).stdout
+
+
+def test_names_are_folded_and_whole(run):
+    """Repeats stand in one line; at 80 columns a pair that is too wide stands on two, and no name is cut."""
+    lines = run("show", "swin_tiny", "--as", "names", "--rules", "timm").stdout.splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) < 150
+    at = next(i for i, line in enumerate(lines) if line.startswith("stages.2.blocks.{0-5}.token.attn.pos.table.weight"))
+    assert lines[at + 1] == "    layers.2.blocks.{0-5}.attn.relative_position_bias_table"
+    assert any(line.startswith("stages.0.blocks.{0-1}.norm1.{weight,bias} ") for line in lines)
+    counters = [line for line in run("show", "resnet18", "--as", "names").stdout.splitlines() if "num_batches" in line]
+    assert len(counters) == 4 and all(line.endswith("scalar counter") for line in counters)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--weights", "w.pth"], "--weights belongs to --as names"),
+        (["--as", "tree", "--rules", "timm"], "--rules belongs to --as names"),
+        (["--json"], "--json belongs to --as names"),
+        (["--as", "names", "--rules", "their"], "'small' has no weight rules 'their'\n  did you mean 'theirs'?"),
+        (["--as", "names", "--weights", "nowhere.pth"], "nowhere.pth: no such file"),
+    ],
+)
+def test_names_are_refused(run, renamed, words, says):
+    result = run("show", renamed[0], *words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert says in result.stderr
