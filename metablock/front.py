@@ -7,12 +7,13 @@ names once, and lowers once.
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
-from .errors import MAX_PROBLEMS, MetablockError, Problem, Span, SpecError
+from .errors import MAX_PROBLEMS, MetablockError, MetablockWarning, Problem, Span, SpecError
 from .language.arithmetic import is_whole
 from .language.budget import FILE, LARGE, reading
 from .language.check import RESERVED, check_edits, check_names
@@ -76,6 +77,15 @@ def front(
             read_init_rules(spec.init)
             return Front(spec, ir)
         raise SpecError([*problems, *_shape_problems(spec, problems)])
+
+
+def warn_of_doubts(ir: Subgraph) -> None:
+    """Warns of what is allowed in a network's spec, but may not be meant: a MetablockWarning for each, with its place.
+
+    >>> warn_of_doubts(front("resnet18").ir)
+    """
+    for doubt in ir.doubts.values():
+        warnings.warn(doubt.render(), MetablockWarning, stacklevel=3)
 
 
 def resolved(

@@ -108,7 +108,7 @@ def test_nothing_to_say() -> None:
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
         ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
         ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),
-        ("conv(8, 4, stride=4)", "relu >> conv(8, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(8, 3, groups=c)", "give the convolution a name in `let`: there `c` is the width that arrives"),
+        ("conv(8, 4, stride=4)", "relu >> conv(8, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(8, 3, groups=c)", "write `groups=w`: `w` is the width that arrives"),
         ("  body: depth * block", "  body: |\n    y, z = conv(2 * c) >> chunk(2)\n    return y", "the wire 'z' is never read", "y, z = conv(2 * c) >> chunk(2)", "use it, or write `_` in its place"),
         ("  body: depth * block", "  body: |\n    _ = conv(c)\n    return depth * block", "the wire '_' is never read", "_ = conv(c)", "use it, or drop the line (its parts are named `_`)"),
         ("  body: depth * block", "  body: |\n    y, _ = conv(2 * c) >> chunk(2)\n    return y + _", "unknown name '_'", "_", "`_` discards a value: give the value a name to read it"),

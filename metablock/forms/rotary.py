@@ -172,7 +172,9 @@ def _turned(t: Tracer, rotary: Arg, value: Value, turn: list[Value], heads: int,
     """Queries or keys, rotated by the cosine and sine in ``turn``."""
     f, c = value.feature, turn[0].c
     if c not in (head_dim // 2, value.c // 2):
-        hint = f"{head_dim // 2} channels, one a pair of a head, or {heads * head_dim // 2}, for each of {heads} heads its own"
+        hint = f"{head_dim // 2} channels, one a pair of a head"
+        if heads > 1:
+            hint += f"; or {heads * head_dim // 2}, for each of {heads} heads its own"
         raise error(f"`rotary=` gives {turn[0].feature}", rotary.span, hint)
     value, *turn = t.ir.together(value, *turn)
     options = {"width": head_dim, "prefix": f.prefix, "halves": pairs == "halves"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import error
+from ..errors import Problem, SpecError, error
 from . import ast as e
 from .budget import spend
 from .hints import hint_for_argument
@@ -83,6 +83,19 @@ def certain(args: tuple[e.Argument, ...]) -> tuple[e.Argument, ...]:
     return args if first is None else (*args[:first], *(argument for argument in args[first:] if argument.name is not None))
 
 
+def misfit(call: e.Call, bindings: Iterable[Binding]) -> tuple[Problem, ...]:
+    """What is wrong with a call, if it fits none of the bindings which its name may have: what the last one says."""
+    wrong: tuple[Problem, ...] = ()
+    for binding in bindings:
+        try:
+            bind_arguments(binding, call)
+            return ()
+        except SpecError as problem:
+            spend(20, call.span)
+            wrong = problem.problems
+    return wrong
+
+
 def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:
     """The wires of a stream that nothing reads before another line takes their name: the id of the line, and the wire's name.
 
@@ -117,7 +130,15 @@ def depthwise_hint(node: e.Node) -> str:
     out = next((a.value for position, a in enumerate(node.args) if a.name == "out" or (a.name is None and position == 0)), None)
     if isinstance(out, e.Name) and out.id == "c":
         return "`dw(k)` is depthwise wherever it stands"
-    return "give the convolution a name in `let`: there `c` is the width that arrives"
+    return "write `groups=w`: `w` is the width that arrives"
+
+
+def sources(node: e.Node, names: Collection[str]) -> Iterator[tuple[str, e.Node]]:
+    """The items of a chain that begin a stream anew, by name; a name among ``names`` means something else."""
+    for item in node.items if isinstance(node, e.Chain) else (node,):
+        name = item.func if isinstance(item, e.Call) else item
+        if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
+            yield name.id, item
 
 
 def is_number(node: e.Node) -> bool:

@@ -10,16 +10,17 @@ from ..errors import MAX_PROBLEMS, Problem, SpecError
 from . import ast as e
 from .budget import FILE, reading, spend
 from .call_checks import (
-    bind_arguments,
     bound_by,
     certain,
     depthwise_hint,
     grouped_by_c,
     is_number,
+    misfit,
     missing,
     of_binding,
     pairs,
     signature,
+    sources,
     unread_wires,
 )
 from .choices import NAME as ONE_OF
@@ -33,7 +34,7 @@ from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
-from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
 from .suggestions import Suggestions
 from .unused import unused
 from .uses import SECTIONS, Uses
@@ -275,11 +276,10 @@ class _Checker:
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
         """Reports sources that are items of a repeated chain. (As an argument, `query=id + learned(1)`, they may be meant.)"""
-        for item in node.items if isinstance(node, e.Chain) else (node,):
-            name = item.func if isinstance(item, e.Call) else item
-            if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
-                hint = "put it in the stem, in `down`, or in `shared`"
-                self.wrong(f"`{name.id}` inside a repeat begins anew in every copy", item, hint)
+        for name, item in sources(node, names):
+            self.wrong(
+                f"`{name}` inside a repeat begins anew in every copy", item, "put it in the stem, in `down`, or in `shared`"
+            )
 
     def _means(self, name: str, names: frozenset[str]) -> bool:
         return name in names or name in self.bindings or name in OPERATORS
@@ -293,7 +293,7 @@ class _Checker:
             if lacking := missing(OPERATORS[node.id], []):
                 self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return
-        if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
+        if node.id in (*BUILTIN, *LATE, *NUMERIC, ONE_OF):
             return
         hint = "names are bound in `let`; `metablock list --operators` shows the operators"
         self._unknown("name", node, [*names, *self.suggestions.own(self.inside, called=False)], BUILTIN, hint)
@@ -340,15 +340,7 @@ class _Checker:
 
     def _binds(self, call: e.Call, bindings: list[Binding]) -> None:
         """Reports a call that fits none of the bindings which its name may have."""
-        wrong: SpecError | None = None
-        for binding in bindings:
-            try:
-                bind_arguments(binding, call)
-                return
-            except SpecError as problem:
-                spend(20, call.span)
-                wrong = problem
-        self.add(wrong.problems if wrong else ())
+        self.add(misfit(call, bindings))
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():

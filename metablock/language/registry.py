@@ -48,6 +48,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
@@ -88,6 +89,7 @@ grid: grids.grid inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
 maximum: elementwise.maximum inline later
+matmul: products.matmul inline later
 mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later
@@ -98,6 +100,7 @@ pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
 relative_bias: positions.relative_bias
+relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
@@ -110,6 +113,7 @@ spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
 tokens: grids.tokens inline later
+transpose: products.transpose inline later
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline

@@ -12,24 +12,35 @@ from .budget import spend
 from .hints import hint_for
 from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
-from .standard import BUILTIN, NUMERIC, standard
+from .standard import BUILTIN, LATE, NUMERIC, standard
 
 
 @dataclass(frozen=True)
 class Scope:
     """The lexical scope of an expression.
 
-    ``vars`` are its parameters and wires, ``c`` is the width of its input. ``hide`` is the table and the name of the binding
-    whose body it is: inside, that name means the next outer one.
+    ``vars`` are its parameters and wires, ``c`` is the width of its input; ``arriving`` is the width that arrives at the present
+    item of its chain, None where that is ``c``. ``hide`` is the table and the name of the binding whose body it is: inside, that
+    name means the next outer one.
     """
 
     vars: Mapping[str, Any] = field(default_factory=dict)
     c: int | None = None
     hide: tuple[str, str] | None = None
+    arriving: int | None = None
+
+    @property
+    def w(self) -> int | None:
+        """The width that arrives: what the word `w` means."""
+        return self.c if self.arriving is None else self.arriving
+
+    def arrive(self, width: int | None) -> Scope:
+        """The same scope at an item of a chain that this width arrives at."""
+        return self if width is None or width == self.w else replace(self, arriving=width)
 
     def with_c(self, c: int | None) -> Scope:
         """The same scope around an input of another width."""
-        return replace(self, c=c)
+        return replace(self, c=c, arriving=None)
 
     def bind(self, values: Mapping[str, Any]) -> Scope:
         """A scope inside this one, with more parameters or wires."""
@@ -116,6 +127,8 @@ class Names:
             return OPERATORS[name]
         if name in self.sections:
             return Section(name)
+        if name in LATE:
+            return Word(name)
         if name == "drop":
             return 0
         raise error(f"unknown {'operator or ' if not hidden else ''}name '{name}'", span, self.suggest(name, scope))

@@ -51,12 +51,14 @@ class Pair:
         heads: its number of heads.
         queries, keys: both token sets, after their projections.
         near: how keys are selected, if each query has its neighbours.
+        plain: the queries before ``query=`` and ``scale=`` of the attention.
     """
 
     heads: int
     queries: Value
     keys: Value
     near: Near | None = None
+    plain: Value | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from itertools import count
 from math import prod
 from typing import Any
 
-from ..errors import AxesError, Span, error
+from ..errors import AxesError, Problem, Span, error
 from ..language.budget import spend
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
@@ -51,6 +51,7 @@ class Emitter:
 
     Attributes:
         place: the place in the spec of the modules that are written.
+        doubts: what is allowed, but may not be meant, about the calls so far: one of a kind for each place.
 
     >>> ir = Emitter()
     >>> image = ir.value(Feature("map", 3, (32, 32)))
@@ -63,6 +64,7 @@ class Emitter:
         self.context = context or ContextStack()
         self.large = large
         self.place: Span | None = None
+        self.doubts: dict[object, Problem] = {}
         self._ids = count(first)
         self._steps = 0
 

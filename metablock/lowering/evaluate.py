@@ -184,14 +184,15 @@ class Evaluator:
         """The value of a word of the language."""
         name, now = node.id, self.context.now
         self._memory.reads(name)
-        if name == "c" and scope.c is None:
-            raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
+        if name in ("c", "w") and scope.w is None:
+            hint = f"`{name}` is the width that {'enters an expression' if name == 'c' else 'arrives at an item of a chain'}"
+            raise error(f"there is no width `{name}` here", node.span, hint)
         if name == "stage" and now.stage is None:
             hint = "use it in a column, or in a binding that a stage uses"
             raise error("`stage` has no meaning outside the stages", node.span, hint)
         match name:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, name)
             case "true" | "false":
                 return name == "true"
             case "none":
@@ -229,7 +230,7 @@ class Evaluator:
             return Closure(e.Name(binding.name), scope)
         known, value = (False, None) if values else self._memory.find(binding, scope)
         if not known:
-            inner = Scope(c=scope.c, hide=(bound.table, binding.name))
+            inner = Scope(c=scope.c, hide=(bound.table, binding.name), arriving=scope.arriving)
             inner = inner.bind(parameter_values(binding.params, values, inner))
             with self._memory.computing(None if values else binding, scope) as result:
                 value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
@@ -252,8 +253,8 @@ class Evaluator:
         """The value of a word that a binding's value depends on."""
         now = self.context.now
         match word:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, word)
             case "stage" | "part":
                 return getattr(now, word)
             case "index" | "layer":

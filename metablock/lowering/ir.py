@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Problem, Span, error
 from ..shape import Feature
 
 
@@ -146,6 +146,10 @@ class Subgraph:
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
+        numbers: what the calls in it were read as, for reports: by a call's id, the call and its arguments' values by name; None
+            for a call that is read several times with different values.
+        names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
+        doubts: of the root: what is allowed, but may not be meant, by kind and place.
     """
 
     text: str = ""
@@ -159,6 +163,9 @@ class Subgraph:
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
+    numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
+    names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
+    doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:

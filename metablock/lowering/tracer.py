@@ -17,13 +17,13 @@ from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
+from .calls import note_doubts, noted
 from .combine import binary, mark, shifted
 from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
 from .places import in_library, located
-from .provenance import noted
 from .references import Finished, References, no_module
 from .sections import Sections
 from .streams import function, stream
@@ -96,13 +96,21 @@ class Tracer:
         while True:
             step = self.references.step(node, scope, x)
             if isinstance(step, Finished):
+                if isinstance(first, e.Name) and (step.value is None or step.value is x):
+                    self._note(first, "none" if step.value is None else "id")
                 return self._applied(step.value, x, name, use)
             if step.node is node:
                 break
             node, scope = step.node, step.scope
             use = use if in_library(node.span) else node
+        if isinstance(first, e.Name):
+            self._note(first, name)
         with located(use.span), located(node.span):
             return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
+
+    def _note(self, name: e.Name, stands_for: str) -> None:
+        """Writes down, in the open subgraph, what a name stands for."""
+        self.now.draft.subgraph.names.setdefault(name.id, set()).add(stands_for)
 
     def _applied(self, value: Any, x: ValueTree, name: str, node: e.Node) -> ValueTree:
         """What a name or an index stands for, with the modules of a list applied to ``x``; they are named by their numbers."""
@@ -123,6 +131,7 @@ class Tracer:
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        note_doubts(self.ir.doubts, operator, (node, call), arguments.values, scope, x, self.evaluate)
         self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
@@ -256,7 +265,7 @@ class Tracer:
         """
         for position, item in enumerate(items):
             emptied = self.references.emptied
-            x = self.emit(item, scope, x, suffix)
+            x = self.emit(item, scope.arrive(width(x)), x, suffix)
             yield x
             if x is None:
                 if position + 1 < len(items) and self.references.emptied == emptied:

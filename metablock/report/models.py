@@ -24,18 +24,23 @@ class ProblemReport(_Model):
 
 
 class FileReport(_Model):
-    """``check``: a file and its problems."""
+    """``check``: a file, its problems, and what is allowed in it but may not be meant."""
 
     file: str
     problems: tuple[ProblemReport, ...]
+    warnings: tuple[ProblemReport, ...] = ()
 
 
 class PartRow(_Model):
-    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch."""
+    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch.
+
+    ``names``: what the names in its blocks' texts stand for, where that is not the same in all blocks of the network.
+    """
 
     name: str
     path: str
     text: str
+    names: dict[str, str]
     output: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     parameters: int
