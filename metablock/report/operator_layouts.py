@@ -43,6 +43,7 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "grid": {"": "grid(14, 28)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
+    "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
