@@ -16,7 +16,7 @@ from .backend.device import parse_device, parse_dtype
 from .backend.init import initialiser
 from .backend.limits import check_size
 from .errors import MetablockError
-from .front import Edits, InputSize, Source, front
+from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
 from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
@@ -84,6 +84,7 @@ def build(
     """
     check_stages(features)
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
+    warn_of_doubts(ir)
     model = assemble(spec, ir, weights=weights, weights_input=weights_input, names=names, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
 

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Literal
 
 import typer
@@ -14,8 +15,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from ..report.layout import ShapeStep, short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OpRow, TableRow
+from ..report.layout import short
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OperatorText, OpRow, PartRow, TableRow
+from ..report.shape_steps import ShapeStep
+from .operator_page import operator_page
 
 _UNWRAPPED = 10_000
 
@@ -38,13 +41,46 @@ def build_tables(report: BuildReport) -> None:
     for edit in report.edits:
         console.print(f"  {edit}", soft_wrap=True)
     _print(_parts(report))
+    for name, texts in _names(report.rows).items():
+        _hanging(name, texts)
     for name, text in _facts(report):
         console.print(f"{name:<9} {text}", soft_wrap=True)
 
 
+def _names(rows: Sequence[PartRow]) -> dict[str, list[str]]:
+    """What the names in the parts' texts stand for, where they differ: a text for parts in a row in which one is the same."""
+    names: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row.names):
+        texts = [(row.names.get(name), row.name) for row in rows if row.names]
+        for text, group in groupby(texts, lambda one: one[0]):
+            parts = [part for _, part in group]
+            label = parts[0] if len(parts) == 1 else f"{parts[0].replace(' ', 's ')}-{parts[-1].rpartition(' ')[2]}"
+            names.setdefault(name, []).extend([f"{label}: {text}"] if text is not None else [])
+    return names
+
+
+def _hanging(name: str, texts: Sequence[str]) -> None:
+    """Prints texts behind a name, on one line if they fit; at a terminal long ones are wrapped."""
+    first, joined = f"{name:<9} ", "; ".join(texts)
+    width = max(_console().width, 40)
+    for text in [joined] if len(first) + len(joined) <= width else texts:
+        wrapped = textwrap.wrap(
+            text, width - len(first) if _terminal() else _UNWRAPPED, break_long_words=False, break_on_hyphens=False
+        )
+        for line in wrapped:
+            typer.echo(first + line)
+            first = " " * len(first)
+
+
 def _parts(report: BuildReport) -> Table:
     lines = [
-        (row.name, row.text, ", ".join(row.output).replace("map ", ""), _exact(row.parameters), _exact(row.macs))
+        (
+            row.name,
+            row.text,
+            ", ".join(row.output).replace("map ", ""),
+            _exact(row.parameters),
+            _exact(row.macs),
+        )
         for row in report.rows
     ]
     totals: list[Sequence[str]] = [("total", "", "", _exact(report.totals.parameters), _exact(report.totals.macs))]
@@ -100,11 +136,18 @@ def _deployed(done: Deployed) -> str:
 
 def shape_table(steps: Sequence[ShapeStep]) -> None:
     """Prints a line a step, indented by depth."""
-    rows = [("  " * step.depth + step.name, step.text, _features(step.inputs), _features(step.outputs)) for step in steps]
+    rows = [("  " * step.depth + step.name, _in_blocks(step), _features(step.inputs), _features(step.outputs)) for step in steps]
     table = _table(("", 0), ("what it is", 1), ("in", 0), ("out", 0), rows=rows)
     for row in rows:
         table.add_row(*row)
     _print(table)
+
+
+def _in_blocks(step: ShapeStep) -> str:
+    """The text of a step, and which of the blocks that share a line have it, if not all."""
+    if not step.only:
+        return step.text
+    return f"{step.text}, in block{'s' if len(step.only) > 1 else ''} {', '.join(step.only)}"
 
 
 def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
@@ -173,6 +216,17 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
         typer.echo(row.signature)
         text = row.doc if row.kind == "operator" else f"= {row.doc}"
         typer.echo(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))
+
+
+def print_operator(text: OperatorText) -> None:
+    """Prints all that is known of an operator."""
+    for line in operator_page(text, text_width()):
+        typer.echo(line)
+
+
+def text_width() -> int:
+    """The width of lines of text: the terminal's, but for wide ones."""
+    return min(_console().width, 100)
 
 
 def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:

@@ -119,7 +119,7 @@ def _item(node: e.Node) -> str:
 
 
 def _argument(node: e.Argument) -> str:
-    return f"{node.name}={_at(node.value, _CHOICE)}" if node.name else _at(node.value, _CHOICE)
+    return f"{node.name}={_at(node.value, _CHOICE)}" if node.name else _item(node.value)
 
 
 def _parameter(node: e.Parameter) -> str:

@@ -75,6 +75,19 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class Rotary:
+    """The attention that a ``rotary=`` expression belongs to.
+
+    Attributes:
+        heads: its number of heads.
+        head_dim: channels of a head of its queries and keys.
+    """
+
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
 class ShiftedWindow:
     """The shifted window around an expression.
 
@@ -127,6 +140,7 @@ class Context:
         selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
         pair: the attention around, inside its ``pos=``.
         scaled: the attention around, inside its ``scale=``.
+        rotary: the attention around, inside its ``rotary=``.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -144,6 +158,7 @@ class Context:
     selections: dict[int, Near | Routed] | None = None
     pair: Pair | None = None
     scaled: Scaled | None = None
+    rotary: Rotary | None = None
 
 
 class ContextStack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import Problem, Span, SpecError, error
+from ..errors import Problem, Span, SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import LARGE, NETWORK, reading, spend
 from ..language.edits import stage_count
@@ -19,6 +19,7 @@ from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import ModuleList, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
+from .splices import arguments
 from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
@@ -107,6 +108,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
+        self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
             message = f"`layers` was {self.layers.known} and the network has {blocks} blocks"
@@ -184,6 +186,8 @@ class NetworkLowering:
 
     def feature(self, node: e.Node) -> Feature:
         """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
+        if isinstance(node, e.Broken):
+            raise UnreadableError(node.problems)
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
@@ -192,7 +196,8 @@ class NetworkLowering:
         named = next((argument for argument in node.args if argument.name is not None), None)
         if named is not None:
             raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
-        sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
+        spread = arguments(self.evaluate, node.args, Scope())
+        sizes = [self.evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
         if len(sizes) == 2:
@@ -355,6 +360,8 @@ class NetworkLowering:
         try:
             result = self.tracer.resolve(node, scope, x, name, "block")
             x = x if result is None else result
+        except UnreadableError:
+            raise  # what enters the next block is unknown
         except SpecError as wrong:
             seen = {problem.key[:3] for problem in self.problems if problem.span is not None}
             self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # not once for each stage

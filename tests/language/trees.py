@@ -31,7 +31,7 @@ def tuples(part: st.SearchStrategy, least: int = 0, most: int = 3) -> st.SearchS
 
 @st.composite
 def calls(draw: st.DrawFn, part: st.SearchStrategy) -> e.Call:
-    positional = [e.Argument(None, value) for value in draw(st.lists(part, max_size=2))]
+    positional = [e.Argument(None, value) for value in draw(st.lists(part | part.map(e.Splice), max_size=2))]
     keywords = draw(st.lists(names, min_size=0 if positional else 1, max_size=2, unique=True))
     return e.Call(draw(part), tuple(positional + [e.Argument(name, draw(part)) for name in keywords]))
 

@@ -309,10 +309,12 @@ def _point(stop: _Stop) -> _Mistake | None:
     return _Mistake(f"unexpected '{stop.word}'", "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`")
 
 
-def _splice_in_call(stop: _Stop) -> _Mistake | None:
-    if stop.word != "*" or stop.last not in ("(", ",") or not stop.open or stop.open[-1].text != "(":
+def _splice_alone(stop: _Stop) -> _Mistake | None:
+    if stop.word not in ("*", "**") or stop.last not in ("(", ",", "[", "="):
         return None
-    return _Mistake("`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`")
+    if stop.word == "**":
+        return _Mistake("`**` spreads no list: it is a power", "`f(*x)` spreads the list x; arguments by name are written out")
+    return _Mistake("`*` stands before a list only inside a call or a list", "write `f(*x)` or `[*x, y]`")
 
 
 def _no_operator(stop: _Stop) -> _Mistake | None:
@@ -341,5 +343,5 @@ _RULES: tuple[_Rule, ...] = (
     _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _if_alone, _never_closed,
     _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
-    _comparison, _point, _splice_in_call, _no_operator, _no_operand, _unexpected,
+    _comparison, _point, _splice_alone, _no_operator, _no_operand, _unexpected,
 )  # fmt: skip
