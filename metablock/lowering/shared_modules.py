@@ -73,7 +73,8 @@ class SharedModules:
             return once.home.draft.subgraph, once.home.path
         assert once.bound is not None
         now = self.tracer.now
-        owner, path = self.root, ("shared",)
+        owner: Subgraph = self.root
+        path: _Path = ("shared",)
         if once.bound.table == "stage_shared":
             if now.stage_subgraph is None:
                 raise error(f"'{once.bound.binding.name}' is shared inside a stage", node.span, "use it in a column or a block")
