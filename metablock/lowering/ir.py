@@ -65,14 +65,9 @@ class ModuleNode:
 
 @dataclass(frozen=True)
 class Loop:
-    """How a child runs along sequences: at each position it takes what stands there, then the states, then what stays the same.
+    """How a child runs along sequences: the first inputs of the call are sequences, the next states, all others stay the same.
 
-    It returns its output at the position and the new states.
-
-    Attributes:
-        sequences: the number of sequences, the first inputs of the call.
-        states: the number of states, the inputs after them; all others are the same at every position.
-        reverse: it begins at the last position.
+    ``reverse``: it begins at the last position. The child returns its output at a position and the new states.
     """
 
     sequences: int
