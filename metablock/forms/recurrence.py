@@ -48,7 +48,9 @@ def scan(
     Multiply-accumulates: those of the step, times the positions. A Python loop calls the step: `metablock.compile` makes one
     graph of it, which every position enters; ``whole=True`` unrolls the loop.
 
-    >>> shape_of("scan(id, start=32)", "64x14x14")
+    >>> shape_of("scan((x, h -> (x || h) >> linear(32) >> tanh), start=32)", "64x14x14")
+    'tokens 14x14 x 32'
+    >>> shape_of('scan((x, h -> x + h), over="rows", reverse=true)', "64x14x14")
     'tokens 14x14 x 64'
     """
     members = [single(value) for value in x] if isinstance(x, (list, tuple)) else [single(x)]

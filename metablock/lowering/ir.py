@@ -65,10 +65,7 @@ class ModuleNode:
 
 @dataclass(frozen=True)
 class Loop:
-    """How a child runs along sequences: the first inputs of the call are sequences, the next states, all others stay the same.
-
-    ``reverse``: it begins at the last position. The child returns its output at a position and the new states.
-    """
+    """How a child runs along sequences: sequences are the first inputs of the call, states the next."""
 
     sequences: int
     states: int
