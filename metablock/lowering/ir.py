@@ -65,15 +65,7 @@ class ModuleNode:
 
 @dataclass(frozen=True)
 class Loop:
-    """How a child runs along sequences: at each position it takes what stands there, then the states, then what stays the same.
-
-    It returns its output at the position and the new states.
-
-    Attributes:
-        sequences: the number of sequences, the first inputs of the call.
-        states: the number of states, the inputs after them; all others are the same at every position.
-        reverse: it begins at the last position.
-    """
+    """How a child runs along sequences: sequences are the first inputs of the call, states the next."""
 
     sequences: int
     states: int
