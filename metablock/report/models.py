@@ -225,6 +225,51 @@ class OperatorText(OperatorRow):
     similar: tuple[str, ...]
 
 
+class ShownSpec(_Model):
+    """``show --json``: the resolved spec of one network, as text."""
+
+    name: str
+    variant: str | None
+    edits: tuple[str, ...]
+    spec_hash: str
+    text: str
+
+
+class ModuleText(_Model):
+    """A module: its path, its text in the spec's words (null for a list of modules), and the modules in it."""
+
+    path: str
+    text: str | None
+    modules: tuple[ModuleText, ...]
+
+
+class ShownTree(_Model):
+    """``show --as tree --json``: the modules of a network, each by itself."""
+
+    name: str
+    variant: str | None
+    modules: tuple[ModuleText, ...]
+
+
+class ShapeRow(_Model):
+    """A step: ``depth``: how many modules it is nested in; ``blocks``: those of its line that have it, null for all."""
+
+    depth: int
+    name: str
+    text: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    blocks: tuple[str, ...] | None
+
+
+class ShownShapes(_Model):
+    """``show --as shapes --json``: the steps of a network."""
+
+    name: str
+    variant: str | None
+    steps: tuple[ShapeRow, ...]
+
+
 class Setting(_Model):
     """Who set a name, to what, and where: ``file:line``."""
 
@@ -283,6 +328,7 @@ __all__ = [
     "Figures",
     "FileReport",
     "Graphs",
+    "ModuleText",
     "NameText",
     "OperatorRow",
     "OperatorText",
@@ -290,6 +336,10 @@ __all__ = [
     "PartRow",
     "ProblemReport",
     "Setting",
+    "ShapeRow",
+    "ShownShapes",
+    "ShownSpec",
+    "ShownTree",
     "StageText",
     "Timings",
     "Totals",

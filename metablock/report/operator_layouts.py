@@ -59,6 +59,7 @@ _INSIDE = {
     "near": ("over", "the neighbours of each query"),
     "pair_bias": ("pos", "a bias for every head, query and key"),
     "relative_bias": ("pos", "a bias for every head, query and key"),
+    "relative_keys": ("pos", "a bias for every head, query and key"),
     "routed": ("over", "the regions that match each query's"),
 }
 
