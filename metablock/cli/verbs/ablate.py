@@ -10,6 +10,7 @@ import typer
 from ...errors import MetablockError
 from .. import options
 from ..app import app
+from ..completion import complete_spec
 from ..study_options import (
     Compiled,
     Data,
@@ -29,7 +30,13 @@ from ..study_options import (
 @app.command()
 def ablate(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study file, or the base: a catalogue name or a spec.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A study file, or the base: a catalogue name or a spec.",
+            show_default=False,
+            autocompletion=complete_spec,
+        ),
     ],
     swaps: Swaps = None,
     variant: options.Variant = None,

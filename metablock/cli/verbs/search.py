@@ -9,6 +9,7 @@ import typer
 
 from .. import options
 from ..app import app, say
+from ..completion import complete_spec
 from ..study_options import (
     Compiled,
     Data,
@@ -28,7 +29,10 @@ from ..study_options import (
 @app.command()
 def search(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study file, or a spec with `one_of` in it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study file, or a spec with `one_of` in it.", show_default=False, autocompletion=complete_spec
+        ),
     ],
     swaps: Swaps = None,
     variant: options.Variant = None,

@@ -10,6 +10,7 @@ import typer
 from ...errors import MetablockError
 from .. import options
 from ..app import app, first_process, say
+from ..completion import complete_spec
 from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", callback=options.path, metavar="SPEC", help="For a recipe that distils.")
+        str | None,
+        typer.Option(
+            "--teacher", callback=options.path, metavar="SPEC", help="For a recipe that distils.", autocompletion=complete_spec
+        ),
     ] = None,
     teacher_weights: Annotated[
         str | None, typer.Option("--teacher-weights", callback=options.path, metavar="FILE", help="The teacher's weights.")
