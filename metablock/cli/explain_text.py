@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..report.models import Explanation, NameText, StageText
+from ..report.name_models import Explanation, NameText, StageText
 
 _STEP = "  "
 

@@ -29,11 +29,10 @@ from .ir import (
     flat_values,
     inputs_of,
     same_computation,
-    same_use,
-    same_wiring,
     single,
 )
 from .sequences import sequences, together
+from .wiring import same_use, same_wiring
 from .written import written
 
 MAX_STEPS = 10_000

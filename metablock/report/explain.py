@@ -23,7 +23,7 @@ from ..language.uses import IMPLICIT, Uses
 from ..lowering.numbers import numbers_by_block
 from .check import named_source
 from .docstring import doc_text
-from .models import Explanation, NameText, Setting, StageText
+from .name_models import Explanation, NameText, Setting, StageText
 from .operators import operator_place, signature
 from .options import BuildOptions
 from .settings import place_of, settings

@@ -23,7 +23,7 @@ from ..lowering.arguments import KINDS
 from .catalogue import fits, no_match
 from .docstring import DocText, doc_text
 from .layout import one_line
-from .models import ArgumentText, ExampleText, OperatorRow, OperatorText, OperatorUse
+from .name_models import ArgumentText, ExampleText, OperatorRow, OperatorText, OperatorUse
 from .operator_layouts import layouts_of
 
 _HEADING = 40  # a comment of so many characters above a group of bindings is its heading

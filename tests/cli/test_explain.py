@@ -10,7 +10,7 @@ import pytest
 from metablock.language.standard import BUILTIN
 from metablock.lowering.ir import module_nodes
 from metablock.report.explain import WORDS, explain
-from metablock.report.models import Explanation, NameText
+from metablock.report.name_models import Explanation, NameText
 from metablock.report.options import BuildOptions, lowered
 
 ROOT = Path(__file__).parents[2]
