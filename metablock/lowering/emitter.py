@@ -28,12 +28,11 @@ from .ir import (
     flat_values,
     inputs_of,
     same_computation,
-    same_use,
-    same_wiring,
     single,
 )
 from .leaves import inner_operator, output_shape
 from .sequences import sequences, together
+from .wiring import same_use, same_wiring
 from .written import written
 
 MAX_STEPS = 10_000
