@@ -39,7 +39,7 @@ def parts(root: Subgraph) -> list[LayoutPart]:
     >>> [part.name for part in parts(front("resnet18").ir)]
     ['stem', 'stage 0', 'stage 1', 'stage 2', 'stage 3', 'head']
     """
-    outputs, names = _outputs(root), names_in_blocks(root)
+    outputs, names = outputs_of(root), names_in_blocks(root)
     return [
         LayoutPart(
             f"stage {path[1]}" if is_stage(path) else ".".join(path),
@@ -61,7 +61,7 @@ def _outer(root: Subgraph) -> Iterator[tuple[Path, Child]]:
             yield (name,), child
 
 
-def _outputs(root: Subgraph) -> dict[Path, ValueTree]:
+def outputs_of(root: Subgraph) -> dict[Path, ValueTree]:
     """The output of each child's first call, by its path."""
     outputs: dict[Path, ValueTree] = {}
     for above, level in subgraphs(root):
