@@ -874,3 +874,59 @@ def test_rules_do_not_backtrack() -> None:
     assert rules.find("1" * 200, NetworkFacts()) is None
     assert rules.find("a" * 60, NetworkFacts()) is None
     assert not rules.ignored("a" * 400) and rules.ignored("ab" * 30 + "c")
+
+
+# Names that are a level longer or shorter
+
+LEVELS = """
+name: net
+input: image(3, 16)
+classes: 4
+let:
+  norm: layer_norm
+  channel: mlp(2)
+stem: conv(8, 4, stride=4)
+stages:
+  depth: 2
+  body:  depth * (res(norm >> channel) >> res(chain))
+  chain: norm >> mlp(2)
+head: global_pool >> linear(classes)
+init: {linear: zeros}
+weights:
+  theirs:
+    stages.{i}.blocks.{j}.norm.*: n.{i}.{j}.*
+    stages.{i}.blocks.{j}.channel.linear{k}.*: m.{i}.{j}.{k}.*
+    stages.{i}.blocks.{j}.chain.norm.*: k.{i}.{j}.*
+    stages.{i}.blocks.{j}.chain.mlp.linear{k}.*: c.{i}.{j}.{k}.*
+    stem.*: s.*
+    head.*: h.*
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("channel.linear{k}.*", "channel.mlp.linear{k}.*", "a slot that is one name or one call adds no level for it"),
+        ("chain.mlp.linear{k}.*", "chain.linear{k}.*", "in a chain, a sum or an argument every operator adds a level"),
+    ],
+)
+def test_a_rule_that_misses_by_a_level(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(LEVELS)
+    assert check(str(path)) == ()
+    path.write_text(LEVELS.replace(right, wrong))
+    (problem,) = check(str(path))
+    assert problem.hint == f"write `stages.{{i}}.blocks.{{j}}.{right}`: {says}"
+    net = load_text(path.read_text(), "net.yaml")
+    model = metablock.build(net)
+    with pytest.raises(WeightsError, match=re.escape(f"`stages.{{i}}.blocks.{{j}}.{wrong}` fits nothing: {problem.hint}")):
+        load_weights(model, {"s.weight": torch.ones(8, 3, 4, 4)}, model.spec, "theirs")
+
+
+def test_an_init_rule_that_misses_by_a_level(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(LEVELS.replace("linear: zeros", "channel.mlp.linear1: zeros"))
+    (problem,) = check(str(path))
+    assert problem.hint == "write `channel.linear1`: a slot that is one name or one call adds no level for it"
+    path.write_text(LEVELS.replace("linear: zeros", "chain.linear1: zeros"))
+    assert check(str(path)) == (), "in a selector, parts in between may be left out"

@@ -218,7 +218,9 @@ def _nearest(attempts: Sequence[_Attempt], network: NetworkFacts, sources: Seque
     report = first.report
     report.taken = first.part.shown(first.prefix)
     rules = next(source.rules for source in sources if source.name == report.source)
-    report.notes += rules.dead_ends([name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)], network)
+    unruled = [name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)]
+    report.notes += rules.dead_ends(unruled, network)
+    report.notes += rules.misses(unruled, network) if unruled else []
     for other in (attempt.report for attempt in others):
         if other.used:
             fit = f"{len(other.used)} of {other.total} fit; {other.lacks()}"

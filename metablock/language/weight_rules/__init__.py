@@ -38,9 +38,10 @@ from dataclasses import dataclass, replace
 from ...errors import Problem, SpecError
 from ..budget import spend
 from ..spec import Rule, Spec, WeightTable
+from .levels import level_hint
 from .network import NetworkFacts, blocks_in, names_in
 from .reading import Reader, name_part
-from .rule import Fit, Joined, Key, ReadyRule, RuleStep
+from .rule import REST, Fit, Joined, Key, ReadyRule, RuleStep
 
 # The name of our own checkpoints, which need no rules.
 OURS = "ours"
@@ -112,6 +113,23 @@ class Rules:
             first, *others = rest
             more = f" (nor {len(others)} more)" if others else ""
             lines.append(f"{start}, and no rule fits its rest `{first}`{more}: end it with `*`, or add a rule for the rest")
+        return lines
+
+    def misses(self, names: Iterable[str], network: NetworkFacts) -> list[str]:
+        """For names without a rule: a sentence for each rule that fits none of the network's names, but for one level."""
+        rests = [*names, *network.names]
+        seen = set(rests)
+        for name in rests:  # grows
+            fits = (rule.pattern.fullmatch(name) for rule in self.rules if rule.deep)
+            more = [match[REST] for match in fits if match is not None and match[REST] not in seen]
+            seen.update(more)
+            rests += more
+        lines = []
+        for rule in self.rules:
+            if not any(rule.pattern.fullmatch(name) for name in rests):
+                hint = level_hint(name_part(rule.text), rests)
+                place = f"{rule.place}: " if rule.place else ""
+                lines += [f"{place}`{rule.text}` fits nothing: {hint}"] if hint else []
         return lines
 
     def ignored(self, key: str) -> bool:

@@ -12,6 +12,7 @@ from ...errors import MAX_OPTIONS, MAX_WORD, Problem, SpecError
 from ..budget import spend
 from ..spec import Spec
 from . import NetworkFacts, read_rules
+from .levels import level_hint
 from .reading import name_part
 from .rule import REST, ReadyRule
 
@@ -118,7 +119,8 @@ def _dead(rule: ReadyRule, seen: Iterable[str]) -> Problem:
         message = f"the test of `{rule.text}` holds for no parameter of any network of this file"
         return Problem(message, rule.span, "take the rule out, or write another test")
     message = f"no network of this file has a parameter that `{rule.text}` fits"
-    return Problem(message, rule.span, _hint(name_part(rule.text), seen))
+    left = name_part(rule.text)
+    return Problem(message, rule.span, level_hint(left, seen) or _hint(left, seen))
 
 
 def _place(rule: ReadyRule) -> tuple[object, ...]:
