@@ -173,6 +173,13 @@ def test_transposed_weights() -> None:
     assert table["stem.weight"].endswith("| permute(3, 2, 0, 1)")
 
 
+def test_packed_and_transposed() -> None:
+    model, state = renamed(NET)
+    table = assert_taken(model, {key: value.T if value.dim() == 2 else value for key, value in split(state).items()})
+    parts = [f"(stages.{{i}}.blocks.{{j}}.token.{name}_proj.weight | transpose)" for name in "qkv"]
+    assert table["stages.{i}.blocks.{j}.token.qkv.weight"] == " ++ ".join(parts)
+
+
 def test_what_is_left_over_is_ignored_and_said() -> None:
     model, state = renamed(NET)
     state["stages.0.blocks.0.token.index"] = torch.arange(4)

@@ -916,7 +916,7 @@ def test_a_rule_that_misses_by_a_level(tmp_path: Path, right: str, wrong: str, s
     assert check(str(path)) == ()
     path.write_text(LEVELS.replace(right, wrong))
     (problem,) = check(str(path))
-    assert problem.hint == f"write `stages.{{i}}.blocks.{{j}}.{right}`: {says}"
+    assert problem.hint == f"did you mean `stages.{{i}}.blocks.{{j}}.{right}`? {says}"
     net = load_text(path.read_text(), "net.yaml")
     model = metablock.build(net)
     with pytest.raises(WeightsError, match=re.escape(f"`stages.{{i}}.blocks.{{j}}.{wrong}` fits nothing: {problem.hint}")):
@@ -927,6 +927,6 @@ def test_an_init_rule_that_misses_by_a_level(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(LEVELS.replace("linear: zeros", "channel.mlp.linear1: zeros"))
     (problem,) = check(str(path))
-    assert problem.hint == "write `channel.linear1`: a slot that is one name or one call adds no level for it"
+    assert problem.hint == "did you mean `channel.linear1`? a slot that is one name or one call adds no level for it"
     path.write_text(LEVELS.replace("linear: zeros", "chain.linear1: zeros"))
     assert check(str(path)) == (), "in a selector, parts in between may be left out"

@@ -161,7 +161,7 @@ class InitRuleUse:
             hint = "its parts exist, but not inside each other in this order, on a module with parameters"
             shorter = next((parts for parts in without_one(rule.selector) if self._fits(parts)), None)
             if shorter is not None:
-                hint = f"write `{'.'.join(shorter)}`: {NO_LEVEL}"
+                hint = f"did you mean `{'.'.join(shorter)}`? {NO_LEVEL}"
             elif strange is not None:
                 hint = suggest(strange, self._words, "name a slot, an operator or a parameter, or take the rule out") or ""
             message = f"'{selector}' in `init` selects no parameter of any network of this file"

@@ -38,7 +38,7 @@ from dataclasses import dataclass, replace
 from ...errors import Problem, SpecError
 from ..budget import spend
 from ..spec import Rule, Spec, WeightTable
-from .levels import level_hint
+from .levels import MOST, level_hint
 from .network import NetworkFacts, blocks_in, names_in
 from .reading import Reader, name_part
 from .rule import REST, Fit, Joined, Key, ReadyRule, RuleStep
@@ -125,11 +125,10 @@ class Rules:
             seen.update(more)
             rests += more
         lines = []
-        for rule in self.rules:
-            if not any(rule.pattern.fullmatch(name) for name in rests):
-                hint = level_hint(name_part(rule.text), rests)
-                place = f"{rule.place}: " if rule.place else ""
-                lines += [f"{place}`{rule.text}` fits nothing: {hint}"] if hint else []
+        for rule in [rule for rule in self.rules if not any(rule.pattern.fullmatch(name) for name in rests)][:MOST]:
+            hint = level_hint(name_part(rule.text), rests)
+            place = f"{rule.place}: " if rule.place else ""
+            lines += [f"{place}`{rule.text}` fits nothing: {hint}"] if hint else []
         return lines
 
     def ignored(self, key: str) -> bool:

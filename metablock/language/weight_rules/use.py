@@ -12,7 +12,7 @@ from ...errors import MAX_OPTIONS, MAX_WORD, Problem, SpecError
 from ..budget import spend
 from ..spec import Spec
 from . import NetworkFacts, read_rules
-from .levels import level_hint
+from .levels import MOST, level_hint
 from .reading import name_part
 from .rule import REST, ReadyRule
 
@@ -52,9 +52,9 @@ class WeightRuleUse:
         """A problem for each rule that fits none of the names."""
         serving = {_place(rule) for table in self._tables for rule in table.rules if id(rule) not in table.waiting}
         dead = {
-            _place(rule): _dead(rule, table.seen)
+            _place(rule): _dead(rule, table.seen, near=at < MOST)
             for table in self._tables
-            for rule in table.waiting.values()
+            for at, rule in enumerate(table.waiting.values())
             if _place(rule) not in serving
         }
         return list(dead.values())
@@ -113,14 +113,14 @@ class _Table:
         return [rule for rule in self.rules if rule.deep or (id(rule) in self.waiting and rule.test is None)]
 
 
-def _dead(rule: ReadyRule, seen: Iterable[str]) -> Problem:
-    """What is said of a rule that serves nowhere."""
+def _dead(rule: ReadyRule, seen: Iterable[str], near: bool) -> Problem:
+    """What is said of a rule that serves nowhere. ``near``: names that differ by a level are looked for."""
     if rule.test is not None and any(rule.pattern.fullmatch(name) for name in seen):
         message = f"the test of `{rule.text}` holds for no parameter of any network of this file"
         return Problem(message, rule.span, "take the rule out, or write another test")
     message = f"no network of this file has a parameter that `{rule.text}` fits"
     left = name_part(rule.text)
-    return Problem(message, rule.span, level_hint(left, seen) or _hint(left, seen))
+    return Problem(message, rule.span, (level_hint(left, seen) if near else None) or _hint(left, seen))
 
 
 def _place(rule: ReadyRule) -> tuple[object, ...]:
