@@ -6,6 +6,7 @@ code meets bad input raises :class:`SpecError` with one or more :class:`Problem`
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -281,7 +282,7 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
     wanted = _letters(word)
     best: tuple[float, str] | None = None
     for option in islice((option for option in options if len(option) <= MAX_WORD), MAX_OPTIONS):
-        distance = _distance(wanted, _letters(option))
+        distance = _distance(wanted, _letters(option), best[0] if best else 5.0)
         if option != word and distance is not None and (best is None or distance < best[0]):
             best = distance, option
     return best[1] if best else None
@@ -291,8 +292,8 @@ def _letters(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "").replace(".", "")
 
 
-def _distance(word: str, option: str) -> float | None:
-    """How far an option is from a word; None where it is not near."""
+def _distance(word: str, option: str, below: float) -> float | None:
+    """How far an option is from a word; None where it is not near, or no nearer than ``below``."""
     if word == option:
         return 0.0 if word else None
     short = min(len(word), len(option))
@@ -300,7 +301,7 @@ def _distance(word: str, option: str) -> float | None:
         return 1.0
     if short < 3:
         return None
-    slips = _slips(word, option, 1 if short < 6 else 2 if short < 10 else 3)
+    slips = _slips(word, option, min(1 if short < 6 else 2 if short < 10 else 3, math.ceil(below) - 1))
     if slips is not None and (short > 3 or word[0] == option[0]):
         return float(slips)
     return 4.0 + len(option) / MAX_WORD if option.startswith(word) else None
@@ -312,18 +313,30 @@ def _slips(a: str, b: str, limit: int) -> int | None:
     >>> _slips("haed", "head", 1), _slips("kernl", "kernel", 1), _slips("clamp", "ramp", 1)
     (1, 1, None)
     """
-    if abs(len(a) - len(b)) > limit:
+    if limit < 1 or abs(len(a) - len(b)) > limit or len(set(a).symmetric_difference(b)) > 2 * limit:
         return None
+    start, end = _same(a, b), _same(a[::-1], b[::-1])
+    end = max(0, min(end, len(a) - start, len(b) - start))
+    a, b = a[start : len(a) - end], b[start : len(b) - end]
     before: list[int] = []
     row = list(range(len(b) + 1))
+    far = limit + 1
     for i, letter in enumerate(a, 1):
         above, before = before, row
-        row = [i]
-        for j, other in enumerate(b, 1):
+        row = [far] * (len(b) + 1)
+        low = max(1, i - limit)
+        row[low - 1] = i if low == 1 else far
+        for j in range(low, min(len(b), i + limit) + 1):
+            other = b[j - 1]
             least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
             if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
                 least = min(least, above[j - 2] + 1)
-            row.append(least)
+            row[j] = least
         if min(row) > limit:
             return None
     return row[-1] if row[-1] <= limit else None
+
+
+def _same(a: str, b: str) -> int:
+    """How many letters two words begin with in common."""
+    return next((at for at, (letter, other) in enumerate(zip(a, b, strict=False)) if letter != other), min(len(a), len(b)))

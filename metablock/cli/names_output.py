@@ -48,7 +48,7 @@ def _lines(report: NamesReport, width: int) -> Iterator[str]:
             yield from _pairs(rows, width)
             if head in ("of another shape", "missing there"):
                 for rule in dict.fromkeys(row.rule for row in rows if row.rule is not None):
-                    yield from _wrapped(f"by {rule}", width, "", _INDENT)
+                    yield from wrapped(f"by {rule}", width, "", _INDENT)
     for head, left in (
         ("left over there", [there for there in report.left if not there.ignored]),
         ("ignored there", [there for there in report.left if there.ignored]),
@@ -59,7 +59,7 @@ def _lines(report: NamesReport, width: int) -> Iterator[str]:
             yield from _two_columns(((name, shape) for name, shape in _folded_left(left)), width)
     for note in report.notes:
         yield ""
-        yield from _wrapped(note, width, "")
+        yield from wrapped(note, width, "")
 
 
 def _folded_left(rows: Sequence[TheirTensor]) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ def _pairs(rows: Sequence[OurTensor], width: int) -> Iterator[str]:
             yield f"{ours:<{one}}  {about:<{two}}  {theirs}"
             continue
         yield from _two_columns([(ours, about)], width, one)
-        yield from _wrapped(theirs, width)
+        yield from wrapped(theirs, width)
 
 
 def _two_columns(rows: Iterable[tuple[str, str]], width: int, first: int = 0) -> Iterator[str]:
@@ -92,10 +92,10 @@ def _two_columns(rows: Iterable[tuple[str, str]], width: int, first: int = 0) ->
             yield f"{name:<{first}}  {about}"
         else:
             yield name
-            yield from _wrapped(about, width)
+            yield from wrapped(about, width)
 
 
-def _wrapped(text: str, width: int, first: str = _INDENT, indent: str = _INDENT) -> Iterator[str]:
+def wrapped(text: str, width: int, first: str = _INDENT, indent: str = _INDENT) -> Iterator[str]:
     """A text in lines, indented, broken between names alone."""
     line, start = "", first
     for word in text.split(" ") if text else ():

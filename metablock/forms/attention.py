@@ -14,7 +14,7 @@ from .attention_linear import attend_by_features
 from .attention_logits import attend_by_logits
 from .attention_matrix import Matrix, attend_by_matrix
 from .attention_softmax import attend, weigh
-from .attention_sources import KeySource, Projections, heads_apart, key_sources, project, project_all, repeat_heads
+from .attention_sources import KeySource, Projections, heads_apart, key_sources, project, project_all, repeat_heads, same_shape
 from .rotary import rotated
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | _MATRIX | {"pos", "mask", "extra", "row"}, ""),
     "feature=": (_QUERIES_AND_KEYS | {"feature", "eps"}, "there is no softmax"),
     "logits=": (frozenset({"logits", "scale", "drop"}), "there are no queries and keys"),
-    'over="channels"': (_QUERIES_AND_KEYS | _MATRIX, "its matrix is one of channels, not of queries and keys"),
+    'over="channels"': (_QUERIES_AND_KEYS - {"rotary"} | _MATRIX, "its matrix is one of channels, not of queries and keys"),
 }
 
 
@@ -84,7 +84,8 @@ def attention(
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
         scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
             one a head.
-        pos: a position bias, added to the logits: ``relative_bias``, ``pair_bias``, ``continuous_bias``, ``agent_bias``.
+        pos: a position bias, added to the logits: ``relative_bias``, ``pair_bias``, ``continuous_bias``, ``agent_bias``,
+            ``relative_keys``; or a map with a channel a head on the extents (queries, keys).
         value: gets the values on their grid; its output is added before ``proj``.
         proj: last projection, by default a biased linear map to the width of the input.
         drop: dropout rate of the attention weights.
@@ -178,7 +179,8 @@ def attention(
         few, matrix = kv_heads or heads, Matrix(mix, mix_after, norm, "tokens" if over is source else "channels")
         projections = Projections(q, k, v, kv, qkv, head_dim, value_dim, few)
         queries = project_all(t, x, sources, projections, source, heads)
-        queries = _conditioned(t, queries, sources, qk_norm, extra, query, heads, few, matrix.over)
+        plain = _conditioned(t, queries, sources, qk_norm, extra, heads, few, matrix.over)
+        queries = plain if query is None else same_shape(t, query, plain, "query")
         if value is not None and (len(sources) > 1 or few != heads):
             reason = "the values of one source, `over=` has more" if few == heads else f"values of {few} heads of {heads}"
             raise error(f"`value=` sees {reason}", value.span, "add them to what comes out instead")
@@ -193,7 +195,7 @@ def attention(
             queries, *keys = rotated(t, rotary, both, heads=heads, head_dim=queries.c // heads, pairs=pairs)
             for member, turned in zip(sources, keys, strict=True):
                 member.keys = turned
-            options: dict[str, Any] = {"heads": heads, "scale": factor, "drop": drop, "row": row}
+            options: dict[str, Any] = {"heads": heads, "scale": factor, "drop": drop, "row": row, "plain": plain}
             if matrix.plain:
                 out, *weights = attend(t, queries, sources, pos, mask, kv_heads=few if few != heads else None, **options)
             else:
@@ -225,12 +227,11 @@ def _conditioned(
     sources: list[KeySource],
     qk_norm: Arg | None,
     extra: Arg | None,
-    query: Arg | None,
     heads: int,
     kv_heads: int,
     over: str,
 ) -> Value:
-    """The queries after ``qk_norm`` and ``query``. The keys are normed too, and ``extra`` weights noted, in their sources."""
+    """The queries after ``qk_norm``. The keys are normed too, and ``extra`` weights noted, in their sources."""
     if qk_norm is not None:
         many = (heads, kv_heads) if over == "tokens" else (None, None)
         queries = _normed(t, replace(qk_norm, label="q_norm"), queries, many[0])
@@ -240,24 +241,15 @@ def _conditioned(
             source.keys = keys
     if extra is not None:
         weigh(t, extra, sources, queries, heads)
-    return queries if query is None else _same_shape(t, query, queries, "query")
+    return queries
 
 
 def _normed(t: Tracer, arg: Arg, value: Value, heads: int | None) -> Value:
     """Applies a module to each head; to all at once for None."""
     if heads is None:
-        return _same_shape(t, arg, value, "qk_norm")
+        return same_shape(t, arg, value, "qk_norm")
     apart = heads_apart(t, value, heads)
-    return t.ir.inline("{0}.flatten(-2)", [_same_shape(t, arg, apart, "qk_norm")], value.feature)
-
-
-def _same_shape(t: Tracer, arg: Arg, value: Value, name: str) -> Value:
-    """Applies an expression that has to keep the shape of queries or keys. Raises SpecError if it does not."""
-    f = value.feature
-    result = t.ir.cast(single(t.apply(arg, value)), f.layout)
-    if result.feature != f:
-        raise error(f"`{name}=` makes {result.feature} of {f}", arg.span, "it must keep the shape")
-    return result
+    return t.ir.inline("{0}.flatten(-2)", [same_shape(t, arg, apart, "qk_norm")], value.feature)
 
 
 def _scaled(t: Tracer, scale: Arg | float | None, queries: Value, sources: list[KeySource], heads: int) -> tuple[Value, float]:

@@ -53,6 +53,7 @@ def attend_by_matrix(
     scale: float,
     drop: float,
     row: int | None = None,
+    plain: Value | None = None,
 ) -> list[Value]:
     """``mix_after(softmax(mix(scale * q k' + pos))) v`` in each head: leaves for the logits, for the weights and for the sum.
 
@@ -66,6 +67,7 @@ def attend_by_matrix(
         pos, mask: these arguments of attention.
         heads, scale, drop: the number of heads, the factor on the logits, the dropout rate of the weights.
         row: number of a query whose weights are returned too, on the grid of the keys.
+        plain: the queries before ``query`` and ``scale``, for ``pos``.
 
     Returns:
         The output with the extents of the queries and the width of the values; then the weights, if there is a ``row``.
@@ -82,7 +84,7 @@ def attend_by_matrix(
     if selects is not None:
         hint = f"leave out `{matrix.name}`, or `{selects}`"
         raise error(f"`{matrix.name}` of `{selects}` keys: each query has keys of its own, there is no matrix", hint=hint)
-    bias, keep = bias_of(t, pos, heads, queries, sources), keep_of(t, mask, sources)
+    bias, keep = bias_of(t, pos, heads, queries, sources, plain), keep_of(t, mask, sources)
     shifted = shifted_mask(t, queries, sources)
     keys, values = keys_and_values(t, sources)
     shape = queries.feature.with_(c=values.c)

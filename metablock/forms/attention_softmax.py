@@ -27,6 +27,7 @@ def attend(
     scale: float,
     drop: float,
     row: int | None = None,
+    plain: Value | None = None,
     kv_heads: int | None = None,
 ) -> list[Value]:
     """``softmax(scale * q k' + pos) v`` in each head: the leaf ``attend``, with those of ``pos`` and of shifted windows.
@@ -37,6 +38,7 @@ def attend(
         pos, mask: these arguments of attention.
         heads, scale, drop: the number of heads, the factor on the logits, the dropout rate of the weights.
         row: number of a query whose weights are returned too, on the grid of the keys.
+        plain: the queries before ``query`` and ``scale``, for ``pos``.
         kv_heads: number of heads of keys and values, if they are fewer; those of neighbours and regions are repeated before.
 
     Returns:
@@ -50,7 +52,7 @@ def attend(
         source.keys, source.values = keys, values
     if any(source.routed for source in sources):
         return [_routed(t, queries, sources, {"pos": pos, "mask": mask, "row": row}, heads=heads, scale=scale, drop=drop)]
-    bias = bias_of(t, pos, heads, queries, sources)
+    bias = bias_of(t, pos, heads, queries, sources, plain)
     keep = keep_of(t, mask, sources)
     shifted = shifted_mask(t, queries, sources)
     neighbours = sources[0].near
@@ -61,6 +63,7 @@ def attend(
     shape = queries.feature.with_(c=sources[0].values.c * heads // (kv_heads or heads))
     shared: dict[str, object] = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
     if neighbours is None:
+        shared["batched"] = bias is not None and bias.feature.layout == "map"
         further = () if row is None else (row_shape(queries, inputs[1], row),)
         return t.ir.call_with_results(
             "attend.Attend", "attend", inputs, shape, further, masked=keep is not None, row=row, kv_heads=kv_heads, **shared
@@ -150,17 +153,29 @@ def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
     return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], f.with_(c=1), grid=f.grid, **sizes)
 
 
-def bias_of(t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource]) -> Value | None:
-    """The position biases of all keys, side by side; zeros for sources without one. None if there is none."""
+def bias_of(
+    t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource], plain: Value | None
+) -> Value | None:
+    """The position biases of all keys, side by side; zeros for sources without one. None if there is none.
+
+    Tables ``(heads, queries, keys)``, or maps with a channel a head on the extents (queries, keys), which have a batch. One map
+    makes a map of all.
+    """
     pairs = zip(per_source(t, pos, sources, "pos"), sources, strict=True)
-    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near), source.count) for arg, source in pairs]
+    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near, plain), source.count) for arg, source in pairs]
     present = [bias for bias in biases if bias is not None]
     if len(sources) == 1 or not present:
         return biases[0]
     n, total = queries.feature.n, sum(source.count for source in sources)
-    at = iter(range(len(present)))
-    zeros = [f"{{0}}.new_zeros(({heads}, {n}, {source.count}))" for source in sources]
-    texts = [zero if bias is None else f"{{{next(at)}}}" for bias, zero in zip(biases, zeros, strict=True)]
+    present.sort(key=lambda bias: bias.feature.layout == "table")  # a map first: it knows the batch
+    batch = "" if present[0].feature.layout == "table" else "{0}.shape[0], "
+    texts = []
+    for bias, source in zip(biases, sources, strict=True):
+        if bias is None:
+            texts.append(f"{{0}}.new_zeros(({batch}{heads}, {n}, {source.count}))")
+        else:
+            alike = bias.feature.layout == present[0].feature.layout
+            texts.append(f"{{{present.index(bias)}}}" + ("" if alike else f".expand({batch}-1, -1, -1)"))
     return t.ir.inline(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
 
 
@@ -173,7 +188,10 @@ def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | Non
     if bias is None:
         return None
     value = single(bias)
-    if value.feature.layout != "table" or value.feature.grid != (pair.queries.feature.n, count):
+    if value.feature.layout == "map":  # a channel a head for every query and key
+        value = t.ir.together(value, pair.queries)[0]
+    shape = value.feature.layout in ("table", "map"), value.feature.c, value.feature.grid
+    if shape != (True, pair.heads, (pair.queries.feature.n, count)):
         raise error(f"`pos=` gives {value.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
     return value
 

@@ -272,6 +272,15 @@ def heads_apart(t: Tracer, value: Value, heads: int) -> Value:
     return t.ir.inline(f"{{0}}.unflatten(-1, ({heads}, {f.c // heads}))", [value], shape)
 
 
+def same_shape(t: Tracer, arg: Arg, value: Value, name: str) -> Value:
+    """Applies an expression that has to keep the shape of queries or keys. Raises SpecError if it does not."""
+    f = value.feature
+    result = t.ir.cast(single(t.apply(arg, value)), f.layout)
+    if result.feature != f:
+        raise error(f"`{name}=` makes {result.feature} of {f}", arg.span, "it must keep the shape")
+    return result
+
+
 def repeat_heads(t: Tracer, sources: list[KeySource], kv_heads: int, times: int) -> None:
     """Repeats each head of keys and values for the ``times`` consecutive heads of the queries that share it."""
     for source in sources:

@@ -152,8 +152,8 @@ dropout1d, dropout2d, dropout3d, spatialdropout2d, alphadropout, dropblock, drop
 stochasticdepth, dropconnect: `drop_path(0.1)`, or a number in the column "drop"
 
 # Recurrences
-rnn, lstmcell, grucell, rnncell, simplernn: `lstm` ;; {_NONE}
-mamba, ssm, s4, selectivescan, rwkv: `scan(a)` ;; {_NONE}
+rnn, lstmcell, grucell, rnncell, simplernn: `lstm(n)`
+mamba, ssm, s4, selectivescan, rwkv: a state-space mixer is written: examples/recurrent_mixer.yaml
 """
 
 # Arguments: what an operator calls them. Words in backquotes are candidates, in this order: the first that the operator takes.

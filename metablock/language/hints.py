@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import MAX_OPTIONS, nearest, suggest
+from ..errors import MAX_OPTIONS, MAX_WORD, nearest, suggest
 from .budget import spend
 from .elsewhere import argument_here, called_here, plain
 
@@ -26,9 +26,9 @@ def hint_for(name: str, own: Iterable[str], others: Iterable[str], otherwise: st
     if name == "_":
         return "`_` discards a value: give the value a name to read it"
     own, others = list(own), list(others)
-    spend(10 + 3 * min(len(own) + len(others), MAX_OPTIONS))
-    same = [other for other in (*own, *others) if plain(other) == plain(name)]
-    near = same[0] if same else nearest(name, own)
+    spend(10 + (2 + len(name[:MAX_WORD]) // 4) * min(len(own) + len(others), MAX_OPTIONS))
+    same = next((other for other in (*own, *others) if plain(other) == plain(name)), None)
+    near = same if same is not None else nearest(name, own)
     if near is not None:
         return f"did you mean '{near}'?"
     return called_here(name) or suggest(name, others, otherwise) or otherwise

@@ -64,7 +64,11 @@ _RANGES: Mapping[str, Range] = {
     "std": Range(0),
     "agent_bias.std": Range(0, open=True),
     "pair_bias.std": Range(0, open=True),
+    "sine.start": Range(0),
+    "sine.temperature": Range(1),
     "temperature": Range(tiny=1e-30),
+    "theta": Range(1),
+    "resolution": Range(2),
     "softmax.start": Range(tiny=1e-30),
     "table": Range(1),
 }

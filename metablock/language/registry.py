@@ -49,6 +49,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
@@ -86,19 +87,24 @@ flatten: tokens.flatten inline
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+inner: recurrence.inner inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
 maximum: elementwise.maximum inline later
+matmul: products.matmul inline later
 mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
 ones: tokens.ones inline source
+outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
+recurrence: recurrence.recurrence inline later
 relative_bias: positions.relative_bias
+relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
@@ -111,6 +117,7 @@ spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
 tokens: grids.tokens inline later
+transpose: products.transpose inline later
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline

@@ -126,10 +126,19 @@ class ArgumentReader:
                 result.modules.append(self._module(here, argument, None))
             else:
                 result.values[param.name] = self._value(here, argument, param)
+        if args:
+            self._note(node, dict(result.values))
         if not operator.leaf:
             for param in operator.schema.params:
                 result.values.setdefault(param.name, _default(param, suffix))
         return result
+
+    def _note(self, node: e.Node, values: dict[str, Any]) -> None:
+        """Writes down, in the open subgraph, which values a call has."""
+        numbers = self.evaluate.context.now.draft.subgraph.numbers
+        plain = {name: value for name, value in values.items() if value is None or isinstance(value, (int, float, str, list))}
+        known = numbers.get(id(node))
+        numbers[id(node)] = (node, plain if known is None or known[1] == plain else None)
 
     def members(self, arg: Arg) -> list[Arg | None] | None:
         """The members of a list as arguments of their own, with numbered labels (`none` as None); None if it is no list."""

@@ -51,12 +51,14 @@ class Pair:
         heads: its number of heads.
         queries, keys: both token sets, after their projections.
         near: how keys are selected, if each query has its neighbours.
+        plain: the queries before ``query=`` and ``scale=`` of the attention.
     """
 
     heads: int
     queries: Value
     keys: Value
     near: Near | None = None
+    plain: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Context:
     Attributes:
         draft: the open subgraph, which steps are written into.
         blocks: the counter behind the words ``index`` and ``layer``.
+        path: leads to it from the root of the network.
         stage, stage_subgraph: the number of the stage and its subgraph; None outside the stages.
         part: the number of the copy that ``split(a, parts=n)`` or ``cascade`` is lowering.
         depth: how many modules stand around the expression.
@@ -144,6 +147,7 @@ class Context:
     """
 
     draft: Draft = field(default_factory=Draft)
+    path: tuple[str, ...] = ()
     blocks: BlockCount = field(default_factory=BlockCount)
     stage: int | None = None
     stage_subgraph: Subgraph | None = None

@@ -91,6 +91,7 @@ class ModuleCall:
         shared: the child is called from several places, and each call lists its inputs.
         root: the path starts at the root of the network, not at the subgraph of the step.
         loop: the child is called at every position of a sequence, and the call lists its inputs.
+        near: of a module that a stream around the step holds: the length of the path that leads to the holder.
     """
 
     child: tuple[str, ...]
@@ -99,6 +100,7 @@ class ModuleCall:
     shared: bool = False
     root: bool = False
     loop: Loop | None = None
+    near: int | None = None
 
     @property
     def once(self) -> bool:
@@ -146,6 +148,9 @@ class Subgraph:
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
+        numbers: what the calls in it were read as, for reports: by a call's id, the call and its arguments' values by name; None
+            for a call that is read several times with different values.
+        names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
         doubts: of the root: what is allowed, but may not be meant, by kind and place.
     """
 
@@ -160,6 +165,8 @@ class Subgraph:
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
+    numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
+    names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
     doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
 
     @property

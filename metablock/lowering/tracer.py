@@ -96,13 +96,21 @@ class Tracer:
         while True:
             step = self.references.step(node, scope, x)
             if isinstance(step, Finished):
+                if isinstance(first, e.Name) and (step.value is None or step.value is x):
+                    self._note(first, "none" if step.value is None else "id")
                 return self._applied(step.value, x, name, use)
             if step.node is node:
                 break
             node, scope = step.node, step.scope
             use = use if in_library(node.span) else node
+        if isinstance(first, e.Name):
+            self._note(first, name)
         with located(use.span), located(node.span):
             return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
+
+    def _note(self, name: e.Name, stands_for: str) -> None:
+        """Writes down, in the open subgraph, what a name stands for."""
+        self.now.draft.subgraph.names.setdefault(name.id, set()).add(stands_for)
 
     def _applied(self, value: Any, x: ValueTree, name: str, node: e.Node) -> ValueTree:
         """What a name or an index stands for, with the modules of a list applied to ``x``; they are named by their numbers."""

@@ -133,12 +133,12 @@ class _Explainer:
             yield from local
 
     def hint(self, name: str) -> str:
-        bound = [known for table in self.names.tables.values() for known in table]
+        tables = self.spec.binding_tables().values()
         wires = [known for _, nodes, _ in self.holders() for known in _locals(nodes)]
-        own = [*bound, *self.spec.sections, "input", "stages", *wires]
+        own = [*(known for table in tables for known in table), *self.spec.sections, "input", "stages", *wires]
         slots = [*self.spec.columns, *self.spec.let, *self.spec.shared]
         otherwise = f"its slots: {', '.join(slots[:20])}" if slots else "`metablock show SPEC` shows its names"
-        return hint_for(name, own, [*OPERATORS, *BUILTIN, *NUMERIC], otherwise)
+        return hint_for(name, own, [*standard(), *OPERATORS, *BUILTIN, *NUMERIC], otherwise)
 
     def bound(
         self, bound: Bound, text: str, values: Mapping[str, str] | None, stages: list[int] | None = None, root: bool = False

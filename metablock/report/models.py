@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from .diff_text import diff_text
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,11 +34,15 @@ class FileReport(_Model):
 
 
 class PartRow(_Model):
-    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch."""
+    """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch.
+
+    ``names``: what the names in its blocks' texts stand for, where that is not the same in all blocks of the network.
+    """
 
     name: str
     path: str
     text: str
+    names: dict[str, str]
     output: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     parameters: int
@@ -270,9 +276,63 @@ class Explanation(_Model):
     names: tuple[NameText, ...]
 
 
+class DiffPlace(_Model):
+    """A part of a network that ``diff`` compares; ``text``: in the spec's words; ``output``: its output shapes in words."""
+
+    path: str
+    text: str
+    output: tuple[str, ...]
+    parameters: int
+    macs: int
+
+
+class DiffRow(_Model):
+    """``diff``: a place of the aligned tree. ``a`` or ``b`` is null where only the other network has it; ``copies``: equal ones
+    in a row; ``arguments``: those of an operator that differ, from what to what; ``resized``: only widths or extents differ."""
+
+    depth: int
+    name: str
+    kind: Literal["same", "resized", "changed", "only a", "only b"]
+    a: DiffPlace | None
+    b: DiffPlace | None
+    copies: int = 1
+    arguments: dict[str, tuple[str, str]]
+
+
+class CarriedWeights(_Model):
+    """Which tensors of a network another takes: ``same`` many of equal name and shape, with so many ``parameters``; those that
+    loading adapts; those of another shape, and those that only one of the two has."""
+
+    same: int
+    parameters: int
+    adapted: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+
+class NetworkDiff(_Model):
+    """``diff``: two networks, the places where they differ, and which weights of the first the second takes."""
+
+    a: DiffPlace
+    b: DiffPlace
+    rows: tuple[DiffRow, ...]
+    weights: CarriedWeights
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything but the name differs."""
+        return any(row.kind != "same" for row in self.rows) or self.a.output != self.b.output
+
+    def __str__(self) -> str:
+        """The comparison as text, 80 columns wide."""
+        return diff_text(self)
+
+
 __all__ = [
     "ArgumentText",
     "BuildReport",
+    "CarriedWeights",
     "CatalogueRow",
     "ExampleText",
     "Explanation",

@@ -43,6 +43,7 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "grid": {"": "grid(14, 28)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
+    "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
@@ -58,6 +59,7 @@ _INSIDE = {
     "near": ("over", "the neighbours of each query"),
     "pair_bias": ("pos", "a bias for every head, query and key"),
     "relative_bias": ("pos", "a bias for every head, query and key"),
+    "relative_keys": ("pos", "a bias for every head, query and key"),
     "routed": ("over", "the regions that match each query's"),
 }
 

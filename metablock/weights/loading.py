@@ -125,6 +125,34 @@ def load_weights(
     return report
 
 
+def fitting(
+    model: nn.Module, state: Mapping[str, Any], spec: Spec, *, input: InputSize | None = None
+) -> tuple[dict[str, Tensor], WeightReport]:
+    """The tensors of a state dict of our names that fit a model, in its shapes, and a report of all. Nothing is copied.
+
+    Args:
+        model: built from ``spec``.
+        state: names and tensors.
+        spec: what the model was built from.
+        input: the input size that the tensors belong to.
+
+    Raises:
+        MetablockError: there are no tensors.
+
+    >>> import metablock
+    >>> model = metablock.build("resnet18", device="meta")
+    >>> values, report = fitting(model, {"head.linear.bias": torch.zeros(1000), "other": torch.zeros(1)}, model.spec)
+    >>> list(values), report.left, len(report.missing)
+    (['head.linear.bias'], ['other'], 101)
+    """
+    own = model.state_dict()
+    part = max(parts(state), key=lambda part: len(part.tensors), default=None)
+    if part is None or not part.tensors:
+        raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a network with weights is expected")
+    values, report = _match(own, part.below(""), _source(OURS, own, spec, blocks_of(model)), _Fitter(spec, model, input))
+    return values, report
+
+
 def _source(name: str, own: State, spec: Spec, blocks: Sequence[int]) -> _Source:
     rules = Rules((), ()) if name == OURS else read_rules(spec, name)
     keys: dict[str, tuple[tuple[ReadyRule, Fit] | None, tuple[str, ...]]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -13,6 +14,10 @@ import metablock
 from metablock.front import resolved
 from metablock.language.format import show_spec, spec_hash
 from metablock.language.load import load_text
+from metablock.lowering.ir import module_nodes
+from metablock.report.options import BuildOptions, lowered
+from metablock.report.shape_steps import steps
+from metablock.report.show import shapes
 from tests.cli.test_build import TWO
 
 
@@ -38,7 +43,7 @@ def test_tree(run, tiny):
     assert sum("mlp: mlp(2)" in line for line in lines) == 2, "once a stage: equal blocks are one"
 
 
-def test_shapes(run, tiny):
+def test_shapes(run, tiny, terminal):
     lines = run("show", tiny, "--as", "shapes", "--input", "3x64x32").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     words = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:] if line.split()}
@@ -53,7 +58,7 @@ def test_shapes_of_several_inputs(run, tmp_path):
     path = tmp_path / "two.yaml"
     path.write_text(TWO)
     text = " ".join(run("show", path, "--as", "shapes").stdout.split())
-    assert "map 3 x 32x32, map 1 x map 8 x 8x8" in text
+    assert "map 3 x 32x32, map 1 x 32x32 map 8 x 8x8" in text
     assert text.count("shared.mix conv(8, 1) >> gelu") == 2
 
 
@@ -155,3 +160,81 @@ def test_names_are_refused(run, renamed, words, says):
     result = run("show", renamed[0], *words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
+
+
+KINDS = """\
+name: kinds
+input: image(3, 32)
+let:
+  block: res(norm >> token, skip=shortcut) >> res(norm >> channel)
+  norm: layer_norm
+  channel: mlp(2)
+  shortcut: id if stage < 2 else scale(1)
+stem: conv(8, 4, stride=4)
+stages:
+  depth: [3, 4, 2, 1]
+  drop: ramp(0.1)
+  token:
+    - window(4, attention(2), shift=index % 2 * 2)
+    - pool(3) if index < 2 else dw(3 + 2 * index)
+    - attention(2)
+    - none
+  body: depth * block
+head: global_pool >> linear(classes)
+"""
+
+
+@pytest.fixture
+def kinds(tmp_path):
+    path = tmp_path / "kinds.yaml"
+    path.write_text(KINDS)
+    return path
+
+
+def test_blocks_of_one_line_show_what_differs(run, kinds):
+    """Shifted windows, a mask in some of them, rates, two kinds of mixer, a kernel."""
+    steps = [(step.name, step.text, step.only) for step in shapes(BuildOptions(str(kinds)))]
+    stages = [steps.index(next(step for step in steps if step[0] == f"stages.{stage}")) for stage in range(4)]
+    first, second, third = (steps[start:end] for start, end in itertools.pairwise(stages))
+    assert ("blocks.0-2", "3 * res(norm >> token, skip=shortcut) >> res(norm >> channel)", ()) in first
+    assert ("token", "window(4, attention(2), shift=0 or 2)", ()) in first
+    assert [step for step in first if step[0] == "mask"] == [("mask", "window_mask([4, 4], [2, 2])", ("1",))]
+    assert ("drop", "drop_path(0.00-0.02)", ()) in first
+    assert [step for step in second if step[0] == "token"] == [
+        ("token", "pool(3)", ("0", "1")),
+        ("token", "conv(8, 7 or 9, groups=8)", ("2", "3")),
+    ]
+    assert "scale" in [text for _, text, _ in third]
+    text = run("show", kinds, "--as", "shapes").stdout
+    assert "in blocks 0, 1" in " ".join(text.split())
+
+
+def test_a_part_that_differs_is_never_merged_silently(run, kinds):
+    """Every module of the network is in a line of its own text, or in one that has its numbers in a range."""
+    ir = lowered(BuildOptions(str(kinds))).ir
+    rows = steps(ir)
+    nodes = {node.text for _, node in module_nodes(ir)}
+    exact = {row.text for row in rows}
+    ranged = {text.partition("(")[0] for text in exact if " or " in text or re.search(r"\d-\d", text)}
+    assert {text for text in nodes - exact if text.partition("(")[0] not in ranged} == set()
+
+
+def test_a_stage_says_what_its_names_stand_for(run, kinds):
+    report = json.loads(run("build", kinds, "--device", "meta", "--json").stdout)
+    names = {row["name"]: row["names"] for row in report["rows"]}
+    assert names["stage 0"] == {"token": "window(4, attention(2), shift=0 or 2)", "shortcut": "id", "drop": "0.00-0.02"}
+    assert names["stage 1"]["token"] == "pool(3) | conv(8, 7 or 9, groups=8)"
+    assert names["stage 2"] == {"token": "attention(2)", "shortcut": "scale", "drop": "0.08-0.09"}
+    assert names["stage 3"] == {"token": "none", "shortcut": "scale", "drop": "0.1"}
+    assert "norm" not in names["stage 0"], "the same everywhere"
+    text = run("build", kinds, "--device", "meta").stdout
+    assert (
+        "\ntoken     stage 0: window(4, attention(2), shift=0 or 2)\n          stage 1: pool(3) | conv(8, 7 or 9, groups=8)\n"
+        in text
+    )
+    assert "\nshortcut  stages 0-1: id; stages 2-3: scale\n" in text
+
+
+def test_equal_blocks_say_nothing(run, tiny):
+    rows = json.loads(run("build", tiny, "--device", "meta", "--json").stdout)["rows"]
+    assert all(row["names"] == {} for row in rows)

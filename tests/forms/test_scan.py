@@ -40,8 +40,8 @@ STREAMS = {
     return h, s
 """,
     "add": "x, h -> x + h",
-    "mix": "x, h -> [x, h] >> concat >> linear(c) >> tanh",
-    "plain": "x, h -> [x, h] >> concat >> linear(c)",
+    "mix": "x, h -> (x || h) >> linear(c) >> tanh",
+    "plain": "x, h -> (x || h) >> linear(c)",
     "walk": "x, a, b -> [x + a, a + b, b]",
     "gated": "x, gate, h -> x + gate * h",
     "around(g)": "x, h -> x + h * g",
@@ -214,6 +214,7 @@ def network(kind: str) -> str:
 KINDS = ['scan(mix, over="rows")', 'lstm(c, over="columns")', "gru(c)"]
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("training", [False, True])
 def test_compiled_by_parts(kind: str, training: bool) -> None:
@@ -225,10 +226,14 @@ def test_compiled_by_parts(kind: str, training: bool) -> None:
     for model in (net, eager):
         model.train(training)
     compiled = metablock.compile(net, backend=counter)
-    torch.testing.assert_close(compiled(x), eager(x))
-    assert counter.frame_count == distinct(eager) == (4 if "scan" in kind else 3)  # stem, mlp, head; step
+    with torch.set_grad_enabled(training):
+        torch.testing.assert_close(compiled(x), eager(x))
+    scanned = "scan" in kind
+    assert distinct(eager) == (3 if scanned else 2)  # mlp, head; step
+    assert counter.frame_count == distinct(eager) + (scanned and training)  # the state that starts as zeros has no gradient
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_a_single_graph_unrolls() -> None:
     torch._dynamo.reset()
     net, counter = metablock.build(load_text(network(KINDS[0]))).eval(), CompileCounter()
@@ -240,6 +245,7 @@ def test_a_single_graph_unrolls() -> None:
         metablock.compile(metablock.build(load_text(network(KINDS[1]))), whole=True)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")  # torch's export, of the list in which nn.LSTM keeps its weights
 @pytest.mark.parametrize("kind", KINDS)
 def test_traced_copied_written(kind: str) -> None:
     net = metablock.build(load_text(network(kind))).eval()
@@ -269,7 +275,7 @@ ERRORS = [
     ("scan(wider)", "the state is a vector of 3 before the step and a vector of 9 behind it", "linear"),
     ("scan(narrower, start=[3, 4])", "state 1 is a vector of 4 before the step and a vector of 2", "`st"),
     ("scan(four)", r"the step returns 4 value\(s\)", "an output and the new state: `x, h ->"),
-    ("scan(alone)", r"2 value\(s\) arrive, 1 are named", "begins with"),
+    ("scan(alone, start=[])", "a scan without a state", "token alone"),
     ("scan(tokens, start=learned(1))", "the step returns tokens 2 x 3", "is a vector"),
     ("scan(add, start=learned(2))", "a state starts as tokens 2 x 3", "one vector"),
     ("scan(add, start=0)", "a state of 0 channels", "at least 1"),
@@ -280,7 +286,6 @@ ERRORS = [
     ("global_pool >> scan(add)", "this is a vector of 3", "no extents"),
     ("[id, first(2)] >> scan(gated)", "sequences of 7 and 2 positions", "as long"),
     ("scan(none)", "'step' of 'scan' cannot be `none`", "`id`"),
-    ("scan(add, start=[])", "a scan without a state", "token alone"),
 ]
 
 

@@ -118,6 +118,7 @@ def _cases() -> list[Case]:
     add("position.Position", [lasts[1], *tokens], antialias=False, size=[5, 3])
     add("learned.Learned", every, n=3)
     add("learned.Learned", [maps[1]], n=3, out=5)
+    add("scalar.LearnedScalar", every, start=0.5, n=3)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens")
     add("random_features.RandomFeatures", [*lasts, *tokens, vector], n=5)
