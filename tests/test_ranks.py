@@ -58,6 +58,7 @@ WRITTEN: dict[str, str] = {
     "near": "attention(2, over=near(3))",
     "ones": "ones(2)",
     "outer": "outer(id, linear(3))",
+    "pad": "pad(0, 1)",
     "pair_bias": "attention(2, over=avg_pool(2, stride=2), pos=pair_bias)",
     "patches": "join(learned(1), id) >> patches",
     "prefix": "join(learned(1), id) >> prefix",
