@@ -154,7 +154,7 @@ class Builder:
             self._wrong(f"'{word}' begins no line of a stream", self._at(parts[:1]), hint)
         elif word == "shared" and params:
             hint = "`let f(a) = ...` is a recipe with parameters; each use of it builds anew"
-            self._wrong("a shared module takes no parameters", self._at(params), hint)
+            self._wrong("a shared module takes no parameters", self._at(list(params)), hint)
         if name == "_":
             self._wrong(f"`{word} _` declares nothing", self._at(parts[1:2]), "give it a name, or drop the line")
         self._parameters(params)
