@@ -118,6 +118,19 @@ def tiny(*edits: str, text: str = TINY) -> Block:
     return metablock.build(load_text(text.replace("shared:\n  common: linear(c)\n", "")), edits=edits, classes=5)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "attention(2, kv_heads=1)",
+        "attention(2, mix=linear(2), mix_after=linear(2), mask=ones(32, 1))",
+        'attention(2, k=linear(c) >> softmax(over="tokens"), norm="none")',
+        'attention(2, over="channels", qk_norm=l2norm(over="tokens"))',
+    ],
+)
+def test_the_attention_matrix(text: str) -> None:
+    compare(metablock.build(load_text(network(text, 2))))
+
+
 def test_gradients() -> None:
     compare(tiny(), gradients=True)
 

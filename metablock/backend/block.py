@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
 from .codegen import Link
 from .draws import Draws
@@ -29,6 +30,7 @@ class Block(nn.Module):
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
+        loops: whether it calls a part at every position of a sequence.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
@@ -40,6 +42,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
@@ -250,9 +253,11 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     if cls is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
-        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl}
+        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, "scan": scan}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        cls = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
+        loops = "scan(" in source
+        names = {"forward": space["forward"], "enter": space["enter"], "loops": loops, "__module__": __name__}
+        cls = type(base.__name__, (base,), names)
         _CLASSES[source, key, base] = cls
     return cls

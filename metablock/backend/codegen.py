@@ -20,6 +20,8 @@ from ..lowering.ir import (
     flat_values,
     free_values,
     inputs_of,
+    module_nodes,
+    subgraphs,
 )
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
@@ -79,10 +81,10 @@ class Sources:
         self.texts: dict[int, tuple[str, tuple[Link, ...]]] = {}
         self.described: dict[int, str] = {}
 
-    def of(self, subgraph: Subgraph, root: bool = False) -> Source:
-        """The code of a subgraph; with ``root``, of a whole network."""
+    def of(self, subgraph: Subgraph, root: bool = False, unit: bool = False) -> Source:
+        """The code of a subgraph; with ``root``, of a whole network; with ``unit``, of a part that is compiled by itself."""
         text, links = self.text(subgraph, root)
-        return Source(text, self.key(subgraph) if subgraph.region else "", links)
+        return Source(text, self.key(subgraph) if subgraph.region or unit else "", links)
 
     def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[Link, ...]]:
         if root:
@@ -137,10 +139,19 @@ class _ForwardWriter:
 
     def step(self, step: Step) -> str:
         inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
-        right = step.template.format(*inputs) if isinstance(step, InlineOp) else f"{self.child(step)}({', '.join(inputs)})"
+        right = step.template.format(*inputs) if isinstance(step, InlineOp) else self.call(step, inputs)
         for value in flat_values(step.output):
             self.names.setdefault(value.id, f"v{len(self.names)}")
         return f"{self.pattern(step.output)} = {right}"
+
+    def call(self, step: ModuleCall, inputs: list[str]) -> str:
+        """The expression that calls a module, once or at every position of a sequence."""
+        if step.loop is None:
+            return f"{self.child(step)}({', '.join(inputs)})"
+        first, second = step.loop.sequences, step.loop.sequences + step.loop.states
+        groups = [f"[{', '.join(group)}]" for group in (inputs[:first], inputs[first:second], inputs[second:])]
+        reverse = ", reverse=True" if step.loop.reverse else ""
+        return f"scan({self.child(step)}, {', '.join(groups if inputs[second:] else groups[:2])}{reverse})"
 
     def child(self, step: ModuleCall) -> str:
         """The expression for the module that a step calls."""
@@ -182,6 +193,12 @@ class _ForwardWriter:
             return "{" + ", ".join(f'"{k}": {self.result(v)}' for k, v in value.items()) + "}"
         text = ", ".join(self.result(item) for item in value)
         return f"({text},)" if len(value) == 1 else f"({text})"
+
+
+def recurrent(part: Child) -> bool:
+    """Whether a part runs along sequences: a loop, or one of torch's recurrent layers. Its parts are compiled by themselves."""
+    loops = any(isinstance(step, ModuleCall) and step.loop for _, below in subgraphs(part) for step in below.all_steps)
+    return loops or any(node.operator in ("gru", "lstm") for _, node in module_nodes(part))
 
 
 def _link(step: ModuleCall) -> Link:

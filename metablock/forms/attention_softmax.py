@@ -27,6 +27,8 @@ def attend(
     scale: float,
     drop: float,
     row: int | None = None,
+    plain: Value | None = None,
+    kv_heads: int | None = None,
 ) -> list[Value]:
     """``softmax(scale * q k' + pos) v`` in each head: the leaf ``attend``, with those of ``pos`` and of shifted windows.
 
@@ -36,6 +38,8 @@ def attend(
         pos, mask: these arguments of attention.
         heads, scale, drop: the number of heads, the factor on the logits, the dropout rate of the weights.
         row: number of a query whose weights are returned too, on the grid of the keys.
+        plain: the queries before ``query`` and ``scale``, for ``pos``.
+        kv_heads: number of heads of keys and values, if they are fewer; those of neighbours and regions are repeated before.
 
     Returns:
         The output with the extents of the queries and the width of the values; then the weights, if there is a ``row``.
@@ -48,20 +52,21 @@ def attend(
         source.keys, source.values = keys, values
     if any(source.routed for source in sources):
         return [_routed(t, queries, sources, {"pos": pos, "mask": mask, "row": row}, heads=heads, scale=scale, drop=drop)]
-    bias = _bias(t, pos, heads, queries, sources)
-    keep = _keep(t, mask, sources)
-    shifted = _shifted(t, queries, sources)
+    bias = bias_of(t, pos, heads, queries, sources, plain)
+    keep = keep_of(t, mask, sources)
+    shifted = shifted_mask(t, queries, sources)
     neighbours = sources[0].near
     far = [source for source in sources if source.near is None]
-    inputs = [queries, *_keys_and_values(t, sources[:1] if neighbours is not None else []), *_keys_and_values(t, far)]
+    inputs = [queries, *keys_and_values(t, sources[:1] if neighbours is not None else []), *keys_and_values(t, far)]
     extra = None if sources[0].extra is None else t.ir.together(sources[0].extra, queries)[0]
     inputs += [value for value in (bias, shifted, keep, extra) if value is not None]
-    shape = queries.feature.with_(c=sources[0].values.c)
+    shape = queries.feature.with_(c=sources[0].values.c * heads // (kv_heads or heads))
     shared: dict[str, object] = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
     if neighbours is None:
-        further = () if row is None else (_row(queries, inputs[1], row),)
+        shared["batched"] = bias is not None and bias.feature.layout == "map"
+        further = () if row is None else (row_shape(queries, inputs[1], row),)
         return t.ir.call_with_results(
-            "attend.Attend", "attend", inputs, shape, further, masked=keep is not None, row=row, **shared
+            "attend.Attend", "attend", inputs, shape, further, masked=keep is not None, row=row, kv_heads=kv_heads, **shared
         )
     if row is not None:
         raise error("`row=` of neighbours: each query has keys of its own", hint="leave out `near(...)`, or `row=`")
@@ -70,7 +75,7 @@ def attend(
     return [t.ir.call("attend_near.AttendNear", "attend", inputs, shape, **options, **shared)]
 
 
-def _keys_and_values(t: Tracer, sources: list[KeySource]) -> list[Value]:
+def keys_and_values(t: Tracer, sources: list[KeySource]) -> list[Value]:
     """The keys of all sources and their values; nothing without sources."""
     return [union(t, [source.keys for source in sources]), union(t, [source.values for source in sources])] if sources else []
 
@@ -81,7 +86,7 @@ def _routed(t: Tracer, queries: Value, sources: list[KeySource], others: dict[st
         raise error("`routed` keys in a union", hint="they stand alone: `over=routed(4)`")
     for name in (name for name, value in others.items() if value is not None):
         raise error(f"`{name}=` of `routed` keys: each region has keys of its own", hint=f"leave out `{name}=`, or `routed`")
-    if _shifted(t, queries, sources) is not None:
+    if shifted_mask(t, queries, sources) is not None:
         raise error("`routed` keys in a shifted window have no mask", hint="shift by 0, or attend outside")
     (source,) = sources
     assert source.routed is not None
@@ -90,7 +95,7 @@ def _routed(t: Tracer, queries: Value, sources: list[KeySource], others: dict[st
     return t.ir.call("attend_routed.AttendRouted", "attend", inputs, shape, regions=regions, top=source.routed.top, **options)
 
 
-def _row(queries: Value, keys: Value, row: int) -> Feature:
+def row_shape(queries: Value, keys: Value, row: int) -> Feature:
     """The shape of the weights of one query: one channel, a token a key."""
     n = queries.feature.n
     if not -n <= row < n:
@@ -148,17 +153,29 @@ def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
     return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], f.with_(c=1), grid=f.grid, **sizes)
 
 
-def _bias(t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource]) -> Value | None:
-    """The position biases of all keys, side by side; zeros for sources without one. None if there is none."""
+def bias_of(
+    t: Tracer, pos: Arg | None, heads: int, queries: Value, sources: list[KeySource], plain: Value | None
+) -> Value | None:
+    """The position biases of all keys, side by side; zeros for sources without one. None if there is none.
+
+    Tables ``(heads, queries, keys)``, or maps with a channel a head on the extents (queries, keys), which have a batch. One map
+    makes a map of all.
+    """
     pairs = zip(per_source(t, pos, sources, "pos"), sources, strict=True)
-    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near), source.count) for arg, source in pairs]
+    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near, plain), source.count) for arg, source in pairs]
     present = [bias for bias in biases if bias is not None]
     if len(sources) == 1 or not present:
         return biases[0]
     n, total = queries.feature.n, sum(source.count for source in sources)
-    at = iter(range(len(present)))
-    zeros = [f"{{0}}.new_zeros(({heads}, {n}, {source.count}))" for source in sources]
-    texts = [zero if bias is None else f"{{{next(at)}}}" for bias, zero in zip(biases, zeros, strict=True)]
+    present.sort(key=lambda bias: bias.feature.layout == "table")  # a map first: it knows the batch
+    batch = "" if present[0].feature.layout == "table" else "{0}.shape[0], "
+    texts = []
+    for bias, source in zip(biases, sources, strict=True):
+        if bias is None:
+            texts.append(f"{{0}}.new_zeros(({batch}{heads}, {n}, {source.count}))")
+        else:
+            alike = bias.feature.layout == present[0].feature.layout
+            texts.append(f"{{{present.index(bias)}}}" + ("" if alike else f".expand({batch}-1, -1, -1)"))
     return t.ir.inline(f"torch.cat([{', '.join(texts)}], dim=-1)", present, present[0].feature.with_(grid=(n, total)))
 
 
@@ -171,12 +188,15 @@ def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | Non
     if bias is None:
         return None
     value = single(bias)
-    if value.feature.layout != "table" or value.feature.grid != (pair.queries.feature.n, count):
+    if value.feature.layout == "map":  # a channel a head for every query and key
+        value = t.ir.together(value, pair.queries)[0]
+    shape = value.feature.layout in ("table", "map"), value.feature.c, value.feature.grid
+    if shape != (True, pair.heads, (pair.queries.feature.n, count)):
         raise error(f"`pos=` gives {value.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
     return value
 
 
-def _keep(t: Tracer, mask: Arg | None, sources: list[KeySource]) -> Value | None:
+def keep_of(t: Tracer, mask: Arg | None, sources: list[KeySource]) -> Value | None:
     """Which keys take part: one channel, a token a key; ones for sources without a mask. None if there is none."""
     masks = [_one_keep(t, arg, source) for arg, source in zip(per_source(t, mask, sources, "mask"), sources, strict=True)]
     if len(sources) == 1 or not any(masks):
@@ -206,7 +226,7 @@ def _one_keep(t: Tracer, mask: Arg | None, source: KeySource) -> Value | None:
     return t.ir.together(keep, source.keys)[0]
 
 
-def _shifted(t: Tracer, queries: Value, sources: list[KeySource]) -> Value | None:
+def shifted_mask(t: Tracer, queries: Value, sources: list[KeySource]) -> Value | None:
     """The mask of a shifted window, if queries and keys are both the tokens of a window."""
     q = queries.feature
     window = t.now.window

@@ -53,7 +53,7 @@ class KeySource:
 
 @dataclass(frozen=True)
 class Projections:
-    """The arguments of attention that shape its projections."""
+    """The arguments of attention that shape its projections; ``kv_heads`` is the number of heads of keys and values."""
 
     q: Arg | None
     k: Arg | None
@@ -62,6 +62,7 @@ class Projections:
     qkv: Arg | None
     head_dim: int | None
     value_dim: int | None
+    kv_heads: int
 
 
 def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> ValueTree:
@@ -172,19 +173,19 @@ def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, 
         queries = _packed(t, sources[0], by, heads)
     else:
         queries = _queries(t, x, by, heads)
-        _separate(t, sources, queries, by, heads * (by.value_dim or by.head_dim or queries.c // heads))
+        _separate(t, sources, by, queries.c // heads)
     d = queries.c // heads
     for source in sources:
-        _check(queries, source, heads, d if by.head_dim is None else by.head_dim)
+        _check(queries, source, heads, by.kv_heads, d if by.head_dim is None else by.head_dim)
     return queries
 
 
 def _packed(t: Tracer, source: KeySource, by: Projections, heads: int) -> Value:
     """Queries, keys and values by one projection; returns the queries."""
     d = by.head_dim if by.head_dim is not None else _per_head(source.source.c, heads)
-    inner = heads * d
-    packed = project(t, by.qkv, source.source, "qkv", 2 * inner + heads * (by.value_dim or d))
-    sizes = [inner, inner, _remaining(packed, 2 * inner, "qkv", "queries and keys")]
+    inner, keys = heads * d, by.kv_heads * d
+    packed = project(t, by.qkv, source.source, "qkv", inner + keys + by.kv_heads * (by.value_dim or d))
+    sizes = [inner, keys, _remaining(packed, inner + keys, "qkv", "queries and keys")]
     queries, source.keys, source.values = t.ir.split(packed, sizes)
     return queries
 
@@ -197,17 +198,18 @@ def _queries(t: Tracer, x: Value, by: Projections, heads: int) -> Value:
     return queries
 
 
-def _separate(t: Tracer, sources: list[KeySource], queries: Value, by: Projections, wide: int) -> None:
-    """Keys and values by projections of their own."""
+def _separate(t: Tracer, sources: list[KeySource], by: Projections, d: int) -> None:
+    """Keys and values by projections of their own; ``d`` is the width of a head of the queries."""
+    narrow, wide = by.kv_heads * d, by.kv_heads * (by.value_dim or by.head_dim or d)
     if by.k is None and by.v is None:
-        both = _projected(t, by.kv, sources, "kv", queries.c + wide)
+        both = _projected(t, by.kv, sources, "kv", narrow + wide)
         for source, packed in zip(sources, both, strict=True):
-            sizes = [queries.c, _remaining(packed, queries.c, "kv", "keys")]
+            sizes = [narrow, _remaining(packed, narrow, "kv", "keys")]
             source.keys, source.values = t.ir.split(packed, sizes)
         return
     if by.kv is not None:
         raise error("`kv=` stands for both projections", by.kv.span, "remove it, or `k` and `v`")
-    for source, keys in zip(sources, _projected(t, by.k, sources, "k", queries.c), strict=True):
+    for source, keys in zip(sources, _projected(t, by.k, sources, "k", narrow), strict=True):
         source.keys = keys
     for source, values in zip(sources, _projected(t, by.v, sources, "v", wide), strict=True):
         source.values = values
@@ -241,15 +243,18 @@ def _remaining(packed: Value, used: int, name: str, whose: str) -> int:
     return packed.c - used
 
 
-def _check(queries: Value, source: KeySource, heads: int, d: int) -> None:
+def _check(queries: Value, source: KeySource, heads: int, kv_heads: int, d: int) -> None:
     """Raises SpecError if the projections of a source do not fit the queries."""
     keys, values = source.keys, source.values
-    if keys.c != queries.c:
-        raise error(f"queries are {queries.c} wide, keys {keys.c}", hint="`q=` and `k=` must end in the same width")
+    if keys.c * heads != queries.c * kv_heads:
+        hint = "`q=` and `k=` must end in the same width"
+        if kv_heads != heads:
+            hint = f"`k=` must end in {queries.c * kv_heads // heads} channels: {kv_heads} heads as wide as those of the queries"
+        raise error(f"queries are {queries.c} wide, keys {keys.c}", hint=hint)
     if keys.feature.n != values.feature.n:
         raise error(f"{keys.feature.n} keys meet {values.feature.n} values", hint="`k=` and `v=` must have the same extents")
-    if values.c % heads:
-        raise error(f"{heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
+    if values.c % kv_heads:
+        raise error(f"{kv_heads} heads do not divide {values.c} channels of the values", hint="choose another number of heads")
     if d * heads != queries.c:
         raise error(f"{heads} heads of {d} do not make {queries.c} channels", hint="`head_dim=` times heads is the width of `q=`")
     together = all(not v.feature.prefix and v.feature.grid == queries.feature.grid for v in (queries, keys, values))
@@ -265,6 +270,28 @@ def heads_apart(t: Tracer, value: Value, heads: int) -> Value:
     grid = (*f.grid, heads) if f.layout == "grid" else (f.n, heads)
     shape = f.with_(layout="grid", c=f.c // heads, grid=grid, prefix=0)
     return t.ir.inline(f"{{0}}.unflatten(-1, ({heads}, {f.c // heads}))", [value], shape)
+
+
+def same_shape(t: Tracer, arg: Arg, value: Value, name: str) -> Value:
+    """Applies an expression that has to keep the shape of queries or keys. Raises SpecError if it does not."""
+    f = value.feature
+    result = t.ir.cast(single(t.apply(arg, value)), f.layout)
+    if result.feature != f:
+        raise error(f"`{name}=` makes {result.feature} of {f}", arg.span, "it must keep the shape")
+    return result
+
+
+def repeat_heads(t: Tracer, sources: list[KeySource], kv_heads: int, times: int) -> None:
+    """Repeats each head of keys and values for the ``times`` consecutive heads of the queries that share it."""
+    for source in sources:
+        source.keys, source.values = (
+            t.ir.inline(
+                f"{{0}}.unflatten(-1, ({kv_heads}, -1)).repeat_interleave({times}, dim=-2).flatten(-2)",
+                [value],
+                value.feature.with_(c=times * value.c),
+            )
+            for value in (t.ir.cast(source.keys, "grid", "tokens"), t.ir.cast(source.values, "grid", "tokens"))
+        )
 
 
 def union(t: Tracer, values: list[Value]) -> Value:

@@ -10,48 +10,81 @@ from ..language.budget import spend
 from ..lowering.arguments import Module
 from ..lowering.ir import ValueTree, single
 from ..operators.extents import half_steps
+from ..shape import Feature
 
 if TYPE_CHECKING:
     from ..lowering.context import Pair
     from ..lowering.tracer import Tracer
 
 
-def relative_bias(t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False) -> ValueTree:
+def relative_bias(
+    t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False, stride: int | list[int] | None = None
+) -> ValueTree:
     """In ``pos=`` of attention: a learned bias for each head and relative offset of query and key.
 
-    Queries and keys stand on one grid. A class token has three biases more a head: from it, to it, and with itself (BEiT, arXiv
-    2106.08254). With ``over=near(n)`` the table has an entry for each neighbour.
+    Queries and keys stand on one grid, or the queries on every ``stride``-th place of that of the keys. A class token has three
+    biases more a head: from it, to it, and with itself (BEiT, arXiv 2106.08254). With ``over=near(n)`` the table has an entry
+    for each neighbour.
 
     Args:
         std: standard deviation of the initial values (truncated normal).
         mirror: opposite offsets share their bias: one for each head and distance (LeViT, Graham et al. 2021, Eq. 1, arXiv
             2104.01136).
+        stride: places of the keys' grid from a query to the next, one number or one an axis; by default the smallest that gives
+            the queries' grid. Offsets are counted on the keys' grid (LeViT's attention that subsamples).
 
     Returns:
         A table: ``(heads, queries, keys)``.
 
     Raises:
-        SpecError: outside ``pos=`` of attention; different grids; more than one prefix token; ``mirror`` with ``near``.
+        SpecError: outside ``pos=`` of attention; queries that do not lie on the keys' grid; more than one prefix token;
+            ``mirror`` or ``stride`` with ``near``.
 
     Swin, Liu et al. 2021, Eq. 4 (arXiv 2103.14030).
 
     >>> shape_of("attention(4, pos=relative_bias)", "64x7x7")
     'tokens 7x7 x 64'
+    >>> shape_of("attention(4, q=max_pool(1, stride=2) >> linear(c), pos=relative_bias)", "64x7x7")
+    'tokens 4x4 x 64'
     """
-    pair = _pair(t, "relative_bias")
+    pair = pair_around(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
     if pair.near is not None:
         if mirror:
             raise error("the table of neighbours has no mirrored form", hint="leave out `mirror=`")
+        if stride is not None:
+            raise error("the table of neighbours has no stride", hint="leave out `stride=`")
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
-        arguments = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
-        return t.ir.call("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **arguments)
-    if q.grid != k.grid or q.prefix != k.prefix or q.prefix > 1:
-        hint = "use it in self-attention, with one prefix token at most"
+        sizes = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
+        return t.ir.call("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **sizes)
+    strides = _strides(q, k, stride)
+    if strides is None or q.prefix != k.prefix or q.prefix > 1:
+        hint = "use it in self-attention, with one prefix token at most; queries may be subsampled: `q=max_pool(1, stride=2)`"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
-    arguments = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
+    arguments: dict[str, object] = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
+    if q.grid != k.grid:
+        arguments |= {"keys": list(k.grid), "stride": list(strides)}
     return t.ir.call("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **arguments)
+
+
+def _strides(q: Feature, k: Feature, stride: int | list[int] | None) -> tuple[int, ...] | None:
+    """The places of the keys' grid from a query to the next on each axis; None if no stride gives the queries' grid.
+
+    Raises SpecError for numbers that are no strides.
+    """
+    if stride is not None and ((isinstance(stride, list) and len(stride) != k.rank) or min(expanded(stride)) < 1):
+        raise error(f"a stride of {stride} on {k.rank} axes", hint="one number from 1, or one an axis")
+    if q.rank != k.rank:
+        return None
+    steps = [-(-m // n) for n, m in zip(q.grid, k.grid, strict=True)] if stride is None else expanded(stride, k.rank)
+    fits = all(-(-m // s) == n for n, m, s in zip(q.grid, k.grid, steps, strict=True))
+    return tuple(steps) if fits else None
+
+
+def expanded(value: int | list[int], rank: int = 1) -> list[int]:
+    """One number for each axis."""
+    return [value] * rank if isinstance(value, int) else value
 
 
 def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
@@ -73,7 +106,7 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
     >>> shape_of("attention(4, over=avg_pool(2, stride=2), pos=pair_bias)", "64x14x14")
     'tokens 14x14 x 64'
     """
-    pair = _pair(t, "pair_bias")
+    pair = pair_around(t, "pair_bias")
     if pair.near is not None:
         raise error("`pair_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
     q, k = pair.queries.feature, pair.keys.feature
@@ -105,7 +138,7 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     >>> shape_of("attention(4, pos=continuous_bias(linear(512) >> relu >> linear(4)))", "64x14x14")
     'tokens 14x14 x 64'
     """
-    pair = _pair(t, "continuous_bias")
+    pair = pair_around(t, "continuous_bias")
     q, k = pair.queries.feature, pair.keys.feature
     if pair.near is not None:
         raise error("`continuous_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
@@ -148,7 +181,7 @@ def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", s
     >>> shape_of("attention(4, q=adaptive_avg_pool(7), pos=agent_bias)", "64x14x14")
     'tokens 7x7 x 64'
     """
-    pair = _pair(t, "agent_bias")
+    pair = pair_around(t, "agent_bias")
     if side not in ("keys", "queries"):
         raise error(f'unknown side "{side}"', hint='"keys" or "queries"')
     agents, tokens = (pair.queries, pair.keys) if side == "keys" else (pair.keys, pair.queries)
@@ -158,7 +191,7 @@ def agent_bias(t: Tracer, x: ValueTree, *, table: int = 7, side: str = "keys", s
     return t.ir.call("agent_bias.AgentBias", "table", [], shape, grid=f.grid, prefix=f.prefix, **arguments)
 
 
-def _pair(t: Tracer, name: str) -> Pair:
+def pair_around(t: Tracer, name: str) -> Pair:
     """The attention around. Raises SpecError if there is none."""
     if t.now.pair is None:
         raise error(f"`{name}` is not inside an attention", hint=f"write `attention(heads, pos={name})`")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from ..errors import Span
+from ..errors import Problem, Span
 from .budget import spend
 
 
@@ -192,6 +193,23 @@ class StageTarget(Node):
 
     at: Node | None
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken(Node):
+    """What stands for a text that could not be read: its problems, which are reported already, and the words in it."""
+
+    problems: tuple[Problem, ...]
+    words: frozenset[str]
+
+
+def words_in(text: str) -> frozenset[str]:
+    """The words of a text that may be names.
+
+    >>> sorted(words_in("conv(dim,, k"))
+    ['conv', 'dim', 'k']
+    """
+    return frozenset(re.findall(r"[^\W\d]\w*", text))
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {}

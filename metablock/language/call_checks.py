@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import error, suggest
+from ..errors import Problem, SpecError, error
 from . import ast as e
 from .budget import spend
+from .hints import hint_for_argument
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets.
+
+    >>> from metablock.language.edits import parse_edits
+    >>> [[binding.name for binding in bound_by(edit)] for edit in parse_edits(["token(k) = dw(k)", "token = dw(3)"])]
+    [['token'], []]
+    """
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -22,7 +28,12 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
-    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use.
+
+    >>> from metablock.language.standard import standard
+    >>> [type(node).__name__ for node, _ in of_binding(standard()["pw"])]
+    ['Call', 'Name']
+    """
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:
@@ -51,7 +62,7 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
         if name not in known:
-            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, hint_for_argument(name, names, takes))
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
         bound[name] = argument
@@ -72,6 +83,19 @@ def certain(args: tuple[e.Argument, ...]) -> tuple[e.Argument, ...]:
     return args if first is None else (*args[:first], *(argument for argument in args[first:] if argument.name is not None))
 
 
+def misfit(call: e.Call, bindings: Iterable[Binding]) -> tuple[Problem, ...]:
+    """What is wrong with a call, if it fits none of the bindings which its name may have: what the last one says."""
+    wrong: tuple[Problem, ...] = ()
+    for binding in bindings:
+        try:
+            bind_arguments(binding, call)
+            return ()
+        except SpecError as problem:
+            spend(20, call.span)
+            wrong = problem.problems
+    return wrong
+
+
 def grouped_by_c(node: e.Node) -> bool:
     """Whether this is ``conv(..., groups=c)``."""
     if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
@@ -85,7 +109,15 @@ def depthwise_hint(node: e.Node) -> str:
     out = next((a.value for position, a in enumerate(node.args) if a.name == "out" or (a.name is None and position == 0)), None)
     if isinstance(out, e.Name) and out.id == "c":
         return "`dw(k)` is depthwise wherever it stands"
-    return "give the convolution a name in `let`: there `c` is the width that arrives"
+    return "write `groups=w`: `w` is the width that arrives"
+
+
+def sources(node: e.Node, names: Collection[str]) -> Iterator[tuple[str, e.Node]]:
+    """The items of a chain that begin a stream anew, by name; a name among ``names`` means something else."""
+    for item in node.items if isinstance(node, e.Chain) else (node,):
+        name = item.func if isinstance(item, e.Call) else item
+        if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
+            yield name.id, item
 
 
 def is_number(node: e.Node) -> bool:
@@ -121,7 +153,7 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
         else:
             named = [p for p in schema.params if p.name == argument.name]
             if not named:
-                hint = suggest(argument.name, schema.names(), signature(operator))
+                hint = hint_for_argument(argument.name, schema.names(), signature(operator))
                 raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
             param = named[0]
         if param.name in seen:

@@ -48,7 +48,7 @@ Module = Arg
 Lazy = Arg
 
 # How messages call the types of a signature.
-_WORDS = {
+KINDS = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -126,10 +126,19 @@ class ArgumentReader:
                 result.modules.append(self._module(here, argument, None))
             else:
                 result.values[param.name] = self._value(here, argument, param)
+        if args:
+            self._note(node, dict(result.values))
         if not operator.leaf:
             for param in operator.schema.params:
                 result.values.setdefault(param.name, _default(param, suffix))
         return result
+
+    def _note(self, node: e.Node, values: dict[str, Any]) -> None:
+        """Writes down, in the open subgraph, which values a call has."""
+        numbers = self.evaluate.context.now.draft.subgraph.numbers
+        plain = {name: value for name, value in values.items() if value is None or isinstance(value, (int, float, str, list))}
+        known = numbers.get(id(node))
+        numbers[id(node)] = (node, plain if known is None or known[1] == plain else None)
 
     def members(self, arg: Arg) -> list[Arg | None] | None:
         """The members of a list as arguments of their own, with numbered labels (`none` as None); None if it is no list."""
@@ -195,7 +204,7 @@ class _Call:
 
 def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any) -> Exception:
     """The error of an argument of another type."""
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
+    wanted = " or ".join(KINDS.get(kind, kind) for kind in param.types)
     text = show(argument.value)
     hint = signature(operator)
     if isinstance(value, list):

@@ -51,12 +51,14 @@ class Pair:
         heads: its number of heads.
         queries, keys: both token sets, after their projections.
         near: how keys are selected, if each query has its neighbours.
+        plain: the queries before ``query=`` and ``scale=`` of the attention.
     """
 
     heads: int
     queries: Value
     keys: Value
     near: Near | None = None
+    plain: Value | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,19 @@ class Scaled:
     queries: Value
     near: Near | None
     far: int
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """The attention that a ``rotary=`` expression belongs to.
+
+    Attributes:
+        heads: its number of heads.
+        head_dim: channels of a head of its queries and keys.
+    """
+
+    heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,7 @@ class Context:
         selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
         pair: the attention around, inside its ``pos=``.
         scaled: the attention around, inside its ``scale=``.
+        rotary: the attention around, inside its ``rotary=``.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -146,6 +162,7 @@ class Context:
     selections: dict[int, Near | Routed] | None = None
     pair: Pair | None = None
     scaled: Scaled | None = None
+    rotary: Rotary | None = None
 
 
 class ContextStack:

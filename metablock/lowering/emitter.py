@@ -10,7 +10,7 @@ from itertools import count
 from math import prod
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import AxesError, Problem, Span, error
 from ..language.budget import spend
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
@@ -33,6 +33,7 @@ from .ir import (
     same_wiring,
     single,
 )
+from .sequences import sequences, together
 from .written import written
 
 MAX_STEPS = 10_000
@@ -50,6 +51,7 @@ class Emitter:
 
     Attributes:
         place: the place in the spec of the modules that are written.
+        doubts: what is allowed, but may not be meant, about the calls so far: one of a kind for each place.
 
     >>> ir = Emitter()
     >>> image = ir.value(Feature("map", 3, (32, 32)))
@@ -62,6 +64,7 @@ class Emitter:
         self.context = context or ContextStack()
         self.large = large
         self.place: Span | None = None
+        self.doubts: dict[object, Problem] = {}
         self._ids = count(first)
         self._steps = 0
 
@@ -121,13 +124,18 @@ class Emitter:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
-        first = self.cast(inputs[0], *cls.takes) if inputs else None
+        along = getattr(cls, "along", False)
+        first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
+        first = self.cast(inputs[0], *cls.takes) if inputs and not along else first
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
         facts: dict[str, Any] = {}
         for fact in entry.schema.context:
             facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
-            feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            try:
+                feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            except AxesError as wrong:
+                raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
@@ -135,8 +143,9 @@ class Emitter:
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
-        self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
-        return outputs
+        result: ValueTree = [outputs[0], None] if along else outputs if further else outputs[0]
+        self.steps.append(ModuleCall(path, arguments, result))
+        return outputs if lines is None else [together(self, outputs[0], lines)]
 
     def budget(self, feature: Feature | None = None) -> None:
         """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
@@ -210,6 +219,7 @@ class Emitter:
         if layouts.becomes_vector(b, a):
             right = self._as_vector(right)
         a, b = left.feature, right.feature
+        layouts.check_meeting(a, b)
         if a.layout != b.layout and "vector" not in (a.layout, b.layout):
             layout = layouts.meeting_layout(a, b)
             left, right = self.cast(left, layout), self.cast(right, layout)
@@ -243,6 +253,8 @@ class Emitter:
         if value.feature.layout == "vector" and wanted.layout in ("map", "grid", "tokens"):
             template, feature = layouts.spread(value.feature, wanted)
             return self.inline(template, [value, over], feature)
+        if value.feature.layout in ("map", "grid", "tokens"):
+            layouts.check_beside(wanted, value.feature)
         return self.cast(value, wanted.layout)
 
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
@@ -354,7 +366,7 @@ class Emitter:
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
-                step = ModuleCall((*path, *step.child), inputs, step.output, shared=True, root=root, near=near)
+                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root, near=near)
             outer.append(self._here(step))
         return output
 

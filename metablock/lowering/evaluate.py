@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
 from ..language.budget import current
 from ..language.call_checks import bind_arguments
+from ..language.elsewhere import called_here
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Local, Names, Scope, Section, Word, local_scope, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
@@ -99,6 +100,8 @@ class Evaluator:
                 return self.value(node.then if self.test(node.test, scope) else node.other, scope)
             case e.Call():
                 return self._call(node, scope)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
         return Closure(node, scope)
 
     def number(self, node: e.Node, scope: Scope, what: str) -> int | float:
@@ -187,14 +190,15 @@ class Evaluator:
         """The value of a word of the language."""
         name, now = node.id, self.context.now
         self._memory.reads(name)
-        if name == "c" and scope.c is None:
-            raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
+        if name in ("c", "w") and scope.w is None:
+            hint = f"`{name}` is the width that {'enters an expression' if name == 'c' else 'arrives at an item of a chain'}"
+            raise error(f"there is no width `{name}` here", node.span, hint)
         if name == "stage" and now.stage is None:
             hint = "use it in a column, or in a binding that a stage uses"
             raise error("`stage` has no meaning outside the stages", node.span, hint)
         match name:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, name)
             case "true" | "false":
                 return name == "true"
             case "none":
@@ -233,7 +237,7 @@ class Evaluator:
             return members(self, once, scope) if is_list(once) else Closure(e.Name(binding.name), scope)
         known, value = (False, None) if values else self._memory.find(binding, scope)
         if not known:
-            inner = Scope(c=scope.c, hide=(bound.table, binding.name))
+            inner = Scope(c=scope.c, hide=(bound.table, binding.name), arriving=scope.arriving)
             inner = inner.bind(parameter_values(binding.params, values, inner))
             with self._memory.computing(None if values else binding, scope) as result:
                 value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
@@ -260,8 +264,8 @@ class Evaluator:
         """The value of a word that a binding's value depends on."""
         now = self.context.now
         match word:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, word)
             case "stage" | "part":
                 return getattr(now, word)
             case "index" | "layer":
@@ -275,7 +279,7 @@ class Evaluator:
         name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
         if not isinstance(name, e.Name):
             return None
-        meaning = self.names.find(name.id, scope, name.span)
+        meaning = self.names.find(name.id, scope, name.span, called=node is not name)
         return meaning if isinstance(meaning, Operator) else None
 
     def repeat(self, node: e.Node, scope: Scope) -> tuple[int, e.Node] | None:
@@ -351,7 +355,7 @@ class Evaluator:
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
-        meaning = self.names.find(node.func.id, scope, node.func.span)
+        meaning = self.names.find(node.func.id, scope, node.func.span, called=True)
         if isinstance(meaning, Word) and meaning.name in FUNCTIONS:
             return self._numeric(meaning.name, node, scope)
         if isinstance(meaning, Bound):
@@ -379,7 +383,8 @@ class Evaluator:
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
         if any(not is_real(item) for item in flat) and name != "len":
-            raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")
+            hint = called_here(name) if name in ("min", "max") else "a module stands where a number is expected"
+            raise error(f"'{name}' works on numbers", node.span, hint)
         try:
             result = FUNCTIONS[name](*values)
             self._spend_on(node, result)

@@ -73,14 +73,18 @@ class LayerCounter:
         return self._total
 
     def _from_text(self) -> int:
-        body, total = self.spec.columns.get("body"), 0
-        if body is None:
-            return 0
-        for stage in range(self.evaluate.stages):
+        return sum(self.by_stage())
+
+    def by_stage(self) -> list[int]:
+        """The number of blocks in each stage. Raises SpecError where the text does not tell it."""
+        body = self.spec.columns.get("body")
+        counts: list[int] = []
+        for stage in range(self.evaluate.stages if body is not None else 0):
+            assert body is not None
             entry = self.evaluate.entry(body, stage)
-            with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
-                total += self._stage(entry, Scope(hide=("columns", "body")))
-        return total
+            with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, sum(counts))):
+                counts.append(self._stage(entry, Scope(hide=("columns", "body"))))
+        return counts
 
     def _by_trial(self, unknown: SpecError) -> int:
         """The number of blocks of a trial lowering. Raises SpecError: the problems of all trials, or those of the text."""

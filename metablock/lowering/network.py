@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import Problem, Span, SpecError, error
+from ..errors import Problem, Span, SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import LARGE, NETWORK, reading, spend
 from ..language.edits import stage_count
@@ -108,6 +108,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
+        self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
             message = f"`layers` was {self.layers.known} and the network has {blocks} blocks"
@@ -185,6 +186,8 @@ class NetworkLowering:
 
     def feature(self, node: e.Node) -> Feature:
         """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
+        if isinstance(node, e.Broken):
+            raise UnreadableError(node.problems)
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
@@ -324,6 +327,8 @@ class NetworkLowering:
         try:
             result = self.tracer.resolve(node, scope, x, name, "block")
             x = x if result is None else result
+        except UnreadableError:
+            raise  # what enters the next block is unknown
         except SpecError as wrong:
             seen = {problem.key[:3] for problem in self.problems if problem.span is not None}
             self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # not once for each stage

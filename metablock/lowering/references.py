@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import SpecError, error
+from ..errors import SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import spend
-from ..language.hints import ABSENT
+from ..language.elsewhere import called_here
 from ..language.printer import show
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Local, Scope, Section, Word, local_scope, parameter_values
@@ -61,7 +61,7 @@ class References:
             case e.Name(id=name):
                 return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
             case e.Call(func=e.Name(id=name)):
-                meaning = self.evaluate.names.find(name, scope, node.func.span)
+                meaning = self.evaluate.names.find(name, scope, node.func.span, called=True)
                 if isinstance(meaning, Bound):
                     return self._follow(meaning, node, scope, x)
                 if isinstance(meaning, Local):
@@ -72,6 +72,8 @@ class References:
                 if isinstance(meaning, (Closure, Value, Once)):
                     hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
                     raise error(f"'{name}' takes no arguments", node.span, hint)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Call():
                 raise error("only a name can be called", node.func.span, "data flows with `>>`")
             case e.Conditional():
@@ -134,7 +136,7 @@ def no_module(node: e.Node) -> SpecError:
     """The error of a number or a word where a module is needed; raise it."""
     name = node.func if isinstance(node, e.Call) else node
     if isinstance(name, e.Name) and name.id in NUMERIC:
-        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else ABSENT
+        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else called_here(name.id) or "it computes numbers of arguments"
         return error(f"'{name.id}' is a function of numbers, not of modules", node.span, hint)
     message = f"'{show(node)}' is a number or word where a module is needed"
     return error(message, node.span, "write `times(x)` to scale what arrives")

@@ -55,7 +55,7 @@ def _line(t: Tracer, line: e.Assign, scope: Scope, x: ValueTree, suffix: str) ->
         x = t.emit(items.pop(0), scope, x, suffix)
         if x is None:  # a wire without tokens
             return None
-    rest = t.rest(node, items)
+    rest, scope = t.rest(node, items), scope.arrive(width(x))
     if any(isinstance(part, e.Name) and _is_section(t, part, scope) for part in e.walk(rest)):
         t.names.read(rest)  # `stem`, `stages` and `head` keep their own names
         return t.emit(rest, scope, x, suffix)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import MAX_LIST, entries
 from ..language.budget import spend
@@ -17,6 +17,7 @@ from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
+from .calls import note_doubts, noted
 from .combine import binary, mark, shifted
 from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
@@ -95,13 +96,21 @@ class Tracer:
         while True:
             step = self.references.step(node, scope, x)
             if isinstance(step, Finished):
+                if isinstance(first, e.Name) and (step.value is None or step.value is x):
+                    self._note(first, "none" if step.value is None else "id")
                 return self._applied(step.value, x, name, use)
             if step.node is node:
                 break
             node, scope = step.node, step.scope
             use = use if in_library(node.span) else node
+        if isinstance(first, e.Name):
+            self._note(first, name)
         with located(use.span), located(node.span):
             return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
+
+    def _note(self, name: e.Name, stands_for: str) -> None:
+        """Writes down, in the open subgraph, what a name stands for."""
+        self.now.draft.subgraph.names.setdefault(name.id, set()).add(stands_for)
 
     def _applied(self, value: Any, x: ValueTree, name: str, node: e.Node) -> ValueTree:
         """What a name or an index stands for, with the modules of a list applied to ``x``; they are named by their numbers."""
@@ -122,6 +131,7 @@ class Tracer:
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        note_doubts(self.ir.doubts, operator, (node, call), arguments.values, scope, x, self.evaluate)
         self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
@@ -130,7 +140,7 @@ class Tracer:
             if not isinstance(x, Value):
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
-            return self.ir.call(operator.name, name, [x], **arguments.values)
+            return noted(x, self.ir.call(operator.name, name, [x], **arguments.values), operator, call)
         with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
@@ -204,7 +214,7 @@ class Tracer:
                 with located(node.span):
                     arguments = self.arguments.read(operator, node, scope, suffix)
                     with self.context.push(labels=arguments.labels):
-                        return operator.load()(self, x, *arguments.modules, **arguments.values)
+                        return noted(x, operator.load()(self, x, *arguments.modules, **arguments.values), operator, node)
             case e.Call(func=e.Name(id="sum"), args=args):
                 return self._sum(node, args[0].value, scope, x, suffix)
             case e.Index() if self._of_module(node, scope):
@@ -212,6 +222,8 @@ class Tracer:
             case e.Name() | e.Call() | e.Index():
                 region = "block" if self.now.unit == "block" else None
                 return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
             case e.Conditional():
@@ -253,7 +265,7 @@ class Tracer:
         """
         for position, item in enumerate(items):
             emptied = self.references.emptied
-            x = self.emit(item, scope, x, suffix)
+            x = self.emit(item, scope.arrive(width(x)), x, suffix)
             yield x
             if x is None:
                 if position + 1 < len(items) and self.references.emptied == emptied:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 class Attend(nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
 
-    ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
-    between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``; ``mask``, for windows, is
+    ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., g * d)``, ``v (b, ..., g * e)``; extents
+    between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``, with ``batched`` ``(b, h, N, M)``;
+    ``mask``, for windows, is
     ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``, ``(b, ..., 1)``, is 0 for keys
     that no query may read. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with ``row`` also ``(b, ..., 1)`` with
     those of ``k``.
@@ -24,9 +25,11 @@ class Attend(nn.Module):
         scale: factor on the logits.
         drop: dropout on the attention weights.
         biased: whether ``forward`` takes ``bias``.
+        batched: whether ``bias`` has a batch.
         masked: whether ``forward`` takes ``keep``.
         row: number of the query whose attention weights, averaged over the heads, ``forward`` returns too. It then writes out all
             weights and uses no fused kernel.
+        kv_heads: number of heads g of keys and values, each shared by ``h / g`` consecutive heads of the queries; by default h.
 
     Example:
         >>> q, k, v = torch.zeros(2, 3, 8), torch.zeros(2, 5, 8), torch.zeros(2, 5, 16)
@@ -45,26 +48,36 @@ class Attend(nn.Module):
         biased: bool = False,
         masked: bool = False,
         row: int | None = None,
+        kv_heads: int | None = None,
+        batched: bool = False,
     ):
         super().__init__()
         self.heads, self.scale, self.drop, self.biased, self.masked = heads, scale, drop, biased, masked
-        self.row = row
+        self.row, self.kv_heads, self.batched = row, heads if kv_heads is None else kv_heads, batched
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *tables: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         extents, places = q.shape[1:-1], k.shape[1:-1]
-        q, k, v = (t.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q = q.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = (t.flatten(1, -2).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2) for t in (k, v))
+        grouped = self.kv_heads != self.heads
         bias = tables[0].to(q.dtype) if self.biased else None
         if len(tables) > self.biased + self.masked:  # one mask a window of the image
             mask = tables[self.biased].to(q.dtype).unsqueeze(1)
-            bias = mask if bias is None else mask + bias
-            bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
+            if bias is not None and self.batched:
+                bias = (bias.unflatten(0, (-1, mask.shape[0])) + mask).flatten(0, 1)
+            else:
+                bias = mask if bias is None else mask + bias
+                bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
         keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0 if self.masked else None
         if keep is not None and bias is not None:
             bias = torch.where(keep, bias, -math.inf)
         drop = self.drop if self.training else 0.0
         if self.row is None:
-            x = F.scaled_dot_product_attention(q, k, v, keep if bias is None else bias, drop, scale=self.scale)
+            bias = keep if bias is None else bias
+            x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale, enable_gqa=grouped)
             return x.transpose(1, 2).flatten(2).unflatten(1, extents)
+        if grouped:
+            k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
         logits = (q * self.scale) @ k.transpose(-2, -1)
         if bias is not None:
             logits = logits + bias

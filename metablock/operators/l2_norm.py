@@ -5,14 +5,19 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..shape import Feature
+from .softmax import check_over
+
 
 class L2Norm(nn.Module):
     """``y = x / max(|x|, eps)`` with the Euclidean length over the last axis: ``(b, ..., c) -> (b, ..., c)``.
 
     Args:
         eps: lower bound of the divisor.
+        over: ``"channels"``: the length of each token; or ``"tokens"``: of each channel over all positions, prefix tokens too.
 
-    Cosine attention is ``attention(heads, qk_norm=l2norm, scale=...)`` (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132).
+    Cosine attention is ``attention(heads, qk_norm=l2norm, scale=...)`` (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132);
+    that of channels ``attention(heads, over="channels", qk_norm=l2norm(over="tokens"), scale=...)`` (XCiT, arXiv 2106.09681).
 
     Example:
         >>> import torch
@@ -22,9 +27,16 @@ class L2Norm(nn.Module):
 
     takes = ("grid", "tokens", "vector")
 
-    def __init__(self, *, eps: float = 1e-12):
+    def __init__(self, *, eps: float = 1e-12, over: str = "channels"):
         super().__init__()
-        self.eps = eps
+        self.eps, self.over = eps, over
+
+    @staticmethod
+    def shape(x: Feature, *, over: str) -> Feature:
+        check_over("l2norm", x, over)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.over == "tokens":
+            return F.normalize(x.flatten(1, -2), dim=1, eps=self.eps).view_as(x)
         return F.normalize(x, dim=-1, eps=self.eps)

@@ -12,10 +12,12 @@ from .tables import GridTable
 
 
 class RelativeBias(nn.Module):
-    """Relative position bias: ``() -> (heads, N, N)``, ``N = prefix + prod(grid)``, query by key.
+    """Relative position bias: ``() -> (heads, N, M)``, ``N = prefix + prod(grid)``, query by key.
 
     ``bias[h, i, j] = weight[index(i - j), h]``, where the index counts the distances ``d_a = i_a - j_a + g_a - 1`` of the
-    axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``. With ``mirror`` it is that of ``|i - j|``: ``|d_y| g_x + |d_x|``.
+    axes row by row; in 2-D ``d_y * (2 g_x - 1) + d_x``. With ``mirror`` it is that of ``|i - j|``: ``|d_y| g_x + |d_x|``. Here
+    ``g`` are the extents of the keys' grid, and where the queries stand on every ``s``-th of its places, ``i`` is ``s`` times the
+    query's own.
 
     Args:
         heads: number of heads.
@@ -23,6 +25,8 @@ class RelativeBias(nn.Module):
         mirror: whether both directions of an axis share a number (LeViT, arXiv 2104.01136), so that there are ``prod(g)``.
         prefix: 1 if there is a class token. The table then has three more rows: the class token's bias to all tokens, theirs to
             it, and its own to itself (BEiT, arXiv 2106.08254).
+        keys: extents of the keys' grid, by default those of the queries'.
+        stride: the places of the keys' grid from a query to the next, one number an axis (LeViT's subsampling).
 
     Swin, Liu et al. 2021 (arXiv 2103.14030); the table is ``(prod(2 g - 1), heads)`` as in its checkpoints, for one to three
     dimensions.
@@ -37,12 +41,23 @@ class RelativeBias(nn.Module):
     roles = {"weight": "table"}
     index: Tensor
 
-    def __init__(self, grid: tuple[int, ...], *, heads: int, std: float = 0.02, prefix: int = 0, mirror: bool = False):
+    def __init__(
+        self,
+        grid: tuple[int, ...],
+        *,
+        heads: int,
+        std: float = 0.02,
+        prefix: int = 0,
+        mirror: bool = False,
+        keys: list[int] | None = None,
+        stride: list[int] | None = None,
+    ):
         super().__init__()
-        self.grid, self.std, self.prefix, self.mirror = tuple(grid), std, prefix, mirror
-        self.weight = nn.Parameter(torch.empty(prod(g if mirror else 2 * g - 1 for g in grid) + 3 * prefix, heads))
-        n = prefix + prod(grid)
-        self.register_buffer("index", torch.empty(n, n, dtype=torch.long), persistent=False)
+        self.grid, self.std, self.prefix, self.mirror = tuple(keys or grid), std, prefix, mirror
+        self.queries, self.stride = tuple(grid), tuple(stride or [1] * len(grid))
+        self.weight = nn.Parameter(torch.empty(prod(g if mirror else 2 * g - 1 for g in self.grid) + 3 * prefix, heads))
+        shape = prefix + prod(grid), prefix + prod(self.grid)
+        self.register_buffer("index", torch.empty(shape, dtype=torch.long), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -51,7 +66,7 @@ class RelativeBias(nn.Module):
         else:
             nn.init.zeros_(self.weight)
         index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
-        index.copy_(distances(self.grid, self.index.device, self.mirror))
+        index.copy_(distances(self.grid, self.index.device, self.mirror, self.queries, self.stride))
         if self.prefix:
             self.index[0], self.index[:, 0], self.index[0, 0] = rows - 3, rows - 2, rows - 1
 
@@ -81,12 +96,13 @@ class RelativeBias(nn.Module):
         return F.embedding(self.index, self.weight).permute(2, 0, 1)
 
 
-def distances(grid: tuple[int, ...], device: torch.device | None = None, mirror: bool = False) -> Tensor:
-    """The row of the table for each query ``i`` and key ``j``, ``(N, N)``: Swin's index, or with ``mirror`` LeViT's."""
+def distances(
+    grid: tuple[int, ...], device: torch.device | None, mirror: bool, queries: tuple[int, ...], stride: tuple[int, ...]
+) -> Tensor:
+    """The row of the table for each query ``i`` and key ``j``, ``(N, M)``: Swin's index, or with ``mirror`` LeViT's."""
     index = torch.zeros(1, 1, dtype=torch.long, device=device)
-    for g in grid:
-        place = torch.arange(g, device=device)
-        distance = place[:, None] - place
+    for g, n, s in zip(grid, queries, stride, strict=True):
+        distance = torch.arange(n, device=device)[:, None] * s - torch.arange(g, device=device)
         distance, many = (distance.abs(), g) if mirror else (distance + g - 1, 2 * g - 1)
         # Axis by axis, (i, j) x (i_a, j_a): the index of the axes so far becomes the slower digit.
         index = (index[:, None, :, None] * many + distance[None, :, None, :]).flatten(2, 3).flatten(0, 1)

@@ -12,13 +12,15 @@ from .knob import Knob
 
 
 class Softmax(nn.Softmax):
-    """``exp(x / T) / sum(exp(x / T))`` over the channels, in any layout.
+    """``exp(x / T) / sum(exp(x / T))`` over the channels, in any layout; or over the tokens, for each channel.
 
     Args:
         temperature: ``T`` of evaluation.
         start: ``T`` when training begins; without it training has ``temperature`` too.
         parts: takes the softmax over that many equal parts, channel by channel of a part: ``softmax(parts=2)`` of ``a || b``
             weighs each channel of ``a`` against the same one of ``b`` (ResNeSt's radix, arXiv 2004.08955).
+        over: ``"channels"``, or ``"tokens"``: all positions, prefix tokens too. Factorised attention is ``attention(heads,
+            k=linear(c) >> softmax(over="tokens"), norm="none")`` (CoaT, arXiv 2104.06399).
 
     A subclass of torch's ``nn.Softmax`` with its own ``forward``, for the temperature and the parts. Dynamic convolution (Chen et
     al. 2020, arXiv 1912.03458) anneals ``T`` from 30 to 1 over the first ten epochs: a flat softmax trains all kernels. With
@@ -42,9 +44,17 @@ class Softmax(nn.Softmax):
     temperature: Tensor
     current: Tensor | None
 
-    def __init__(self, layout: Layout, *, temperature: float = 1.0, start: float | None = None, parts: int | None = None):
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        temperature: float = 1.0,
+        start: float | None = None,
+        parts: int | None = None,
+        over: str = "channels",
+    ):
         super().__init__(1 if layout == "map" else -1)
-        self.axis, self.parts = 1 if layout == "map" else -1, parts
+        self.axis, self.parts, self.over = 1 if layout == "map" else -1, parts, over
         self.initial = temperature, start
         self.register_buffer("temperature", torch.empty(1), persistent=False)
         self.register_buffer("current", None if start is None else torch.empty(1), persistent=False)
@@ -57,11 +67,14 @@ class Softmax(nn.Softmax):
             self.current.fill_(temperature if start is None else start)
 
     @staticmethod
-    def shape(x: Feature, *, temperature: float, start: float | None, parts: int | None) -> Feature:
+    def shape(x: Feature, *, temperature: float, start: float | None, parts: int | None, over: str) -> Feature:
         if temperature <= 0 or (start is not None and start <= 0):
             raise error("a temperature is above 0", hint="1 is the plain softmax")
         if parts is not None and (parts < 1 or x.c % parts):
             raise error(f"{parts} equal parts of {x.c} channels", hint="choose a number that divides the width")
+        check_over("softmax", x, over)
+        if parts is not None and over == "tokens":
+            raise error("`parts=` of a softmax over the tokens: parts are of the channels", hint="leave out one of them")
         return x
 
     def anneal(self, value: float) -> None:
@@ -75,10 +88,21 @@ class Softmax(nn.Softmax):
     def forward(self, x: Tensor) -> Tensor:
         temperature = self.current if self.training and self.current is not None else self.temperature
         x = x / temperature.to(x.dtype)
+        if self.over == "tokens":
+            flat = x.flatten(2) if self.axis == 1 else x.flatten(1, -2)
+            return F.softmax(flat, dim=2 if self.axis == 1 else 1).view_as(x)
         if self.parts is None:
             return F.softmax(x, dim=self.axis)
         apart = x.unflatten(self.axis, (self.parts, -1))
         return F.softmax(apart, dim=1).flatten(1, 2) if self.axis == 1 else F.softmax(apart, dim=-2).flatten(-2)
+
+
+def check_over(name: str, x: Feature, over: str) -> None:
+    """Raises SpecError if ``over`` is neither ``"channels"`` nor ``"tokens"``, or a vector has no tokens."""
+    if over not in ("channels", "tokens"):
+        raise error(f'`over=` of {name} is "{over}"', hint='"channels" or "tokens"')
+    if over == "tokens" and x.layout == "vector":
+        raise error(f"a vector has no tokens for `{name}`", hint='take it before the pool, or leave out `over="tokens"`')
 
 
 def anneal(model: nn.Module, value: float) -> int:

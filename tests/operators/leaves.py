@@ -80,10 +80,15 @@ def _cases() -> list[Case]:
     add("grn.GRN", lasts)
     for activation in ["Relu", "Relu6", "Gelu", "QuickGelu", "Silu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Softplus"]:
         add(f"activations.{activation}", [maps[1], vector])
+    for function in ["Exp", "Abs", "Sin", "Cos"]:
+        add(f"elementwise.{function}", every if function == "Exp" else [maps[1]])
+    add("elementwise.Clip", every, low=0.0)
+    add("elementwise.Clip", [maps[1]], low=-0.5, high=0.5)
     add("activations.Elu", every)
     add("activations.StarRelu", every)
     add("softmax.Softmax", every, temperature=2.0, start=30.0)
     add("softmax.Softmax", every, parts=3)
+    add("softmax.Softmax", [*maps, *lasts, *tokens], over="tokens")
     add("avg_pool.AvgPool", maps, kernel=3, stride=2)
     add("avg_pool.AvgPool", maps, kernel=2, stride=2, count_padding=False, ceil=True)
     add("max_pool.MaxPool", maps, kernel=3, stride=2)
@@ -107,9 +112,12 @@ def _cases() -> list[Case]:
     add("position.Position", [lasts[1], *tokens], antialias=False, size=[5, 3])
     add("learned.Learned", every, n=3)
     add("learned.Learned", [maps[1]], n=3, out=5)
+    add("scalar.LearnedScalar", every, start=0.5, n=3)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
+    add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens")
     add("random_features.RandomFeatures", [*lasts, *tokens, vector], n=5)
     found += [Case("attend_linear.AttendLinear", (grid,) * 3, {"heads": 2}) for grid in lasts]
+    found += [Case("attend_matrix.AttendProduct", (grid,) * 3, {"heads": 2}) for grid in lasts]
     found.append(Case("attend_given.AttendGiven", (feature("tokens", 6, 12), feature("tokens", 24, 12)), {"heads": 2}))
     add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
     found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
