@@ -12,7 +12,8 @@ from ..backend import costs
 from ..backend.block import Block
 from ..front import Front, Source, front
 from ..language.printer import number
-from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, same_computation, same_wiring
+from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, same_computation
+from ..lowering.wiring import same_wiring
 from ..shape import Feature
 from ..weights.loading import fitting
 from .layout import Path, one_line, outputs_of, words
