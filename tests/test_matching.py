@@ -169,7 +169,7 @@ def test_transposed_weights() -> None:
     state = {key: value.T if value.dim() == 2 else value for key, value in state.items()}
     state = {key: value.permute(2, 3, 1, 0) if value.dim() == 4 else value for key, value in state.items()}
     table = assert_taken(model, state)
-    assert table["stages.{i}.blocks.{j}.channel.linear{k}.weight"].endswith("| transpose")
+    assert table["stages.{i}.blocks.{j}.mlp.linear{k}.weight"].endswith("| transpose")
     assert table["stem.weight"].endswith("| permute(3, 2, 0, 1)")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
+from .codegen import Link
 from .draws import Draws
 from .input_size import InputSizes, Narrow
 
@@ -49,14 +50,16 @@ class Block(nn.Module):
     collapsed: Any = None
     feature_info: Any = None
     _narrow: Narrow | None = None
-    # What holds the shared modules that are called here, by its path from the network: each call looks up what is registered.
+    # What holds the shared modules that are called here: each call looks up what is registered.
     _links: dict[str, nn.Module]
-    _linked: tuple[tuple[str, ...], ...]
+    _linked: tuple[Link, ...]
 
     @property
     def links(self) -> dict[str, nn.Module]:
         """The shared modules that are registered elsewhere in the network and called here, by their paths."""
-        return {".".join(path): self._links[".".join(path[:-1])].get_submodule(path[-1]) for path in self._linked}
+        return {
+            ".".join((*holder, *names)): self._links[key].get_submodule(".".join(names)) for key, holder, names in self._linked
+        }
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = self._modules.get("shared") if name == "shared" and "_modules" in self.__dict__ else None
@@ -214,10 +217,10 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
     return isinstance(a, Block) and isinstance(b, Block) and type(a) is type(b) and bool(a.region)
 
 
-def link(block: Block, root: nn.Module, paths: Iterable[tuple[str, ...]]) -> None:
-    """Connects a part to the shared modules at these paths from ``root``."""
-    block._linked = tuple(paths)
-    block._links = {".".join(path[:-1]): root.get_submodule(".".join(path[:-1])) for path in block._linked}
+def link(block: Block, root: nn.Module, links: Iterable[Link]) -> None:
+    """Connects a part of the network ``root`` to the shared modules that it calls."""
+    block._linked = tuple(links)
+    block._links = {key: root.get_submodule(".".join(holder)) for key, holder, _ in block._linked}
 
 
 def link_alike(block: Block, other: Block) -> None:

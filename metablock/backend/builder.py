@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from .block import Block, link, make
-from .codegen import Sources, numbered, recurrent
+from .codegen import Link, Sources, numbered, recurrent
 from .draws import Doubles, Draws, keep_constants, unsaved
 
 # Runs on every module node after its class has set its default weights; takes the path, the node and the module.
@@ -95,7 +95,7 @@ class _Builder:
         self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
         self.sources, self.draws = Sources(), Draws()
-        self.linked: list[tuple[Block, tuple[tuple[str, ...], ...]]] = []
+        self.linked: list[tuple[Block, tuple[Link, ...]]] = []
 
     def part(self, child: Child, path: str, unit: bool = False) -> nn.Module:
         if isinstance(child, ModuleNode):
@@ -145,8 +145,8 @@ class _Builder:
 
     def connect(self, model: Block) -> None:
         """Connects the blocks that call shared modules to what holds these."""
-        for block, paths in self.linked:
-            link(block, model, paths)
+        for block, links in self.linked:
+            link(block, model, links)
 
 
 def cpu_default() -> AbstractContextManager[object]:

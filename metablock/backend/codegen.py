@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..lowering.ir import (
     Child,
@@ -27,6 +28,20 @@ from ..lowering.ir import (
 VARYING = {("drop_path", "rate")}
 
 
+class Link(NamedTuple):
+    """A module, registered elsewhere, that code calls.
+
+    Attributes:
+        key: by which the code finds what holds it. Parts that compute the same have the same one, wherever they stand.
+        holder: leads from the root to what holds it.
+        names: lead from there to it.
+    """
+
+    key: str
+    holder: tuple[str, ...]
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Source:
     """The code of one subgraph.
@@ -34,12 +49,12 @@ class Source:
     Attributes:
         text: the source of ``forward``.
         key: a hash of what the subgraph computes; two with the same key run the same graph. Empty outside of compile regions.
-        links: paths from the root of the shared modules that the code calls.
+        links: the modules, registered elsewhere, that the code calls.
     """
 
     text: str
     key: str
-    links: tuple[tuple[str, ...], ...]
+    links: tuple[Link, ...]
 
 
 def write(subgraph: Subgraph, root: bool = False) -> Source:
@@ -63,7 +78,7 @@ class Sources:
 
     def __init__(self) -> None:
         self.free: dict[int, list[Value]] = {}
-        self.texts: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
+        self.texts: dict[int, tuple[str, tuple[Link, ...]]] = {}
         self.described: dict[int, str] = {}
 
     def of(self, subgraph: Subgraph, root: bool = False, unit: bool = False) -> Source:
@@ -71,7 +86,7 @@ class Sources:
         text, links = self.text(subgraph, root)
         return Source(text, self.key(subgraph) if subgraph.region or unit else "", links)
 
-    def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[Link, ...]]:
         if root:
             return _ForwardWriter(subgraph, True, self.free).source()
         if id(subgraph) not in self.texts:
@@ -104,9 +119,9 @@ class _ForwardWriter:
     def __init__(self, subgraph: Subgraph, root: bool, known: dict[int, list[Value]]):
         self.subgraph, self.root, self.known = subgraph, root, known
         self.names: dict[int, str] = {}
-        self.links: list[tuple[str, ...]] = []
+        self.links: list[Link] = []
 
-    def source(self) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    def source(self) -> tuple[str, tuple[Link, ...]]:
         inputs = free_values(self.subgraph, self.known)
         params = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
         for value, name in zip(inputs, params, strict=True):
@@ -141,9 +156,13 @@ class _ForwardWriter:
     def child(self, step: ModuleCall) -> str:
         """The expression for the module that a step calls."""
         if step.root and not self.root:
-            if step.child not in self.links:
-                self.links.append(step.child)
-            return f'self._links["{".".join(step.child[:-1])}"].{step.child[-1]}'
+            link = _link(step)
+            if link not in self.links:
+                self.links.append(link)
+            text = f'self._links["{link.key}"]'
+            for name in link.names:
+                text = f'getattr({text}, "{name}")' if name.isdigit() else f"{text}.{name}"
+            return text
         text = "self"
         parent: Child = self.subgraph
         for name in step.child:
@@ -180,6 +199,14 @@ def recurrent(part: Child) -> bool:
     """Whether a part runs along sequences: a loop, or one of torch's recurrent layers. Its parts are compiled by themselves."""
     loops = any(isinstance(step, ModuleCall) and step.loop for _, below in subgraphs(part) for step in below.all_steps)
     return loops or any(node.operator in ("gru", "lstm") for _, node in module_nodes(part))
+
+
+def _link(step: ModuleCall) -> Link:
+    """The module that a step calls by its path from the root. What a stream around the step holds is known by its distance."""
+    at = next(at for at in range(len(step.child) - 1, -1, -1) if not step.child[at].isdigit())
+    at = at if step.near is None else step.near
+    holder = step.child[:at]
+    return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
 
 
 def subscript(parent: Child, name: str) -> str:

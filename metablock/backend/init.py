@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from ..errors import error
 from ..language import ast as e
-from ..language.init_rules import KEEP, InitRule, read_init_rules
+from ..language.init_rules import KEEP, InitRule, bare_name, read_init_rules
 from ..lowering.ir import ModuleNode
 from ..operators.tables import GridTable
 from ..operators.waves import sines
 from .builder import Initialise, path_seed
 
 Rule = Callable[..., object]
+_BIASES = {"bias", "bias_ih", "bias_hh"}
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -171,7 +172,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                 continue
             rule, direct = best
             with torch.no_grad():
-                if name.rpartition(".")[2] == "bias" and not direct:
+                if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
                     if rule.name in CONSTANT:

@@ -28,7 +28,7 @@ _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | _MATRIX | {"pos", "mask", "extra", "row"}, ""),
     "feature=": (_QUERIES_AND_KEYS | {"feature", "eps"}, "there is no softmax"),
     "logits=": (frozenset({"logits", "scale", "drop"}), "there are no queries and keys"),
-    'over="channels"': (_QUERIES_AND_KEYS | _MATRIX, "its matrix is one of channels, not of queries and keys"),
+    'over="channels"': (_QUERIES_AND_KEYS - {"rotary"} | _MATRIX, "its matrix is one of channels, not of queries and keys"),
 }
 
 

@@ -171,6 +171,10 @@ def _is_source(node: ModuleNode) -> bool:
 def _turned(t: Tracer, rotary: Arg, value: Value, turn: list[Value], heads: int, head_dim: int, pairs: str, name: str) -> Value:
     """Queries or keys, rotated by the cosine and sine in ``turn``."""
     f, c = value.feature, turn[0].c
+    if c == heads * head_dim // 2 != value.c // 2:
+        hint = f"{head_dim // 2} channels, the same angles for all heads; or leave out `kv_heads=`"
+        message = f"`rotary=` gives angles for each of {heads} heads, the keys have {value.c // head_dim}"
+        raise error(message, rotary.span, hint)
     if c not in (head_dim // 2, value.c // 2):
         hint = f"{head_dim // 2} channels, one a pair of a head"
         if heads > 1:

@@ -147,9 +147,19 @@ class Concat(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter(Node):
+    name: str
+    default: Node | None
+
+
+@dataclass(frozen=True, slots=True)
 class Assign(Node):
+    """A line of a stream: ``a, b = expr``. With the word ``shared`` or ``let`` it declares one name, ``let`` with parameters."""
+
     targets: tuple[str, ...]
     value: Node
+    word: str = ""
+    params: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +177,6 @@ class Function(Node):
 
     params: tuple[str, ...]
     body: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter(Node):
-    name: str
-    default: Node | None
 
 
 @dataclass(frozen=True, slots=True)

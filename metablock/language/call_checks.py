@@ -1,4 +1,4 @@
-"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator, whether a wire is read."""
+"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator."""
 
 from __future__ import annotations
 
@@ -96,27 +96,6 @@ def misfit(call: e.Call, bindings: Iterable[Binding]) -> tuple[Problem, ...]:
     return wrong
 
 
-def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:
-    """The wires of a stream that nothing reads before another line takes their name: the id of the line, and the wire's name.
-
-    >>> from metablock.language.parser import expression
-    >>> body = expression("x -> a = conv(c) b = conv(c) return b").body
-    >>> [name for _, name in unread_wires(body)]
-    ['a']
-    """
-    unread: set[tuple[int, str]] = set()
-    wanted = {name for output in body.outputs for name in _names(output)}
-    for line in reversed(body.lines):
-        unread.update((id(line), name) for name in line.targets if name not in wanted)
-        wanted.difference_update(line.targets)
-        wanted.update(_names(line.value))
-    return unread
-
-
-def _names(node: e.Node) -> set[str]:
-    return {part.id for part in e.walk(node) if isinstance(part, e.Name)}
-
-
 def grouped_by_c(node: e.Node) -> bool:
     """Whether this is ``conv(..., groups=c)``."""
     if not (isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "conv"):
@@ -146,19 +125,6 @@ def is_number(node: e.Node) -> bool:
     if isinstance(node, e.List):
         return bool(node.items) and all(map(is_number, node.items))
     return isinstance(node, e.Number) or (isinstance(node, e.Negative) and is_number(node.value))
-
-
-def bound_inside(body: e.Node) -> set[str]:
-    """The names that streams and comprehensions of a body give to values."""
-    names: set[str] = set()
-    for node in e.walk(body):
-        if isinstance(node, e.Assign):
-            names.update(node.targets)
-        elif isinstance(node, e.Function):
-            names.update(node.params)
-        elif isinstance(node, e.Comprehension):
-            names.add(node.var)
-    return names
 
 
 # Calls to operators

@@ -21,7 +21,6 @@ from .call_checks import (
     pairs,
     signature,
     sources,
-    unread_wires,
 )
 from .choices import NAME as ONE_OF
 from .cycles import cycles
@@ -29,12 +28,12 @@ from .edits import resolve, stage_count
 from .elsewhere import LIBRARIES
 from .fact_tables import check_tables
 from .hints import hint_for
-from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
+from .stream_checks import never_read, returned_twice, unread
 from .suggestions import Suggestions
 from .unused import unused
 from .uses import SECTIONS, Uses
@@ -240,29 +239,23 @@ class _Checker:
                     self._walk(child, names)
 
     def _block(self, node: e.StreamBody, names: frozenset[str]) -> None:
-        unread = unread_wires(node)
+        idle = unread(node)
         for line in node.lines:
-            self._walk(line.value, names)
-            several = len(set(line.targets)) > 1
+            params = {param.name for param in line.params}
+            for param in line.params:
+                self._reserved(param.name, param)
+                if param.default is not None:
+                    self._walk(param.default, names | params)
+            self._walk(line.value, names | params)
             for name in line.targets:
                 self._reserved(name, line)
-            idle = [name for name in line.targets if (id(line), name) in unread and not (name == "_" and several)]
-            if idle:
-                place = "its place" if len(idle) == 1 else "their place"
-                drop = f"write `_` in {place}" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
-                shown = " and ".join(f"'{name}'" for name in idle)
-                wire = f"the wire {shown} is" if len(idle) == 1 else f"the wires {shown} are"
-                self.wrong(f"{wire} never read", line, f"use it, or {drop}" if len(idle) == 1 else f"use them, or {drop}")
+            problem = never_read(line, idle)
+            self.add([problem] if problem else [])
             spend(len(names) // 128)
             names = (names | set(line.targets)) - {"_"}
-        returned: set[str] = set()
         for output in node.outputs:
             self._walk(output, names)
-            if isinstance(output, e.Name):
-                if output.id in returned:
-                    hint = f"return it once; `{output.id} >> id` is a second stream"
-                    self.wrong(f"'{output.id}' is returned twice", output, hint)
-                returned.add(output.id)
+        self.add(returned_twice(node))
 
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text alone can tell."""

@@ -97,7 +97,7 @@ class InitRule:
         trail = _trail(path)
         *above, last = self.selector
         own = parameter.split(".")
-        if last in (parameter, own[-1]) and _inside(above, [*trail, operator, *own[:-1]]):
+        if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
         leaf = path.rpartition(".")[2]
         places = {leaf, _bare(leaf), operator}
@@ -255,6 +255,15 @@ def _trail(path: str) -> list[str]:
 
 def _bare(name: str) -> str:
     return re.sub(r"(?<=[a-z_])\d+$", "", name)
+
+
+def bare_name(parameter: str) -> str:
+    """A parameter's name without the layer and direction that torch's recurrent layers put behind it.
+
+    >>> bare_name("weight_ih_l0_reverse"), bare_name("weight")
+    ('weight_ih', 'weight')
+    """
+    return re.sub(r"_l\d+(_reverse)?$", "", parameter)
 
 
 def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:

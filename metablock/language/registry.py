@@ -86,6 +86,7 @@ flatten: tokens.flatten inline
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+inner: recurrence.inner inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
 maximum: elementwise.maximum inline later
@@ -96,9 +97,11 @@ minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
 ones: tokens.ones inline source
+outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
 prefix: tokens.prefix inline
+recurrence: recurrence.recurrence inline later
 relative_bias: positions.relative_bias
 relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline

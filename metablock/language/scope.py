@@ -65,6 +65,14 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Local:
+    """A recipe that a stream's line declares, ``let f(a=3) = ...``, in the scope of that line."""
+
+    binding: Binding
+    scope: Scope
+
+
+@dataclass(frozen=True)
 class Word:
     """A name of the language itself: ``c``, ``index``, ``round8`` ..."""
 
@@ -160,6 +168,24 @@ def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], s
         if param.name in values:
             result[param.name] = values[param.name]
         elif param.default is not None:
-            spend(len(result) // 8)
-            result[param.name] = Closure(param.default, replace(scope, vars=dict(result)))
+            spend((len(result) + len(scope.vars)) // 8)
+            result[param.name] = Closure(param.default, replace(scope, vars={**scope.vars, **result}))
     return result
+
+
+def local_scope(local: Local, values: Mapping[str, Any], c: int | None) -> Scope:
+    """The scope of the body of a recipe that a stream's line declares: the line's, with its parameters.
+
+    Args:
+        local: the recipe.
+        values: its arguments by name.
+        c: the width of what enters.
+
+    >>> from metablock.language.ast import Header, Name, Number
+    >>> recipe = Local(Binding(Header("f", (Parameter("k", Number(3)),)), Name("k")), Scope({"y": 1}))
+    >>> scope = local_scope(recipe, {}, 8)
+    >>> sorted(scope.vars), scope.c
+    (['k', 'y'], 8)
+    """
+    inner = local.scope.with_c(c)
+    return inner.bind(parameter_values(local.binding.params, values, inner))

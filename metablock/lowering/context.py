@@ -130,6 +130,7 @@ class Context:
     Attributes:
         draft: the open subgraph, which steps are written into.
         blocks: the counter behind the words ``index`` and ``layer``.
+        path: leads to it from the root of the network.
         stage, stage_subgraph: the number of the stage and its subgraph; None outside the stages.
         part: the number of the copy that ``split(a, parts=n)`` or ``cascade`` is lowering.
         depth: how many modules stand around the expression.
@@ -146,6 +147,7 @@ class Context:
     """
 
     draft: Draft = field(default_factory=Draft)
+    path: tuple[str, ...] = ()
     blocks: BlockCount = field(default_factory=BlockCount)
     stage: int | None = None
     stage_subgraph: Subgraph | None = None

@@ -293,16 +293,29 @@ class Emitter:
         Yields:
             The subgraph. The block has to set its ``output``.
         """
-        parent, blocks = self.context.now.draft.subgraph, region == "blocks"
+        outer, blocks = self.context.now.draft, region == "blocks"
+        parent, place = outer.subgraph, outer.place(name)
         subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
-        with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None) as inner:
-            yield subgraph
-        self.context.now.draft.added += inner.draft.added
+        outer.open.append(place[0])
+        path = (*self.context.now.path, *place)
+        try:
+            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None) as inner:
+                yield subgraph
+        finally:
+            outer.open.pop()
+        outer.added += inner.draft.added
         if subgraph.children or subgraph.pinned:
             path = self.context.now.draft.add(name, subgraph)
             parent.steps.append(ModuleCall(path, (), subgraph.output))
         else:
-            parent.steps.extend(subgraph.steps)
+            parent.steps.extend(map(self._here, subgraph.steps))
+
+    def _here(self, step: Step) -> Step:
+        """A step that comes into the open subgraph; what this one holds is called as its child."""
+        now = self.context.now
+        if isinstance(step, ModuleCall) and step.near == len(now.path) and not now.draft.borrowed:
+            return replace(step, child=step.child[len(now.path) :], root=False, near=None)
+        return step
 
     def reuse(
         self,
@@ -314,6 +327,7 @@ class Emitter:
         span: Span | None,
         root: bool = False,
         uses: list[Subgraph] | None = None,
+        near: int | None = None,
     ) -> ValueTree:
         """Applies modules that are built once, the first time or again.
 
@@ -326,14 +340,17 @@ class Emitter:
             span: the place of this use, for messages.
             root: where ``path`` starts.
             uses: what the first use emitted, or empty: every use has to call the same modules in the same way.
+            near: as :class:`ModuleCall` has it.
 
         Raises:
             SpecError: this use needs other modules or steps than the first.
         """
         x = self._like(x, first)
         outer, holder, unit = self.steps, Subgraph(), self.context.now.unit
-        with self.context.push(draft=Draft(holder), unit=None if unit == "line" else unit):
+        whole = path if root else (*self.context.now.path, *path)
+        with self.context.push(draft=Draft(holder, borrowed=True), path=whole, unit=None if unit == "line" else unit) as inner:
             output = make(x)
+        self.context.now.draft.added += inner.draft.added
         draft, hint = self.context.now.draft, "give each use a module of its own in `let`"
         for name, child in holder.children.items():
             first_use = draft.register(owner, name, child)
@@ -349,8 +366,8 @@ class Emitter:
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
-                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root)
-            outer.append(step)
+                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root, near=near)
+            outer.append(self._here(step))
         return output
 
     def alike(self, values: ValueTree, make: Callable[[Value], Value]) -> ValueTree:

@@ -13,11 +13,12 @@ from ..language.budget import current
 from ..language.call_checks import bind_arguments
 from ..language.elsewhere import called_here
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
+from ..language.scope import Bound, Closure, Local, Names, Scope, Section, Word, local_scope, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
 from .memory import Memory
+from .once import Once, is_list, members, of_table
 from .splices import arguments as spread_arguments
 
 MAX_DEPTH = 200
@@ -174,6 +175,11 @@ class Evaluator:
             return self._word(node, scope)
         if isinstance(meaning, (Operator, Section)):
             return Closure(node, scope)
+        if isinstance(meaning, Once):
+            return members(self, meaning, scope) if is_list(meaning) else Closure(node, scope)
+        if isinstance(meaning, Local):
+            lacks = any(param.default is None for param in meaning.binding.params)
+            return Closure(node, scope) if lacks else self._local(meaning, {}, scope)
         if isinstance(meaning, Bound):
             if any(param.default is None for param in meaning.binding.params):
                 return Closure(node, scope)
@@ -227,7 +233,8 @@ class Evaluator:
         """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
         binding = bound.binding
         if bound.table.endswith("shared"):
-            return Closure(e.Name(binding.name), scope)
+            once = of_table(bound)
+            return members(self, once, scope) if is_list(once) else Closure(e.Name(binding.name), scope)
         known, value = (False, None) if values else self._memory.find(binding, scope)
         if not known:
             inner = Scope(c=scope.c, hide=(bound.table, binding.name), arriving=scope.arriving)
@@ -236,6 +243,10 @@ class Evaluator:
                 value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
                 result.append(value)
         return value
+
+    def _local(self, local: Local, values: dict[str, Any], scope: Scope) -> Any:
+        """The value of a recipe of a stream's line. ``values`` are its arguments; `c` is that of the caller's scope."""
+        return self.value(local.binding.body, local_scope(local, values, scope.c))
 
     def _column(self, binding: Binding, inner: Scope) -> Any:
         """The value of a column in the present stage; outside the stages it is the list of its entries."""
@@ -349,6 +360,8 @@ class Evaluator:
             return self._numeric(meaning.name, node, scope)
         if isinstance(meaning, Bound):
             return self.bound(meaning, self.arguments(meaning.binding, node, scope), scope)
+        if isinstance(meaning, Local):
+            return self._local(meaning, self.arguments(meaning.binding, node, scope), scope)
         if isinstance(meaning, Operator):
             return Closure(node, scope)
         raise error(f"'{node.func.id}' takes no arguments", node.span, "remove the brackets")

@@ -91,6 +91,7 @@ class ModuleCall:
         shared: the child is called from several places, and each call lists its inputs.
         root: the path starts at the root of the network, not at the subgraph of the step.
         loop: the child is called at every position of a sequence, and the call lists its inputs.
+        near: of a module that a stream around the step holds: the length of the path that leads to the holder.
     """
 
     child: tuple[str, ...]
@@ -99,6 +100,7 @@ class ModuleCall:
     shared: bool = False
     root: bool = False
     loop: Loop | None = None
+    near: int | None = None
 
     @property
     def once(self) -> bool:

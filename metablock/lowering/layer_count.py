@@ -8,10 +8,11 @@ from dataclasses import replace
 from ..errors import Problem, Span, SpecError, error
 from ..language import ast as e
 from ..language.registry import Operator
-from ..language.scope import Scope
-from ..language.spec import Spec
+from ..language.scope import Local, Scope
+from ..language.spec import Binding, Spec
 from .context import BlockCount
 from .evaluate import Evaluator
+from .once import Once
 
 _CIRCLE = "the number of blocks depends on `layers`, which is this number"
 _NO_SHAPES = "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire"
@@ -149,9 +150,14 @@ class LayerCounter:
         """The copies in the lines of a stream; a line without a repeat of its own counts none."""
         count = 0
         for line in node.lines:
+            name = line.targets[0]
+            if line.word:
+                local = Local(Binding(e.Header(name, line.params), line.value), scope)
+                scope = scope.bind({name: local if line.word == "let" else Once(name, line.value, scope)})
+                continue
             number = self.evaluate.value(line.value, scope)
             if isinstance(number, (int, float, str)):
-                scope = scope.bind({line.targets[0]: number})
+                scope = scope.bind({name: number})
                 continue
             items = line.value.items if isinstance(line.value, e.Chain) else (line.value,)
             if any(self.evaluate.repeat(item, scope) for item in items):

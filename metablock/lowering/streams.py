@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..language import ast as e
-from ..language.scope import Scope, Section
+from ..language.scope import Local, Scope, Section
+from ..language.spec import Binding
 from .ir import Value, ValueTree, width
+from .once import Home, Once, is_member
 
 if TYPE_CHECKING:
     from .tracer import Tracer
@@ -25,8 +27,17 @@ def function(t: Tracer, node: e.Function, scope: Scope, x: ValueTree, suffix: st
 def stream(t: Tracer, node: e.StreamBody, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
     """The lines of a stream, then its outputs: one value, a list, or a dict of named ones."""
     scope = scope.with_c(width(x))
+    home = Home(t.now.draft, t.now.path, "block" if t.now.unit == "block" else None)
     for line in node.lines:
-        scope = scope.bind(_assigned(line, _line(t, line, scope, x, suffix)))
+        name = line.targets[0]
+        if line.word == "let":
+            binding = Binding(e.Header(name, line.params, span=line.span), line.value)
+            scope = scope.bind({name: Local(binding, scope)})
+        elif line.word == "shared":
+            label = f"{t.names.of(line.value, name)}{suffix}"
+            scope = scope.bind({name: Once(label, line.value, scope, home)})
+        else:
+            scope = scope.bind(_assigned(line, _line(t, line, scope, x, suffix)))
     outputs = [t.emit(output, scope, x, suffix) for output in node.outputs]
     if node.names:
         return dict(zip(node.names, outputs, strict=True))
@@ -63,7 +74,8 @@ def _is_section(t: Tracer, node: e.Name, scope: Scope) -> bool:
 def _is_value(t: Tracer, node: e.Node, scope: Scope) -> bool:
     """Whether an expression is a value of the stream, or a list of them, and no module."""
     if isinstance(node, (e.Name, e.Index)):
-        return isinstance(t.evaluate.value(node, scope), (Value, list))
+        value = t.evaluate.value(node, scope)
+        return isinstance(value, Value) or (isinstance(value, list) and not any(map(is_member, value)))
     return isinstance(node, e.List)
 
 

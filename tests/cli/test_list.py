@@ -54,7 +54,7 @@ def test_a_line_a_variant(run, rows):
 
 
 def test_at_a_terminal(run, monkeypatch):
-    monkeypatch.setattr("metablock.cli.output._terminal", lambda: True)
+    monkeypatch.setattr("metablock.cli.tables.terminal", lambda: True)
     lines = run("list", "poolformer_s*").stdout.splitlines()
     assert lines[0] == "MetaFormer Is Actually What You Need for Vision, 2022, metaformer.yaml"
     assert lines[3].split() == ["poolformer_s12", "11.9M", "1.81G", "3x224x224", "pool"]

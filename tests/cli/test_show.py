@@ -43,7 +43,7 @@ def test_tree(run, tiny):
     assert sum("mlp: mlp(2)" in line for line in lines) == 2, "once a stage: equal blocks are one"
 
 
-def test_shapes(run, tiny):
+def test_shapes(run, tiny, terminal):
     lines = run("show", tiny, "--as", "shapes", "--input", "3x64x32").stdout.splitlines()
     assert max(map(len, lines)) <= 80
     words = {line.split()[0]: " ".join(line.split()[1:]) for line in lines[2:] if line.split()}
@@ -58,7 +58,7 @@ def test_shapes_of_several_inputs(run, tmp_path):
     path = tmp_path / "two.yaml"
     path.write_text(TWO)
     text = " ".join(run("show", path, "--as", "shapes").stdout.split())
-    assert "map 3 x 32x32, map 1 x map 8 x 8x8" in text
+    assert "map 3 x 32x32, map 1 x 32x32 map 8 x 8x8" in text
     assert text.count("shared.mix conv(8, 1) >> gelu") == 2
 
 

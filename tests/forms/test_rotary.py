@@ -137,6 +137,19 @@ def test_neighbours_are_rotated_by_their_own_places() -> None:
     torch.testing.assert_close(routed, whole)
 
 
+def test_fewer_heads_of_keys() -> None:
+    """The same as keys that are repeated for the queries' heads; with talking heads and without a softmax, too."""
+    x = torch.randn(2, 16, 4, 6, dtype=torch.float64)
+    model = build("attention(2, kv_heads=1, qkv=linear(32), rotary=axial, proj=id)")
+    q, k, v = model.attention.qkv(x.movedim(1, -1)).flatten(1, 2).split([16, 8, 8], -1)
+    q = turn(q.unflatten(-1, (2, 8)).transpose(1, 2), axial((4, 6), 4))
+    k, v = turn(k, axial((4, 6), 4))[:, None], v[:, None]
+    torch.testing.assert_close(model(x).flatten(1, -2), joined(attend(q, k, v)))
+    plain = build(f'attention(2, {PLAIN}, norm="none", scale=1, rotary=axial)')(x)
+    q = turn(heads_of(x), axial((4, 6), 4))
+    torch.testing.assert_close(plain.flatten(1, -2), joined(q @ q.mT @ heads_of(x)))
+
+
 def test_a_union_of_keys() -> None:
     model = build(f"attention(2, {PLAIN}, over=[near(3), avg_pool(2, stride=2)], rotary={MIXED})")
     x = torch.randn(2, 16, 4, 6, dtype=torch.float64)
@@ -274,6 +287,12 @@ def test_angles_are_computed_once_an_image_and_for_all_images() -> None:
             "angles for each token",
         ),
         ("attention(2, logits=linear(48), rotary=axial)", "`rotary=` beside `logits=`", "leave out `rotary=`, or `logits=`"),
+        ('attention(2, over="channels", rotary=axial)', '`rotary=` beside `over="channels"`', "leave out `rotary=`"),
+        (
+            f"attention(2, kv_heads=1, rotary={MIXED})",
+            "`rotary=` gives angles for each of 2 heads, the keys have 1",
+            "4 channels, the same angles for all heads; or leave out `kv_heads=`",
+        ),
         ('attention(2, pairs="halves")', "`pairs=` without `rotary=`", "leave it out, or write `rotary=axial`"),
         ('attention(2, rotary=axial, pairs="half")', 'unknown pairs "half"', '"adjacent" or "halves"'),
         ("axial", "`axial` is not in the rotary positions of an attention", "write `attention(heads, rotary=axial)`"),

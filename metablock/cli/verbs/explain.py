@@ -34,7 +34,7 @@ def explain(
     """
     from ...report.explain import explain as explained
     from ..explain_text import explain_text
-    from ..output import text_width
+    from ..tables import text_width
 
     explanation = explained(options.build_options(spec, variant, edits, None, None, False), slot)
     if as_json:
