@@ -219,8 +219,11 @@ class DiffPlace(Answer):
 
 
 class DiffRow(Answer):
-    """``diff``: a place of the aligned tree. ``a`` or ``b`` is null where only the other network has it; ``copies``: equal ones
-    in a row; ``arguments``: those of an operator that differ, from what to what; ``resized``: only widths or extents differ."""
+    """``diff``: a place of the aligned tree. ``a`` or ``b`` is null where only the other network has it.
+
+    ``kind``: ``resized`` where only widths, extents or drop rates differ. ``copies``: equal ones in a row, whose figures are of
+    one each. ``arguments``: those of an operator that differ, from what to what.
+    """
 
     depth: int
     name: str
