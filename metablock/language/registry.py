@@ -82,6 +82,7 @@ near: attention_sources.near inline
 ones: tokens.ones inline
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
+per_head: heads.per_head inline
 prefix: tokens.prefix inline
 relative_bias: positions.relative_bias
 relative_keys: relative_keys.relative_keys
