@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backend.block import Block
 from .backend.builder import build as build_module
@@ -16,16 +16,17 @@ from .backend.device import parse_device, parse_dtype
 from .backend.init import initialiser
 from .backend.limits import check_size
 from .errors import MetablockError
-from .front import Edits, InputSize, Source, front
+from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
 from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
 from .passes.features import check_stages
 from .passes.features import features as feature_maps
+from .weights.carry import carry_weights
 from .weights.hub import bring, is_place
 from .weights.loading import load_weights, read_checkpoint
 
-Weights = str | Path | bool | Mapping[str, Tensor]
+Weights = str | Path | bool | Mapping[str, Tensor] | nn.Module
 
 
 def build(
@@ -54,7 +55,8 @@ def build(
         edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
         weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
-            address. For another input size, tables of positions and biases are interpolated; for other input channels, the first
+            address. Another network, an ``nn.Module``: what has the same name and fits carries over, the rest keeps its initial
+            values, a warning counts it, and ``loaded`` lists both. For another input size, tables of positions and biases are interpolated; for other input channels, the first
             layer is adapted; for other classes, the last layer stays as initialised.
         weights_input: the input size that the weights were trained on, ``"3x288x512"``, if they do not say it: weights of ours
             do; tables of others are taken for squares.
@@ -84,6 +86,7 @@ def build(
     """
     check_stages(features)
     spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
+    warn_of_doubts(ir)
     model = assemble(spec, ir, weights=weights, weights_input=weights_input, names=names, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
 
@@ -122,7 +125,12 @@ def assemble(
     model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None
-        model.loaded = load_weights(model, state_of(weights, spec), spec, names, input=weights_input)
+        if isinstance(weights, nn.Module):
+            if names is not None:
+                raise MetablockError("`names=` is for checkpoints, these weights are a network", "leave it out")
+            model.loaded = carry_weights(model, weights, spec, input=weights_input)
+        else:
+            model.loaded = load_weights(model, state_of(weights, spec), spec, names, input=weights_input)
         wanted |= set(model.loaded.initial)
         if place.type != "meta":
             with torch.no_grad():
@@ -135,6 +143,8 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
     """A state dict from any of the places that :func:`build` takes. Raises MetablockError."""
     if isinstance(weights, Mapping):
         return weights
+    if isinstance(weights, nn.Module):
+        return weights.state_dict()  # type: ignore[no-any-return]
     if not isinstance(weights, (str, Path, bool)):
         raise MetablockError(f"{reprlib.repr(weights)} holds no weights", "name a file, pass a state dict, or True")
     if is_place(weights):

@@ -6,7 +6,7 @@ code meets bad input raises :class:`SpecError` with one or more :class:`Problem`
 
 from __future__ import annotations
 
-import difflib
+import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -217,6 +217,18 @@ class SpecError(MetablockError):
         return SpecError, (self.problems,)
 
 
+class AxesError(SpecError):
+    """There are more or fewer numbers than what arrives has axes. It has no place yet."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__([Problem(message, hint=hint)])
+        self.message, self.hint = message, hint
+
+
+class UnreadableError(SpecError):
+    """An expression is needed that could not be read. What would follow from it is unknown; its own problems are reported."""
+
+
 def _order(problem: Problem) -> tuple[str, int]:
     return (problem.span.text.name, problem.span.start) if problem.span else ("", -1)
 
@@ -245,23 +257,86 @@ def install_hint(extra: str) -> str:
 
 
 def suggest(word: str, options: Iterable[str], otherwise: str | None = None) -> str | None:
-    """A hint for an unknown word: the option that it resembles or abbreviates; ``otherwise`` if there is none.
+    """A hint for an unknown word: the option that it resembles; ``otherwise`` if none is near. Of equally near ones the first.
 
-    >>> suggest("atn", ["attention", "pool", "dw"])
+    >>> suggest("atention", ["attention", "pool", "dw"])
     "did you mean 'attention'?"
-    >>> suggest("xyz", ["attention", "pool", "dw"], "`metablock list --operators` shows the operators")
+    >>> suggest("clamp", ["ramp", "lamp_post"], "`metablock list --operators` shows the operators")
     '`metablock list --operators` shows the operators'
     """
-    known = list(islice((option for option in options if len(option) <= MAX_WORD), MAX_OPTIONS))
-    word = word[:MAX_WORD]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
-    if not close and len(word) > 2:
-        close = sorted((option for option in known if option[:1] == word[:1] and _within(word, option)), key=len)
-    close = close or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else otherwise
+    near = nearest(word, options)
+    return f"did you mean '{near}'?" if near is not None else otherwise
 
 
-def _within(word: str, option: str) -> bool:
-    """Whether the option contains the letters of the word, in this order."""
-    letters = iter(option)
-    return all(letter in letters for letter in word)
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The option that a word resembles, or None: the same letters in another case or with other marks between them, a few slips
+    of the pen (one in three to five letters, two in six, three from ten), or the beginning of an option, three letters or more.
+
+    >>> nearest("LayerNorm", ["layer_norm", "norm"]), nearest("haed", ["shared", "head"]), nearest("sin", ["min", "sine"])
+    ('layer_norm', 'head', 'sine')
+    >>> nearest("sigm", ["id", "sigmoid"]), nearest("abs", ["agent_bias"]), nearest("pad", ["spread"])
+    ('sigmoid', None, None)
+    """
+    if len(word) > MAX_WORD:
+        return None
+    wanted = _letters(word)
+    best: tuple[float, str] | None = None
+    for option in islice((option for option in options if len(option) <= MAX_WORD), MAX_OPTIONS):
+        distance = _distance(wanted, _letters(option), best[0] if best else 5.0)
+        if option != word and distance is not None and (best is None or distance < best[0]):
+            best = distance, option
+    return best[1] if best else None
+
+
+def _letters(word: str) -> str:
+    return word.lower().replace("_", "").replace("-", "").replace(".", "")
+
+
+def _distance(word: str, option: str, below: float) -> float | None:
+    """How far an option is from a word; None where it is not near, or no nearer than ``below``."""
+    if word == option:
+        return 0.0 if word else None
+    short = min(len(word), len(option))
+    if short == 2 and abs(len(word) - len(option)) == 1 and word[:2] == option[:2]:
+        return 1.0
+    if short < 3:
+        return None
+    slips = _slips(word, option, min(1 if short < 6 else 2 if short < 10 else 3, math.ceil(below) - 1))
+    if slips is not None and (short > 3 or word[0] == option[0]):
+        return float(slips)
+    return 4.0 + len(option) / MAX_WORD if option.startswith(word) else None
+
+
+def _slips(a: str, b: str, limit: int) -> int | None:
+    """The letters to change, add, drop or exchange with their neighbour that make one word of the other; None: over the limit.
+
+    >>> _slips("haed", "head", 1), _slips("kernl", "kernel", 1), _slips("clamp", "ramp", 1)
+    (1, 1, None)
+    """
+    if limit < 1 or abs(len(a) - len(b)) > limit or len(set(a).symmetric_difference(b)) > 2 * limit:
+        return None
+    start, end = _same(a, b), _same(a[::-1], b[::-1])
+    end = max(0, min(end, len(a) - start, len(b) - start))
+    a, b = a[start : len(a) - end], b[start : len(b) - end]
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    far = limit + 1
+    for i, letter in enumerate(a, 1):
+        above, before = before, row
+        row = [far] * (len(b) + 1)
+        low = max(1, i - limit)
+        row[low - 1] = i if low == 1 else far
+        for j in range(low, min(len(b), i + limit) + 1):
+            other = b[j - 1]
+            least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                least = min(least, above[j - 2] + 1)
+            row[j] = least
+        if min(row) > limit:
+            return None
+    return row[-1] if row[-1] <= limit else None
+
+
+def _same(a: str, b: str) -> int:
+    """How many letters two words begin with in common."""
+    return next((at for at, (letter, other) in enumerate(zip(a, b, strict=False)) if letter != other), min(len(a), len(b)))

@@ -7,19 +7,20 @@ names once, and lowers once.
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
-from .errors import MAX_PROBLEMS, MetablockError, Problem, Span, SpecError
+from .errors import MAX_PROBLEMS, MetablockError, MetablockWarning, Problem, Span, SpecError
 from .language.arithmetic import is_whole
 from .language.budget import FILE, LARGE, reading
 from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
-from .language.load import CutCallError
+from .language.load import IncompleteError
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -76,6 +77,15 @@ def front(
             read_init_rules(spec.init)
             return Front(spec, ir)
         raise SpecError([*problems, *_shape_problems(spec, problems)])
+
+
+def warn_of_doubts(ir: Subgraph) -> None:
+    """Warns of what is allowed in a network's spec, but may not be meant: a MetablockWarning for each, with its place.
+
+    >>> warn_of_doubts(front("resnet18").ir)
+    """
+    for doubt in ir.doubts.values():
+        warnings.warn(doubt.render(), MetablockWarning, stacklevel=3)
 
 
 def resolved(
@@ -204,7 +214,7 @@ def _resolve(
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
     try:
         file, meant = open_spec(source)
-    except CutCallError as wrong:
+    except IncompleteError as wrong:
         raise SpecError([*wrong.problems, *check(wrong.spec)]) from None
     if variant is None:
         variant = meant
@@ -222,6 +232,8 @@ def _resolve(
 def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = None) -> list[Problem]:
     """What is wrong with the shapes and rules of a resolved spec, except at the places of known problems."""
     known = list(known)
+    if spec.unread:
+        return []  # they may be the names of what decides about the shapes
     if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
         return []  # nothing has a shape that never ends, or whose names mean something else than the file says
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Literal
 
@@ -27,7 +27,8 @@ class Feature:
 
     ``around`` counts the windows that an image is cut into (inside ``window``, after ``windows``), along each axis, the outermost
     cut first. Windows lie in the batch, those of one image one after the other. ``of`` is the number of tokens of the whole order
-    where this is a part of one.
+    where this is a part of one. ``ungridded`` says, for messages, which operator dropped the grid; features that differ in it
+    alone are equal.
 
     >>> x = Feature("map", 64, (14, 14))
     >>> x.size(batch=8), str(x)
@@ -46,6 +47,7 @@ class Feature:
     prefix: int = 0
     around: tuple[tuple[int, ...], ...] = ()
     of: int | None = None
+    ungridded: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def rank(self) -> int:

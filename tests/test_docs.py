@@ -14,6 +14,7 @@ import metablock
 from metablock.cli import app
 from metablock.front import check
 from metablock.language.format import format_text
+from metablock.report import operator_layouts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,10 +44,12 @@ def specs(page: str) -> list[str]:
 
 def test_pages_with_whole_specs() -> None:
     pages = ["README.md", *(f"docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").rglob("*.md"))]
-    assert [page for page in pages if specs(page)] == ["README.md", "docs/language.md"], "`test_whole_specs` builds them"
+    assert [page for page in pages if specs(page)] == ["README.md", "docs/language.md", "docs/layouts.md"], (
+        "`test_whole_specs` builds them"
+    )
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/language.md", 3)])
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("docs/language.md", 3), ("docs/layouts.md", 1)])
 def test_whole_specs(page: str, count: int) -> None:
     """They check, and every variant is built and runs."""
     texts = specs(page)
@@ -95,3 +98,10 @@ def test_every_promise_names_tests_that_exist() -> None:
         for name in names:
             file = name.split("::")[0] or file
             assert f"def {name.split('::')[1]}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), name
+
+
+def test_the_table_of_layouts_is_what_the_operators_do() -> None:
+    """Every operator has a row, with what it takes and gives; the page has the table as it is generated."""
+    assert all(takes and gives for _, takes, gives, _ in operator_layouts.table())
+    page = (ROOT / "docs" / "layouts.md").read_text(encoding="utf-8")
+    assert page[page.index("| operator |") :] == operator_layouts.markdown(), "append `operator_layouts.markdown()` to the page"

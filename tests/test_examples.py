@@ -6,11 +6,13 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 import metablock
 from metablock.api import example
 from metablock.catalogue.lookup import open_spec
 from metablock.front import check
+from oracles import randomised_state, relative_error, require
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -39,6 +41,47 @@ def test_signals_and_volumes(name: str, input: str, edit: str) -> None:
     for model in (metablock.build(spec), metablock.build(spec, input=input, edits=[edit])):
         model(*example(model, 2)).square().mean().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("variant", ["axial", "mixed"])
+def test_vit_rotary(variant: str) -> None:
+    """Exact to timm's, and its weights fit images of any size."""
+    spec, _ = open_spec(EXAMPLES / "vit_rotary.yaml")
+    assert not check(spec)
+    model = metablock.build(spec, variant=variant, edits=["depth = 2", "drop = 0"], dtype=torch.float64).eval()
+    randomised_state(model)
+    reference = (
+        require("timm.models.eva")
+        .Eva(
+            img_size=(96, 144), num_classes=100, embed_dim=192, depth=2, num_heads=3, mlp_ratio=8 / 3, swiglu_mlp=True,
+            swiglu_align_to=64, attn_type="rope", qk_norm=True, num_reg_tokens=4, use_abs_pos_emb=False, use_rot_pos_emb=True,
+            rope_type="cat" if variant == "axial" else "mixed", rope_temperature=100.0, rope_grid_indexing="ij",
+            init_values=1e-5, global_pool="token",
+        )
+        .double()
+        .eval()
+    )  # fmt: skip
+    names = {
+        "stem.conv": "patch_embed.proj", "stages.0.": "", "token": "attn", "channel.linear1": "mlp.fc1_g", "head.norm": "norm",
+        "channel.linear2": "mlp.fc1_x", "channel.linear3": "mlp.fc2", "scale1.weight": "gamma_1", "scale2.weight": "gamma_2",
+        "head.linear": "head",
+    }  # fmt: skip
+    state = model.state_dict()
+    theirs = {"cls_token": state["stem.learned.weight"][:, :1], "reg_token": state["stem.learned.weight"][:, 1:]}
+    for name, value in state.items():
+        for ours, other in names.items():
+            name = name.replace(ours, other)
+        if "rotary" not in name and "learned" not in name:
+            theirs[name] = value
+    if variant == "mixed":
+        weights = [block.token.rotary.linear.weight.detach() for block in model.stages[0].blocks]
+        theirs["rope.freqs"] = torch.stack(weights).unflatten(1, (3, 32)).permute(3, 0, 1, 2)
+    reference.load_state_dict(theirs)
+    wide = metablock.build(spec, variant=variant, edits=["depth = 2", "drop = 0"], input="3x96x144", dtype=torch.float64).eval()
+    wide.load_state_dict(state)
+    x = torch.randn(2, 3, 96, 144, dtype=torch.float64)
+    with torch.no_grad():  # timm's sines and cosines are float32's
+        assert relative_error(wide(x), reference(x)) < 1e-6
 
 
 def test_an_image_network_for_signals() -> None:

@@ -17,6 +17,7 @@ CALLS = {
     "adaptive_max_pool": "adaptive_max_pool(ARGUMENT)",
     "agent_bias": "attention(2, over=avg_pool(4, stride=4), pos=agent_bias(ARGUMENT))",
     "attention": "attention(2, ARGUMENT)",
+    "axial": "attention(2, rotary=axial(ARGUMENT))",
     "cascade": "cascade(conv(c), ARGUMENT)",
     "chunk": "chunk(ARGUMENT) >> take(0)",
     "continuous_bias": "attention(2, pos=continuous_bias(linear(2), ARGUMENT))",

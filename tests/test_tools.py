@@ -75,6 +75,8 @@ LEAVES: list[tuple[str, Any, dict[str, Any], type[nn.Module]]] = [
     ("activations.HardSigmoid", MAP, {}, nn.Hardsigmoid),
     ("activations.Elu", MAP, {}, nn.ELU),
     ("activations.Softplus", MAP, {}, nn.Softplus),
+    ("recurrent.Lstm", TOKENS, {"out": 4}, nn.LSTM),
+    ("recurrent.Gru", TOKENS, {"out": 4, "bidirectional": True}, nn.GRU),
 ]
 
 

@@ -191,9 +191,35 @@ def override(key: str, node: Node, span: Span | None = None) -> Any:
     return value
 
 
+# What other trainers call the keys of a recipe.
+_ELSEWHERE = {
+    **dict.fromkeys(("learning_rate", "base_lr", "step_size"), "lr"),
+    **dict.fromkeys(("batch_size", "bs", "train_batch_size"), "batch"),
+    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("opt", "optim"), "optimizer"),
+    **dict.fromkeys(("wd", "decay", "l2"), "weight_decay"),
+    **dict.fromkeys(("sched", "lr_schedule", "scheduler"), "schedule"),
+    **dict.fromkeys(("warmup_epochs", "warmup_steps"), "warmup"),
+    **dict.fromkeys(("label_smoothing", "ls"), "smoothing"),
+    **dict.fromkeys(("clip_grad", "grad_clip", "max_norm", "gradient_clip"), "clip"),
+    **dict.fromkeys(("criterion", "loss_fn"), "loss"),
+    **dict.fromkeys(("amp", "dtype", "mixed_precision"), "precision"),
+    **dict.fromkeys(("model_ema", "ema_decay"), "ema"),
+    **dict.fromkeys(("reprob", "random_erasing"), "erasing"),
+    **dict.fromkeys(("hflip", "horizontal_flip"), "flip"),
+    "layer_wise_lr_decay": "layer_decay",
+}
+
+
 def _check_key(key: str, span: Span | None) -> None:
     if key not in Recipe.model_fields:
-        raise error(f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them"))
+        raise error(f"a recipe has no '{key}'", span, _hint(key))
+
+
+def _hint(key: str) -> str | None:
+    """What an unknown key may have meant: what other trainers call a key, or one that is near."""
+    here = _ELSEWHERE.get(key.lower().replace("-", "_"))
+    return f"did you mean '{here}'?" if here else suggest(key, Recipe.model_fields, "`metablock train --help` names them")
 
 
 def _wrong_value(key: str, text: str, span: Span | None) -> SpecError:
@@ -211,9 +237,7 @@ def _problems(wrong: ValidationError, span: Span | None = None) -> Iterator[Prob
         if not key:
             yield Problem(item["msg"].removeprefix("Value error, "), span, "more epochs, or a shorter warm-up")
         elif field is None:
-            yield Problem(
-                f"a recipe has no '{key}'", span, suggest(key, Recipe.model_fields, "`metablock train --help` names them")
-            )
+            yield Problem(f"a recipe has no '{key}'", span, _hint(key))
         else:
             yield Problem(f"{key}: {_range(field)}, not {reprlib.repr(item['input'])}", span, field.description or "a number")
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
+from .codegen import Link
 from .draws import Draws
 from .input_size import InputSizes, Narrow
 
@@ -28,6 +30,7 @@ class Block(nn.Module):
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
+        loops: whether it calls a part at every position of a sequence.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
@@ -39,6 +42,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
@@ -46,14 +50,16 @@ class Block(nn.Module):
     collapsed: Any = None
     feature_info: Any = None
     _narrow: Narrow | None = None
-    # What holds the shared modules that are called here, by its path from the network: each call looks up what is registered.
+    # What holds the shared modules that are called here: each call looks up what is registered.
     _links: dict[str, nn.Module]
-    _linked: tuple[tuple[str, ...], ...]
+    _linked: tuple[Link, ...]
 
     @property
     def links(self) -> dict[str, nn.Module]:
         """The shared modules that are registered elsewhere in the network and called here, by their paths."""
-        return {".".join(path): self._links[".".join(path[:-1])].get_submodule(path[-1]) for path in self._linked}
+        return {
+            ".".join((*holder, *names)): self._links[key].get_submodule(".".join(names)) for key, holder, names in self._linked
+        }
 
     def __setattr__(self, name: str, value: Any) -> None:
         before = self._modules.get("shared") if name == "shared" and "_modules" in self.__dict__ else None
@@ -211,10 +217,10 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
     return isinstance(a, Block) and isinstance(b, Block) and type(a) is type(b) and bool(a.region)
 
 
-def link(block: Block, root: nn.Module, paths: Iterable[tuple[str, ...]]) -> None:
-    """Connects a part to the shared modules at these paths from ``root``."""
-    block._linked = tuple(paths)
-    block._links = {".".join(path[:-1]): root.get_submodule(".".join(path[:-1])) for path in block._linked}
+def link(block: Block, root: nn.Module, links: Iterable[Link]) -> None:
+    """Connects a part of the network ``root`` to the shared modules that it calls."""
+    block._linked = tuple(links)
+    block._links = {key: root.get_submodule(".".join(holder)) for key, holder, _ in block._linked}
 
 
 def link_alike(block: Block, other: Block) -> None:
@@ -247,9 +253,11 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     if cls is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
-        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl}
+        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, "scan": scan}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
-        cls = type(base.__name__, (base,), {"forward": space["forward"], "enter": space["enter"], "__module__": __name__})
+        loops = "scan(" in source
+        names = {"forward": space["forward"], "enter": space["enter"], "loops": loops, "__module__": __name__}
+        cls = type(base.__name__, (base,), names)
         _CLASSES[source, key, base] = cls
     return cls

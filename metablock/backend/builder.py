@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from .block import Block, link, make
-from .codegen import Sources, numbered
+from .codegen import Link, Sources, numbered, recurrent
 from .draws import Doubles, Draws, keep_constants, unsaved
 
 # Runs on every module node after its class has set its default weights; takes the path, the node and the module.
@@ -21,7 +21,7 @@ Initialise = Callable[[str, ModuleNode, nn.Module], None]
 _OPERATORS = "metablock.operators"
 DRAWING = {
     "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "learned", "linear", "mixture_conv", "near_bias",
-    "pair_bias", "position", "random_features", "relative_bias", "relative_keys", "std_conv",
+    "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "std_conv",
 }  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]
@@ -95,23 +95,24 @@ class _Builder:
         self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
         self.sources, self.draws = Sources(), Draws()
-        self.linked: list[tuple[Block, tuple[tuple[str, ...], ...]]] = []
+        self.linked: list[tuple[Block, tuple[Link, ...]]] = []
 
-    def part(self, child: Child, path: str) -> nn.Module:
+    def part(self, child: Child, path: str, unit: bool = False) -> nn.Module:
         if isinstance(child, ModuleNode):
             return self.leaf(child, path)
         if isinstance(child, Subgraph):
-            return self.subgraph(child, path)
-        parts = {name: self.part(below, _below(path, name)) for name, below in child.children.items()}
+            return self.subgraph(child, path, unit=unit)
+        parts = {name: self.part(below, _below(path, name), unit) for name, below in child.children.items()}
         return nn.ModuleList(parts.values()) if numbered(child) else nn.ModuleDict(parts)
 
-    def subgraph(self, subgraph: Subgraph, path: str, root: bool = False) -> Block:
-        source = self.sources.of(subgraph, root)
+    def subgraph(self, subgraph: Subgraph, path: str, root: bool = False, unit: bool = False) -> Block:
+        source = self.sources.of(subgraph, root, unit)
+        unit = unit or (subgraph.region is not None and recurrent(subgraph))
         block = make(source.text, source.key, root)
         block.text, block.region = subgraph.text, subgraph.region
         block.texts = {name: child.text for name, child in subgraph.children.items() if isinstance(child, ModuleNode)}
         for name, child in subgraph.children.items():
-            block.add_module(name, self.part(child, _below(path, name)))
+            block.add_module(name, self.part(child, _below(path, name), unit))
         if source.links:
             self.linked.append((block, source.links))
         return block
@@ -144,8 +145,8 @@ class _Builder:
 
     def connect(self, model: Block) -> None:
         """Connects the blocks that call shared modules to what holds these."""
-        for block, paths in self.linked:
-            link(block, model, paths)
+        for block, links in self.linked:
+            link(block, model, links)
 
 
 def cpu_default() -> AbstractContextManager[object]:

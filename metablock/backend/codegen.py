@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..lowering.ir import (
     Child,
@@ -19,10 +20,26 @@ from ..lowering.ir import (
     flat_values,
     free_values,
     inputs_of,
+    module_nodes,
+    subgraphs,
 )
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
+
+
+class Link(NamedTuple):
+    """A module, registered elsewhere, that code calls.
+
+    Attributes:
+        key: by which the code finds what holds it. Parts that compute the same have the same one, wherever they stand.
+        holder: leads from the root to what holds it.
+        names: lead from there to it.
+    """
+
+    key: str
+    holder: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,12 +49,12 @@ class Source:
     Attributes:
         text: the source of ``forward``.
         key: a hash of what the subgraph computes; two with the same key run the same graph. Empty outside of compile regions.
-        links: paths from the root of the shared modules that the code calls.
+        links: the modules, registered elsewhere, that the code calls.
     """
 
     text: str
     key: str
-    links: tuple[tuple[str, ...], ...]
+    links: tuple[Link, ...]
 
 
 def write(subgraph: Subgraph, root: bool = False) -> Source:
@@ -61,15 +78,15 @@ class Sources:
 
     def __init__(self) -> None:
         self.free: dict[int, list[Value]] = {}
-        self.texts: dict[int, tuple[str, tuple[tuple[str, ...], ...]]] = {}
+        self.texts: dict[int, tuple[str, tuple[Link, ...]]] = {}
         self.described: dict[int, str] = {}
 
-    def of(self, subgraph: Subgraph, root: bool = False) -> Source:
-        """The code of a subgraph; with ``root``, of a whole network."""
+    def of(self, subgraph: Subgraph, root: bool = False, unit: bool = False) -> Source:
+        """The code of a subgraph; with ``root``, of a whole network; with ``unit``, of a part that is compiled by itself."""
         text, links = self.text(subgraph, root)
-        return Source(text, self.key(subgraph) if subgraph.region else "", links)
+        return Source(text, self.key(subgraph) if subgraph.region or unit else "", links)
 
-    def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[Link, ...]]:
         if root:
             return _ForwardWriter(subgraph, True, self.free).source()
         if id(subgraph) not in self.texts:
@@ -102,9 +119,9 @@ class _ForwardWriter:
     def __init__(self, subgraph: Subgraph, root: bool, known: dict[int, list[Value]]):
         self.subgraph, self.root, self.known = subgraph, root, known
         self.names: dict[int, str] = {}
-        self.links: list[tuple[str, ...]] = []
+        self.links: list[Link] = []
 
-    def source(self) -> tuple[str, tuple[tuple[str, ...], ...]]:
+    def source(self) -> tuple[str, tuple[Link, ...]]:
         inputs = free_values(self.subgraph, self.known)
         params = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
         for value, name in zip(inputs, params, strict=True):
@@ -122,17 +139,30 @@ class _ForwardWriter:
 
     def step(self, step: Step) -> str:
         inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
-        right = step.template.format(*inputs) if isinstance(step, InlineOp) else f"{self.child(step)}({', '.join(inputs)})"
+        right = step.template.format(*inputs) if isinstance(step, InlineOp) else self.call(step, inputs)
         for value in flat_values(step.output):
             self.names.setdefault(value.id, f"v{len(self.names)}")
         return f"{self.pattern(step.output)} = {right}"
 
+    def call(self, step: ModuleCall, inputs: list[str]) -> str:
+        """The expression that calls a module, once or at every position of a sequence."""
+        if step.loop is None:
+            return f"{self.child(step)}({', '.join(inputs)})"
+        first, second = step.loop.sequences, step.loop.sequences + step.loop.states
+        groups = [f"[{', '.join(group)}]" for group in (inputs[:first], inputs[first:second], inputs[second:])]
+        reverse = ", reverse=True" if step.loop.reverse else ""
+        return f"scan({self.child(step)}, {', '.join(groups if inputs[second:] else groups[:2])}{reverse})"
+
     def child(self, step: ModuleCall) -> str:
         """The expression for the module that a step calls."""
         if step.root and not self.root:
-            if step.child not in self.links:
-                self.links.append(step.child)
-            return f'self._links["{".".join(step.child[:-1])}"].{step.child[-1]}'
+            link = _link(step)
+            if link not in self.links:
+                self.links.append(link)
+            text = f'self._links["{link.key}"]'
+            for name in link.names:
+                text = f'getattr({text}, "{name}")' if name.isdigit() else f"{text}.{name}"
+            return text
         text = "self"
         parent: Child = self.subgraph
         for name in step.child:
@@ -163,6 +193,20 @@ class _ForwardWriter:
             return "{" + ", ".join(f'"{k}": {self.result(v)}' for k, v in value.items()) + "}"
         text = ", ".join(self.result(item) for item in value)
         return f"({text},)" if len(value) == 1 else f"({text})"
+
+
+def recurrent(part: Child) -> bool:
+    """Whether a part runs along sequences: a loop, or one of torch's recurrent layers. Its parts are compiled by themselves."""
+    loops = any(isinstance(step, ModuleCall) and step.loop for _, below in subgraphs(part) for step in below.all_steps)
+    return loops or any(node.operator in ("gru", "lstm") for _, node in module_nodes(part))
+
+
+def _link(step: ModuleCall) -> Link:
+    """The module that a step calls by its path from the root. What a stream around the step holds is known by its distance."""
+    at = next(at for at in range(len(step.child) - 1, -1, -1) if not step.child[at].isdigit())
+    at = at if step.near is None else step.near
+    holder = step.child[:at]
+    return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
 
 
 def subscript(parent: Child, name: str) -> str:

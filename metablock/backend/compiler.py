@@ -31,6 +31,34 @@ def _regions(module: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[s
         yield from _regions(child, (*path, name))
 
 
+def units(module: nn.Module) -> Iterator[Block]:
+    """What :func:`compile` makes graphs of: the regions; of one that holds a recurrence, the largest parts that hold none.
+
+    Recurrent layers of torch's stay outside: their own kernels (cuDNN) run between the graphs. So does the loop of a ``scan``,
+    whose step is a graph that each position enters.
+    """
+    for _, unit in _units(module, ()):
+        yield unit
+
+
+def _units(module: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Block]]:
+    for place, region in _regions(module, path):
+        yield from _closed(region, place)
+
+
+def _closed(block: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Block]]:
+    """The largest blocks of a module, itself included, that hold no recurrence."""
+    if isinstance(block, Block) and not any(map(_recurrent, block.modules())):
+        yield path, block
+    elif not isinstance(block, nn.RNNBase):
+        for name, child in block.named_children():
+            yield from _closed(child, (*path, name))
+
+
+def _recurrent(module: nn.Module) -> bool:
+    return isinstance(module, nn.RNNBase) or (isinstance(module, Block) and module.loops)
+
+
 def distinct(model: nn.Module) -> int:
     """Number of graphs that torch.compile produces per mode: distinct pairs of code and input sizes.
 
@@ -42,10 +70,10 @@ def distinct(model: nn.Module) -> int:
     """
     root = getattr(model, "ir", None)
     if not isinstance(root, Subgraph):
-        return len({type(region) for region in regions(model)})
+        return len({type(unit) for unit in units(model)})
     every, graphs = dict(subgraphs(root)), set()
     uses = _uses(every)
-    for path, region in _regions(model, ()):
+    for path, region in _units(model, ()):
         around = [uses[path[:end]] for end in range(1, len(path)) if path[:end] in uses]
         graphs |= {(type(region), sizes) for sizes in product(*around, uses.get(path) or {_sizes(free_values(every[path]))})}
     return len(graphs)
@@ -62,7 +90,9 @@ def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], se
             if isinstance(step, ModuleCall) and step.shared:
                 path = step.child if step.root else (*above, *step.child)
                 first = {_sizes(free_values(every[path]))} if path in every else set()
-                uses.setdefault(path, first).add(_sizes(step.inputs))
+                uses.setdefault(path, first)
+                if step.loop is None:
+                    uses[path].add(_sizes(step.inputs))
     return uses
 
 
@@ -97,7 +127,8 @@ def compile(
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
-        MetablockError: ``freeze`` for a model in train mode; the compiler's cache cannot be written to.
+        MetablockError: ``freeze`` for a model in train mode; a single full graph of a model with an lstm or gru; the
+            compiler's cache cannot be written to.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
@@ -114,14 +145,17 @@ def compile(
             raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
         options["options"] = {"freezing": True, **options.get("options", {})}
     if whole or freeze:
+        if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            hint = "compile it region by region, the default, or with fullgraph=False"
+            raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
         model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
         return model
     compiled: dict[type[Block], Callable[..., Any]] = {}
-    for region in regions(model):
-        cls = type(region)
+    for unit in units(model):
+        cls = type(unit)
         if cls not in compiled:
             compiled[cls] = torch.compile(cls.enter, fullgraph=fullgraph, dynamic=dynamic, **options)  # type: ignore[attr-defined]
-        region._compiled_call_impl = partial(_enter, compiled[cls], region)
+        unit._compiled_call_impl = partial(_enter, compiled[cls], unit)
     return model
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -148,6 +149,8 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     for name, module in model.named_modules():
         if getattr(module, "key", "") and not getattr(module, "_links", None):
             hooks.append(repeats.wrap(name, module))
+        if isinstance(module, (nn.LSTM, nn.GRU)):
+            hooks.append(_Wrapped(module, partial(_recurrent, counter, module, module.forward)))
         hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
         hooks.append(module.register_forward_hook(lambda _m, _a, _o: _pop(counter)))
     try:
@@ -157,6 +160,18 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return dict(counter.macs)
+
+
+def _recurrent(counter: _Counter, module: nn.RNNBase, forward: Any, x: Any, states: Any = None) -> Any:
+    """The result of a recurrent layer, counted by formula: each position is multiplied with every weight once."""
+    if not isinstance(x, torch.Tensor) or not x.is_meta or x.dim() != 3 or module.proj_size or states is not None:
+        return forward(x, states)
+    products = sum(p.numel() for name, p in module.named_parameters() if name.startswith("weight"))
+    counter.add(products * x.shape[0] * x.shape[1])
+    batch, directions = x.shape[0 if module.batch_first else 1], 2 if module.bidirectional else 1
+    last = x.new_empty((directions * module.num_layers, batch, module.hidden_size))
+    output = x.new_empty((*x.shape[:2], directions * module.hidden_size))
+    return output, (last, last) if isinstance(module, nn.LSTM) else last
 
 
 class _Repeats:

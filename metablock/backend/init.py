@@ -12,12 +12,16 @@ from collections.abc import Callable, Container, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..errors import error
 from ..language import ast as e
-from ..language.init_rules import KEEP, InitRule, read_init_rules
+from ..language.init_rules import KEEP, InitRule, bare_name, read_init_rules
 from ..lowering.ir import ModuleNode
+from ..operators.tables import GridTable
+from ..operators.waves import sines
 from .builder import Initialise, path_seed
 
 Rule = Callable[..., object]
+_BIASES = {"bias", "bias_ih", "bias_hh"}
 
 
 def _fan(weight: Tensor, mode: str) -> int:
@@ -54,10 +58,57 @@ def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
 def _sinusoid(weight: Tensor) -> None:
     """A position table: sines (even channels j) and cosines (odd ones) of ``i / 10000 ** (2 * (j // 2) / c)`` in row i."""
     n, c = weight.shape[-2:]
-    rates = 10000 ** (torch.arange(c, dtype=torch.float64) // 2 * 2 / c)
-    angles = torch.arange(n, dtype=torch.float64)[:, None] / rates
     with torch.no_grad():
-        weight.copy_(torch.where(torch.arange(c) % 2 == 0, angles.sin(), angles.cos()).expand_as(weight))
+        weight.copy_(sines((n,), c, order="axis band wave").expand_as(weight))
+
+
+def _sine(
+    weight: Tensor,
+    temperature: float = 10000.0,
+    order: str = "axis wave band",
+    start: float = 0.0,
+    normalize: str = "false",
+    reverse: str = "false",
+    *,
+    tables: Sequence[GridTable] = (),
+) -> None:
+    """``sine(...)``: what the operator `sine` computes, in the rows of a table of positions; zeros in those of prefix tokens."""
+    grid, extra, last = tuple(weight.shape[-2:-1]), 0, False
+    if tables:
+        grid, extra, last = tables[0].grid, tables[0].extra, tables[0].last
+    if (
+        weight.dim() < 2
+        or len(tables) > 1
+        or any(t.offsets or t.mirrored or t.axis not in (-2, weight.dim() - 2) for t in tables)
+    ):
+        raise error("`sine` initialises a table of positions", hint="that of `position`, or `learned(n)`")
+    c = weight.shape[-1]
+    if c % (2 * len(grid)):
+        raise error(f"`sine` of {c} channels", hint=f"a multiple of {2 * len(grid)}: a sine and a cosine an axis")
+    rows = sines(grid, c, temperature, order, start, normalize == "true", reverse == "true").flatten(0, -2)
+    rows = torch.cat([rows, rows.new_zeros(extra, c)] if last else [rows.new_zeros(extra, c), rows])
+    with torch.no_grad():
+        weight.copy_(rows.expand_as(weight))
+
+
+def _rope_mixed(weight: Tensor, head_dim: float, theta: float = 10.0, *, generator: torch.Generator) -> None:
+    """``rope_mixed(64)``: frequencies of rotary positions on two axes, ``(heads * head_dim / 2, 2)``.
+
+    Axial frequencies ``theta ** (-4 k / head_dim)``, turned by one angle a head and spread over both axes (RoPE-ViT's code).
+    """
+    quarter, rest = divmod(head_dim, 4)
+    if rest or weight.dim() != 2 or weight.shape[1] != 2 or weight.shape[0] % (2 * int(quarter)):
+        shape = tuple(weight.shape)
+        raise error(
+            f"`rope_mixed({head_dim:g})` for weights of shape {shape}",
+            hint="they are (heads * head_dim / 2, 2): `rotary=coordinates >> linear(c // 2, bias=false)` in two dimensions",
+        )
+    sizes = theta ** (-torch.arange(int(quarter), dtype=torch.float64) / quarter)
+    turn = torch.rand(weight.shape[0] // (2 * len(sizes)), 1, generator=generator, dtype=torch.float64) * 2 * math.pi
+    turns = torch.cat([turn.expand(-1, len(sizes)), turn.expand(-1, len(sizes)) + math.pi / 2], 1)
+    sizes = sizes.repeat(2)
+    with torch.no_grad():
+        weight.copy_(torch.stack([(sizes * turns.sin()).flatten(), (sizes * turns.cos()).flatten()], 1))
 
 
 def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
@@ -69,6 +120,7 @@ def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
 CONSTANT: Mapping[str, Rule] = {
     "constant": lambda w, value: nn.init.constant_(w, value),
     "ones": nn.init.ones_,
+    "sine": _sine,
     "sinusoid": _sinusoid,
     "zeros": nn.init.zeros_,
 }
@@ -77,6 +129,7 @@ RANDOM: Mapping[str, Rule] = {
     "kaiming_uniform": lambda w, a=0.0, **g: nn.init.kaiming_uniform_(w, a=a, **g),
     "lecun_normal": _lecun_normal,
     "normal": _normal,
+    "rope_mixed": _rope_mixed,
     "softmax_rand": _softmax_rand,
     "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
     "uniform": _uniform,
@@ -119,17 +172,24 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                 continue
             rule, direct = best
             with torch.no_grad():
-                if name.rpartition(".")[2] == "bias" and not direct:
+                if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
                     if rule.name in CONSTANT:
-                        CONSTANT[rule.name](parameter, **rule.arguments(layer))
+                        about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
+                        CONSTANT[rule.name](parameter, **rule.arguments(layer), **about)
                         continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     generator.manual_seed(path_seed(seed, f"{path}.{name}"))
                     RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
 
     return initialise
+
+
+def _tables(module: nn.Module, name: str) -> Sequence[GridTable]:
+    """How a parameter of a module lies on its grids."""
+    tables = getattr(module, "tables", None)
+    return tables().get(name, ()) if callable(tables) else ()
 
 
 def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -> tuple[InitRule, bool] | None:

@@ -21,12 +21,16 @@ def catalogue() -> dict[str, Spec]:
     >>> catalogue()["swin"].name
     'swin'
     """
-    return {name: _shipped(name) for name in architectures()}
+    return {name: catalogue_file(name) for name in architectures()}
 
 
 @cache
-def _shipped(name: str) -> Spec:
-    """The spec of one file of the catalogue, which is read once."""
+def catalogue_file(name: str) -> Spec:
+    """The spec of one file of the catalogue, by its stem, which is read once.
+
+    >>> catalogue_file("swin").name
+    'swin'
+    """
     return load_file(architectures()[name])
 
 
@@ -36,7 +40,7 @@ def is_shipped(spec: Spec) -> bool:
     >>> is_shipped(catalogue()["resnet"]), is_shipped(catalogue()["resnet"].with_(name="mine"))
     (True, False)
     """
-    return spec.name in architectures() and spec is _shipped(spec.name)
+    return spec.name in architectures() and spec is catalogue_file(spec.name)
 
 
 def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
@@ -79,17 +83,17 @@ def source_of(source: str | Path) -> str:
 
 def _by_name(name: str) -> tuple[Spec, str | None]:
     files = architectures()
-    if name in files and not any(variant == name for variant in _shipped(name).variants):
-        return _shipped(name), None
+    if name in files and not any(variant == name for variant in catalogue_file(name).variants):
+        return catalogue_file(name), None
     for stem in files:  # `repvgg_a0` is variant `a0` of `repvgg`
-        if name.startswith(f"{stem}_") and name.removeprefix(f"{stem}_") in _shipped(stem).variants:
-            return _shipped(stem), name.removeprefix(f"{stem}_")
+        if name.startswith(f"{stem}_") and name.removeprefix(f"{stem}_") in catalogue_file(stem).variants:
+            return catalogue_file(stem), name.removeprefix(f"{stem}_")
     exact: list[tuple[Spec, str]] = []
     fits: list[tuple[Spec, str]] = []
     for stem, path in files.items():
         if not re.search(rf"^ +{re.escape(name)}(_\w+)?:", path.read_text(encoding="utf-8"), re.MULTILINE):
             continue  # no variant is called so: cheaper than loading the spec
-        spec = _shipped(stem)
+        spec = catalogue_file(stem)
         exact += [(spec, name)] if name in spec.variants else []
         fits += [(spec, variant) for variant in spec.variants if variant.startswith(f"{name}_")]
     for several in (exact, fits):

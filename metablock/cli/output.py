@@ -6,18 +6,17 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from itertools import groupby
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 
-from ..report.layout import ShapeStep, short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OpRow, TableRow
-
-_UNWRAPPED = 10_000
+from ..report.layout import short
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OperatorText, OpRow, PartRow, TableRow
+from ..report.shape_steps import ShapeStep
+from .app import say
+from .operator_page import operator_page
+from .tables import Head, Kind, print_table, say_wrapped, text_width, width_of_terminal
 
 
 @contextmanager
@@ -32,18 +31,39 @@ def working() -> Iterator[Callable[[str], None]]:
 
 def build_tables(report: BuildReport) -> None:
     """Prints the parts with their costs, the totals beside the paper's, then how the network was built and how fast it runs."""
-    console = _console()
     variant = report.variant or report.name
-    console.print(f"{variant}: {report.title}" if report.title else variant, soft_wrap=True)
+    say_wrapped(f"{variant}: {report.title}" if report.title else variant)
     for edit in report.edits:
-        console.print(f"  {edit}", soft_wrap=True)
-    _print(_parts(report))
+        say_wrapped(f"  {edit}", "    ")
+    _parts(report)
+    for name, texts in _names(report.rows).items():
+        _hanging(name, texts)
     for name, text in _facts(report):
-        console.print(f"{name:<9} {text}", soft_wrap=True)
+        say_wrapped(f"{name:<9} {text}", " " * 10)
 
 
-def _parts(report: BuildReport) -> Table:
-    lines = [
+def _names(rows: Sequence[PartRow]) -> dict[str, list[str]]:
+    """What the names in the parts' texts stand for, where they differ: a text for parts in a row in which one is the same."""
+    names: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for row in rows for name in row.names):
+        texts = [(row.names.get(name), row.name) for row in rows if row.names]
+        for text, group in groupby(texts, lambda one: one[0]):
+            parts = [part for _, part in group]
+            label = parts[0] if len(parts) == 1 else f"{parts[0].replace(' ', 's ')}-{parts[-1].rpartition(' ')[2]}"
+            names.setdefault(name, []).extend([f"{label}: {text}"] if text is not None else [])
+    return names
+
+
+def _hanging(name: str, texts: Sequence[str]) -> None:
+    """Prints texts behind a name, on one line if they fit; at a terminal long ones are wrapped."""
+    first, joined = f"{name:<9} ", "; ".join(texts)
+    fits = len(first) + len(joined) <= (width_of_terminal() or 80)
+    for number, text in enumerate([joined] if fits else texts):
+        say_wrapped((" " * len(first) if number else first) + text, " " * len(first))
+
+
+def _parts(report: BuildReport) -> None:
+    lines: list[Sequence[str] | None] = [
         (row.name, row.text, ", ".join(row.output).replace("map ", ""), _exact(row.parameters), _exact(row.macs))
         for row in report.rows
     ]
@@ -51,13 +71,8 @@ def _parts(report: BuildReport) -> Table:
     if report.totals.frozen:
         totals.append(("  trainable", "", "", _exact(report.totals.trainable), ""))
     totals += _paper(report.figures) if report.figures else []
-    table = _table(("", 0), ("what it is", 1), ("output", 0), ("parameters", 2), ("MACs", 2), rows=[*lines, *totals])
-    for line in lines:
-        table.add_row(*line)
-    table.add_section()
-    for total in totals:
-        table.add_row(*total)
-    return table
+    heads = (Head("", "name"), Head("what it is", "text"), Head("output", "shapes"), *_numbers("parameters", "MACs"))
+    print_table(heads, [*lines, None, *totals])
 
 
 def _paper(figures: Figures) -> Iterator[Sequence[str]]:
@@ -100,11 +115,15 @@ def _deployed(done: Deployed) -> str:
 
 def shape_table(steps: Sequence[ShapeStep]) -> None:
     """Prints a line a step, indented by depth."""
-    rows = [("  " * step.depth + step.name, step.text, _features(step.inputs), _features(step.outputs)) for step in steps]
-    table = _table(("", 0), ("what it is", 1), ("in", 0), ("out", 0), rows=rows)
-    for row in rows:
-        table.add_row(*row)
-    _print(table)
+    rows = [("  " * step.depth + step.name, _in_blocks(step), _features(step.inputs), _features(step.outputs)) for step in steps]
+    print_table((Head("", "name"), Head("what it is", "text"), Head("in", "shapes"), Head("out", "shapes")), rows)
+
+
+def _in_blocks(step: ShapeStep) -> str:
+    """The text of a step, and which of the blocks that share a line have it, if not all."""
+    if not step.only:
+        return step.text
+    return f"{step.text}, in block{'s' if len(step.only) > 1 else ''} {', '.join(step.only)}"
 
 
 def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
@@ -119,24 +138,17 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
         )
         for row in rows
     ]
-    heads = (("name", 0), ("params", 2), ("MACs", 2), ("input", 0), ("mixers", 1))
-    if not _terminal():
+    heads = (Head("name", "name"), *_numbers("params", "MACs"), Head("input", "shapes"), Head("mixers", "text"))
+    if width_of_terminal() is None:
         more = [(_cell(row.year), row.file, row.paper or "-") for row in rows]
         whole = [(*line, *shared) for line, shared in zip(lines, more, strict=True)]
-        table = _table(*heads, ("year", 2), ("file", 0), ("paper", 1), rows=whole)
-        for full in whole:
-            table.add_row(*full)
-        _console(wide=True).print(table)
+        print_table((*heads, *_numbers("year"), Head("file", "name"), Head("paper", "text")), whole)
         return
-    console = _console()
     for file in dict.fromkeys(row.file for row in rows):
         first = next(row for row in rows if row.file == file)
-        console.print(", ".join(str(part) for part in (first.paper, first.year, file) if part))
-        table = _table(*heads, rows=lines)
-        for row, line in zip(rows, lines, strict=True):
-            if row.file == file:
-                table.add_row(*line)
-        _print(table, margin=2)
+        say_wrapped(", ".join(str(part) for part in (first.paper, first.year, file) if part))
+        print_table(heads, [line for row, line in zip(rows, lines, strict=True) if row.file == file], margin=2)
+        say("")
 
 
 def side_by_side(rows: Sequence[TableRow]) -> None:
@@ -144,11 +156,8 @@ def side_by_side(rows: Sequence[TableRow]) -> None:
     from ..report.table import cells
 
     heads, lines = cells(rows)
-    kinds = {"model": 0, "note": 1}
-    table = _table(*((head, kinds.get(head, 2)) for head in heads), rows=lines)
-    for line in lines:
-        table.add_row(*line)
-    _print(table) if _terminal() else _console(wide=True).print(table)
+    kinds: dict[str, Kind] = {"model": "name", "note": "text"}
+    print_table([Head(head, kinds.get(head, "number")) for head in heads], lines)
 
 
 def op_table(rows: Sequence[OpRow], shapes: bool) -> None:
@@ -161,10 +170,7 @@ def op_table(rows: Sequence[OpRow], shapes: bool) -> None:
         else:
             more = f"  and {len(row.shapes) - 1} more" if len(row.shapes) > 1 else ""
             lines.append((row.operator, str(row.calls), row.shapes[0] + more))
-    table = _table(("operator", 0), ("calls", 2), ("in -> out", 1), rows=lines)
-    for line in lines:
-        table.add_row(*line)
-    _print(table) if _terminal() else _console(wide=True).print(table)
+    print_table((Head("operator", "name"), *_numbers("calls"), Head("in -> out", "text")), lines)
 
 
 def operator_table(rows: Sequence[OperatorRow]) -> None:
@@ -172,34 +178,21 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
     for row in rows:
         typer.echo(row.signature)
         text = row.doc if row.kind == "operator" else f"= {row.doc}"
-        typer.echo(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="    "))
+        width = text_width()
+        indented = textwrap.wrap(
+            text, width, initial_indent="    ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        typer.echo("\n".join(indented))
 
 
-def _table(*heads: tuple[str, int], rows: Sequence[Sequence[str]]) -> Table:
-    """A table of three kinds of columns: 1 is folded first, 0 only where that is not enough; 2 has numbers, is never folded."""
-    widths = [max(map(len, [head, *(row[index] for row in rows)])) for index, (head, _) in enumerate(heads)]
-    least = [width if kind == 2 else min(width, 18 - 8 * kind) for width, (_, kind) in zip(widths, heads, strict=True)]
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for (head, kind), width in zip(heads, least, strict=True):
-        justify: Literal["left", "right"] = "right" if kind == 2 else "left"
-        table.add_column(head, overflow="fold", no_wrap=kind == 2, min_width=width, justify=justify)
-    table.min_width = sum(least) + 2 * (len(least) - 1)  # on a narrower terminal, lines are longer; none is lost
-    return table
+def print_operator(text: OperatorText) -> None:
+    """Prints all that is known of an operator."""
+    for line in operator_page(text, text_width()):
+        typer.echo(line)
 
 
-def _print(table: Table, margin: int = 0) -> None:
-    console = _console()
-    console.width = max(console.width, (table.min_width or 0) + margin)
-    table.min_width = None
-    console.print(Padding(table, (0, 0, 1 if margin else 0, margin)) if margin else table)
-
-
-def _terminal() -> bool:
-    return sys.stdout.isatty()
-
-
-def _console(wide: bool = False) -> Console:
-    return Console(markup=False, highlight=False, emoji=False, width=_UNWRAPPED if wide else None)
+def _numbers(*heads: str) -> list[Head]:
+    return [Head(head, "number") for head in heads]
 
 
 def _features(features: Sequence[object]) -> str:

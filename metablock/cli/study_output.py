@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from .tables import Head, print_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,20 +20,21 @@ def plan_table(prepared: Prepared, jobs: int, device: str) -> None:
 
     study, base = prepared.study, prepared.cells[0].cost
     assert base is not None
-    table = Table(box=None, pad_edge=False)
-    table.add_column("cell")
-    for name in ("parameters", "MACs", "to the base", "widths"):
-        table.add_column(name, justify="left" if name == "widths" else "right")
+    heads = [
+        Head("cell", "name"),
+        *(Head(name, "number") for name in ("parameters", "MACs", "to the base")),
+        Head("widths", "text"),
+    ]
+    rows = []
     for cell in prepared.cells:
         if cell.cost is None:
-            table.add_row(cell.name, "-", "-", "", f"cannot be built: {cell.problem}")
+            rows.append((cell.name, "-", "-", "", f"cannot be built: {cell.problem}"))
             continue
         by = "params" if study.match.by == "params" else "macs"
         share = cell.cost.by(by) / base.by(by) - 1 if base.by(by) else 0.0
         off = "  (beyond the tolerance)" if cell.off else ""
-        table.add_row(cell.name, f"{cell.cost.params:,}", f"{cell.cost.macs:,}", f"{share:+.2%}", f"{cell.widths}{off}")
-    console = Console()
-    console.print(table, highlight=False)
+        rows.append((cell.name, f"{cell.cost.params:,}", f"{cell.cost.macs:,}", f"{share:+.2%}", f"{cell.widths}{off}"))
+    print_table(heads, rows)
     runs = sum(cell.spec is not None for cell in prepared.cells) * len(study.seeds)
     comparisons = max(1, sum(cell.spec is not None for cell in prepared.cells) - 1)
     print(f"\n{runs} runs of {prepared.recipe.epochs} epochs on {prepared.data.name}: {len(prepared.data.train):,} examples, "

@@ -15,19 +15,20 @@ from .attention_logits import attend_by_logits
 from .attention_matrix import Matrix, attend_by_matrix
 from .attention_softmax import attend, weigh
 from .attention_sources import KeySource, Projections, heads_apart, key_sources, project, project_all, repeat_heads, same_shape
+from .rotary import rotated
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 # The arguments of each algorithm beside `heads`, `over`, `v`, `value_dim` and `proj`, which all take; and why it takes no others.
 # The argument of an algorithm's name chooses it.
-_QUERIES_AND_KEYS = frozenset({"q", "k", "kv", "qkv", "head_dim", "qk_norm", "query", "value", "kv_heads"})
+_QUERIES_AND_KEYS = frozenset({"q", "k", "kv", "qkv", "head_dim", "qk_norm", "query", "value", "rotary", "kv_heads"})
 _MATRIX = frozenset({"scale", "drop", "mix", "mix_after", "norm"})
 _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | _MATRIX | {"pos", "mask", "extra", "row"}, ""),
     "feature=": (_QUERIES_AND_KEYS | {"feature", "eps"}, "there is no softmax"),
     "logits=": (frozenset({"logits", "scale", "drop"}), "there are no queries and keys"),
-    'over="channels"': (_QUERIES_AND_KEYS | _MATRIX, "its matrix is one of channels, not of queries and keys"),
+    'over="channels"': (_QUERIES_AND_KEYS - {"rotary"} | _MATRIX, "its matrix is one of channels, not of queries and keys"),
 }
 
 
@@ -57,6 +58,8 @@ def attention(
     feature: Expr | None = None,
     eps: float = 1e-6,
     logits: Expr | None = None,
+    rotary: Expr | None = None,
+    pairs: str = "adjacent",
     kv_heads: int | None = None,
     mix: Expr | None = None,
     mix_after: Expr | None = None,
@@ -74,9 +77,10 @@ def attention(
         q, k, v, kv, qkv: projections, `id` for none. By default a biased linear map ``qkv``; if keys come from elsewhere, ``q``
             for the queries and ``kv`` for keys and values.
         over: the source of keys and values, applied to the input: a reduction, a pool, a value of another stream. A list: the
-            same projections of each member, and one softmax over all keys. :func:`near`: the neighbours of each query.
-            :func:`routed`: the regions that match each region. The word ``"channels"``: each channel attends to the channels of
-            its head, over all tokens, prefix tokens too: ``softmax(scale * q' k) v'``; ``qk_norm`` then gets all heads at once.
+            same projections of each member, or lists in ``k``, ``v``, ``kv``, one a member; one softmax over all keys.
+            :func:`near`: the neighbours of each query. :func:`routed`: the regions that match each region. The word
+            ``"channels"``: each channel attends to the channels of its head, over all tokens, prefix tokens too:
+            ``softmax(scale * q' k) v'``; ``qk_norm`` then gets all heads at once.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
         scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
             one a head.
@@ -97,6 +101,11 @@ def attention(
         eps: the constant in that denominator.
         logits: computes the logits itself, instead of q and k: ``heads * keys`` channels of each query, head by head, or
             ``heads * queries * keys`` channels of one token, such as the vector of a window.
+        rotary: angles for the tokens on the grid of the queries, and on that of the keys, of which only the extents enter: a
+            channel for each pair of channels of a head (``head_dim / 2``), or for each head its own (``heads * head_dim / 2``).
+            Pairs of channels of q and k are rotated by them, after ``qk_norm`` and ``query``; prefix tokens are left alone.
+            :func:`axial`; ``coordinates >> linear(c // 2, bias=false)`` learns the frequencies.
+        pairs: which channels of a head rotate together: ``"adjacent"`` ones, or those of its two ``"halves"``.
         kv_heads: number of heads of k and v, each shared by ``heads / kv_heads`` consecutive heads of q: 1 is multi-query
             attention. By default as many as of q.
         mix, mix_after: applied to the matrix before and behind the softmax: a map with a channel a head on the extents (queries,
@@ -109,13 +118,14 @@ def attention(
 
     Raises:
         SpecError: heads that do not divide a width; arguments of different algorithms; shapes of q, k, v, ``pos``, ``mask``,
-            ``extra``, ``scale``, ``logits`` or ``mix`` that do not fit each other; a number of ``kv_heads`` that does not divide
-            the heads.
+            ``extra``, ``scale``, ``rotary``, ``logits`` or ``mix`` that do not fit each other; a number of ``kv_heads`` that does
+            not divide the heads.
 
     Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
-    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``over="channels"``: XCiT, El-Nouby et al. 2021, Eq. 2 (arXiv
-    2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150), Ainslie et al. 2023 (arXiv 2305.13245). ``mix``: Shazeer et al.
-    2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al. 2021 (arXiv 2103.11886).
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv
+    2104.09864); with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298). ``over="channels"``: XCiT,
+    El-Nouby et al. 2021, Eq. 2 (arXiv 2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150), Ainslie et al. 2023 (arXiv
+    2305.13245). ``mix``: Shazeer et al. 2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al. 2021 (arXiv 2103.11886).
 
     >>> shape_of("attention(4)", "64x14x14")
     'tokens 14x14 x 64'
@@ -147,7 +157,15 @@ def attention(
         "mask": mask,
         "qk_norm": qk_norm,
     }
-    exclusive |= {"query": query, "extra": extra, "row": row, "feature": feature, "value": value, "kv_heads": kv_heads}
+    exclusive |= {
+        "query": query,
+        "extra": extra,
+        "row": row,
+        "feature": feature,
+        "value": value,
+        "kv_heads": kv_heads,
+        "rotary": rotary,
+    }
     exclusive |= {"mix": mix, "mix_after": mix_after, "norm": None if norm == "softmax" else norm}
     if isinstance(over, str) and channels != algorithm:
         raise error(f'`over="channels"` beside `{algorithm}`: {_TAKES[algorithm][1]}', hint="leave out one of them")
@@ -170,9 +188,13 @@ def attention(
             repeat_heads(t, sources, few, heads // few)
             few = heads
         if feature is not None:
-            out = attend_by_features(t, queries, sources, feature, heads=heads, eps=eps)
+            out = attend_by_features(t, queries, sources, feature, rotary, heads=heads, eps=eps, pairs=pairs)
         else:
             queries, factor = _scaled(t, scale, queries, sources, heads)
+            both = [queries, *(source.keys for source in sources)]
+            queries, *keys = rotated(t, rotary, both, heads=heads, head_dim=queries.c // heads, pairs=pairs)
+            for member, turned in zip(sources, keys, strict=True):
+                member.keys = turned
             options: dict[str, Any] = {"heads": heads, "scale": factor, "drop": drop, "row": row, "plain": plain}
             if matrix.plain:
                 out, *weights = attend(t, queries, sources, pos, mask, kv_heads=few if few != heads else None, **options)

@@ -8,18 +8,31 @@ from ..errors import error
 from ..lowering.arguments import Arg
 from ..lowering.ir import Value, single
 from .attention_sources import KeySource, heads_apart, union
+from .rotary import rotated
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def attend_by_features(t: Tracer, queries: Value, sources: list[KeySource], feature: Arg, *, heads: int, eps: float) -> Value:
+def attend_by_features(
+    t: Tracer,
+    queries: Value,
+    sources: list[KeySource],
+    feature: Arg,
+    rotary: Arg | None,
+    *,
+    heads: int,
+    eps: float,
+    pairs: str,
+) -> Value:
     """``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)`` in each head: ``feature`` on queries and keys, then the leaf ``attend``.
 
     Args:
         queries: ``(b, N, heads * d)``.
         sources: the keys and values.
         feature: the map ``f``, on each head.
+        rotary, pairs: these arguments of attention. Features are rotated in the numerator, and not in the denominator, which
+            stays positive (RoFormer, arXiv 2104.09864, Sec. 3.3).
         heads: number of heads.
         eps: the constant in the denominator.
 
@@ -27,7 +40,8 @@ def attend_by_features(t: Tracer, queries: Value, sources: list[KeySource], feat
         The extents of the queries, the width of the values.
 
     Raises:
-        SpecError: keys are left out (a shifted window, ``near``, ``routed``), or ``feature`` changes the extents.
+        SpecError: keys that are left out (a shifted window, ``near``, ``routed``); ``feature`` changes the extents; ``rotary`` of
+            several sources.
     """
     if t.now.window is not None or any(source.selects for source in sources):
         raise error("`feature=` where keys are left out", feature.span, "it is for all keys: without `shift=`, `near`, `routed`")
@@ -48,5 +62,11 @@ def attend_by_features(t: Tracer, queries: Value, sources: list[KeySource], feat
         t.ir.inline("{0}.flatten(-2)", [f], value.feature.with_(c=wide))
         for f, value in zip(features, (queries, keys), strict=True)
     ]
-    shape = queries.feature.with_(c=values.c)
-    return t.ir.call("attend_linear.AttendLinear", "attend", [*pair, values], shape, heads=heads, eps=eps)
+    if rotary is not None and len(sources) > 1:
+        raise error(
+            "`rotary=` of several sources beside `feature=`", rotary.span, "their keys are one sequence: choose one source"
+        )
+    turned = rotated(t, rotary, pair, heads=heads, head_dim=width[0], pairs=pairs)
+    inputs = [*pair, values, *(turned if rotary is not None else [])]
+    options = {"heads": heads, "eps": eps, "rotary": rotary is not None}
+    return t.ir.call("attend_linear.AttendLinear", "attend", inputs, queries.feature.with_(c=values.c), **options)

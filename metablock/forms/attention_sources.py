@@ -131,9 +131,6 @@ def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
         raise error(f"`{name}` is not the last of its chain", over.span, "`k` and `v` project what it sees")
     if len(selections) > 1:
         raise error("two neighbourhoods in one attention", over.span, "choose one, or split the heads")
-    if len({member.c for member in members.values()}) > 1:
-        widths = " and ".join(str(member.c) for member in members.values())
-        raise error(f"the members of `over=` are {widths} wide", over.span, "bring them to one width: they are projected alike")
     sources = []
     for number, member in members.items():
         selection = selections.get(member.id)
@@ -203,20 +200,33 @@ def _queries(t: Tracer, x: Value, by: Projections, heads: int) -> Value:
 
 def _separate(t: Tracer, sources: list[KeySource], by: Projections, d: int) -> None:
     """Keys and values by projections of their own; ``d`` is the width of a head of the queries."""
-    inputs = [source.source for source in sources]
     narrow, wide = by.kv_heads * d, by.kv_heads * (by.value_dim or by.head_dim or d)
     if by.k is None and by.v is None:
-        both = t.ir.alike(inputs, lambda x: project(t, by.kv, x, "kv", narrow + wide))
+        both = _projected(t, by.kv, sources, "kv", narrow + wide)
         for source, packed in zip(sources, both, strict=True):
             sizes = [narrow, _remaining(packed, narrow, "kv", "keys")]
             source.keys, source.values = t.ir.split(packed, sizes)
         return
     if by.kv is not None:
         raise error("`kv=` stands for both projections", by.kv.span, "remove it, or `k` and `v`")
-    for source, keys in zip(sources, t.ir.alike(inputs, lambda x: project(t, by.k, x, "k", narrow)), strict=True):
+    for source, keys in zip(sources, _projected(t, by.k, sources, "k", narrow), strict=True):
         source.keys = keys
-    for source, values in zip(sources, t.ir.alike(inputs, lambda x: project(t, by.v, x, "v", wide)), strict=True):
+    for source, values in zip(sources, _projected(t, by.v, sources, "v", wide), strict=True):
         source.values = values
+
+
+def _projected(t: Tracer, arg: Arg | None, sources: list[KeySource], name: str, out: int) -> list[Value]:
+    """A projection of each source: of all by the same modules, or of each by the member of a list that has its number."""
+    if arg is not None and t.arguments.members(arg) is not None:
+        own = per_source(t, arg, sources, name)
+        if None in own:
+            raise error(f"`{name}=` has a member `none`", arg.span, "`id` for no projection")
+        return [project(t, member, source.source, name, out) for source, member in zip(sources, own, strict=True)]
+    if len({source.source.c for source in sources}) > 1:
+        widths = " and ".join(str(source.source.c) for source in sorted(sources, key=lambda source: source.number))
+        hint = f"bring them to one width: they are projected alike; or give each its own, `{name}=[a, b]`"
+        raise error(f"the members of `over=` are {widths} wide", arg.span if arg else None, hint)
+    return t.ir.alike([source.source for source in sources], lambda x: project(t, arg, x, name, out))
 
 
 def _per_head(width: int, heads: int) -> int:

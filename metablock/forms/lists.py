@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import error
 from ..language.budget import spend
 from ..lowering.arguments import Expr
-from ..lowering.ir import Value, ValueTree, single
+from ..lowering.ir import Value, ValueTree, flat_values, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -117,6 +117,28 @@ def mean(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
     for output in outputs[1:]:
         total = t.ir.binary("+", total, output)
     return t.ir.inline(f"{{0}} / {len(outputs)}", [total], total.feature)
+
+
+def concat(t: Tracer, x: ValueTree, *modules: Expr) -> ValueTree:
+    """The channels of all outputs, side by side: what ``a || b`` means, for any number of them.
+
+    Args:
+        modules: expressions on the same input, or values of a stream; a list counts as its members. One that is `none` does not
+            count.
+
+    Returns:
+        The layout of the first output that has extents; a vector or a single token is repeated at every position.
+
+    Raises:
+        SpecError: the outputs differ in extents.
+
+    >>> shape_of("concat(dw(3), conv(16, 1))", "64x14x14")
+    'map 80 x 14x14'
+    >>> shape_of("concat([avg_pool(2 * i + 3) for i in range(3)])", "64x14x14")
+    'map 192 x 14x14'
+    """
+    outputs = [value for module in modules for value in flat_values(t.apply(module, x))]
+    return t.ir.concat(outputs) if outputs else None
 
 
 def each(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:

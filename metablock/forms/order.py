@@ -110,6 +110,9 @@ def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None)
 def first(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """The first ``n`` tokens, or the first ``n`` places of an order: ``(b, N, c) -> (b, n, c)``; absent for ``n = 0``.
 
+    Returns:
+        A sequence, also where it has all tokens of a grid. An order stays one.
+
     Raises:
         SpecError: there are fewer tokens, or prefix tokens.
 
@@ -122,6 +125,9 @@ def first(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
 
 def rest(t: Tracer, x: ValueTree, *, n: int) -> ValueTree:
     """The tokens after the first ``n``, or those places of an order: ``(b, N, c) -> (b, N - n, c)``; absent for ``n = N``.
+
+    Returns:
+        A sequence, also where it has all tokens of a grid. An order stays one.
 
     Raises:
         SpecError: there are fewer tokens, or prefix tokens.
@@ -144,7 +150,7 @@ def _range(t: Tracer, value: Value, start: int, stop: int) -> Value:
     """The tokens from ``start`` up to ``stop``."""
     f = value.feature
     if stop - start == f.n:
-        return value
+        return value if f.layout == "order" or f.rank == 1 else t.ir.inline("{0}", [value], f.with_(grid=(f.n,)))
     text = f"{{0}}[:, {start or ''}:{stop if stop < f.n else ''}]"
     whole = (f.of or f.n) if f.layout == "order" else None
     return t.ir.inline(text, [value], f.with_(grid=(stop - start,), of=whole))

@@ -9,7 +9,9 @@ from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.context import ShiftedWindow
 from ..lowering.ir import Value, ValueTree, single
+from ..lowering.layouts import dropped
 from ..operators.extents import sides, slide
+from ..shape import Feature
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -30,17 +32,18 @@ def window(
 ) -> ValueTree:
     """Applies ``a`` to each window of ``size`` tokens as to an image of its own: ``(b * windows, *size, c)``, and back.
 
-    Along an axis that it covers, a window shrinks to the map and is not shifted. (Each axis separately, as in timm; in the
-    official code the shorter side decides for both. On square maps that is the same.)
+    Along an axis that a window covers it is not shifted, and, unless ``fit="pad"``, shrinks to the map, as Swin's do. (Each axis
+    separately, as in timm; in the official code the shorter side decides for both. On square maps that is the same.)
 
     Args:
         size: extents of a window, one number or one an axis.
         a: the expression; it has to keep the window's extents.
         shift: by how many tokens the map is rolled before, and rolled back afterwards. Attention inside adds -100 to the logits
             of tokens that were no neighbours before the roll, if its queries and keys are the tokens of the window.
-        fit: if windows do not divide the map: ``"exact"`` is an error; ``"pad"`` adds zeros at the end of each axis after the
-            roll. They take part and are cut off afterwards. The mask is the padded map's, as in timm: its last regions are
-            counted from the padded end, and zeros are not masked.
+        fit: if windows do not divide the map: ``"exact"`` is an error; ``"pad"`` and ``"shrink"`` add zeros at the end of each
+            axis after the roll. They take part and are cut off afterwards. The mask is the padded map's, as in timm: its last
+            regions are counted from the padded end, and zeros are not masked. On a map smaller than a window ``"pad"`` fills
+            one window up (Twins, DaViT), ``"shrink"`` makes the window smaller (Swin, EfficientViT), and so does ``"exact"``.
         stride: distance between windows, which may overlap; the map gets ``ceil((size - stride) / 2)`` zeros on each side, and
             the outputs are summed (unfold and fold of VOLO, arXiv 2106.13112). Not with ``shift`` or ``fit``.
 
@@ -61,15 +64,15 @@ def window(
         return None
     whole = t.ir.cast(single(x), "grid")
     f = whole.feature
-    _check_fit(fit, ("exact", "pad"))
+    _check_fit(fit, ("exact", "pad", "shrink"))
     if stride is not None:
         if shift != 0 or fit != "exact":
             raise error("windows with a `stride=` are not shifted or fitted", hint="leave out `shift=` and `fit=`, or `stride=`")
-        return _overlapping(t, whole, a, _numbers(size, f.rank, "window"), _numbers(stride, f.rank, "stride"))
-    sizes, shifts = _within_map(f.grid, size, shift)
+        return _overlapping(t, whole, a, _numbers(size, f, "window"), _numbers(stride, f, "stride"))
+    sizes, shifts = _within_map(f, size, shift, shrink=fit != "pad")
     padded = _multiple(f.grid, sizes)
     if padded != f.grid and fit == "exact":
-        hint = '`fit="pad"` fills the map up with zeros; or choose another size'
+        hint = '`fit="pad"` or `"shrink"` fills the map up with zeros; or choose another size'
         raise error(f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}", hint=hint)
     whole = _roll(t, whole, tuple(-s for s in shifts))
     inside = _cut(t, _pad(t, whole, padded), _over(padded, sizes), sizes)
@@ -108,7 +111,7 @@ def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str
     whole = t.ir.cast(single(x), "grid")
     f = whole.feature
     _check_fit(fit, ("exact", "pad", "resize"))
-    rates = _numbers(rate, f.rank, "rate")
+    rates = _numbers(rate, f, "rate")
     full = _multiple(f.grid, rates)
     if full != f.grid and fit == "exact":
         hint = '`fit="pad"` fills the map up with zeros, `fit="resize"` interpolates; or choose another rate'
@@ -143,8 +146,8 @@ def windows(t: Tracer, x: ValueTree, *, size: int | list[int], stride: int | lis
     """
     value = t.ir.cast(single(x), "grid")
     f = value.feature
-    sizes = _numbers(size, f.rank, "window")
-    steps = sizes if stride is None else _numbers(stride, f.rank, "stride")
+    sizes = _numbers(size, f, "window")
+    steps = sizes if stride is None else _numbers(stride, f, "stride")
     if any(g < s or (g - s) % d or d > s for g, s, d in zip(f.grid, sizes, steps, strict=True)):
         apart = f", {_by(steps)} apart," if stride is not None else ""
         hint = "choose another size, or `resize` the map"
@@ -177,18 +180,18 @@ def merge(t: Tracer, x: ValueTree) -> ValueTree:
         return t.ir.inline(text, [value], f.with_(layout="grid", grid=counts, around=f.around[:-1]))
     value = t.ir.cast(value, "grid")
     if value.feature.rank != len(f.around[-1]):
-        hint = "what is in a window must keep its number of axes"
+        hint = "what is in a window must keep its number of axes" + dropped(f)
         raise error(f"{_by(f.around[-1])} windows of {f} cannot be merged", hint=hint)
     return _join(t, value)
 
 
-def _within_map(grid: Extents, size: int | list[int], shift: int | list[int]) -> tuple[Extents, Extents]:
-    """Window extents and shifts along each axis: a window that covers an axis shrinks to it and is not shifted."""
-    wanted = _numbers(size, len(grid), "window")
+def _within_map(f: Feature, size: int | list[int], shift: int | list[int], shrink: bool) -> tuple[Extents, Extents]:
+    """Window extents and shifts along each axis: a window that covers an axis is not shifted, and may shrink to it."""
+    grid, wanted = f.grid, _numbers(size, f, "window")
     moved = [shift] * len(grid) if isinstance(shift, int) else shift
     if len(moved) != len(grid) or any(not 0 <= s < w for s, w in zip(moved, wanted, strict=True)):
         raise error(f"a shift of {shift} for windows of {size}", hint="one number, or one an axis, smaller than the window")
-    sizes = tuple(min(w, g) for w, g in zip(wanted, grid, strict=True))
+    sizes = tuple(min(w, g) for w, g in zip(wanted, grid, strict=True)) if shrink else wanted
     return sizes, tuple(0 if g <= w else s for s, w, g in zip(moved, wanted, grid, strict=True))
 
 
@@ -206,11 +209,12 @@ def _check_fit(fit: str, known: tuple[str, ...]) -> None:
         raise error(f'unknown fit "{fit}"', hint=" or ".join(f'"{word}"' for word in known))
 
 
-def _numbers(value: int | list[int], rank: int, what: str) -> Extents:
-    """One number for each axis. Raises SpecError for too many or too few, or for one below 1."""
-    numbers = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(numbers) != rank or min(numbers) < 1:
-        raise error(f"a {what} of {value} on {rank} ax{'e' if rank > 1 else 'i'}s", hint="one number from 1, or one an axis")
+def _numbers(value: int | list[int], f: Feature, what: str) -> Extents:
+    """One number for each axis of a feature. Raises SpecError for too many or too few, or for one below 1."""
+    numbers = (value,) * f.rank if isinstance(value, int) else tuple(value)
+    if len(numbers) != f.rank or min(numbers) < 1:
+        hint = "one number from 1, or one an axis" + dropped(f) * (len(numbers) != f.rank)
+        raise error(f"a {what} of {value} on {f.rank} ax{'e' if f.rank > 1 else 'i'}s", hint=hint)
     return numbers
 
 
@@ -241,7 +245,7 @@ def _inside(t: Tracer, value: ValueTree, inside: Value, what: str, hint: str) ->
     if like is not inside:
         raise error(f"{what} come back in {prod(f.around[-1])} windows of their own", hint="end what is inside with `merge`")
     if f.grid != size.grid:
-        raise error(f"{what} of {_by(size.grid)} come back as {f}", hint=hint)
+        raise error(f"{what} of {_by(size.grid)} come back as {f}", hint=hint + dropped(f))
     return result
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from ..errors import Span
+from ..errors import Problem, Span
 from .budget import spend
 
 
@@ -41,7 +42,7 @@ class List(Node):
 
 @dataclass(frozen=True, slots=True)
 class Splice(Node):
-    """``*x`` inside a list."""
+    """``*x`` inside a list, or as an argument of a call."""
 
     value: Node
 
@@ -146,9 +147,19 @@ class Concat(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter(Node):
+    name: str
+    default: Node | None
+
+
+@dataclass(frozen=True, slots=True)
 class Assign(Node):
+    """A line of a stream: ``a, b = expr``. With the word ``shared`` or ``let`` it declares one name, ``let`` with parameters."""
+
     targets: tuple[str, ...]
     value: Node
+    word: str = ""
+    params: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +180,6 @@ class Function(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter(Node):
-    name: str
-    default: Node | None
-
-
-@dataclass(frozen=True, slots=True)
 class Header(Node):
     """``name`` or ``name(a, b=1)``: a binding's name and parameters."""
 
@@ -188,6 +193,23 @@ class StageTarget(Node):
 
     at: Node | None
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken(Node):
+    """What stands for a text that could not be read: its problems, which are reported already, and the words in it."""
+
+    problems: tuple[Problem, ...]
+    words: frozenset[str]
+
+
+def words_in(text: str) -> frozenset[str]:
+    """The words of a text that may be names.
+
+    >>> sorted(words_in("conv(dim,, k"))
+    ['conv', 'dim', 'k']
+    """
+    return frozenset(re.findall(r"[^\W\d]\w*", text))
 
 
 _FIELDS: dict[type, tuple[str, ...]] = {}

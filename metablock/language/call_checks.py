@@ -1,19 +1,25 @@
-"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator, whether a wire is read."""
+"""Checks of calls and expressions that need no scope: whether a call fits a binding or an operator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import error, suggest
+from ..errors import Problem, SpecError, error
 from . import ast as e
 from .budget import spend
+from .hints import hint_for_argument
 from .registry import Operator, Param, Schema
 from .spec import Binding, Edit
 
 
 def bound_by(edit: Edit) -> list[Binding]:
-    """The bindings that an edit adds: a table's, or the one whose parameters it sets."""
+    """The bindings that an edit adds: a table's, or the one whose parameters it sets.
+
+    >>> from metablock.language.edits import parse_edits
+    >>> [[binding.name for binding in bound_by(edit)] for edit in parse_edits(["token(k) = dw(k)", "token = dw(3)"])]
+    [['token'], []]
+    """
     if isinstance(edit.value, Mapping):
         return list(edit.value.values()) if edit.name != "input" else []
     if isinstance(edit.target, e.Header):
@@ -22,7 +28,12 @@ def bound_by(edit: Edit) -> list[Binding]:
 
 
 def of_binding(binding: Binding) -> Iterator[tuple[e.Node, frozenset[str]]]:
-    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use."""
+    """The expressions of a binding, its body and defaults, each with the names of the parameters that it may use.
+
+    >>> from metablock.language.standard import standard
+    >>> [type(node).__name__ for node, _ in of_binding(standard()["pw"])]
+    ['Call', 'Name']
+    """
     names = frozenset(param.name for param in binding.params)
     yield binding.body, names
     for param in binding.params:
@@ -45,40 +56,44 @@ def bind_arguments(binding: Binding, call: e.Call) -> dict[str, e.Argument]:
     spend((len(names) + len(call.args)) // 8)
     takes = f"it takes {', '.join(names[:20])}{' ...' * (len(names) > 20)}" if names else "remove the brackets"
     bound: dict[str, e.Argument] = {}
-    for position, argument in enumerate(call.args):
+    args = certain(call.args)
+    for position, argument in enumerate(args):
         if argument.name is None and position >= len(names):
             raise error(f"'{binding.name}' takes {_count(len(names))}", argument.span, takes)
         name = argument.name or names[position]
         if name not in known:
-            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, suggest(name, names, takes))
+            raise error(f"'{binding.name}' has no argument '{name}'", argument.span, hint_for_argument(name, names, takes))
         if name in bound:
             raise error(f"argument '{name}' is given twice", argument.span, "remove one of them")
         bound[name] = argument
-    for param in binding.params:
+    for param in binding.params if args is call.args else ():
         if param.default is None and param.name not in bound:
             raise error(f"'{binding.name}' needs the argument '{param.name}'", call.span, takes)
     return bound
 
 
-def unread_wires(body: e.StreamBody) -> set[tuple[int, str]]:
-    """The wires of a stream that nothing reads before another line takes their name: the id of the line, and the wire's name.
+def certain(args: tuple[e.Argument, ...]) -> tuple[e.Argument, ...]:
+    """The arguments whose places are known without the lists that are spread out between them: all, if there is no ``*list``.
 
     >>> from metablock.language.parser import expression
-    >>> body = expression("x -> a = conv(c) b = conv(c) return b").body
-    >>> [name for _, name in unread_wires(body)]
-    ['a']
+    >>> [argument.value.id for argument in certain(expression("f(a, *b, c, k=d)").args)]
+    ['a', 'd']
     """
-    unread: set[tuple[int, str]] = set()
-    wanted = {name for output in body.outputs for name in _names(output)}
-    for line in reversed(body.lines):
-        unread.update((id(line), name) for name in line.targets if name not in wanted)
-        wanted.difference_update(line.targets)
-        wanted.update(_names(line.value))
-    return unread
+    first = next((place for place, argument in enumerate(args) if isinstance(argument.value, e.Splice)), None)
+    return args if first is None else (*args[:first], *(argument for argument in args[first:] if argument.name is not None))
 
 
-def _names(node: e.Node) -> set[str]:
-    return {part.id for part in e.walk(node) if isinstance(part, e.Name)}
+def misfit(call: e.Call, bindings: Iterable[Binding]) -> tuple[Problem, ...]:
+    """What is wrong with a call, if it fits none of the bindings which its name may have: what the last one says."""
+    wrong: tuple[Problem, ...] = ()
+    for binding in bindings:
+        try:
+            bind_arguments(binding, call)
+            return ()
+        except SpecError as problem:
+            spend(20, call.span)
+            wrong = problem.problems
+    return wrong
 
 
 def grouped_by_c(node: e.Node) -> bool:
@@ -94,7 +109,15 @@ def depthwise_hint(node: e.Node) -> str:
     out = next((a.value for position, a in enumerate(node.args) if a.name == "out" or (a.name is None and position == 0)), None)
     if isinstance(out, e.Name) and out.id == "c":
         return "`dw(k)` is depthwise wherever it stands"
-    return "give the convolution a name in `let`: there `c` is the width that arrives"
+    return "write `groups=w`: `w` is the width that arrives"
+
+
+def sources(node: e.Node, names: Collection[str]) -> Iterator[tuple[str, e.Node]]:
+    """The items of a chain that begin a stream anew, by name; a name among ``names`` means something else."""
+    for item in node.items if isinstance(node, e.Chain) else (node,):
+        name = item.func if isinstance(item, e.Call) else item
+        if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
+            yield name.id, item
 
 
 def is_number(node: e.Node) -> bool:
@@ -102,19 +125,6 @@ def is_number(node: e.Node) -> bool:
     if isinstance(node, e.List):
         return bool(node.items) and all(map(is_number, node.items))
     return isinstance(node, e.Number) or (isinstance(node, e.Negative) and is_number(node.value))
-
-
-def bound_inside(body: e.Node) -> set[str]:
-    """The names that streams and comprehensions of a body give to values."""
-    names: set[str] = set()
-    for node in e.walk(body):
-        if isinstance(node, e.Assign):
-            names.update(node.targets)
-        elif isinstance(node, e.Function):
-            names.update(node.params)
-        elif isinstance(node, e.Comprehension):
-            names.add(node.var)
-    return names
 
 
 # Calls to operators
@@ -143,7 +153,7 @@ def pairs(operator: Operator, args: tuple[e.Argument, ...]) -> Iterator[tuple[e.
         else:
             named = [p for p in schema.params if p.name == argument.name]
             if not named:
-                hint = suggest(argument.name, schema.names(), signature(operator))
+                hint = hint_for_argument(argument.name, schema.names(), signature(operator))
                 raise error(f"'{operator.name}' has no argument '{argument.name}'", argument.span, hint)
             param = named[0]
         if param.name in seen:

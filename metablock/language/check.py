@@ -10,28 +10,32 @@ from ..errors import MAX_PROBLEMS, Problem, SpecError
 from . import ast as e
 from .budget import FILE, reading, spend
 from .call_checks import (
-    bind_arguments,
     bound_by,
+    certain,
     depthwise_hint,
     grouped_by_c,
     is_number,
+    misfit,
     missing,
     of_binding,
     pairs,
     signature,
-    unread_wires,
+    sources,
 )
 from .choices import NAME as ONE_OF
 from .cycles import cycles
 from .edits import resolve, stage_count
+from .elsewhere import LIBRARIES
 from .fact_tables import check_tables
 from .hints import hint_for
-from .param_names import target
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
-from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
+from .stream_checks import never_read, returned_twice, unread
+from .suggestions import Suggestions
+from .unused import unused
 from .uses import SECTIONS, Uses
 from .weight_rules import check_rules
 
@@ -97,6 +101,7 @@ class _Checker:
         self.problems: list[Problem] = []
         self.uses = Uses(spec, self.further)
         self.edits, self.bindings = self.uses.edits, self.uses.bindings
+        self.suggestions = Suggestions(self.uses)
         self.meant: set[str] = set()  # what unknown names may stand for: it is not called unused
         self.inside: str | None = None  # the binding of the file whose expressions are being checked
 
@@ -105,17 +110,17 @@ class _Checker:
             self._run(unused)
         return list({problem.key: problem for problem in self.problems}.values())
 
-    def _run(self, unused: bool) -> None:
+    def _run(self, whole: bool) -> None:
         self._bindings()
-        reached = None if unused else self.uses.reached()
+        reached = None if whole else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
         self._reserved_sections()
         self._input()
         self._body()
         self.add(cycles(self.spec, self.uses.of))
-        if unused:
-            self._unused()
+        if whole:
+            self.add(unused(self.uses, self.meant))
             self.add(check_rules(self.spec))
         self._variants()
 
@@ -135,7 +140,7 @@ class _Checker:
         for binding in [*written, *(b for edit in self.edits for b in bound_by(edit))]:
             for name, node in [(binding.name, binding.header), *((p.name, p) for p in binding.params)]:
                 self._reserved(name, node)
-            if binding.name in OPERATORS and is_number(binding.body):
+            if binding.name in OPERATORS and not OPERATORS[binding.name].later and is_number(binding.body):
                 self.wrong(
                     f"the number '{binding.name}' hides the operator of this name", binding.header, "give the number another name"
                 )
@@ -162,7 +167,7 @@ class _Checker:
         for name, hint in RESERVED_SECTIONS.items():
             at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
             at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
-            self.problems += [Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at]
+            self.add(Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at)
 
     # Expressions and the names that are visible in them
 
@@ -205,6 +210,9 @@ class _Checker:
                     self._walk(func, names)
                 for argument in args:
                     self._walk(argument.value, names)
+            case e.Attribute(base=e.Name(id=name), name=attribute) if name in LIBRARIES and not self._means(name, names):
+                called = hint_for(attribute, (), (*OPERATORS, *standard()), "operators stand alone: `linear(8)`")
+                self.wrong(f"'{name}' is a library of Python's, which a spec does not read", node, called)
             case e.Function(params=params, body=body):
                 for name in params:
                     self._reserved(name, node)
@@ -231,29 +239,23 @@ class _Checker:
                     self._walk(child, names)
 
     def _block(self, node: e.StreamBody, names: frozenset[str]) -> None:
-        unread = unread_wires(node)
+        idle = unread(node)
         for line in node.lines:
-            self._walk(line.value, names)
-            several = len(set(line.targets)) > 1
+            params = {param.name for param in line.params}
+            for param in line.params:
+                self._reserved(param.name, param)
+                if param.default is not None:
+                    self._walk(param.default, names | params)
+            self._walk(line.value, names | params)
             for name in line.targets:
                 self._reserved(name, line)
-            idle = [name for name in line.targets if (id(line), name) in unread and not (name == "_" and several)]
-            if idle:
-                place = "its place" if len(idle) == 1 else "their place"
-                drop = f"write `_` in {place}" if several else f"drop the line (its parts are named `{target(line.targets)}`)"
-                shown = " and ".join(f"'{name}'" for name in idle)
-                wire = f"the wire {shown} is" if len(idle) == 1 else f"the wires {shown} are"
-                self.wrong(f"{wire} never read", line, f"use it, or {drop}" if len(idle) == 1 else f"use them, or {drop}")
+            problem = never_read(line, idle)
+            self.add([problem] if problem else [])
             spend(len(names) // 128)
             names = (names | set(line.targets)) - {"_"}
-        returned: set[str] = set()
         for output in node.outputs:
             self._walk(output, names)
-            if isinstance(output, e.Name):
-                if output.id in returned:
-                    hint = f"return it once; `{output.id} >> id` is a second stream"
-                    self.wrong(f"'{output.id}' is returned twice", output, hint)
-                returned.add(output.id)
+        self.add(returned_twice(node))
 
     def _counts(self, node: e.Node) -> bool:
         """Whether this is a number, as far as the text alone can tell."""
@@ -267,44 +269,45 @@ class _Checker:
 
     def _sources(self, node: e.Node, names: frozenset[str]) -> None:
         """Reports sources that are items of a repeated chain. (As an argument, `query=id + learned(1)`, they may be meant.)"""
-        for item in node.items if isinstance(node, e.Chain) else (node,):
-            name = item.func if isinstance(item, e.Call) else item
-            if isinstance(name, e.Name) and name.id in ("learned", "class_token") and name.id not in names:
-                hint = "put it in the stem, in `down`, or in `shared`"
-                self.wrong(f"`{name.id}` inside a repeat begins anew in every copy", item, hint)
+        for name, item in sources(node, names):
+            self.wrong(
+                f"`{name}` inside a repeat begins anew in every copy", item, "put it in the stem, in `down`, or in `shared`"
+            )
+
+    def _means(self, name: str, names: frozenset[str]) -> bool:
+        return name in names or name in self.bindings or name in OPERATORS
 
     def _known(self, node: e.Name, names: frozenset[str]) -> None:
         if node.id in self.bindings and node.id not in names:
             self._binds(e.Call(node, (), span=node.span), self.bindings[node.id])
-        if node.id in names or node.id in self.bindings or node.id == "drop":
+        if node.id in names or node.id in self.bindings or node.id == "drop" or node.id in self.spec.unread:
             return
-        if node.id in OPERATORS:
+        if node.id in OPERATORS and node.id not in BUILTIN:
             if lacking := missing(OPERATORS[node.id], []):
                 self.wrong(lacking, node, signature(OPERATORS[node.id]))
             return
-        if node.id in BUILTIN or node.id in NUMERIC or node.id == ONE_OF:
+        if node.id in (*BUILTIN, *LATE, *NUMERIC, ONE_OF):
             return
         hint = "names are bound in `let`; `metablock list --operators` shows the operators"
-        options = [*names, *self._others(), *OPERATORS, *BUILTIN, *NUMERIC]
-        self._unknown("name", node, hint_for(node.id, options, hint))
+        self._unknown("name", node, [*names, *self.suggestions.own(self.inside, called=False)], BUILTIN, hint)
 
-    def _unknown(self, kind: str, node: e.Name, hint: str) -> None:
+    def _unknown(self, kind: str, node: e.Name, own: Iterable[str], words: Iterable[str], otherwise: str) -> None:
+        """Reports an unknown name; ``own`` are names that may stand there, ``words`` those of the language."""
+        hint = self.suggestions.hint(node.id, own, words, otherwise, called=kind == "operator")
         self.wrong(f"unknown {kind} '{node.id}'", node, hint)
         guess = re.fullmatch(r"did you mean '(\w+)'\?", hint)
         self.meant |= {"drop", guess[1]} if guess else {"drop"}
 
-    def _others(self) -> Iterator[str]:
-        """The bindings that the current one may use: its own name would lead in a circle."""
-        return (name for name in self.bindings if name != self.inside or name in standard())
-
     def _call(self, node: e.Call, names: frozenset[str]) -> None:
         func = node.func
         if not isinstance(func, e.Name):
+            if isinstance(func, e.Attribute) and isinstance(func.base, e.Name) and func.base.id in LIBRARIES:
+                return  # that is said of the attribute
             self.wrong("only a name can be called", func, "`f(x)` gives arguments to a recipe; data flows with `>>`")
             return
         name = func.id
         if name == ONE_OF:
-            if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+            if len(node.args) < 2 or certain(node.args) is not node.args or any(a.name is not None for a in node.args):
                 self.wrong("`one_of` lists at least two options", node, "one_of(pool(3), dw(7))")
             return
         if name in names or name in NUMERIC:
@@ -316,35 +319,28 @@ class _Checker:
         elif name in OPERATORS:
             operator = OPERATORS[name]
             try:
-                lacking = missing(operator, pairs(operator, node.args))
-                if lacking:
+                args = certain(node.args)
+                lacking = missing(operator, pairs(operator, args))
+                if lacking and args is node.args:
                     self.wrong(lacking, node, signature(operator))
             except SpecError as problem:
                 self.add(problem.problems)
-        elif name not in BUILTIN:
+        elif name not in BUILTIN and name not in self.spec.unread:
             hint = "`metablock list --operators` shows the operators"
-            self._unknown("operator", func, hint_for(name, [*self._others(), *OPERATORS, *NUMERIC], hint))
-        else:
+            self._unknown("operator", func, self.suggestions.own(self.inside, called=True), NUMERIC, hint)
+        elif name in BUILTIN:
             self.wrong(f"'{name}' takes no arguments", node, "remove the brackets")
 
     def _binds(self, call: e.Call, bindings: list[Binding]) -> None:
         """Reports a call that fits none of the bindings which its name may have."""
-        wrong: SpecError | None = None
-        for binding in bindings:
-            try:
-                bind_arguments(binding, call)
-                return
-            except SpecError as problem:
-                spend(20, call.span)
-                wrong = problem
-        self.add(wrong.problems if wrong else ())
+        self.add(misfit(call, bindings))
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
             if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_RANKS:
                 for argument in node.args:
                     self._walk(argument.value, frozenset())
-            else:
+            elif not isinstance(node, e.Broken):
                 self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
 
     def _body(self) -> None:
@@ -352,28 +348,6 @@ class _Checker:
         for body in [*bodies, *(edit.value for edit in self.edits if edit.name == "body" and isinstance(edit.value, e.Node))]:
             for entry in body.items if isinstance(body, e.List) else (body,):
                 self._sources(entry, frozenset())
-
-    # What nothing uses
-
-    def _unused(self) -> None:
-        spec, reached = self.spec, self.uses.reached(self.meant)
-        for section in self.uses.idle_sections():
-            hint = f"name it there: `{section}`, or remove it"
-            self.problems.append(
-                Problem(f"the section '{section}' is never used: the network is `model`", spec.place(section), hint)
-            )
-        bases = {base for group in (spec.traits, spec.variants) for entry in group.values() for base in entry.of}
-        for name, trait in spec.traits.items():
-            if name not in bases:
-                self.problems.append(
-                    Problem(f"the trait '{name}' is never used", trait.span, "remove it, or start a variant `of` it")
-                )
-        kinds = {"let": "binding", "columns": "column", "shared": "shared module", "stage_shared": "shared module"}
-        for field, table in spec.binding_tables().items():
-            for name, binding in table.items():
-                if name not in reached and name not in BUILTIN and name not in NUMERIC:
-                    hint = "remove it, or use it in a block, the stem or the head"
-                    self.wrong(f"the {kinds[field]} '{name}' is never used", binding.header, hint)
 
     # Variants
 

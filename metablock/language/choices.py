@@ -113,6 +113,6 @@ def _open(node: e.Node) -> bool:
 
 def _options(node: e.Node) -> tuple[e.Node, ...]:
     assert isinstance(node, e.Call)
-    if len(node.args) < 2 or any(argument.name is not None for argument in node.args):
+    if len(node.args) < 2 or any(a.name is not None or isinstance(a.value, e.Splice) for a in node.args):
         raise error("`one_of` lists at least two options", node.span, "one_of(pool(3), dw(7))")
     return tuple(argument.value for argument in node.args)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from ..errors import Problem
 from . import ast as e
 from .budget import spend
-from .call_checks import bound_inside
 from .registry import OPERATORS
 from .scope import tables
 from .spec import Binding, Spec
 from .standard import standard
+from .stream_checks import bound_inside
 
 MAX_CHAIN = 200
 CIRCLE = "bindings use each other in a circle"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import MAX_PROBLEMS, MetablockError, Problem, SpecError, error, suggest
+from ..errors import MAX_PROBLEMS, MetablockError, Problem, SpecError, UnreadableError, error, suggest
 from . import ast as e
 from .budget import spend
 from .choices import chosen as chosen_options
 from .parser import parse_edit, whole
-from .spec import EXPRESSIONS, RUNNING, Binding, Edit, Spec
+from .spec import EXPRESSIONS, RUNNING, Binding, Edit, EditSet, Spec
 from .standard import standard
 
 # Columns that have a default and may be set where a file does not mention them.
@@ -84,8 +84,7 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
         name = wanted  # it is resolved already
     result = spec
     if name is not None and spec.variants:
-        for part in _order(spec, name, ()):
-            source = spec.variants.get(part) or spec.traits[part]
+        for source in edit_sets(spec, name):
             result = apply(result, source.edits)
             result = result.with_(init={**result.init, **source.init})
     result = apply(result, edits)
@@ -93,6 +92,19 @@ def resolve(spec: Spec, variant: str | None = None, edits: Sequence[Edit] = (), 
     spend((len(spec.facts.rows) + len(spec.checkpoints.rows)) // 32)
     facts, checkpoints = spec.facts.only(name), spec.checkpoints.only(name)
     return result.with_(resolved=True, variant=name, variants={}, traits={}, facts=facts, checkpoints=checkpoints)
+
+
+def edit_sets(spec: Spec, variant: str) -> list[EditSet]:
+    """The traits and variants whose edits make up a variant of this full name, in the order they apply; itself last.
+
+    Raises SpecError for an unknown one, and for variants that start from each other.
+
+    >>> from metablock.language.load import load_text
+    >>> net = load_text("name: n\\ninput: image(3, 8)\\nmodel: pw(8)\\nvariants: {a: {}, b: {of: a, model: pw(16)}}\\n")
+    >>> [source.name for source in edit_sets(net, "b")]
+    ['a', 'b']
+    """
+    return [spec.variants.get(part) or spec.traits[part] for part in _order(spec, variant, ())]
 
 
 def _order(spec: Spec, name: str, above: tuple[str, ...]) -> list[str]:
@@ -180,7 +192,11 @@ def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
 
 def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
     count = stage_count(spec)
-    chosen = _chosen(target, count)
+    bodies = [column.body for column in spec.columns.values()]
+    unread = [body for body in bodies if isinstance(body, e.Broken)]
+    if unread and not any(isinstance(body, e.List) for body in bodies):
+        raise UnreadableError(unread[0].problems)  # the number of stages is unknown
+    chosen = chosen_stages(target, count)
     column = spec.columns.get(target.name)
     let = dict(spec.let)
     if column is None:
@@ -199,7 +215,12 @@ def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:
     )
 
 
-def _chosen(target: e.StageTarget, count: int) -> list[int]:
+def chosen_stages(target: e.StageTarget, count: int) -> list[int]:
+    """The numbers of the stages that a target means, of so many. Raises SpecError if there is none.
+
+    >>> chosen_stages(parse_edits(["stages[1:].token = id"])[0].target, 4)
+    [1, 2, 3]
+    """
     every = range(count)
     hint = f"stages are numbered 0 to {count - 1}" if count else "this network has no `stages`"
     if target.at is None:
@@ -255,4 +276,4 @@ def stage_count(spec: Spec) -> int:
     return count
 
 
-__all__ = ["OPTIONAL_COLUMNS", "RUNNING", "apply", "parse_edits", "resolve", "stage_count"]
+__all__ = ["OPTIONAL_COLUMNS", "RUNNING", "apply", "chosen_stages", "edit_sets", "parse_edits", "resolve", "stage_count"]

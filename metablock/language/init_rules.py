@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 
 from ..errors import Problem, error, suggest
 from . import ast as e
@@ -33,6 +34,8 @@ class RuleArgument:
 
 
 _FANS = ("fan_in", "fan_out")
+_TRUTH = ("false", "true")
+_ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band")))
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
@@ -42,6 +45,14 @@ SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
     "lecun_normal": (),
     "normal": (RuleArgument("std", 1.0, least=0.0, words=(*_FANS, "inputs")), RuleArgument("mean", 0.0)),
     "ones": (),
+    "rope_mixed": (RuleArgument("head_dim", least=4), RuleArgument("theta", 10.0, least=1.0)),
+    "sine": (
+        RuleArgument("temperature", 10000.0, least=1.0),
+        RuleArgument("order", _ORDERS[0], words=_ORDERS),
+        RuleArgument("start", 0.0, least=0.0),
+        RuleArgument("normalize", "false", words=_TRUTH),
+        RuleArgument("reverse", "false", words=_TRUTH),
+    ),
     "sinusoid": (),
     "softmax_rand": (),
     "trunc_normal": (RuleArgument("std", 1.0, above=0.0), RuleArgument("cut", 2.0, above=0.0)),
@@ -86,7 +97,7 @@ class InitRule:
         trail = _trail(path)
         *above, last = self.selector
         own = parameter.split(".")
-        if last in (parameter, own[-1]) and _inside(above, [*trail, operator, *own[:-1]]):
+        if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
         leaf = path.rpartition(".")[2]
         places = {leaf, _bare(leaf), operator}
@@ -244,6 +255,15 @@ def _trail(path: str) -> list[str]:
 
 def _bare(name: str) -> str:
     return re.sub(r"(?<=[a-z_])\d+$", "", name)
+
+
+def bare_name(parameter: str) -> str:
+    """A parameter's name without the layer and direction that torch's recurrent layers put behind it.
+
+    >>> bare_name("weight_ih_l0_reverse"), bare_name("weight")
+    ('weight_ih', 'weight')
+    """
+    return re.sub(r"_l\d+(_reverse)?$", "", parameter)
 
 
 def _inside(parts: Sequence[str], trail: Sequence[str]) -> bool:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
 
-from ..errors import MAX_PROBLEMS, Problem, Span, SpecError, Text, error, suggest
+from ..errors import Problem, SpecError, Text, error, nearest, suggest
 from . import ast as e
-from .parser import parse_header, parse_target, parse_value
-from .spec import CHECKPOINTS, EXPRESSIONS, REVISIONS, UNSTATED, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
+from .entries import EntryReader
+from .parser import parse_target
+from .spec import (
+    CHECKPOINTS,
+    EXPRESSIONS,
+    RESERVED_SECTIONS,
+    REVISIONS,
+    UNSTATED,
+    Binding,
+    Edit,
+    EditSet,
+    Facts,
+    Rule,
+    Spec,
+    WeightTable,
+)
 from .yaml import Mapping, Node, Scalar, Sequence, read, read_mended, read_text
 
 SECTIONS = (
@@ -23,9 +36,6 @@ FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
     "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
 )  # fmt: skip
-
-
-T = TypeVar("T")
 
 
 def load_file(path: str | Path) -> Spec:
@@ -72,11 +82,12 @@ def load_text(text: str, name: str = "<spec>") -> Spec:
     return _load(Text(name, text))
 
 
-class CutCallError(SpecError):
-    """A file whose only mistakes of form are calls that YAML cuts at a comma. ``spec`` is what it means, for further checks."""
+class IncompleteError(SpecError):
+    """A file with mistakes of form. ``spec`` is what could be read of it, for further checks: what could not is
+    :class:`~metablock.language.ast.Broken`, or among the words of ``spec.unread``."""
 
-    def __init__(self, cuts: Iterable[Problem], spec: Spec):
-        super().__init__(cuts)
+    def __init__(self, problems: Iterable[Problem], spec: Spec):
+        super().__init__(problems)
         self.spec = spec
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
@@ -84,14 +95,8 @@ class CutCallError(SpecError):
 
 
 def _load(text: Text) -> Spec:
-    root, cuts = read_mended(text)
-    try:
-        spec = _SpecLoader().spec(root)
-    except SpecError as wrong:
-        raise SpecError([*cuts, *wrong.problems]) from None
-    if cuts:
-        raise CutCallError(cuts, spec)
-    return spec
+    reading = read_mended(text)
+    return _SpecLoader(reading.problems, reading.unread).spec(reading.root)
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
@@ -106,44 +111,14 @@ def load_bindings(content: str, name: str) -> dict[str, Binding]:
     return table
 
 
-class _SpecLoader:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-
-    def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
-        self.problems.append(Problem(message, span, hint))
-        self.enough()
-
-    def enough(self) -> None:
-        """Raises SpecError where the text has so many problems that more would help nobody."""
-        if len(self.problems) >= MAX_PROBLEMS:
-            raise SpecError(self.problems)
-
-    def attempt(self, do: Callable[[Span], T], span: Span) -> T | None:
-        try:
-            return do(span)
-        except SpecError as problem:
-            self.problems.extend(problem.problems)
-            self.enough()
-            return None
-
-    def done(self) -> None:
-        if self.problems:
-            raise SpecError(self.problems)
+class _SpecLoader(EntryReader):
+    """Reads the sections of a file."""
 
     # The whole file
 
     def spec(self, root: Mapping) -> Spec:
         revision = self.revision(root.get("metablock"))
-        sections: dict[str, Node] = {}
-        for key, node in root.entries:
-            if key.value in SECTIONS:
-                sections[key.value] = node
-            else:
-                hint = suggest(key.value, SECTIONS, "names of your own stand under `let`")
-                self.wrong(f"unknown section '{key.value}'", key.span, hint)
+        sections = self.sections(root)
         stages, stage_shared = self.stages(sections.get("stages"))
         spec = Spec(
             name=self.word(sections.get("name")) or "",
@@ -153,8 +128,8 @@ class _SpecLoader:
             shared=self.table(sections.get("shared")),
             columns=stages,
             stage_shared=stage_shared,
-            sections={k: v for k in EXPRESSIONS if k in sections and (v := self.expr(sections[k])) is not None},
-            freeze=self.list(sections.get("freeze")),
+            sections={k: self.expr(sections[k]) for k in EXPRESSIONS if k in sections and not self.reserved(k, sections[k])},
+            freeze=() if self.reserved("freeze", sections.get("freeze")) else self.list(sections.get("freeze")),
             init=self.init(sections.get("init")),
             weights=self.weights(sections.get("weights")),
             traits=self.sets(sections.get("traits")),
@@ -162,76 +137,40 @@ class _SpecLoader:
             checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), sections.get("checkpoints")),
             facts=self.table_of("facts", FACTS, sections.get("facts")),
             revision=revision,
+            unread=frozenset(self.lost),
             places={key.value: key.span for key, _ in root.entries},
         )
         for section in ("name", "input"):
-            if section not in sections:
+            if section not in sections and not self.unread:
                 self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), _MISSING[section])
-        if not root.get("model") and not stages and (not root.get("stages") or not self.problems):
+        whole = not self.problems and not self.unread
+        if "model" not in sections and not stages and ("stages" not in sections or whole) and not self.unread:
             hint = "a network is its stages: depth, dim, body ..."
             self.wrong("there are neither `stages` nor a `model`", root.span.part(0, 1), hint)
-        self.done()
+        if self.problems:
+            raise IncompleteError(self.problems, spec)
         return spec
 
-    def expr(self, node: Node) -> e.Node | None:
-        """Any YAML value as an expression: a scalar is parsed, each item of a list is one expression."""
-        if isinstance(node, Scalar):
-            return self.attempt(parse_value, node.content)
-        if isinstance(node, Sequence):
-            items = [self.expr(item) for item in node.items]
-            return e.List(tuple(item for item in items if item is not None), span=node.span)
-        self.wrong("an expression is expected here, not a mapping", node.span, "a mapping needs a key that is made for it")
-        return None
-
-    def word(self, node: Node | None) -> str | None:
-        if node is None:
-            return None
-        if isinstance(node, Scalar):
-            return node.value
-        self.wrong("a word is expected here", node.span, "write plain text, or text in quotes")
-        return None
-
-    def mapping(self, node: Node | None, what: str) -> Mapping | None:
-        if node is None or isinstance(node, Mapping):
-            return node
-        if isinstance(node, Scalar) and not node.value:
-            self.wrong(f"{what} is empty", node.span, "leave the key out, or give it entries")
-            return None
-        self.wrong(f"{what} must be a mapping", node.span, "write `key: value` lines below it")
-        return None
-
-    def table(self, node: Node | None) -> dict[str, Binding]:
-        table: dict[str, Binding] = {}
-        mapping = self.mapping(node, "a table of bindings")
-        for key, value in mapping.entries if mapping else ():
-            header, body = self.attempt(parse_header, key.content), self.expr(value)
-            if header is None or body is None:
+    def sections(self, root: Mapping) -> dict[str, Node]:
+        """The sections by name. What stands under a misspelt name is read as what it resembles, and is else unread."""
+        sections = {key.value: node for key, node in reversed(root.entries) if key.value in SECTIONS}
+        for key, node in root.entries:
+            if key.value in SECTIONS:
                 continue
-            if header.name in table:
-                self.wrong(f"'{header.name}' is bound twice", key.span, "give one of them another name")
-            table[header.name] = Binding(header, body)
-        return table
-
-    def words(self, node: Node) -> tuple[str, ...]:
-        """One word, or a list of words."""
-        return tuple(self.word(item) or "" for item in (self.items(node) if isinstance(node, Sequence) else (node,)))
-
-    def items(self, node: Sequence) -> tuple[Node, ...]:
-        """The entries of a list of words. An empty one is a problem, also where YAML reads none: behind a last comma."""
-        places = [item.span for item in node.items if isinstance(item, Scalar) and item.style == "plain" and not item.value]
-        for span in [*places, *([node.comma] if node.comma else [])]:
-            self.wrong("an entry of this list is empty", span, "write what is missing, or remove the comma or dash")
-        return node.items
-
-    def list(self, node: Node | None) -> tuple[e.Node, ...]:
-        if node is None:
-            return ()
-        value = self.expr(node)
-        if value is None:
-            return ()
-        return value.items if isinstance(value, e.List) else (value,)
+            near = nearest(key.value, SECTIONS)
+            hint = f"did you mean '{near}'?" if near is not None else "names of your own stand under `let`"
+            self.wrong(f"unknown section '{key.value}'", key.span, hint)
+            if near is None or near in sections:
+                self.lose(node.span)
+            else:
+                sections[near] = node
+        return sections
 
     # Sections
+
+    def reserved(self, section: str, node: Node | None) -> bool:
+        """Whether a section that nothing reads yet is empty: that it stands there is the mistake."""
+        return section in RESERVED_SECTIONS and isinstance(node, Scalar) and not node.value
 
     def revision(self, node: Node | None) -> int:
         """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""
@@ -250,10 +189,8 @@ class _SpecLoader:
         if node is None:
             return {}
         if isinstance(node, Mapping):
-            values = {key.value: self.expr(value) for key, value in node.entries}
-        else:
-            values = {"input": self.expr(node)}
-        return {key: value for key, value in values.items() if value is not None}
+            return {key.value: self.expr(value) for key, value in node.entries}
+        return {"input": self.expr(node)}
 
     def paper(self, node: Node | None) -> dict[str, str]:
         mapping = self.mapping(node, "`paper`")
@@ -292,8 +229,7 @@ class _SpecLoader:
 
     def init(self, node: Node | None) -> dict[str, e.Node]:
         mapping = self.mapping(node, "`init`")
-        values = {key.value: self.expr(value) for key, value in (mapping.entries if mapping else ())}
-        return {key: value for key, value in values.items() if value is not None}
+        return {key.value: self.expr(value) for key, value in (mapping.entries if mapping else ())}
 
     def weights(self, node: Node | None) -> dict[str, WeightTable]:
         result: dict[str, WeightTable] = {}
@@ -342,9 +278,11 @@ class _SpecLoader:
                     self.wrong("a variant's `stages` have no `shared`", binding.header.span, hint)
                 edits.append(Edit(e.Header(target.value, span=target.span), table, target.span))
             else:
-                parsed, expr = self.attempt(parse_target, target.content), self.expr(value)
-                if parsed is not None and expr is not None:
-                    edits.append(Edit(parsed, expr, target.span))
+                parsed = self.attempt(parse_target, target.content)
+                if parsed is not None:
+                    edits.append(Edit(parsed, self.expr(value), target.span))
+                else:
+                    self.lose(target.span.to(value.span))
         return EditSet(key.value, of, tuple(edits), key.span, init)
 
     def table_of(self, section: str, columns: tuple[str, ...], node: Node | None) -> Facts:

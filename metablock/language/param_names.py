@@ -116,8 +116,9 @@ def _occurrences(node: e.Node, inline: Callable[[str], bool]) -> Iterator[tuple[
             yield from _occurrences(item, inline)
         case e.StreamBody(lines=lines, outputs=outputs):
             for line in lines:
-                yield line.value, target(line.targets)
-            wires = {name for line in lines for name in line.targets}
+                if line.word != "let":  # a recipe is named where it is used
+                    yield line.value, target(line.targets)
+            wires = {name for line in lines if line.word != "let" for name in line.targets}
             for output in outputs:
                 yield from (pair for pair in _occurrences(output, inline) if not _is_wire(pair[0], wires))
         case e.Attribute():

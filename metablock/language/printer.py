@@ -19,17 +19,10 @@ def show(node: e.Node) -> str:
     >>> show(expression("res( norm>>token )*2"))
     'res(norm >> token) * 2'
     """
-    if isinstance(node, e.Function):
-        gap = "\n" if isinstance(node.body, e.StreamBody) else " "
-        return f"{', '.join(node.params)} ->{gap}{show(node.body)}"
-    if isinstance(node, e.StreamBody):
-        lines = [f"{', '.join(line.targets)} = {_at(line.value, _CHOICE)}" for line in node.lines]
-        outputs = [_at(output, _CHOICE) for output in node.outputs]
-        if node.names:
-            outputs = [f"{name} = {output}" for name, output in zip(node.names, outputs, strict=True)]
-        return "\n".join([*lines, f"return {', '.join(outputs)}"])
+    if isinstance(node, (e.Function, e.StreamBody)):
+        return _stream(node, "\n")
     if isinstance(node, e.Header):
-        return node.name + (f"({', '.join(map(_parameter, node.params))})" if node.params else "")
+        return node.name + _parameters(node.params)
     if isinstance(node, e.StageTarget):
         return f"stages[{_subscript(node.at)}].{node.name}" if node.at is not None else f"stages.{node.name}"
     return _at(node, _CHOICE)
@@ -48,6 +41,25 @@ def number(value: int | float) -> str:
     if match:
         return f"{match[1]}e{'-' if match[2] == '-' else ''}{match[3]}"
     return text
+
+
+def _stream(node: e.Function | e.StreamBody, gap: str) -> str:
+    """The text of a stream, with ``gap`` between its lines."""
+    if isinstance(node, e.Function):
+        names = f"{', '.join(node.params)} ->"
+        if isinstance(node.body, e.StreamBody):
+            return f"{names}{gap}{_stream(node.body, gap)}"
+        return f"{names} {_at(node.body, _CHOICE)}"
+    outputs = [_at(output, _CHOICE) for output in node.outputs]
+    if node.names:
+        outputs = [f"{name} = {output}" for name, output in zip(node.names, outputs, strict=True)]
+    return gap.join([*map(_line, node.lines), f"return {', '.join(outputs)}"])
+
+
+def _line(line: e.Assign) -> str:
+    """The text of a line of a stream."""
+    word = f"{line.word} " if line.word else ""
+    return f"{word}{', '.join(line.targets)}{_parameters(line.params)} = {_at(line.value, _CHOICE)}"
 
 
 def _at(node: e.Node, level: int) -> str:
@@ -90,8 +102,8 @@ def _text(node: e.Node) -> tuple[str, int]:
             return " >> ".join(_at(item, _SUM) for item in items), _CHAIN
         case e.Concat(items=items):
             return " || ".join(_at(item, _SUM) for item in items), _CHAIN
-        case e.Function() | e.StreamBody():  # in a list that YAML made: no expression holds one
-            return show(node), _CHOICE
+        case e.Function() | e.StreamBody():
+            return f"({_stream(node, ' ')})", _ATOM
     raise TypeError(f"{type(node).__name__} is no expression")
 
 
@@ -119,7 +131,11 @@ def _item(node: e.Node) -> str:
 
 
 def _argument(node: e.Argument) -> str:
-    return f"{node.name}={_at(node.value, _CHOICE)}" if node.name else _at(node.value, _CHOICE)
+    return f"{node.name}={_at(node.value, _CHOICE)}" if node.name else _item(node.value)
+
+
+def _parameters(params: tuple[e.Parameter, ...]) -> str:
+    return f"({', '.join(map(_parameter, params))})" if params else ""
 
 
 def _parameter(node: e.Parameter) -> str:

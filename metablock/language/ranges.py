@@ -40,6 +40,17 @@ class Range:
             )
         return f"the largest number is {most:,}" if isinstance(number, int) else f"the largest number is {most:g}"
 
+    @property
+    def text(self) -> str | None:
+        """The range in words, None where any number is in it.
+
+        >>> Range(0).text, Range(0, 1).text, Range(0, open=True).text, Range(tiny=1e-30).text, Range().text
+        ('from 0', 'from 0 to 1', 'above 0', 'not 0', None)
+        """
+        if isfinite(self.least):
+            return f"{'above' if self.open else 'from'} {self.least:g}" + (f" to {self.most:g}" if self.most < inf else "")
+        return f"to {self.most:g}" if self.most < inf else "not 0" if self.tiny else None
+
 
 _ANY = Range()
 # By the argument's name in any operator; by `operator.argument` where one operator differs.
@@ -53,7 +64,11 @@ _RANGES: Mapping[str, Range] = {
     "std": Range(0),
     "agent_bias.std": Range(0, open=True),
     "pair_bias.std": Range(0, open=True),
+    "sine.start": Range(0),
+    "sine.temperature": Range(1),
     "temperature": Range(tiny=1e-30),
+    "theta": Range(1),
+    "resolution": Range(2),
     "softmax.start": Range(tiny=1e-30),
     "table": Range(1),
 }

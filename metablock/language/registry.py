@@ -12,20 +12,26 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 
 # Leaf operators: name, file and class in metablock/operators. A `source` uses nothing of its input but the batch. Sorted.
+# One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
+abs: elementwise.Abs later
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+clip: elementwise.Clip later
 conv: conv.Conv
+cos: elementwise.Cos later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
+exp: elementwise.Exp later
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
 group_norm: group_norm.GroupNorm
+gru: recurrent.Gru later
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
 knob: knob.Knob source
@@ -34,6 +40,7 @@ layer_norm: layer_norm.LayerNorm
 learned: learned.Learned source
 linear: linear.Linear
 log: activations.Log
+lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
 position: position.Position
 quick_gelu: activations.QuickGelu
@@ -41,13 +48,15 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
-scalar: scalar.LearnedScalar source
+scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
 sigmoid: activations.Sigmoid
 silu: activations.Silu
+sin: elementwise.Sin later
 softmax: softmax.Softmax
 softplus: activations.Softplus
+sqrt: elementwise.Sqrt later
 star_relu: activations.StarRelu
 std_conv: std_conv.StdConv
 tanh: activations.Tanh
@@ -62,44 +71,57 @@ _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
 attention: attention.attention
+axial: rotary.axial inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
+concat: lists.concat inline later
 continuous_bias: positions.continuous_bias
+coordinates: constants.coordinates inline later
 deformable: deformable.deformable
 dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
 first: order.first inline
 flatten: tokens.flatten inline
+fourier: constants.fourier inline later
 frozen: residual.frozen inline
+grid: grids.grid inline later
+inner: recurrence.inner inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
-matmul: products.matmul inline
+maximum: elementwise.maximum inline later
+matmul: products.matmul inline later
 mean: lists.mean inline
 merge: windows.merge inline
+minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
 near: attention_sources.near inline
-ones: tokens.ones inline
+ones: tokens.ones inline source
+outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
 per_head: heads.per_head inline
 prefix: tokens.prefix inline
+recurrence: recurrence.recurrence inline later
 relative_bias: positions.relative_bias
-relative_keys: relative_keys.relative_keys
+relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
+scan: recurrence.scan later
+sine: constants.sine inline later
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
-transpose: products.transpose inline
+tokens: grids.tokens inline later
+transpose: products.transpose inline later
 transposed: residual.transposed inline
 window: windows.window inline
 windows: windows.windows inline
-zeros: tokens.zeros inline
+zeros: tokens.zeros inline source
 """
 
 
@@ -151,7 +173,7 @@ class Operator:
     leaf: bool
     inline: bool = False
     source: bool = False
-
+    later: bool = False
     declared: Schema | None = None  # the signature of a custom operator, which is not read from our files
 
     @cached_property
@@ -170,7 +192,13 @@ def _table() -> dict[str, Operator]:
             name, target, *flags = line.replace(":", " ").split()
             file, attribute = target.split(".")
             table[name] = Operator(
-                name, f"metablock.{folder}.{file}", attribute, folder == "operators", "inline" in flags, "source" in flags
+                name,
+                f"metablock.{folder}.{file}",
+                attribute,
+                folder == "operators",
+                inline="inline" in flags,
+                source="source" in flags,
+                later="later" in flags,
             )
     return table
 
@@ -183,18 +211,32 @@ def _file(module: str) -> ast.Module:
     return ast.parse((_ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
 
 
+def definition(operator: Operator) -> ast.ClassDef | ast.FunctionDef | None:
+    """The class or function of an operator in the syntax of its file; None for a custom operator.
+
+    >>> node = definition(OPERATORS["conv"])
+    >>> type(node).__name__, node.name
+    ('ClassDef', 'Conv')
+    """
+    if operator.declared or not operator.module.startswith("metablock."):
+        return None
+    node = next(node for node in _file(operator.module).body if getattr(node, "name", None) == operator.attribute)
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+    return node
+
+
 def _read_schema(operator: Operator) -> Schema:
-    tree = _file(operator.module)
-    definition: ast.stmt = next(node for node in tree.body if getattr(node, "name", None) == operator.attribute)
-    doc = ast.get_docstring(definition) or ""  # type: ignore[arg-type]
-    if isinstance(definition, ast.ClassDef):
+    node = definition(operator)
+    assert node is not None
+    doc = ast.get_docstring(node) or ""
+    if isinstance(node, ast.ClassDef):
         # A class that makes one of torch's modules has its signature in `__new__`.
         makers = ("__init__", "__new__")
-        function = next((n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name in makers), None)
+        function = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in makers), None)
         skip = 1
     else:
-        assert isinstance(definition, ast.FunctionDef)
-        function, skip = definition, 2
+        assert isinstance(node, ast.FunctionDef)
+        function, skip = node, 2
     if function is None:
         return Schema((), None, (), doc)
     signature = function.args

@@ -12,24 +12,35 @@ from .budget import spend
 from .hints import hint_for
 from .registry import OPERATORS, Operator
 from .spec import Binding, Spec
-from .standard import BUILTIN, NUMERIC, standard
+from .standard import BUILTIN, LATE, NUMERIC, standard
 
 
 @dataclass(frozen=True)
 class Scope:
     """The lexical scope of an expression.
 
-    ``vars`` are its parameters and wires, ``c`` is the width of its input. ``hide`` is the table and the name of the binding
-    whose body it is: inside, that name means the next outer one.
+    ``vars`` are its parameters and wires, ``c`` is the width of its input; ``arriving`` is the width that arrives at the present
+    item of its chain, None where that is ``c``. ``hide`` is the table and the name of the binding whose body it is: inside, that
+    name means the next outer one.
     """
 
     vars: Mapping[str, Any] = field(default_factory=dict)
     c: int | None = None
     hide: tuple[str, str] | None = None
+    arriving: int | None = None
+
+    @property
+    def w(self) -> int | None:
+        """The width that arrives: what the word `w` means."""
+        return self.c if self.arriving is None else self.arriving
+
+    def arrive(self, width: int | None) -> Scope:
+        """The same scope at an item of a chain that this width arrives at."""
+        return self if width is None or width == self.w else replace(self, arriving=width)
 
     def with_c(self, c: int | None) -> Scope:
         """The same scope around an input of another width."""
-        return replace(self, c=c)
+        return replace(self, c=c, arriving=None)
 
     def bind(self, values: Mapping[str, Any]) -> Scope:
         """A scope inside this one, with more parameters or wires."""
@@ -51,6 +62,14 @@ class Bound:
 
     table: str
     binding: Binding
+
+
+@dataclass(frozen=True)
+class Local:
+    """A recipe that a stream's line declares, ``let f(a=3) = ...``, in the scope of that line."""
+
+    binding: Binding
+    scope: Scope
 
 
 @dataclass(frozen=True)
@@ -93,10 +112,15 @@ class Names:
         self.tables = tables(spec)
         self.sections = {name for name in ("stem", "head") if name in spec.sections} | ({"stages"} if spec.columns else set())
 
-    def find(self, name: str, scope: Scope, span: Span | None) -> Found:
-        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name."""
+    def find(self, name: str, scope: Scope, span: Span | None, called: bool = False) -> Found:
+        """What the name means in a scope. Raises SpecError at ``span``, with a suggestion, for an unknown name.
+
+        ``called``: it stands before brackets: `grid` is a word of the language, and `grid(14, 14)` an operator.
+        """
         if name in scope.vars:
             return scope.vars[name]
+        if called and name in BUILTIN and name in OPERATORS:
+            return OPERATORS[name]
         if name in BUILTIN or name in NUMERIC:
             return Word(name)
         hidden = scope.hide is not None and scope.hide[1] == name
@@ -111,6 +135,8 @@ class Names:
             return OPERATORS[name]
         if name in self.sections:
             return Section(name)
+        if name in LATE:
+            return Word(name)
         if name == "drop":
             return 0
         raise error(f"unknown {'operator or ' if not hidden else ''}name '{name}'", span, self.suggest(name, scope))
@@ -122,8 +148,11 @@ class Names:
 
     def suggest(self, name: str, scope: Scope) -> str | None:
         """A hint with the known name that is nearest, or where names come from."""
-        known = [*scope.vars, *(n for bindings in self.tables.values() for n in bindings), *OPERATORS, *BUILTIN, *NUMERIC]
-        return hint_for(name, known, "names are bound in `let`; `metablock list --operators` shows the operators")
+        own = [*scope.vars, *(n for table, bindings in self.tables.items() for n in bindings if table != "standard")]
+        if scope.hide is not None:
+            own = [other for other in own if other != scope.hide[1]]  # it would lead in a circle
+        others = [*standard(), *OPERATORS, *BUILTIN]
+        return hint_for(name, own, others, "names are bound in `let`; `metablock list --operators` shows the operators")
 
 
 def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
@@ -139,6 +168,24 @@ def parameter_values(params: tuple[Parameter, ...], values: Mapping[str, Any], s
         if param.name in values:
             result[param.name] = values[param.name]
         elif param.default is not None:
-            spend(len(result) // 8)
-            result[param.name] = Closure(param.default, replace(scope, vars=dict(result)))
+            spend((len(result) + len(scope.vars)) // 8)
+            result[param.name] = Closure(param.default, replace(scope, vars={**scope.vars, **result}))
     return result
+
+
+def local_scope(local: Local, values: Mapping[str, Any], c: int | None) -> Scope:
+    """The scope of the body of a recipe that a stream's line declares: the line's, with its parameters.
+
+    Args:
+        local: the recipe.
+        values: its arguments by name.
+        c: the width of what enters.
+
+    >>> from metablock.language.ast import Header, Name, Number
+    >>> recipe = Local(Binding(Header("f", (Parameter("k", Number(3)),)), Name("k")), Scope({"y": 1}))
+    >>> scope = local_scope(recipe, {}, 8)
+    >>> sorted(scope.vars), scope.c
+    (['k', 'y'], 8)
+    """
+    inner = local.scope.with_c(c)
+    return inner.bind(parameter_values(local.binding.params, values, inner))

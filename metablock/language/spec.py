@@ -135,7 +135,8 @@ class Facts:
 class Spec:
     """One file, as immutable data. Each field is the section of its name; ``columns`` and ``stage_shared`` are `stages`,
     ``sections`` those that hold one expression. ``places`` says where each section begins,
-    ``resolved`` that it is one network: ``variant``, its edits made.
+    ``resolved`` that it is one network: ``variant``, its edits made; ``unread`` are the words of what could not be read of a
+    file with mistakes.
 
     >>> from metablock.language.load import load_text
     >>> net = load_text("name: net\\ninput: image(3, 32)\\nstages: {depth: [2, 2], body: depth * pw(8)}\\n")
@@ -160,6 +161,7 @@ class Spec:
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
     resolved: bool = field(default=False, compare=False)
+    unread: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     revision: int = UNSTATED
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 

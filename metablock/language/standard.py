@@ -12,6 +12,8 @@ from .spec import Binding
 
 # Values that the compiler supplies. No binding may have their names.
 BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", "id", "none", "true", "false")
+# Values that the compiler supplies where no binding has their name: they are looked up last.
+LATE = ("w",)
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
 NUMERIC = tuple(FUNCTIONS)
 # What `input:` may call, and how many spatial extents each has: `image(channels, height, width)`.

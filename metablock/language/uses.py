@@ -8,10 +8,11 @@ from . import ast as e
 from .call_checks import bound_by
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
+from .standard import BUILTIN
 
 SECTIONS = ("stem", "stages", "head")  # what a `model` composes
 # What reads the drop rate in scope without naming it.
-_DROPPING = ("res", "drop_path")
+IMPLICIT = ("res", "drop_path")
 
 
 class Uses:
@@ -48,16 +49,16 @@ class Uses:
     def _names_in(self, binding: Binding) -> set[str]:
         nodes = [binding.body, *(p.default for p in binding.params if p.default is not None)]
         params = {p.name for p in binding.params}
-        return {n.id for node in nodes for n in e.walk(node) if isinstance(n, e.Name)} - params - {binding.name}
+        return {name for node in nodes for name in _names(node)} - params - {binding.name}
 
     def reached(self, further: Iterable[str] = ()) -> set[str]:
         """Every name that the network, in any variant, or one of the ``further`` names may reach."""
-        roots = {*RUNNING, *further}
+        roots = {*RUNNING, *further, *self.spec.unread}
         for node in (*self.spec.sections.values(), *self.spec.inputs.values()):
-            roots |= _names(node)
+            roots |= _mentioned(node)
         for edit in self.edits:
             values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]
-            roots |= {name for value in values for name in _names(value)}
+            roots |= {name for value in values for name in _mentioned(value)}
         reached: set[str] = set()
         todo = list(roots)
         while todo:
@@ -65,8 +66,9 @@ class Uses:
             if name in reached:
                 continue
             reached.add(name)
-            todo += [used for binding in self.bindings.get(name, []) for used in self.of(binding)]
-            todo += ["drop"] if name in _DROPPING else []
+            bindings = self.bindings.get(name, [])
+            todo += [used for binding in bindings for used in (*self.of(binding), *_unread(binding.body))]
+            todo += ["drop"] if name in IMPLICIT else []
         return reached
 
     def idle_sections(self) -> list[str]:
@@ -81,7 +83,20 @@ class Uses:
 
 
 def _names(node: e.Node) -> set[str]:
-    return {n.id for n in e.walk(node) if isinstance(n, e.Name)}
+    """The names in an expression; not a word that stands before brackets, where it is an operator: ``grid(14, 14)``."""
+    nodes = list(e.walk(node))
+    called = {id(n.func) for n in nodes if isinstance(n, e.Call) and isinstance(n.func, e.Name) and n.func.id in BUILTIN}
+    return {n.id for n in nodes if isinstance(n, e.Name) and id(n) not in called}
+
+
+def _mentioned(node: e.Node) -> set[str]:
+    return _names(node) | _unread(node)
+
+
+def _unread(node: e.Node) -> set[str]:
+    """The words of what could not be read in an expression: a list's entry, or all of it."""
+    parts = node.items if isinstance(node, e.List) else (node,)
+    return {word for part in parts if isinstance(part, e.Broken) for word in part.words}
 
 
 def without_unused(spec: Spec) -> Spec:

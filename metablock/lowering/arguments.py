@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..language.ranges import range_of
 from ..language.registry import Operator, Param
 from ..language.scope import Closure, Scope
 from .evaluate import Evaluator
+from .splices import Member
+from .splices import arguments as spread_arguments
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ Module = Arg
 Lazy = Arg
 
 # How messages call the types of a signature.
-_WORDS = {
+KINDS = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -89,11 +91,11 @@ class ArgumentReader:
 
     Args:
         evaluate: evaluates numbers, words and lists.
-        label: returns the parameter name of a named argument.
+        name: returns the parameter name of an expression; the second argument is the one that it has without a label.
     """
 
-    def __init__(self, evaluate: Evaluator, label: Callable[[e.Argument], str]):
-        self.evaluate, self.label = evaluate, label
+    def __init__(self, evaluate: Evaluator, name: Callable[[e.Node, str | None], str]):
+        self.evaluate, self.name = evaluate, name
 
     def read(self, operator: Operator, node: e.Node, scope: Scope, suffix: str = "") -> Arguments:
         """The arguments of one call of an operator.
@@ -111,21 +113,32 @@ class ArgumentReader:
             SpecError: an argument is missing, unknown or of another type.
         """
         args = node.args if isinstance(node, e.Call) else ()
-        paired = list(pairs(operator, args))
+        spread = spread_arguments(self.evaluate, args, scope, suffix)
+        paired = list(pairs(operator, tuple(argument for argument, _ in spread)))
         lacking = missing(operator, paired)
         if lacking:
             raise error(lacking, node.span, signature(operator))
-        result = Arguments(labels={a.name: f"{self.label(a)}{suffix}" for a in args if a.name is not None})
+        result = Arguments(labels={a.name: f"{self.name(a.value, a.name)}{suffix}" for a in args if a.name is not None})
         call = _Call(operator, scope, suffix, result.labels)
-        for argument, param in paired:
+        for (argument, param), (_, member) in zip(paired, spread, strict=True):
+            here = call if member is None else replace(call, scope=member.scope, member=member)
             if param is None:
-                result.modules.append(self._module(call, argument, None))
+                result.modules.append(self._module(here, argument, None))
             else:
-                result.values[param.name] = self._value(call, argument, param)
+                result.values[param.name] = self._value(here, argument, param)
+        if args:
+            self._note(node, dict(result.values))
         if not operator.leaf:
             for param in operator.schema.params:
                 result.values.setdefault(param.name, _default(param, suffix))
         return result
+
+    def _note(self, node: e.Node, values: dict[str, Any]) -> None:
+        """Writes down, in the open subgraph, which values a call has."""
+        numbers = self.evaluate.context.now.draft.subgraph.numbers
+        plain = {name: value for name, value in values.items() if value is None or isinstance(value, (int, float, str, list))}
+        known = numbers.get(id(node))
+        numbers[id(node)] = (node, plain if known is None or known[1] == plain else None)
 
     def members(self, arg: Arg) -> list[Arg | None] | None:
         """The members of a list as arguments of their own, with numbered labels (`none` as None); None if it is no list."""
@@ -147,6 +160,10 @@ class ArgumentReader:
         node = argument.value
         if isinstance(node, (e.Name, e.Conditional, e.Call, e.Index)) and self.evaluate.value(node, call.scope) is None:
             return None
+        if call.member is not None and call.operator.inline:
+            of = call.member.of
+            label = None if of is None else f"{self.name(of, None)}{call.member.suffix}"
+            return Arg(node, call.scope, label, "" if label else call.member.suffix)
         if call.operator.inline:
             return Arg(node, call.scope, None if argument.name is None else call.labels[argument.name], call.suffix)
         return Arg(node, call.scope, param.name if param is not None else None)
@@ -182,11 +199,12 @@ class _Call:
     scope: Scope
     suffix: str
     labels: dict[str, str]
+    member: Member | None = None  # of a list that is spread out: the argument that is read
 
 
 def _mismatch(operator: Operator, argument: e.Argument, param: Param, value: Any) -> Exception:
     """The error of an argument of another type."""
-    wanted = " or ".join(_WORDS.get(kind, kind) for kind in param.types)
+    wanted = " or ".join(KINDS.get(kind, kind) for kind in param.types)
     text = show(argument.value)
     hint = signature(operator)
     if isinstance(value, list):

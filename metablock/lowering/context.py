@@ -77,6 +77,19 @@ class Scaled:
 
 
 @dataclass(frozen=True)
+class Rotary:
+    """The attention that a ``rotary=`` expression belongs to.
+
+    Attributes:
+        heads: its number of heads.
+        head_dim: channels of a head of its queries and keys.
+    """
+
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
 class ShiftedWindow:
     """The shifted window around an expression.
 
@@ -117,6 +130,7 @@ class Context:
     Attributes:
         draft: the open subgraph, which steps are written into.
         blocks: the counter behind the words ``index`` and ``layer``.
+        path: leads to it from the root of the network.
         stage, stage_subgraph: the number of the stage and its subgraph; None outside the stages.
         part: the number of the copy that ``split(a, parts=n)`` or ``cascade`` is lowering.
         depth: how many modules stand around the expression.
@@ -129,9 +143,11 @@ class Context:
         selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
         pair: the attention around, inside its ``pos=``.
         scaled: the attention around, inside its ``scale=``.
+        rotary: the attention around, inside its ``rotary=``.
     """
 
     draft: Draft = field(default_factory=Draft)
+    path: tuple[str, ...] = ()
     blocks: BlockCount = field(default_factory=BlockCount)
     stage: int | None = None
     stage_subgraph: Subgraph | None = None
@@ -146,6 +162,7 @@ class Context:
     selections: dict[int, Near | Routed] | None = None
     pair: Pair | None = None
     scaled: Scaled | None = None
+    rotary: Rotary | None = None
 
 
 class ContextStack:

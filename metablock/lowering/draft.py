@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..language.param_names import TAKEN
 from ..shape import Layout
-from .ir import Child, ModuleList, Subgraph, Value
+from .ir import Child, ModuleList, ModuleNode, Subgraph, Value
 
 
 @dataclass
@@ -19,13 +19,34 @@ class Draft:
         subgraph: the subgraph.
         casts: the layout casts in it, by the value's id and the layout.
         taken: how often each automatic name has been used.
+        borrowed: its steps go into another subgraph.
+        open: the names of the children that are being filled.
         added: the children that were added so far, in the subgraphs below too: whose children, and under which name.
     """
 
     subgraph: Subgraph = field(default_factory=Subgraph)
     casts: dict[tuple[int, Layout], Value] = field(default_factory=dict)
     taken: Counter[str] = field(default_factory=Counter)
+    borrowed: bool = False
+    open: list[str] = field(default_factory=list)
     added: list[tuple[dict[str, Child], str]] = field(default_factory=list)
+
+    def place(self, name: str) -> tuple[str, ...]:
+        """The names that would lead to a child if it was registered under this name: see :meth:`add`."""
+        names = [_name(part) for part in name.split(".")]
+        holder: Child | None = self.subgraph
+        for part in names[:-1]:
+            holder = None if holder is None or isinstance(holder, ModuleNode) else holder.children.get(part)
+        while holder is not None and not isinstance(holder, ModuleNode) and names[-1] in holder.children:
+            names[-1] += "_"
+        return tuple(names)
+
+    def free(self, name: str) -> str:
+        """A name that no child has, those included that are being filled."""
+        name = _name(name)
+        while name in self.subgraph.children or name in self.open:
+            name += "_"
+        return name
 
     def add(self, name: str, child: Child) -> tuple[str, ...]:
         """Registers a child.
@@ -42,17 +63,14 @@ class Draft:
         >>> draft.add("blocks.0", Subgraph()), draft.add("half", Subgraph()), draft.add("half", Subgraph())
         (('blocks', '0'), ('half_',), ('half__',))
         """
-        names = [part + "_" if part in TAKEN else part for part in name.split(".")]
+        names = self.place(name)
         holder: Subgraph | ModuleList = self.subgraph
         for part in names[:-1]:
             below = self.register(holder, part, ModuleList())
             assert isinstance(below, ModuleList)
             holder = below
-        last = names[-1]
-        while last in holder.children:
-            last += "_"
-        self.register(holder, last, child)
-        return (*names[:-1], last)
+        self.register(holder, names[-1], child)
+        return names
 
     def register(self, holder: Subgraph | ModuleList, name: str, child: Child) -> Child:
         """The child of this name in a part; ``child``, registered there, where it has none."""
@@ -92,3 +110,7 @@ class Draft:
                 self.casts.popitem()
 
         return undo
+
+
+def _name(part: str) -> str:
+    return part + "_" if part in TAKEN else part

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import count
 from math import prod
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import AxesError, Problem, Span, error
 from ..language.budget import spend
 from ..language.registry import OPERATORS, Operator
 from ..shape import Feature, Layout
@@ -32,6 +33,7 @@ from .ir import (
     same_wiring,
     single,
 )
+from .sequences import sequences, together
 from .written import written
 
 MAX_STEPS = 10_000
@@ -49,6 +51,7 @@ class Emitter:
 
     Attributes:
         place: the place in the spec of the modules that are written.
+        doubts: what is allowed, but may not be meant, about the calls so far: one of a kind for each place.
 
     >>> ir = Emitter()
     >>> image = ir.value(Feature("map", 3, (32, 32)))
@@ -61,6 +64,7 @@ class Emitter:
         self.context = context or ContextStack()
         self.large = large
         self.place: Span | None = None
+        self.doubts: dict[object, Problem] = {}
         self._ids = count(first)
         self._steps = 0
 
@@ -120,13 +124,18 @@ class Emitter:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         entry = OPERATORS.get(operator) or _inner(operator)
         cls = entry.load()
-        first = self.cast(inputs[0], *cls.takes) if inputs else None
+        along = getattr(cls, "along", False)
+        first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
+        first = self.cast(inputs[0], *cls.takes) if inputs and not along else first
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
         facts: dict[str, Any] = {}
         for fact in entry.schema.context:
             facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
-            feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            try:
+                feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+            except AxesError as wrong:
+                raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
@@ -134,8 +143,9 @@ class Emitter:
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
-        self.steps.append(ModuleCall(path, arguments, outputs if further else outputs[0]))
-        return outputs
+        result: ValueTree = [outputs[0], None] if along else outputs if further else outputs[0]
+        self.steps.append(ModuleCall(path, arguments, result))
+        return outputs if lines is None else [together(self, outputs[0], lines)]
 
     def budget(self, feature: Feature | None = None) -> None:
         """Counts one operator. Raises SpecError if that is one too many, or if its result is empty or too wide."""
@@ -209,6 +219,7 @@ class Emitter:
         if layouts.becomes_vector(b, a):
             right = self._as_vector(right)
         a, b = left.feature, right.feature
+        layouts.check_meeting(a, b)
         if a.layout != b.layout and "vector" not in (a.layout, b.layout):
             layout = layouts.meeting_layout(a, b)
             left, right = self.cast(left, layout), self.cast(right, layout)
@@ -242,6 +253,8 @@ class Emitter:
         if value.feature.layout == "vector" and wanted.layout in ("map", "grid", "tokens"):
             template, feature = layouts.spread(value.feature, wanted)
             return self.inline(template, [value, over], feature)
+        if value.feature.layout in ("map", "grid", "tokens"):
+            layouts.check_beside(wanted, value.feature)
         return self.cast(value, wanted.layout)
 
     def split(self, value: Value, sizes: Sequence[int]) -> list[Value]:
@@ -280,16 +293,29 @@ class Emitter:
         Yields:
             The subgraph. The block has to set its ``output``.
         """
-        parent, blocks = self.context.now.draft.subgraph, region == "blocks"
+        outer, blocks = self.context.now.draft, region == "blocks"
+        parent, place = outer.subgraph, outer.place(name)
         subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
-        with self.context.push(draft=Draft(subgraph), unit="block" if blocks else None) as inner:
-            yield subgraph
-        self.context.now.draft.added += inner.draft.added
+        outer.open.append(place[0])
+        path = (*self.context.now.path, *place)
+        try:
+            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None) as inner:
+                yield subgraph
+        finally:
+            outer.open.pop()
+        outer.added += inner.draft.added
         if subgraph.children or subgraph.pinned:
             path = self.context.now.draft.add(name, subgraph)
             parent.steps.append(ModuleCall(path, (), subgraph.output))
         else:
-            parent.steps.extend(subgraph.steps)
+            parent.steps.extend(map(self._here, subgraph.steps))
+
+    def _here(self, step: Step) -> Step:
+        """A step that comes into the open subgraph; what this one holds is called as its child."""
+        now = self.context.now
+        if isinstance(step, ModuleCall) and step.near == len(now.path) and not now.draft.borrowed:
+            return replace(step, child=step.child[len(now.path) :], root=False, near=None)
+        return step
 
     def reuse(
         self,
@@ -301,6 +327,7 @@ class Emitter:
         span: Span | None,
         root: bool = False,
         uses: list[Subgraph] | None = None,
+        near: int | None = None,
     ) -> ValueTree:
         """Applies modules that are built once, the first time or again.
 
@@ -313,14 +340,17 @@ class Emitter:
             span: the place of this use, for messages.
             root: where ``path`` starts.
             uses: what the first use emitted, or empty: every use has to call the same modules in the same way.
+            near: as :class:`ModuleCall` has it.
 
         Raises:
             SpecError: this use needs other modules or steps than the first.
         """
         x = self._like(x, first)
         outer, holder, unit = self.steps, Subgraph(), self.context.now.unit
-        with self.context.push(draft=Draft(holder), unit=None if unit == "line" else unit):
+        whole = path if root else (*self.context.now.path, *path)
+        with self.context.push(draft=Draft(holder, borrowed=True), path=whole, unit=None if unit == "line" else unit) as inner:
             output = make(x)
+        self.context.now.draft.added += inner.draft.added
         draft, hint = self.context.now.draft, "give each use a module of its own in `let`"
         for name, child in holder.children.items():
             first_use = draft.register(owner, name, child)
@@ -336,8 +366,8 @@ class Emitter:
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
                 inputs = tuple(inputs_of(holder, step))
-                step = ModuleCall((*path, *step.child), inputs, step.output, shared=True, root=root)
-            outer.append(step)
+                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root, near=near)
+            outer.append(self._here(step))
         return output
 
     def alike(self, values: ValueTree, make: Callable[[Value], Value]) -> ValueTree:

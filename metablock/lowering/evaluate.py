@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
 from ..language.budget import current
 from ..language.call_checks import bind_arguments
+from ..language.elsewhere import called_here
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Names, Scope, Section, Word, parameter_values
+from ..language.scope import Bound, Closure, Local, Names, Scope, Section, Word, local_scope, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
 from .memory import Memory
+from .once import Once, is_list, members, of_table
+from .splices import arguments as spread_arguments
 
 MAX_DEPTH = 200
 
@@ -96,6 +100,8 @@ class Evaluator:
                 return self.value(node.then if self.test(node.test, scope) else node.other, scope)
             case e.Call():
                 return self._call(node, scope)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
         return Closure(node, scope)
 
     def number(self, node: e.Node, scope: Scope, what: str) -> int | float:
@@ -154,7 +160,7 @@ class Evaluator:
             if isinstance(item, e.Splice):
                 spliced = self.value(item.value, scope)
                 if not isinstance(spliced, (list, tuple)):
-                    raise error("`*` in a list needs a list", item.span, "remove the `*`")
+                    raise error("`*` needs a list", item.span, "remove the `*`")
                 self._budget.spend(1 + len(spliced) // 4, item.span)
                 result.extend(spliced)
             else:
@@ -169,6 +175,11 @@ class Evaluator:
             return self._word(node, scope)
         if isinstance(meaning, (Operator, Section)):
             return Closure(node, scope)
+        if isinstance(meaning, Once):
+            return members(self, meaning, scope) if is_list(meaning) else Closure(node, scope)
+        if isinstance(meaning, Local):
+            lacks = any(param.default is None for param in meaning.binding.params)
+            return Closure(node, scope) if lacks else self._local(meaning, {}, scope)
         if isinstance(meaning, Bound):
             if any(param.default is None for param in meaning.binding.params):
                 return Closure(node, scope)
@@ -179,14 +190,15 @@ class Evaluator:
         """The value of a word of the language."""
         name, now = node.id, self.context.now
         self._memory.reads(name)
-        if name == "c" and scope.c is None:
-            raise error("there is no width `c` here", node.span, "`c` is the width that enters an expression")
+        if name in ("c", "w") and scope.w is None:
+            hint = f"`{name}` is the width that {'enters an expression' if name == 'c' else 'arrives at an item of a chain'}"
+            raise error(f"there is no width `{name}` here", node.span, hint)
         if name == "stage" and now.stage is None:
             hint = "use it in a column, or in a binding that a stage uses"
             raise error("`stage` has no meaning outside the stages", node.span, hint)
         match name:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, name)
             case "true" | "false":
                 return name == "true"
             case "none":
@@ -221,15 +233,20 @@ class Evaluator:
         """The value of a binding. ``values`` are its arguments; `c` is that of the caller's scope."""
         binding = bound.binding
         if bound.table.endswith("shared"):
-            return Closure(e.Name(binding.name), scope)
+            once = of_table(bound)
+            return members(self, once, scope) if is_list(once) else Closure(e.Name(binding.name), scope)
         known, value = (False, None) if values else self._memory.find(binding, scope)
         if not known:
-            inner = Scope(c=scope.c, hide=(bound.table, binding.name))
+            inner = Scope(c=scope.c, hide=(bound.table, binding.name), arriving=scope.arriving)
             inner = inner.bind(parameter_values(binding.params, values, inner))
             with self._memory.computing(None if values else binding, scope) as result:
                 value = self._column(binding, inner) if bound.table == "columns" else self.value(binding.body, inner)
                 result.append(value)
         return value
+
+    def _local(self, local: Local, values: dict[str, Any], scope: Scope) -> Any:
+        """The value of a recipe of a stream's line. ``values`` are its arguments; `c` is that of the caller's scope."""
+        return self.value(local.binding.body, local_scope(local, values, scope.c))
 
     def _column(self, binding: Binding, inner: Scope) -> Any:
         """The value of a column in the present stage; outside the stages it is the list of its entries."""
@@ -247,8 +264,8 @@ class Evaluator:
         """The value of a word that a binding's value depends on."""
         now = self.context.now
         match word:
-            case "c":
-                return scope.c
+            case "c" | "w":
+                return getattr(scope, word)
             case "stage" | "part":
                 return getattr(now, word)
             case "index" | "layer":
@@ -262,7 +279,7 @@ class Evaluator:
         name = node if isinstance(node, e.Name) else node.func if isinstance(node, e.Call) else None
         if not isinstance(name, e.Name):
             return None
-        meaning = self.names.find(name.id, scope, name.span)
+        meaning = self.names.find(name.id, scope, name.span, called=node is not name)
         return meaning if isinstance(meaning, Operator) else None
 
     def repeat(self, node: e.Node, scope: Scope) -> tuple[int, e.Node] | None:
@@ -314,6 +331,8 @@ class Evaluator:
         if isinstance(right, (Closure, Value)) or right is None:
             return Closure(node, scope)
         self._spend_on(node, left, right)
+        if node.op == "+" and isinstance(left, list) and isinstance(right, list):
+            return self._limited([*left, *right], node)
         try:
             return calculate(node.op, left, right)
         except ZeroDivisionError:
@@ -322,7 +341,9 @@ class Evaluator:
             raise error("the result is too large for a number", node.span, "use smaller numbers") from None
         except TypeError:
             raise error(
-                f"{_kind(left)} {node.op} {_kind(right)} has no meaning", node.span, "both sides are numbers, or both modules"
+                f"{_kind(left)} {node.op} {_kind(right)} has no meaning",
+                node.span,
+                "both sides are numbers, both modules, or both lists",
             ) from None
 
     def _spend_on(self, node: e.Node, *values: Any) -> None:
@@ -334,28 +355,36 @@ class Evaluator:
     def _call(self, node: e.Call, scope: Scope) -> Any:
         if not isinstance(node.func, e.Name):
             raise error("only a name can be called", node.func.span, "`f(x)` gives arguments to a recipe; data flows with `>>`")
-        meaning = self.names.find(node.func.id, scope, node.func.span)
+        meaning = self.names.find(node.func.id, scope, node.func.span, called=True)
         if isinstance(meaning, Word) and meaning.name in FUNCTIONS:
             return self._numeric(meaning.name, node, scope)
         if isinstance(meaning, Bound):
             return self.bound(meaning, self.arguments(meaning.binding, node, scope), scope)
+        if isinstance(meaning, Local):
+            return self._local(meaning, self.arguments(meaning.binding, node, scope), scope)
         if isinstance(meaning, Operator):
             return Closure(node, scope)
         raise error(f"'{node.func.id}' takes no arguments", node.span, "remove the brackets")
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
         """The arguments of a call to a binding, by parameter, not evaluated yet. Raises SpecError if they do not fit it."""
-        return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
+        if not any(isinstance(argument.value, e.Splice) for argument in node.args):
+            return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
+        spread = spread_arguments(self, node.args, scope)
+        scopes = {id(argument): scope if member is None else member.scope for argument, member in spread}
+        bound = bind_arguments(binding, replace(node, args=tuple(argument for argument, _ in spread)))
+        return {name: Closure(argument.value, scopes[id(argument)]) for name, argument in bound.items()}
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         """The result of a function on numbers; a Closure for a ``sum`` of modules."""
-        values = [self.value(argument.value, scope) for argument in node.args]
+        values = self._list(tuple(argument.value for argument in node.args), scope)
         self._spend_on(node, *values)
         flat = [item for value in values for item in (value if isinstance(value, list) else [value])]
         if name == "sum" and any(isinstance(item, (Value, Closure)) for item in flat):
             return Closure(node, scope)
         if any(not is_real(item) for item in flat) and name != "len":
-            raise error(f"'{name}' works on numbers", node.span, "a module stands where a number is expected")
+            hint = called_here(name) if name in ("min", "max") else "a module stands where a number is expected"
+            raise error(f"'{name}' works on numbers", node.span, hint)
         try:
             result = FUNCTIONS[name](*values)
             self._spend_on(node, result)

@@ -44,13 +44,36 @@ def shape_of(expression: str, input: str = "64x14x14") -> str:
     >>> shape_of("windows(7)")
     'tokens 7x7 x 64 in 4 windows'
     """
+    return _text(result_of(expression, feature_of(input)))
+
+
+def result_of(expression: str, input: Feature) -> ValueTree:
+    """What an expression returns: a value with its shape, or a list, a dict or None, as :data:`ir.ValueTree` has it.
+
+    Args:
+        expression: an expression or a stream, as a spec has it.
+        input: what arrives.
+
+    Raises:
+        SpecError: a problem of the expression.
+
+    >>> result_of("take(0)", feature_of("64x14x14")).feature.layout
+    'vector'
+    """
     body = "\n".join(f"  {line}" for line in expression.splitlines())
     spec = load_text(f"name: example\ninput: image(1, 1)\nmodel: |\n{body}\n", "<example>")
-    return _text(lower(resolve(spec), input=_feature(input)).output)
+    return lower(resolve(spec), input=input).output
 
 
-def _feature(text: str) -> Feature:
-    """The shape that a text states."""
+def feature_of(text: str) -> Feature:
+    """The shape that a text states, as the ``input`` of :func:`shape_of`.
+
+    Raises:
+        MetablockError: it states none.
+
+    >>> feature_of("vector of 64").c
+    64
+    """
     if match := _MAP.fullmatch(text):
         return Feature("map", int(match[1]), _numbers(match[2]))
     if match := _TOKENS.fullmatch(text):

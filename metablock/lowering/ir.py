@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Span, error
+from ..errors import Problem, Span, error
 from ..shape import Feature
 
 
@@ -64,6 +64,23 @@ class ModuleNode:
 
 
 @dataclass(frozen=True)
+class Loop:
+    """How a child runs along sequences: at each position it takes what stands there, then the states, then what stays the same.
+
+    It returns its output at the position and the new states.
+
+    Attributes:
+        sequences: the number of sequences, the first inputs of the call.
+        states: the number of states, the inputs after them; all others are the same at every position.
+        reverse: it begins at the last position.
+    """
+
+    sequences: int
+    states: int
+    reverse: bool = False
+
+
+@dataclass(frozen=True)
 class ModuleCall:
     """The step that applies a child of the subgraph.
 
@@ -73,6 +90,8 @@ class ModuleCall:
         output: what it computes.
         shared: the child is called from several places, and each call lists its inputs.
         root: the path starts at the root of the network, not at the subgraph of the step.
+        loop: the child is called at every position of a sequence, and the call lists its inputs.
+        near: of a module that a stream around the step holds: the length of the path that leads to the holder.
     """
 
     child: tuple[str, ...]
@@ -80,6 +99,13 @@ class ModuleCall:
     output: ValueTree
     shared: bool = False
     root: bool = False
+    loop: Loop | None = None
+    near: int | None = None
+
+    @property
+    def once(self) -> bool:
+        """Whether the child is called here alone, and once: it reads its free values, and the step has its output."""
+        return not self.shared and self.loop is None
 
 
 @dataclass(frozen=True)
@@ -122,6 +148,10 @@ class Subgraph:
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
+        numbers: what the calls in it were read as, for reports: by a call's id, the call and its arguments' values by name; None
+            for a call that is read several times with different values.
+        names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
+        doubts: of the root: what is allowed, but may not be meant, by kind and place.
     """
 
     text: str = ""
@@ -135,6 +165,9 @@ class Subgraph:
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
+    numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
+    names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
+    doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:
@@ -243,7 +276,7 @@ def free_values(subgraph: Subgraph, known: dict[int, list[Value]] | None = None)
 
 def inputs_of(subgraph: Subgraph, step: Step, known: dict[int, list[Value]] | None = None) -> Sequence[Value]:
     """The values that a step of a subgraph reads. ``known`` is the cache of :func:`free_values`."""
-    if isinstance(step, ModuleCall) and not step.shared:
+    if isinstance(step, ModuleCall) and step.once:
         child = subgraph.child(step.child)
         if isinstance(child, Subgraph):
             return free_values(child, known)
@@ -306,8 +339,10 @@ def same_computation(a: Child, b: Child) -> bool:
 
 
 def action(step: Step) -> object:
-    """What a step does, without its values: the child that it calls, or the template of its expression."""
-    return step.child if isinstance(step, ModuleCall) else step.template
+    """What a step does, without its values: the child that it calls and how, or the template of its expression."""
+    if isinstance(step, ModuleCall):
+        return step.child if step.loop is None else (step.child, step.loop)
+    return step.template
 
 
 def same_wiring(a: Child, b: Child, known: dict[int, list[Value]] | None = None) -> bool:

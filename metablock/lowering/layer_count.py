@@ -8,10 +8,11 @@ from dataclasses import replace
 from ..errors import Problem, Span, SpecError, error
 from ..language import ast as e
 from ..language.registry import Operator
-from ..language.scope import Scope
-from ..language.spec import Spec
+from ..language.scope import Local, Scope
+from ..language.spec import Binding, Spec
 from .context import BlockCount
 from .evaluate import Evaluator
+from .once import Once
 
 _CIRCLE = "the number of blocks depends on `layers`, which is this number"
 _NO_SHAPES = "`layers` counts the blocks before shapes are known: repeat by numbers that need no width and no wire"
@@ -72,14 +73,18 @@ class LayerCounter:
         return self._total
 
     def _from_text(self) -> int:
-        body, total = self.spec.columns.get("body"), 0
-        if body is None:
-            return 0
-        for stage in range(self.evaluate.stages):
+        return sum(self.by_stage())
+
+    def by_stage(self) -> list[int]:
+        """The number of blocks in each stage. Raises SpecError where the text does not tell it."""
+        body = self.spec.columns.get("body")
+        counts: list[int] = []
+        for stage in range(self.evaluate.stages if body is not None else 0):
+            assert body is not None
             entry = self.evaluate.entry(body, stage)
-            with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, total)):
-                total += self._stage(entry, Scope(hide=("columns", "body")))
-        return total
+            with self.evaluate.context.push(stage=stage, part=0, blocks=BlockCount(0, sum(counts))):
+                counts.append(self._stage(entry, Scope(hide=("columns", "body"))))
+        return counts
 
     def _by_trial(self, unknown: SpecError) -> int:
         """The number of blocks of a trial lowering. Raises SpecError: the problems of all trials, or those of the text."""
@@ -145,9 +150,14 @@ class LayerCounter:
         """The copies in the lines of a stream; a line without a repeat of its own counts none."""
         count = 0
         for line in node.lines:
+            name = line.targets[0]
+            if line.word:
+                local = Local(Binding(e.Header(name, line.params), line.value), scope)
+                scope = scope.bind({name: local if line.word == "let" else Once(name, line.value, scope)})
+                continue
             number = self.evaluate.value(line.value, scope)
             if isinstance(number, (int, float, str)):
-                scope = scope.bind({line.targets[0]: number})
+                scope = scope.bind({name: number})
                 continue
             items = line.value.items if isinstance(line.value, e.Chain) else (line.value,)
             if any(self.evaluate.repeat(item, scope) for item in items):

@@ -129,7 +129,7 @@ def elementwise(op: str, a: Feature, b: Feature) -> Cast:
     """``a op b``, element by element; a vector, a single token or a single channel broadcasts over the other side.
 
     Args:
-        op: Python's operator: ``+``, ``-``, ``*``.
+        op: Python's operator, ``+``, ``-``, ``*``, or the name of torch's function: ``maximum``.
         a, b: two shapes in one layout, or one of them a vector.
 
     Raises:
@@ -140,25 +140,62 @@ def elementwise(op: str, a: Feature, b: Feature) -> Cast:
     ('{0} * {1}.unflatten(0, (-1, 1, 1,))', 'tokens 4x4 x 8')
     """
     if a.layout == "vector" and b.layout != "vector":
-        return Cast(f"{_view(b, '{0}')} {op} {{1}}", _met(b, a))
+        return Cast(_written(op, _view(b, "{0}"), "{1}"), _met(b, a))
     if b.layout == "vector" and a.layout != "vector":
-        return Cast(f"{{0}} {op} {_view(a, '{1}')}", _met(a, b))
-    return Cast(f"{{0}} {op} {{1}}", _met(a, b))
+        return Cast(_written(op, "{0}", _view(a, "{1}")), _met(a, b))
+    return Cast(_written(op, "{0}", "{1}"), _met(a, b))
+
+
+def _written(op: str, a: str, b: str) -> str:
+    """An operator between its sides, or a function of torch with its arguments."""
+    return f"torch.{op}({a}, {b})" if op.isidentifier() else f"{a} {op} {b}"
+
+
+def check_meeting(a: Feature, b: Feature) -> None:
+    """Raises SpecError if two values cannot be combined element by element, in whatever layouts: their extents or widths differ.
+
+    >>> check_meeting(Feature("map", 8, (4, 4)), Feature("grid", 8, (4, 4)))
+    """
+    vector = "vector" in (a.layout, b.layout)
+    if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
+        hint = apart(a, b) or "both sides must have the same extents; change a stride, or give `skip=`"
+        raise error(f"two shapes do not meet: {a} and {b}", hint=hint)
+    if a.c != b.c and 1 not in (a.c, b.c):
+        remedy = f"end the second with `linear({a.c})` (in an argument, `c` is the width that enters it), or give `skip=`"
+        raise error(f"two widths do not meet: {a} and {b}", hint=f"both sides must have the same width; {remedy}")
 
 
 def _met(a: Feature, b: Feature) -> Feature:
     """The shape of ``a op b``."""
-    vector = "vector" in (a.layout, b.layout)
-    if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
-        hint = "both sides must have the same extents; change a stride, or give `skip=`"
-        if a.rank != b.rank:
-            hint = "tokens in a row have no place on the other's grid: `position` adds a table to a grid"
-        raise error(f"two shapes do not meet: {a} and {b}", hint=hint)
-    if a.c != b.c and 1 not in (a.c, b.c):
-        hint = f"both sides must have the same width; end the second with `linear({a.c})`, or give `skip=`"
-        raise error(f"two widths do not meet: {a} and {b}", hint=hint)
-    wide = a if vector or a.n >= b.n else b
+    check_meeting(a, b)
+    wide = a if "vector" in (a.layout, b.layout) or a.n >= b.n else b
     return wide.with_(c=max(a.c, b.c))
+
+
+def apart(a: Feature, b: Feature) -> str | None:
+    """What keeps two values apart of which one has a grid and the other stands in a row; None where that is not so.
+
+    >>> row = Feature("tokens", 8, (16,), ungridded="`learned(16, 8)` at line 3 has no grid")
+    >>> apart(Feature("map", 8, (4, 4)), row)
+    '`learned(16, 8)` at line 3 has no grid: `>> grid(4, 4)` gives it one'
+    >>> apart(Feature("map", 8, (4, 4)), Feature("map", 8, (2, 2)))
+    """
+    row, over = (a, b) if a.rank < b.rank else (b, a)
+    if row.rank != 1 or over.rank < 2:
+        return None
+    why = row.ungridded or "one side has no grid"
+    if row.grid[0] == prod(over.grid):
+        return f"{why}: `>> grid({', '.join(map(str, over.grid))})` gives it one"
+    return f"{why}, and {row.grid[0]} tokens in a row have no place on the other's {'x'.join(map(str, over.grid))}"
+
+
+def dropped(feature: Feature) -> str:
+    """Which operator dropped the grid of a value, behind a hint: ``; `first(4)` at line 3 dropped the grid``, or nothing.
+
+    >>> dropped(Feature("map", 8, (4, 4)))
+    ''
+    """
+    return f"; {feature.ungridded}" if feature.ungridded is not None and feature.rank < 2 else ""
 
 
 def _view(feature: Feature, text: str) -> str:
@@ -191,10 +228,19 @@ def concatenation(features: Sequence[Feature]) -> Cast:
     """
     first = features[0]
     for other in features[1:]:
-        if (other.grid, other.prefix) != (first.grid, first.prefix):
-            raise error(f"{first} and {other} cannot be concatenated", hint="they need the same extents")
+        check_beside(first, other)
     names = ", ".join(f"{{{i}}}" for i in range(len(features)))
     return Cast(f"torch.cat([{names}], dim={channel_axis(first)})", first.with_(c=sum(f.c for f in features)))
+
+
+def check_beside(a: Feature, b: Feature) -> None:
+    """Raises SpecError if the channels of two values cannot stand side by side, in whatever layouts: their extents differ.
+
+    >>> check_beside(Feature("map", 8, (4, 4)), Feature("grid", 2, (4, 4)))
+    """
+    if (a.grid, a.prefix) != (b.grid, b.prefix):
+        hint = apart(a, b) or "they need the same extents"
+        raise error(f"{a} and {b} cannot be concatenated", hint=hint)
 
 
 def channel_axis(feature: Feature) -> int:
@@ -214,7 +260,7 @@ def _hint(feature: Feature, wanted: Layout) -> str | None:
     if feature.layout == "order":
         return "`tokens >> reorder(order)` puts tokens in an order"
     if feature.layout == "vector":
-        return "a vector has no extents any more: they end at `global_pool`, `take` or `flatten`"
+        return f"a vector has no extents: {feature.ungridded or 'they end at `global_pool`, `take` or `flatten`'}"
     if wanted == "vector":
         return "a vector comes from `global_pool` or `take(0)`"
     return None

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import Problem, Span, SpecError, error
+from ..errors import Problem, Span, SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import LARGE, NETWORK, reading, spend
 from ..language.edits import stage_count
 from ..language.printer import show
-from ..language.scope import Bound, Closure, Scope
+from ..language.scope import Closure, Scope
 from ..language.spec import Spec
 from ..language.standard import INPUT_RANKS
 from ..shape import Feature
 from .context import BlockCount, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .ir import ModuleList, Subgraph, ValueTree, flat_values, width
+from .ir import Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
+from .once import Once
+from .shared_modules import SharedModules
+from .splices import arguments
 from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
@@ -89,9 +92,7 @@ class NetworkLowering:
         self.tracer = Tracer(self.evaluate, self.context, self.ir, self)
         self.problems: list[Problem] = []
         self._started: dict[str, tuple[BlockCount, ValueTree]] = {}
-        self._first_inputs: dict[tuple[str, ...], ValueTree] = {}
-        self._uses: dict[tuple[str, ...], list[Subgraph]] = {}  # the first use of each module of `shared`
-        self._has_shared = bool(spec.shared or spec.stage_shared)
+        self._shared = SharedModules(self.tracer, self.root)
 
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
@@ -107,6 +108,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
+        self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
             message = f"`layers` was {self.layers.known} and the network has {blocks} blocks"
@@ -184,6 +186,8 @@ class NetworkLowering:
 
     def feature(self, node: e.Node) -> Feature:
         """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
+        if isinstance(node, e.Broken):
+            raise UnreadableError(node.problems)
         if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
             raise error(
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
@@ -192,7 +196,8 @@ class NetworkLowering:
         named = next((argument for argument in node.args if argument.name is not None), None)
         if named is not None:
             raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
-        sizes = [self.evaluate.number(argument.value, Scope(), "a size") for argument in node.args]
+        spread = arguments(self.evaluate, node.args, Scope())
+        sizes = [self.evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
         if len(sizes) == 2:
@@ -239,49 +244,16 @@ class NetworkLowering:
             raise error(f"the network gives what is absent: `{name}` is `none`", node.span, ID)
         return result
 
-    def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
-        """Applies a module of `shared`, which is built once for the network or once for the stage.
+    def once(self, once: Once, x: ValueTree, node: e.Node) -> ValueTree:
+        """Applies a module that is built once: for the network, for the stage, or for the stream that declares it.
 
         Raises SpecError if a module of a stage is used outside, or on shapes that need other modules.
         """
-        binding, now = bound.binding, self.context.now
-        owner: Subgraph = self.root
-        path: tuple[str, ...] = ("shared",)
-        if bound.table == "stage_shared":
-            if now.stage_subgraph is None:
-                raise error(f"'{binding.name}' is shared inside a stage", node.span, "use it in a column or a block")
-            owner, path = now.stage_subgraph, ("stages", str(now.stage), "shared")
-        holder = self.context.now.draft.register(owner, "shared", ModuleList())
-        assert isinstance(holder, ModuleList)
-        scope = Scope(c=width(x), hide=(bound.table, binding.name))
-        first = self._first_inputs.setdefault((*path, binding.name), x)
-
-        def make(x: ValueTree) -> ValueTree:
-            return self.tracer.resolve(binding.body, scope, x, binding.name)
-
-        return self.ir.reuse(
-            holder, path, make, x, first, node.span, root=True, uses=self._uses.setdefault((*path, binding.name), [])
-        )
+        return self._shared.apply(once, x, node)
 
     def mark_shared(self) -> Callable[[], None]:
-        """Returns a function that removes the modules of `shared` that are first used after this call."""
-        if not self._has_shared:
-            return lambda: None
-        owners = [owner for owner in (self.root, self.context.now.stage_subgraph) if owner is not None]
-        names = [set(holder.children) if (holder := _shared(owner)) else None for owner in owners]
-        inputs, uses = dict(self._first_inputs), {key: list(first) for key, first in self._uses.items()}
-
-        def undo() -> None:
-            for owner, before in zip(owners, names, strict=True):
-                holder = _shared(owner)
-                if holder is not None:
-                    for name in [name for name in holder.children if name not in (before or ())]:
-                        del holder.children[name]
-                    if before is None:
-                        del owner.children["shared"]
-            self._first_inputs, self._uses = inputs, uses
-
-        return undo
+        """Returns a function that forgets the modules, built once, that are first used after this call."""
+        return self._shared.mark()
 
     # Stages
 
@@ -355,6 +327,8 @@ class NetworkLowering:
         try:
             result = self.tracer.resolve(node, scope, x, name, "block")
             x = x if result is None else result
+        except UnreadableError:
+            raise  # what enters the next block is unknown
         except SpecError as wrong:
             seen = {problem.key[:3] for problem in self.problems if problem.span is not None}
             self.problems += [problem for problem in wrong.problems if problem.key[:3] not in seen]  # not once for each stage
@@ -373,9 +347,3 @@ class NetworkLowering:
         if blocks.layer == before:
             blocks.advance()
         return x
-
-
-def _shared(owner: Subgraph) -> ModuleList | None:
-    """What holds the modules of `shared` of a network or a stage."""
-    holder = owner.children.get("shared")
-    return holder if isinstance(holder, ModuleList) else None

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import SpecError, error
+from ..errors import SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import spend
-from ..language.hints import ABSENT
+from ..language.elsewhere import called_here
 from ..language.printer import show
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Scope, Section, Word, parameter_values
+from ..language.scope import Bound, Closure, Local, Scope, Section, Word, local_scope, parameter_values
 from ..language.standard import NUMERIC
 from .context import ContextStack
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, width
+from .once import Once, is_list, members, of_table
 from .sections import Sections
 
 
@@ -60,14 +61,19 @@ class References:
             case e.Name(id=name):
                 return self._named(node, self.evaluate.names.find(name, scope, node.span), scope, x)
             case e.Call(func=e.Name(id=name)):
-                meaning = self.evaluate.names.find(name, scope, node.func.span)
+                meaning = self.evaluate.names.find(name, scope, node.func.span, called=True)
                 if isinstance(meaning, Bound):
                     return self._follow(meaning, node, scope, x)
+                if isinstance(meaning, Local):
+                    values = self.evaluate.arguments(meaning.binding, node, scope)
+                    return Closure(meaning.binding.body, local_scope(meaning, values, width(x)))
                 if isinstance(meaning, Word) and name != "sum":
                     raise no_module(node)
-                if isinstance(meaning, (Closure, Value)):
+                if isinstance(meaning, (Closure, Value, Once)):
                     hint = "`f(x)` gives arguments to a recipe; data flows with `>>`"
                     raise error(f"'{name}' takes no arguments", node.span, hint)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Call():
                 raise error("only a name can be called", node.func.span, "data flows with `>>`")
             case e.Conditional():
@@ -91,6 +97,13 @@ class References:
                 return Finished(None)
             case Bound():
                 return self._follow(meaning, node, scope, x)
+            case Once():
+                if is_list(meaning):
+                    return Finished(members(self.evaluate, meaning, scope.with_c(width(x))))
+                return Finished(self.network.once(meaning, x, node))
+            case Local():
+                values = self.evaluate.arguments(meaning.binding, e.Call(node, (), span=node.span), scope)
+                return Closure(meaning.binding.body, local_scope(meaning, values, width(x)))
             case Closure():
                 return Closure(meaning.node, meaning.scope.with_c(width(x)))
             case Operator():
@@ -108,7 +121,7 @@ class References:
         call = node if isinstance(node, e.Call) else e.Call(node, (), span=node.span)
         values = self.evaluate.arguments(binding, call, scope)
         if bound.table.endswith("shared"):
-            return Finished(self.network.shared(bound, x, node))
+            return Finished(self.network.once(of_table(bound), x, node))
         inner = Scope(c=width(x), hide=(bound.table, binding.name))
         inner = inner.bind(parameter_values(binding.params, values, inner))
         if bound.table != "columns":
@@ -123,7 +136,7 @@ def no_module(node: e.Node) -> SpecError:
     """The error of a number or a word where a module is needed; raise it."""
     name = node.func if isinstance(node, e.Call) else node
     if isinstance(name, e.Name) and name.id in NUMERIC:
-        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else ABSENT
+        hint = "`sum([a, b])` adds outputs" if name.id == "sum" else called_here(name.id) or "it computes numbers of arguments"
         return error(f"'{name.id}' is a function of numbers, not of modules", node.span, hint)
     message = f"'{show(node)}' is a number or word where a module is needed"
     return error(message, node.span, "write `times(x)` to scale what arrives")

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ..errors import Span
 from ..language import ast as e
-from ..language.scope import Bound
 from .ir import ValueTree
+from .once import Once
 
 
 class Sections(Protocol):
@@ -25,10 +25,10 @@ class Sections(Protocol):
         """
         ...
 
-    def shared(self, bound: Bound, x: ValueTree, node: e.Node) -> ValueTree:
-        """Applies a module of `shared` to ``x``. ``node`` is the expression that names it."""
+    def once(self, once: Once, x: ValueTree, node: e.Node) -> ValueTree:
+        """Applies a module that is built once to ``x``. ``node`` is the expression that names it."""
         ...
 
     def mark_shared(self) -> Callable[[], None]:
-        """Returns a function that removes the modules of `shared` that are first used after this call."""
+        """Returns a function that forgets the modules, built once, that are first used after this call."""
         ...

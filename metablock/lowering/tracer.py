@@ -7,8 +7,9 @@ compound, and emits a module or a subgraph. :meth:`Tracer.emit` lowers a compoun
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from ..errors import Span, error
+from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import MAX_LIST, entries
 from ..language.budget import spend
@@ -16,6 +17,7 @@ from ..language.param_names import ParamNames
 from ..language.printer import show
 from ..language.scope import Closure, Scope, Section
 from .arguments import Arg, ArgumentReader
+from .calls import note_doubts, noted
 from .combine import binary, mark, shifted
 from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
@@ -24,6 +26,7 @@ from .ir import Value, ValueTree, flat_values, single, width
 from .places import in_library, located
 from .references import Finished, References, no_module
 from .sections import Sections
+from .streams import function, stream
 
 ID = "`id` passes on what arrives, `none` leaves nothing"
 MAX_NESTED = 60
@@ -51,7 +54,7 @@ class Tracer:
         self._texts: dict[int, tuple[e.Node, str]] = {}  # by the node's id; the node keeps its id its own
         self._rests: dict[tuple[int, int], tuple[e.Node, e.Node]] = {}
         self.references = References(evaluate, context, network)
-        self.arguments = ArgumentReader(evaluate, lambda argument: str(self.names.of(argument.value, argument.name or "part")))
+        self.arguments = ArgumentReader(evaluate, lambda node, name: str(self.names.of(node, name or _own_name(node))))
 
     @property
     def now(self) -> Context:
@@ -93,13 +96,31 @@ class Tracer:
         while True:
             step = self.references.step(node, scope, x)
             if isinstance(step, Finished):
-                return step.value
+                if isinstance(first, e.Name) and (step.value is None or step.value is x):
+                    self._note(first, "none" if step.value is None else "id")
+                return self._applied(step.value, x, name, use)
             if step.node is node:
                 break
             node, scope = step.node, step.scope
             use = use if in_library(node.span) else node
+        if isinstance(first, e.Name):
+            self._note(first, name)
         with located(use.span), located(node.span):
             return self._make(node, scope, x, name, region, first if not isinstance(first, e.Name) else use)
+
+    def _note(self, name: e.Name, stands_for: str) -> None:
+        """Writes down, in the open subgraph, what a name stands for."""
+        self.now.draft.subgraph.names.setdefault(name.id, set()).add(stands_for)
+
+    def _applied(self, value: Any, x: ValueTree, name: str, node: e.Node) -> ValueTree:
+        """What a name or an index stands for, with the modules of a list applied to ``x``; they are named by their numbers."""
+        if isinstance(value, Closure):
+            return self.resolve(value.node, value.scope.with_c(width(x)), x, name)
+        if isinstance(value, list) and any(isinstance(item, (Closure, list, int, float, str)) for item in value):
+            return [self._applied(item, x, f"{name}.{number}", node) for number, item in enumerate(value)]
+        if isinstance(value, (int, float, str)):
+            raise no_module(node)
+        return value
 
     def _make(self, node: e.Node, scope: Scope, x: ValueTree, name: str, region: str | None, call: e.Node) -> ValueTree:
         """Emits a module, or the subgraph of a compound. ``call`` is the expression that texts show."""
@@ -110,6 +131,7 @@ class Tracer:
                 subgraph.output = self.emit(node, scope, x)
             return subgraph.output
         arguments = self.arguments.read(operator, node, scope)
+        note_doubts(self.ir.doubts, operator, (node, call), arguments.values, scope, x, self.evaluate)
         self.ir.place = call.span
         if operator.leaf:
             x = next(flat_values(x), x) if operator.source else x
@@ -118,7 +140,7 @@ class Tracer:
             if not isinstance(x, Value):
                 hint = "`each(...)` applies one module to every member"
                 raise error(f"'{operator.name}' takes one value, a list arrives", hint=hint)
-            return self.ir.call(operator.name, name, [x], **arguments.values)
+            return noted(x, self.ir.call(operator.name, name, [x], **arguments.values), operator, call)
         with self.ir.open(name, self._text(call), x, region, node.span) as subgraph:
             subgraph.output = operator.load()(self, x, *arguments.modules, **arguments.values)
         return subgraph.output
@@ -192,7 +214,7 @@ class Tracer:
                 with located(node.span):
                     arguments = self.arguments.read(operator, node, scope, suffix)
                     with self.context.push(labels=arguments.labels):
-                        return operator.load()(self, x, *arguments.modules, **arguments.values)
+                        return noted(x, operator.load()(self, x, *arguments.modules, **arguments.values), operator, node)
             case e.Call(func=e.Name(id="sum"), args=args):
                 return self._sum(node, args[0].value, scope, x, suffix)
             case e.Index() if self._of_module(node, scope):
@@ -200,6 +222,8 @@ class Tracer:
             case e.Name() | e.Call() | e.Index():
                 region = "block" if self.now.unit == "block" else None
                 return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
+            case e.Broken(problems=problems):
+                raise UnreadableError(problems)
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
             case e.Conditional():
@@ -221,9 +245,9 @@ class Tracer:
                 rounds = enumerate(self.evaluate.loop(node, scope))
                 return [self.emit(node.item, inner, x, f"{suffix}.{i}") for i, inner in rounds]
             case e.Function():
-                return self._function(node, scope, x)
+                return function(self, node, scope, x, suffix)
             case e.StreamBody():
-                return self._stream(node, scope, x)
+                return stream(self, node, scope, x, suffix)
         raise no_module(node)
 
     def _chain(self, items: tuple[e.Node, ...], scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
@@ -241,7 +265,7 @@ class Tracer:
         """
         for position, item in enumerate(items):
             emptied = self.references.emptied
-            x = self.emit(item, scope, x, suffix)
+            x = self.emit(item, scope.arrive(width(x)), x, suffix)
             yield x
             if x is None:
                 if position + 1 < len(items) and self.references.emptied == emptied:
@@ -272,7 +296,7 @@ class Tracer:
             if isinstance(item, e.Splice):
                 members = self.emit(item.value, scope, x, suffix)
                 if not isinstance(members, (list, tuple)):
-                    raise error("`*` in a list needs a list", item.span, "remove the `*`")
+                    raise error("`*` needs a list", item.span, "remove the `*`")
                 result.extend(members)
             else:
                 result.append(self.emit(item, scope, x, suffix))
@@ -284,9 +308,11 @@ class Tracer:
 
     def _sum(self, node: e.Node, source: e.Node, scope: Scope, x: ValueTree, suffix: str) -> ValueTree:
         """The sum of the members of a list."""
-        members = self.emit(source, scope, x, suffix)
+        spread = isinstance(source, e.Splice)
+        members = None if spread else self.emit(source, scope, x, suffix)
         if not isinstance(members, (list, tuple)) or not members:
-            raise error("`sum` adds the members of a list", node.span, "write `sum([a, b])`")
+            hint = "write `sum(x)`: without the `*`" if spread else "write `sum([a, b])`"
+            raise error("`sum` adds the members of a list", node.span, hint)
         total = members[0]
         with located(node.span):
             for member in members[1:]:
@@ -328,67 +354,10 @@ class Tracer:
             self.now.blocks.layer += n
         return x
 
-    # Streams
-
-    def _function(self, node: e.Function, scope: Scope, x: ValueTree) -> ValueTree:
-        """A stream with a header, which names what enters."""
-        values = list(x) if isinstance(x, (list, tuple)) and len(node.params) > 1 else [x]
-        if len(values) != len(node.params):
-            hint = f"the stream begins with `{', '.join(node.params)} ->`"
-            raise error(f"{len(values)} value(s) arrive, {len(node.params)} are named", node.span, hint)
-        return self.emit(node.body, scope.bind(dict(zip(node.params, values, strict=True))), x)
-
-    def _stream(self, node: e.StreamBody, scope: Scope, x: ValueTree) -> ValueTree:
-        """The lines of a stream, then its outputs: one value, a list, or a dict of named ones."""
-        for line in node.lines:
-            scope = scope.bind(_assigned(line, self._line(line, scope, x)))
-        outputs = [self.emit(output, scope, x) for output in node.outputs]
-        if node.names:
-            return dict(zip(node.names, outputs, strict=True))
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    def _line(self, line: e.Assign, scope: Scope, x: ValueTree) -> ValueTree:
-        """The result of one line. Values that lead its chain are its input; the modules after them get the line's name."""
-        number = self.evaluate.value(line.value, scope)
-        if isinstance(number, (int, float, str)):
-            return number
-        node = line.value
-        items = list(node.items) if isinstance(node, e.Chain) else [node]
-        while len(items) > 1 and self._is_value(items[0], scope):
-            x = self.emit(items.pop(0), scope, x)
-            if x is None:  # a wire without tokens
-                return None
+    def rest(self, node: e.Node, items: list[e.Node]) -> e.Node:
+        """The chain of the last ``items`` of a line: one node, however often the line is emitted."""
         whole = e.Chain(tuple(items), span=node.span) if len(items) > 1 else items[0]
-        _, rest = self._rests.setdefault((id(node), len(items)), (node, whole))  # one node, however often it is emitted
-        if any(isinstance(part, e.Name) and self._is_section(part, scope) for part in e.walk(rest)):
-            self.names.read(rest)  # `stem`, `stages` and `head` keep their own names
-            return self.emit(rest, scope, x)
-        region: str | None = self.now.unit
-        if region == "block" and any(self.evaluate.repeat(item, scope) for item in items):
-            region = "blocks"
-        return self.resolve(rest, scope, x, str(self.names.of(line.value, "wire")), region)
-
-    def _is_section(self, node: e.Name, scope: Scope) -> bool:
-        """Whether a name means `stem`, `stages` or `head`."""
-        names = self.evaluate.names
-        return node.id in names.sections and isinstance(names.find(node.id, scope, node.span), Section)
-
-    def _is_value(self, node: e.Node, scope: Scope) -> bool:
-        """Whether an expression is a value of the stream, or a list of them, and no module."""
-        if isinstance(node, (e.Name, e.Index)):
-            return isinstance(self.evaluate.value(node, scope), (Value, list))
-        return isinstance(node, e.List)
-
-
-def _assigned(line: e.Assign, value: ValueTree) -> dict[str, ValueTree]:
-    """The result of a line by the line's names. Raises SpecError if it has another number of values."""
-    if len(line.targets) == 1:
-        return {line.targets[0]: value}
-    if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
-        count = len(value) if isinstance(value, (list, tuple)) else 1
-        hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"
-        raise error(f"{count} value(s) for {len(line.targets)} names", line.span, hint)
-    return dict(zip(line.targets, value, strict=True))
+        return self._rests.setdefault((id(node), len(items)), (node, whole))[1]
 
 
 def _own_name(node: e.Node) -> str:

@@ -15,6 +15,9 @@ plain ``nn.Module`` classes. The compiler reads of a class:
 ``shape(x, ..., *, <some of the arguments>) -> Feature``
     A static method on integers, needed where the output's shape differs from the input's (after conversion to an accepted
     layout). It raises :func:`metablock.errors.error` when the shapes do not fit; the compiler adds the place.
+``along = True``
+    ``forward`` works along sequences, ``(b, n, c)``, and returns its output and what the network leaves behind (the states of
+    ``nn.LSTM``). The compiler takes a grid apart into sequences by the argument ``over`` (:mod:`metablock.lowering.sequences`).
 ``roles``
     What its own parameters are, ``{"weight": "table"}``, by the name of a parameter or of a submodule
     (:mod:`metablock.backend.roles`). One called ``bias`` is a bias without being named. Weight decay goes by it.
@@ -38,6 +41,7 @@ dropout             ``Dropout``                            subclass with its own
 elu                 ``ELU``                                no
 gelu                ``GELU``                               no
 group_norm          ``GroupNorm``                          without bias: a subclass without the parameter, torch's forward
+gru, lstm           ``GRU``, ``LSTM``                      no; a network goes on with the first of their results
 hard_sigmoid        ``Hardsigmoid``                        no
 hard_swish          ``Hardswish``                          no
 layer_norm          ``LayerNorm``                          no; maps are brought into channels-last layout before it

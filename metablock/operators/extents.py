@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..errors import error
+from ..errors import AxesError, error
 
 Extent = int | Sequence[int]
 SMALLER = "a larger input, a smaller kernel, more padding or fewer strides"
@@ -15,7 +15,7 @@ def expand(value: Extent, rank: int) -> tuple[int, ...]:
     """``value`` as one number per axis. Raises SpecError for a sequence of another length."""
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     if len(values) != rank:
-        raise error(f"{len(values)} numbers for {rank} spatial dimensions", hint="one number, or one per axis")
+        raise AxesError(f"{len(values)} numbers for {rank} spatial dimensions", "one number, or one per axis")
     return values
 
 

@@ -215,6 +215,7 @@ def _row(part: LayoutPart, model: Block, macs: dict[str, int], batch: int) -> Pa
         name=part.name,
         path=path,
         text=part.text,
+        names=dict(part.names),
         output=tuple(map(str, part.output)),
         shapes=tuple(feature.size(batch) for feature in part.output),
         parameters=sum(costs.parameters(model.get_submodule(path))),

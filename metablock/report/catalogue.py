@@ -1,24 +1,18 @@
-"""The catalogue and the operators as tables, from the facts in the files. Builds nothing, imports no torch."""
+"""The catalogue as a table, from the facts in its files. Builds nothing, imports no torch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from ..catalogue.lookup import catalogue
 from ..errors import MetablockError, suggest
 from ..language.edits import resolve
-from ..language.plugins import installed
-from ..language.printer import number, show
-from ..language.registry import OPERATORS, Operator
 from ..language.spec import Spec
-from ..language.standard import standard
 from ..lowering.network import input_features
 from ..shape import Feature
-from .layout import one_line
 from .mixers import mixers
-from .models import CatalogueRow, OperatorRow
+from .models import CatalogueRow
 
 
 def rows(pattern: str | None = None) -> list[CatalogueRow]:
@@ -38,48 +32,23 @@ def rows(pattern: str | None = None) -> list[CatalogueRow]:
         for variant in spec.variants or [None]:
             name = variant or file
             names += [name, file]
-            if _fits(pattern, name) or _fits(pattern, file):
+            if fits(pattern, name) or fits(pattern, file):
                 matching.append(_row(file, name, resolve(spec, variant)))
     if not matching:
-        raise _nothing(pattern, "in the catalogue", names)
+        raise no_match(pattern, "in the catalogue", names)
     return matching
 
 
-def operators(pattern: str | None = None) -> list[OperatorRow]:
-    """A row for each operator and each standard binding whose name matches, by name.
-
-    Args:
-        pattern: as for :func:`rows`.
-
-    Raises:
-        MetablockError: nothing matches.
-
-    >>> [row.signature for row in operators("pool")][:1]
-    ['adaptive_avg_pool(size)']
-    """
-    installed()
-    every = [
-        OperatorRow(name=name, kind="operator", signature=_signature(entry), doc=_summary(entry.schema.doc))
-        for name, entry in OPERATORS.items()
-    ]
-    every += [
-        OperatorRow(name=name, kind="binding", signature=show(binding.header), doc=one_line(show(binding.body)))
-        for name, binding in standard().items()
-    ]
-    matching = [row for row in every if _fits(pattern, row.name)]
-    if not matching:
-        raise _nothing(pattern, "among the operators", [row.name for row in every])
-    return sorted(matching, key=lambda row: row.name)
-
-
-def _nothing(pattern: str | None, where: str, names: list[str]) -> MetablockError:
+def no_match(pattern: str | None, where: str, names: list[str]) -> MetablockError:
+    """The error of a list that is empty, with the name that is nearest to the pattern; raise it."""
     if pattern is None:
         return MetablockError(f"there is nothing {where}", "is metablock installed completely?")
     hint = suggest(pattern, names, "give a part of a name, or a glob: *_s12")
     return MetablockError(f"nothing {where} fits '{pattern}'", hint)
 
 
-def _fits(pattern: str | None, name: str) -> bool:
+def fits(pattern: str | None, name: str) -> bool:
+    """Whether a name fits a part of it, or a glob; None fits all."""
     if pattern is None:
         return True
     if re.search(r"[*?\[]", pattern):
@@ -128,33 +97,3 @@ def year(spec: Spec) -> int | None:
 
 def _count(cell: str | None) -> int | None:
     return int(cell) if cell is not None and cell.isdigit() else None
-
-
-def _summary(doc: str) -> str:
-    """The first paragraph of a docstring, as one line."""
-    return " ".join(doc.strip().partition("\n\n")[0].split())
-
-
-def _signature(entry: Operator) -> str:
-    schema = entry.schema
-    return f"{entry.name}({', '.join(_parameters(entry))})" if schema.params or schema.variadic else entry.name
-
-
-def _parameters(entry: Operator) -> Iterator[str]:
-    schema = entry.schema
-    if schema.variadic:
-        yield f"*{schema.variadic}"
-    for parameter in schema.params:
-        default = parameter.default if parameter.module else _written(parameter.default)
-        yield parameter.name if parameter.required else f"{parameter.name}={default or 'none'}"
-
-
-def _written(value: object) -> str:
-    """A default as a spec would write it."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_written, value))}]"
-    if isinstance(value, (int, float)):
-        return number(value)
-    return f'"{value}"'

@@ -10,7 +10,7 @@ from ..errors import MetablockError, Problem, SpecError
 from ..front import Front
 from ..front import check as check_spec
 from ..language.init_rules import InitRuleUse
-from ..language.load import CutCallError, load_file, load_text
+from ..language.load import IncompleteError, load_file, load_text
 from ..language.spec import Spec
 from ..language.weight_rules.use import WeightRuleUse
 from ..language.yaml import Limits
@@ -24,12 +24,13 @@ STDIN = "-"
 _COUNTED = {"params": "parameters", "trainable": "trainable parameters", "macs": "multiply-accumulates"}
 
 
-def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
+def check(source: str, *, shapes: bool = True, doubts: list[Problem] | None = None) -> tuple[Problem, ...]:
     """The problems of a spec file, in order of place.
 
     Args:
         source: a path, or ``-`` for standard input.
         shapes: whether the shapes of every variant are inferred too, and the figures of `facts` counted, which imports torch.
+        doubts: gets what is allowed, but may not be meant; with ``shapes``.
 
     Returns:
         The problems, those of an unreadable file included; empty where there is none.
@@ -39,12 +40,15 @@ def check(source: str, *, shapes: bool = True) -> tuple[Problem, ...]:
     """
     try:
         spec = read_stdin() if source == STDIN else load_file(source)
-    except CutCallError as wrong:
+    except IncompleteError as wrong:
         return SpecError([*wrong.problems, *problems_of(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
     networks: list[Front] = []
-    return problems_of(spec, shapes=shapes, networks=networks) or tuple(wrong_facts(spec, networks))
+    problems = problems_of(spec, shapes=shapes, networks=networks) or tuple(wrong_facts(spec, networks))
+    if doubts is not None:
+        doubts += {key: doubt for network in networks for key, doubt in network.ir.doubts.items()}.values()
+    return problems
 
 
 def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None = None) -> tuple[Problem, ...]:
@@ -77,7 +81,8 @@ def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None
             init.see(network.init, place, node.operator, tensors.parameters)
         weights.see(names)
 
-    return tuple(check_spec(spec, look=look)) or SpecError([*weights.problems(), *init.problems()]).problems
+    problems = tuple(check_spec(spec, look=look))
+    return problems if problems or spec.unread else SpecError([*weights.problems(), *init.problems()]).problems
 
 
 def wrong_facts(spec: Spec, networks: Iterable[Front]) -> list[Problem]:
@@ -122,16 +127,18 @@ def _counts(network: Front, *, macs: bool) -> dict[str, int]:
     return counts
 
 
-def file_report(source: str, problems: tuple[Problem, ...]) -> FileReport:
-    """The problems of a file as ``check --json`` prints them.
+def file_report(source: str, problems: tuple[Problem, ...], doubts: Iterable[Problem] = ()) -> FileReport:
+    """The problems of a file, and what may not be meant in it, as ``check --json`` prints them.
 
     >>> file_report("nowhere.yaml", check("nowhere.yaml")).problems[0].message
     "there is no file 'nowhere.yaml'"
     """
     from .models import FileReport, ProblemReport
 
-    reports = tuple(ProblemReport.model_validate(problem.as_dict()) for problem in problems)
-    return FileReport(file=shown(source), problems=reports)
+    reports, warnings = (
+        tuple(ProblemReport.model_validate(problem.as_dict()) for problem in listed) for listed in (problems, doubts)
+    )
+    return FileReport(file=shown(source), problems=reports, warnings=warnings)
 
 
 def shown(source: str) -> str:

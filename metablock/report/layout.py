@@ -1,24 +1,13 @@
-"""The typed IR of a network in lines: its parts in the spec's words, and every step with its shapes. Builds nothing."""
+"""The typed IR of a network by its outermost parts, in the spec's words. Builds nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from ..lowering.ir import (
-    Child,
-    ModuleCall,
-    ModuleList,
-    ModuleNode,
-    Subgraph,
-    ValueTree,
-    flat_values,
-    inputs_of,
-    is_stage,
-    same_computation,
-    subgraphs,
-)
+from ..lowering.ir import Child, ModuleCall, ModuleList, ModuleNode, Subgraph, ValueTree, flat_values, is_stage, subgraphs
 from ..shape import Feature
+from .block_names import names_in_blocks
 
 Path = tuple[str, ...]
 
@@ -32,30 +21,15 @@ class LayoutPart:
         path: of its module, by names: ``("stages", "0")``.
         text: the part in the spec's words.
         output: the shapes of its outputs, without the batch.
+        names: what the names in the texts of its blocks stand for, where that is not the same in all blocks of the network:
+            ``{"token": "window(7, attn, shift=0 or 3)", "drop": "0.02-0.05"}``.
     """
 
     name: str
     path: Path
     text: str
     output: tuple[Feature, ...]
-
-
-@dataclass(frozen=True)
-class ShapeStep:
-    """A step of a network.
-
-    Attributes:
-        depth: how many modules it is nested in.
-        name: its path inside the module around it; ``blocks.0-3`` for four equal blocks.
-        text: the step in the spec's words.
-        inputs, outputs: the shapes that enter and leave it, without the batch.
-    """
-
-    depth: int
-    name: str
-    text: str
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def parts(root: Subgraph) -> list[LayoutPart]:
@@ -65,13 +39,14 @@ def parts(root: Subgraph) -> list[LayoutPart]:
     >>> [part.name for part in parts(front("resnet18").ir)]
     ['stem', 'stage 0', 'stage 1', 'stage 2', 'stage 3', 'head']
     """
-    outputs = _outputs(root)
+    outputs, names = outputs_of(root), names_in_blocks(root)
     return [
         LayoutPart(
             f"stage {path[1]}" if is_stage(path) else ".".join(path),
             path,
             words(child, path),
             tuple(wire.feature for wire in flat_values(outputs.get(path))),
+            names.get(path, {}),
         )
         for path, child in _outer(root)
     ]
@@ -86,7 +61,7 @@ def _outer(root: Subgraph) -> Iterator[tuple[Path, Child]]:
             yield (name,), child
 
 
-def _outputs(root: Subgraph) -> dict[Path, ValueTree]:
+def outputs_of(root: Subgraph) -> dict[Path, ValueTree]:
     """The output of each child's first call, by its path."""
     outputs: dict[Path, ValueTree] = {}
     for above, level in subgraphs(root):
@@ -140,72 +115,6 @@ def one_line(text: str) -> str:
     'x ->; y = pool(x)'
     """
     return "; ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def steps(root: Subgraph) -> list[ShapeStep]:
-    """Every step of a network with the shapes that enter and leave it. Equal blocks in a row make one step.
-
-    >>> from metablock.front import front
-    >>> [step.name for step in steps(front("resnet18").ir)][:3]
-    ['stem', 'conv_bn', 'conv']
-    """
-    return list(_Steps(root).of(root, ()))
-
-
-class _Steps:
-    """Walks the calls of a network, in the order of its forward."""
-
-    def __init__(self, root: Subgraph):
-        self.root = root
-        self.shown: set[Path] = set()  # the shared modules
-
-    def of(self, level: Subgraph, path: Path, depth: int = 0) -> Iterator[ShapeStep]:
-        calls = [step for step in level.all_steps if isinstance(step, ModuleCall)]
-        position = 0
-        while position < len(calls):
-            last = position
-            while last + 1 < len(calls) and self.repeats(level, path, calls[position], calls[last + 1]):
-                last += 1
-            yield from self.one(level, path, calls[position : last + 1], depth)
-            position = last + 1
-
-    def one(self, level: Subgraph, above: Path, copies: list[ModuleCall], depth: int) -> Iterator[ShapeStep]:
-        """The step of equal calls in a row, then the steps inside their module."""
-        call, last = copies[0], copies[-1]
-        path = call.child if call.root else (*above, *call.child)
-        child = self.root.child(path)
-        name, text = ".".join(call.child), _text(child, path)
-        if len(copies) > 1:
-            name, text = f"{name}-{last.child[-1]}", f"{len(copies)} * {text}"
-        inputs = call.inputs if call.root else inputs_of(level, call)
-        yield ShapeStep(
-            depth, name, text, tuple(wire.feature for wire in inputs), tuple(wire.feature for wire in flat_values(last.output))
-        )
-        if isinstance(child, Subgraph) and call.child not in self.shown:
-            if call.root:
-                self.shown.add(call.child)
-            yield from self.of(child, path, depth + 1)
-
-    def repeats(self, level: Subgraph, above: Path, a: ModuleCall, b: ModuleCall) -> bool:
-        """Whether b is the next copy of a: in the same numbered list, with the same shapes."""
-        if a.root or b.root or len(a.child) < 2 or a.child[:-1] != b.child[:-1] or not a.child[-1].isdigit():
-            return False
-        if a.child == b.child:
-            return False
-        one, other = level.child(a.child), level.child(b.child)
-        text = _text(one, (*above, *a.child))
-        if not text or text != _text(other, (*above, *b.child)):
-            return False
-        return same_computation(one, other) or _shapes(level, a) == _shapes(level, b)
-
-
-def _text(child: Child, path: Path) -> str:
-    """What a step is called in the spec; empty for a stage, whose parts follow."""
-    return "" if is_stage(path) else words(child, path)
-
-
-def _shapes(level: Subgraph, run: ModuleCall) -> list[Feature]:
-    return [wire.feature for wire in [*inputs_of(level, run), *flat_values(run.output)]]
 
 
 def short(value: int | None) -> str:

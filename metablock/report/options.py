@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..front import Front, front, resolved
+from ..front import Front, front, resolved, warn_of_doubts
 from ..language.spec import Spec
 from .check import named_source
 
@@ -56,7 +56,9 @@ def lowered(options: BuildOptions) -> Front:
     >>> str(ir.output.feature)
     'vector of 10'
     """
-    return front(named_source(options.source), large=options.large, **options.arguments())
+    network = front(named_source(options.source), large=options.large, **options.arguments())
+    warn_of_doubts(network.ir)
+    return network
 
 
 def resolved_spec(options: BuildOptions) -> Spec:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..api import assemble
 from ..language.format import show_spec
 from ..language.uses import without_unused
-from .layout import ShapeStep, steps
 from .options import BuildOptions, lowered
+from .shape_steps import ShapeStep, steps
 
 
 def spec_text(options: BuildOptions) -> str:

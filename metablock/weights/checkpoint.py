@@ -149,19 +149,31 @@ def read_state(path: str | Path) -> dict[str, Any]:
         MetablockError: no such file; a damaged one; one that holds code, or no mapping.
     """
     content = read_checkpoint(path)
+    part = weights_in(content)
+    if part is None:
+        return {str(name): value for name, value in content.items()}
+    others: Mapping[Any, Any] = content
+    for entry in part.path:
+        others = next(value for name, value in others.items() if str(name) == entry)
+    return {**part.tensors, **{str(name): value for name, value in others.items() if not isinstance(value, Tensor)}}
+
+
+def weights_in(content: Mapping[Any, Any]) -> Part | None:
+    """The part of a checkpoint that holds its weights, without wrappers' prefixes: averaged ones before others, then the most.
+
+    >>> weights_in({"epoch": 3, "model": {"module.fc.bias": torch.zeros(2)}}).tensors.keys()
+    dict_keys(['fc.bias'])
+    """
     most = max(parts(content), key=lambda part: (-part.rank("")[0], len(part.tensors)), default=None)
     if most is None:
-        return {str(name): value for name, value in content.items()}
+        return None
     names = list(most.tensors)
     prefix = ""
     while (
         head := next((p for p in ("module.", "_orig_mod.") if any(n.startswith(prefix + p) for n in names)), None)
     ) is not None:
         prefix += head
-    others: Mapping[Any, Any] = content
-    for entry in most.path:
-        others = next(value for name, value in others.items() if str(name) == entry)
-    return {**most.below(prefix).tensors, **{str(name): value for name, value in others.items() if not isinstance(value, Tensor)}}
+    return most.below(prefix)
 
 
 def read_checkpoint(path: str | Path) -> Mapping[Any, Any]:
@@ -282,4 +294,15 @@ def _read_grids(entry: object) -> dict[str, tuple[Grid, ...]]:
     return result
 
 
-__all__ = ["Part", "Tensors", "is_page", "is_statistic", "parts", "read_checkpoint", "read_state", "stated_grids", "whole"]
+__all__ = [
+    "Part",
+    "Tensors",
+    "is_page",
+    "is_statistic",
+    "parts",
+    "read_checkpoint",
+    "read_state",
+    "stated_grids",
+    "weights_in",
+    "whole",
+]

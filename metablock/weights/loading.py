@@ -125,6 +125,34 @@ def load_weights(
     return report
 
 
+def fitting(
+    model: nn.Module, state: Mapping[str, Any], spec: Spec, *, input: InputSize | None = None
+) -> tuple[dict[str, Tensor], WeightReport]:
+    """The tensors of a state dict of our names that fit a model, in its shapes, and a report of all. Nothing is copied.
+
+    Args:
+        model: built from ``spec``.
+        state: names and tensors.
+        spec: what the model was built from.
+        input: the input size that the tensors belong to.
+
+    Raises:
+        MetablockError: there are no tensors.
+
+    >>> import metablock
+    >>> model = metablock.build("resnet18", device="meta")
+    >>> values, report = fitting(model, {"head.linear.bias": torch.zeros(1000), "other": torch.zeros(1)}, model.spec)
+    >>> list(values), report.left, len(report.missing)
+    (['head.linear.bias'], ['other'], 101)
+    """
+    own = model.state_dict()
+    part = max(parts(state), key=lambda part: len(part.tensors), default=None)
+    if part is None or not part.tensors:
+        raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a network with weights is expected")
+    values, report = _match(own, part.below(""), _source(OURS, own, spec, blocks_of(model)), _Fitter(spec, model, input))
+    return values, report
+
+
 def _source(name: str, own: State, spec: Spec, blocks: Sequence[int]) -> _Source:
     rules = Rules((), ()) if name == OURS else read_rules(spec, name)
     keys: dict[str, tuple[tuple[ReadyRule, Fit] | None, tuple[str, ...]]] = {}
@@ -184,23 +212,25 @@ def _attempt(part: Part, prefix: str, own: State, source: _Source, fitter: _Fitt
 
 def _nearest(attempts: Sequence[_Attempt], blocks: Sequence[int], sources: Sequence[_Source]) -> WeightReport:
     """The report of the attempt with the fewest misfits, with what could be done."""
-    best = min(attempts, key=lambda attempt: (attempt.report.misfits, -len(attempt.report.used), attempt.rank))
-    report = best.report
-    report.taken = best.part.shown(best.prefix)
+    best: dict[str, _Attempt] = {}
+    for attempt in sorted(attempts, key=lambda attempt: (*_distance(attempt.report), attempt.rank)):
+        best.setdefault(attempt.report.source, attempt)
+    first, *others = best.values()
+    report = first.report
+    report.taken = first.part.shown(first.prefix)
     rules = next(source.rules for source in sources if source.name == report.source)
     report.notes += rules.dead_ends([name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)], blocks)
-    others = {attempt.report.source: attempt.report for attempt in attempts if attempt.report.source != report.source}
-    if others:
-        other = max(others.values(), key=lambda other: len(other.used))
+    for other in (attempt.report for attempt in others):
         if other.used:
-            lacks = [
-                f"{len(names)} {what}" for names, what in ((other.missing, "missing"), (other.wrong, "of another shape")) if names
-            ]
-            rest = f"; {', '.join(lacks)}" if lacks else ""
-            report.notes.append(
-                f"by the names of '{other.source}' {len(other.used)} fit{rest}: names='{other.source}' lists them"
-            )
+            fit = f"{len(other.used)} of {other.total} fit; {other.lacks()}"
+            lists = f'build(..., weights=..., names="{other.source}"), or --names {other.source}, lists all'
+            report.notes.append(f"by the names of '{other.source}' {fit}: {lists}")
     return report
+
+
+def _distance(report: WeightReport) -> tuple[bool, int, int]:
+    """How far a checkpoint is from the names of a source. Names of ours are meant only if most of them occur."""
+    return report.source == OURS and 2 * len(report.used) < report.total, report.misfits, -len(report.used)
 
 
 def _refuse_ambiguous(best: _Attempt, complete: Sequence[_Attempt]) -> None:
@@ -294,6 +324,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
         if not keys or any(key not in state for key in keys):
             if not name.endswith(_OPTIONAL):
                 report.missing.append(_missing(name, keys, state))
+                report.rules |= {name: str(match[0])} if match is not None else {}
             continue
         taken.update(keys)
         tensors = [state[key] for key in keys]
@@ -307,6 +338,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
         except MisfitError as misfit:
             shapes = " ++ ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
             report.wrong.append(f"{name} {tuple(parameter.shape)} from {shapes}{misfit}")
+            report.rules |= {name: str(match[0])} if match is not None else {}
             if misfit.hint is not None and misfit.hint not in report.notes:
                 report.notes.append(misfit.hint)
             continue
@@ -315,6 +347,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
             _check_range(name, value, parameter, report)
         report.used[name] = " ++ ".join(keys)
     report.shapes = {key: tuple(state[key].shape) for key in sorted(taken)}
+    report.unused = {key: tuple(value.shape) for key, value in state.items() if key not in taken}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not source.rules.ignored(key)]
     return values, report
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import MetablockError
+from .folding import fold
 
-# Names listed per kind in a report's text.
-_SHOWN = 20
+# Names listed per kind in a report's text; rules that are said to be the cause.
+_SHOWN, _RULES = 20, 6
 # What a missing tensor's entry says if no rule names it.
 NO_RULE = " (no rule)"
 
@@ -33,7 +35,9 @@ class WeightReport:
         beside: theirs outside the part that was taken: a counter of averaged weights, a loss with weights.
         wrong: ours whose shape, or kind of numbers, does not fit theirs.
         skipped: theirs that are no tensors (an epoch, a version).
+        rules: for each of ours that does not fit, the rule that names it, with its file and line.
         shapes: the shapes of theirs that were used; :func:`~metablock.weights.export_names.export_state` takes them.
+        unused: the shapes of theirs that were not used.
         notes: what else is worth knowing, a sentence each.
     """
 
@@ -52,7 +56,9 @@ class WeightReport:
     beside: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    rules: dict[str, str] = field(default_factory=dict, repr=False)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    unused: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -64,9 +70,20 @@ class WeightReport:
     def complete(self) -> bool:
         return not self.misfits
 
+    @property
+    def total(self) -> int:
+        """The number of our tensors that it speaks of; a counter that the checkpoint lacks is none of them."""
+        return len(self.used) + len(self.missing) + len(self.wrong)
+
+    def lacks(self) -> str:
+        """What does not fit, in a clause: how many of each kind, and the first name."""
+        kinds = ((self.missing, "missing"), (self.wrong, "of another shape"), (self.left, "left over"))
+        return ", ".join(f"{len(names)} {what} ({names[0]}{', ...' if names[1:] else ''})" for names, what in kinds if names)
+
     def __str__(self) -> str:
         taken = f", from {self.taken}" if self.taken else ""
-        lines = [f"{len(self.used)} tensors by the names of '{self.source}'{taken}"]
+        of = "" if self.complete else f" of {self.total}"
+        lines = [f"{len(self.used)}{of} tensors by the names of '{self.source}'{taken}"]
         without = [name for name in self.missing if name.endswith(NO_RULE)]
         alone = len(without) < 2
         listed = {
@@ -84,9 +101,27 @@ class WeightReport:
         }
         for label, names in listed.items():
             if names:
-                more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-                lines.append(f"{len(names)} {label}: {', '.join(names[:_SHOWN])}{more}")
+                lines.append(f"{len(names)} {label}: {_listed(names)}")
+                lines += self._causes(names) if names is self.wrong or label == "missing" else []
         return "\n  ".join([*lines, *self.notes])
+
+    def _causes(self, entries: Sequence[str]) -> list[str]:
+        """The rules that name the tensors of these entries, those with the most first, each in an indented line."""
+        causes: dict[str, int] = {}
+        for entry in entries:
+            rule = self.rules.get(entry.split(" ")[0])
+            if rule is not None:
+                causes[rule] = causes.get(rule, 0) + 1
+        ranked = sorted(causes, key=lambda rule: -causes[rule])
+        more = [f"  and {len(ranked) - _RULES} more rules"] if len(ranked) > _RULES else []
+        return [f"  {f'{causes[rule]} by ' if causes[rule] > 1 else ''}{rule}" for rule in ranked[:_RULES]] + more
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of some names; if they are many, those that differ by numbers alone are folded."""
+    shown = fold(names) if len(names) > _SHOWN else names
+    more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
 
 
 class WeightsError(MetablockError):

@@ -67,6 +67,8 @@ def test_recipes():
         lambda: recipe("small", lr=-1): r"lr: a number more than 0 and at most 100, not -1\n  learning rate",
         lambda: recipe("small", epochs=2, warmup=2): r"warmup: 2 of 2 epochs leave nothing to train",
         lambda: parse_override("lrr", "1"): r"a recipe has no 'lrr'\n  did you mean 'lr'",
+        lambda: parse_override("learning_rate", "1"): r"a recipe has no 'learning_rate'\n  did you mean 'lr'",
+        lambda: parse_override("batch-size", "1"): r"a recipe has no 'batch-size'\n  did you mean 'batch'",
         lambda: parse_override("optimizer", "lion"): r"optimizer: adamw or sgd, not 'lion'",
         lambda: parse_override("epochs", "2.5"): r"epochs: a whole number at least 1",
     }.items():

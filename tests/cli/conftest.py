@@ -70,6 +70,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verbs print as to a terminal of 80 columns."""
+    monkeypatch.setattr("metablock.cli.tables.terminal", lambda: True)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)

@@ -52,7 +52,7 @@ def report(run):
     return of
 
 
-def test_the_table(run, tiny, eager):
+def test_the_table(run, tiny, eager, terminal):
     result = run("build", tiny)
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -123,7 +123,7 @@ def test_several_inputs_and_outputs_shared_and_frozen_parts(run, report, tmp_pat
     )  # fmt: skip
 
 
-def test_a_name_of_the_catalogue_on_meta(run, report):
+def test_a_name_of_the_catalogue_on_meta(run, report, terminal):
     """Nothing is allocated, nothing runs: the table is there all the same, and no number is cut at 80 columns."""
     built = report("poolformer_s12", "--device", "meta")
     assert (built.totals.parameters, built.totals.macs) == (11915176, 1812267008)

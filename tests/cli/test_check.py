@@ -58,7 +58,7 @@ def test_json(run, tiny, broken):
 def test_json_when_all_is_well(run, tiny):
     result = run("check", "--json", tiny)
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == [{"file": str(tiny), "problems": []}]
+    assert json.loads(result.stdout) == [{"file": str(tiny), "problems": [], "warnings": []}]
 
 
 def test_json_of_a_missing_file(run):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,10 @@ from metablock.language.load import load_text
 from metablock.language.registry import OPERATORS
 from metablock.language.standard import standard
 from metablock.report.mixers import AROUND, CONVOLUTIONS, MIXING, mixers
-from metablock.report.models import CatalogueRow, OperatorRow
+from metablock.report.models import CatalogueRow, OperatorRow, OperatorText
+from metablock.report.operators import operator_text, uses_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def test_a_line_a_variant(run, rows):
 
 
 def test_at_a_terminal(run, monkeypatch):
-    monkeypatch.setattr("metablock.cli.output._terminal", lambda: True)
+    monkeypatch.setattr("metablock.cli.tables.terminal", lambda: True)
     lines = run("list", "poolformer_s*").stdout.splitlines()
     assert lines[0] == "MetaFormer Is Actually What You Need for Vision, 2022, metaformer.yaml"
     assert lines[3].split() == ["poolformer_s12", "11.9M", "1.81G", "3x224x224", "pool"]
@@ -88,6 +94,74 @@ def test_operators(run):
     assert "\nmlp(r=4, act=gelu, bias=true)\n    = linear(int(r * c)" in text
     assert "\nres(a, skip=id, scale=none, drop=none)\n" in text
     assert "\ngelu" in text
+
+
+def page(run, name: str) -> tuple[str, OperatorText]:
+    (row,) = json.loads(run("list", "--operators", name, "--json").stdout)
+    return run("list", "--operators", name).stdout, OperatorText.model_validate(row)
+
+
+def test_the_whole_text_of_an_operator(run):
+    text, row = page(run, "attention")
+    assert text.startswith("attention(heads, q=none,")
+    assert "\n  q=none, k=none, v=none, kv=none, qkv=none: a module\n      projections, `id` for none." in text
+    assert "\n  drop=0.0: a number, from 0 to 1\n      dropout rate" in text
+    assert "\n  heads that do not divide a width\n" in text
+    assert '\n  >>> shape_of("attention(4)", "64x14x14")\n  \'tokens 14x14 x 64\'\n' in text
+    assert "\n  swin.yaml: attn\n    Swin Transformer: Hierarchical Vision" in text
+    assert "\nsimilar names: agent_attention, " in text
+    assert max(len(line) for line in text.splitlines() if ">>>" not in line) <= 80
+    assert "proj(softmax(scale * q k' + pos) v + value(v))" in row.formulas
+    heads, *_ = row.arguments
+    assert (heads.name, heads.default, heads.text) == ("heads", None, "number of heads.")
+    assert row.bindings[:2] == ("hifi", "lofi")
+    assert {use.file: use.slots for use in row.papers}["litv2_hilo.yaml"] == ("token",)
+
+
+def test_the_whole_text_of_a_leaf(run):
+    text, row = page(run, "conv")
+    assert row.takes == "map, grid, sequence"
+    assert row.gives == "map; keeps the grid, changes it with `stride=`"
+    assert row.errors == ("{groups} groups do not divide {x.c} channels in and {out} out",)
+    file, line = row.place.split(":")
+    assert (ROOT / file).read_text().splitlines()[int(line) - 1] == "class Conv:"
+    assert "\nlayouts\n  in: map, grid, sequence\n  out: map; keeps the grid, changes it with `stride=`\n" in text
+
+
+def test_the_whole_text_of_a_standard_binding(run):
+    text, row = page(run, "hilo")
+    assert row.definition.startswith("hilo(heads, alpha=0.9, size=2): |\n  high = heads - int(heads * alpha)")
+    assert row.definition.splitlines()[1] in text
+    assert "arXiv 2205.13213" in row.sources[0]
+    assert [argument.default for argument in row.arguments] == [None, "0.9", "2"]
+    assert [use.file for use in row.papers] == ["litv2_hilo.yaml"]
+    assert page(run, "dw")[1].details == (), "the heading of a group is not about one of it"
+
+
+def test_a_part_of_an_operators_name_lists(run):
+    names = [row["name"] for row in json.loads(run("list", "--operators", "*_atten*", "--json").stdout)]
+    assert names == ["agent_attention", "kernel_attention"]
+
+
+def test_a_name_that_a_spec_binds_itself_is_no_use_of_the_operator():
+    """`pool` of these files is their own; the one inside its own binding is the library's."""
+    text = "name: n\ninput: image(3, 8)\nlet: {scale(a): times(a), pool: pool(5), b(gelu): relu >> gelu}\nmodel: pool >> scale(2) >> b(id)\n"
+    spec = load_text(text)
+    assert [uses_of(spec, name) for name in ("pool", "scale", "gelu", "times")] == [("pool",), (), (), ("scale",)]
+
+
+def test_every_operator_says_what_it_is(monkeypatch):
+    monkeypatch.setattr("metablock.report.operators._papers", lambda name: [])
+    for name in OPERATORS:
+        row = operator_text(name)
+        assert row.doc and row.examples and row.place and row.takes and row.gives, name
+        silent = [argument.name for argument in row.arguments if not (argument.text or f"``{argument.name}``" in row.doc)]
+        assert not silent, f"{name}: {silent}"
+
+
+def test_the_list_of_operators_needs_no_torch():
+    code = "import sys\nfrom metablock.report.operators import operators\noperators('conv')\nsys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_mixing_names_exist():

@@ -18,6 +18,7 @@ BASE = {
     "check": ["net.yaml", "--no-shapes"],
     "build": ["net.yaml", "--no-compile", "--device", "meta"],
     "show": ["net.yaml"],
+    "explain": ["net.yaml", "t"],
     "list": ["resnet18"],
     "new": ["other"],
     "fmt": ["--check", "net.yaml"],

@@ -71,3 +71,35 @@ def test_bad_input(run, tmp_path, monkeypatch, words: list[str], says: str) -> N
     assert (result.exit_code, result.stdout) == (2, "")
     assert says in result.stderr
     assert not list(tmp_path.glob("x.*"))
+
+
+def test_match(run, tmp_path, monkeypatch) -> None:
+    """The text is YAML: it can be appended to the spec, whose network then takes the file."""
+    monkeypatch.chdir(tmp_path)
+    spec, file = tmp_path / "small.yaml", tmp_path / "theirs.pth"
+    spec.write_text(RULES.partition("weights:")[0])
+    model = metablock.build(spec)
+    state = {key.replace("stem.", "root.").replace("head.linear", "fc"): value for key, value in model.state_dict().items()}
+    torch.save(state | {"mask": torch.ones(3, 9), "index": torch.arange(3)}, file)
+    result = run("weights", "match", file, spec, "--names", "official")
+    assert (result.exit_code, result.stderr) == (0, "")
+    text = result.stdout
+    assert text.startswith(
+        "weights:\n  official:\n    stem.*: root.*\n    head.linear.*: fc.*\n    ignore: [index, mask]\n# proved: a new"
+    )
+    assert "6 of 6 tensors, by shape; each of theirs is used once, 2" in " ".join(text.replace("#", "").split())
+    assert "# not proved: that outputs agree" in text and max(map(len, text.splitlines())) <= 80
+    spec.write_text(spec.read_text() + text)
+    assert run("check", spec).exit_code == 0
+    assert "6 tensors by the names of 'official'" in run("build", spec, "--weights", file).stdout
+    assert "names of 'official' take this checkpoint as well" in run("weights", "match", file, spec).stdout
+    report = json.loads(run("weights", "match", file, spec, "--json").stdout)
+    assert report["rules"] == {"stem.*": "root.*", "head.linear.*": "fc.*"} and report["complete"]
+    del state["fc.bias"]
+    torch.save(state, file)
+    result = run("weights", "match", file, spec)
+    assert result.exit_code == 2 and "5 of 6 tensors of 'small' are matched" in result.stderr
+    assert "# 1 ours without partner: head.linear.bias\n" in result.stdout
+    for names in ("ours", "a b", "of"):
+        result = run("weights", "match", file, spec, "--names", names)
+        assert result.exit_code == 2 and "--names timm" in result.stderr

@@ -104,7 +104,7 @@ def test_inside_windows_outer_maps_are_repeated() -> None:
         ("deformable(2, over=id >> none) >> id", "`over=` gives no values", "leave it out"),
         ("deformable(2, over=[id, conv(4)]) >> id", "the values are 6 and 4 wide", "one width"),
         ("id >> [id, conv(4)] >> deformable(2)", "the queries are 6 and 4 wide", "one width"),
-        ("deformable(2, over=global_pool) >> id", "a grid of tokens is needed here", "they end at `global_pool`"),
+        ("deformable(2, over=global_pool) >> id", "a grid of tokens is needed here", "`global_pool` at line 3 dropped the grid"),
         ("class_token >> deformable(2)", "1 prefix token\\(s\\) have no place", "patches"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -76,12 +77,56 @@ cases = pytest.mark.parametrize(("grid", "size", "shift", "sizes", "shifts"), CA
 @cases
 def test_windows_see_themselves_alone(grid: Extents, size: str, shift: str, sizes: Extents, shifts: Extents) -> None:
     """A convolution inside finds zeros, not its neighbours, around each window."""
-    model = build(f'window({size}, conv(5, 3), shift={shift}, fit="pad")', *grid)
+    model = build(f'window({size}, conv(5, 3), shift={shift}, fit="shrink")', *grid)
     conv = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(grid)]
     weight, bias = model.conv.weight, model.conv.bias
     x = torch.randn(2, 4, *grid)
     expected = reference(x, lambda cut, _: conv(cut, weight, bias, padding=1), sizes, shifts)
     torch.testing.assert_close(model(x).movedim(-1, 1), expected)
+
+
+@pytest.mark.parametrize(
+    ("grid", "size", "shift", "sizes", "shifts"),
+    [
+        ((3,), "4", "2", (4,), (0,)),
+        ((2, 9), "4", "1", (4, 4), (0, 1)),  # filled up to one window on one axis, to three on the other
+        ((3, 5), "7", "0", (7, 7), (0, 0)),
+        ((4, 3, 6), "[2, 3, 8]", "[1, 1, 2]", (2, 3, 8), (1, 0, 0)),
+        ((6, 9), "4", "1", (4, 4), (1, 1)),
+    ],
+)
+def test_a_window_larger_than_the_map_is_filled_up(grid: Extents, size: str, shift: str, sizes: Extents, shifts: Extents) -> None:
+    """`fit="pad"`: the window stays as large as it is, and its zeros take part."""
+    inside = "attention(2, q=id, k=id, v=id, proj=id, pos=relative_bias)"
+    model = build(f'window({size}, {inside}, shift={shift}, fit="pad")', *grid)
+    table = model.attention.pos.table.weight
+    assert table.shape[0] == math.prod(2 * s - 1 for s in sizes)
+    nn.init.normal_(table)
+    bias = position_bias(table, sizes)
+    padded = tuple(-(-g // s) * s for g, s in zip(grid, sizes, strict=True))
+
+    def attend(cut: Tensor, window: list[list[int]]) -> Tensor:
+        heads = cut.flatten(2).unflatten(1, (2, 2)).mT
+        logits = heads @ heads.mT * 2**-0.5 + bias + logits_mask(window, padded, shifts)
+        return (logits.softmax(-1) @ heads).mT.reshape(cut.shape)
+
+    x = torch.randn(2, 4, *grid)
+    torch.testing.assert_close(model(x).movedim(-1, 1), reference(x, attend, sizes, shifts))
+
+
+@pytest.mark.parametrize("fit", ["exact", "shrink"])
+def test_a_window_larger_than_the_map_shrinks(fit: str) -> None:
+    model = build(f'window(7, attention(2, pos=relative_bias), shift=3, fit="{fit}")', 3, 5)
+    assert model.attention.pos.table.weight.shape[0] == 5 * 9
+
+
+@pytest.mark.parametrize(("fit", "table"), [("pad", 13 * 13), ("shrink", 5 * 9)])
+def test_a_network_for_larger_maps_says_at_which_sizes_it_runs(fit: str, table: int) -> None:
+    model = build(f'window(7, attention(2, pos=relative_bias), fit="{fit}")', 14, 14)
+    with pytest.raises(metablock.MetablockError, match="made for one size"):
+        model(torch.zeros(1, 4, 3, 5))
+    small = build(f'window(7, attention(2, pos=relative_bias), fit="{fit}")', 3, 5)
+    assert small(torch.zeros(1, 4, 3, 5)).shape == (1, 3, 5, 4) and small.attention.pos.table.weight.shape[0] == table
 
 
 def logits_mask(window: list[list[int]], padded: Extents, shifts: Extents) -> Tensor:
@@ -111,7 +156,7 @@ def position_bias(table: Tensor, size: Extents) -> Tensor:
 def test_attention_in_windows(grid: Extents, size: str, shift: str, sizes: Extents, shifts: Extents, heat: int) -> None:
     """Logits, position bias and mask, number by number. Where logits reach hundreds, -100 is not minus infinity."""
     attention = "attention(2, q=id, k=id, v=id, proj=id, pos=relative_bias)"
-    model = build(f'window({size}, {attention}, shift={shift}, fit="pad")', *grid)
+    model = build(f'window({size}, {attention}, shift={shift}, fit="shrink")', *grid)
     nn.init.normal_(model.attention.pos.table.weight)
     bias = position_bias(model.attention.pos.table.weight, sizes)
     padded = tuple(-(-g // s) * s for g, s in zip(grid, sizes, strict=True))
@@ -179,8 +224,8 @@ def test_absent_inside_is_absent() -> None:
     ("model", "message", "hint"),
     [
         ("window(4, id)", "windows of 4x4 do not divide a map of 6x9", 'fit="pad"'),
-        ("window(4, id, shift=2)", "windows of 4x4 do not divide a map of 6x9", 'fit="pad"'),
-        ('window(3, id, fit="cut")', 'unknown fit "cut"', '"exact" or "pad"'),
+        ("window(4, id, shift=2)", "windows of 4x4 do not divide a map of 6x9", '`fit="pad"` or `"shrink"`'),
+        ('window(3, id, fit="cut")', 'unknown fit "cut"', '"exact" or "pad" or "shrink"'),
         ("window(0, id)", "a window of 0 on 2 axes", "one number from 1"),
         ("window([3, 3, 3], id)", "a window of [3, 3, 3] on 2 axes", "one an axis"),
         ("window(3, id, shift=3)", "a shift of 3 for windows of 3", "smaller than the window"),

@@ -25,15 +25,46 @@ words = st.one_of(
 atoms = st.one_of(names.map(e.Name), numbers, words.map(e.String))
 
 
+distinct = st.lists(names, min_size=1, max_size=3, unique=True).map(tuple)
+
+
 def tuples(part: st.SearchStrategy, least: int = 0, most: int = 3) -> st.SearchStrategy:
     return st.lists(part, min_size=least, max_size=most).map(tuple)
 
 
 @st.composite
 def calls(draw: st.DrawFn, part: st.SearchStrategy) -> e.Call:
-    positional = [e.Argument(None, value) for value in draw(st.lists(part, max_size=2))]
+    positional = [e.Argument(None, value) for value in draw(st.lists(part | part.map(e.Splice), max_size=2))]
     keywords = draw(st.lists(names, min_size=0 if positional else 1, max_size=2, unique=True))
     return e.Call(draw(part), tuple(positional + [e.Argument(name, draw(part)) for name in keywords]))
+
+
+def streams(part: st.SearchStrategy) -> st.SearchStrategy:
+    return st.one_of(blocks(part), st.builds(e.Function, distinct, part | blocks(part)))
+
+
+@st.composite
+def blocks(draw: st.DrawFn, part: st.SearchStrategy) -> e.StreamBody:
+    outputs = draw(tuples(part, 1))
+    named = draw(st.booleans())
+    labels = draw(st.lists(names, min_size=len(outputs), max_size=len(outputs), unique=True)) if named else ()
+    return e.StreamBody(draw(tuples(lines(part))), outputs, tuple(labels))
+
+
+@st.composite
+def lines(draw: st.DrawFn, part: st.SearchStrategy) -> e.Assign:
+    word = draw(st.sampled_from(["", "", "shared", "let"]))
+    if not word:
+        return e.Assign(draw(distinct), draw(part))
+    params = draw(parameters(part)) if word == "let" else ()
+    return e.Assign((draw(names.filter(lambda name: name != "_")),), draw(part), word, params)
+
+
+@st.composite
+def parameters(draw: st.DrawFn, part: st.SearchStrategy) -> tuple[e.Parameter, ...]:
+    params = draw(st.lists(names, max_size=3, unique=True))
+    first = draw(st.integers(0, len(params)))
+    return tuple(e.Parameter(name, draw(part) if i >= first else None) for i, name in enumerate(params))
 
 
 def compounds(part: st.SearchStrategy) -> st.SearchStrategy:
@@ -52,32 +83,17 @@ def compounds(part: st.SearchStrategy) -> st.SearchStrategy:
         st.builds(e.Conditional, part, part, part),
         tuples(part, 2).map(e.Chain),
         tuples(part, 2).map(e.Concat),
+        streams(part),
     )
 
 
 expressions = st.recursive(atoms, compounds, max_leaves=12)
-distinct = st.lists(names, min_size=1, max_size=3, unique=True).map(tuple)
-assigns = st.builds(e.Assign, distinct, expressions)
-
-
-@st.composite
-def blocks(draw: st.DrawFn) -> e.StreamBody:
-    outputs = draw(tuples(expressions, 1))
-    named = draw(st.booleans())
-    labels = draw(st.lists(names, min_size=len(outputs), max_size=len(outputs), unique=True)) if named else ()
-    return e.StreamBody(draw(tuples(assigns)), outputs, tuple(labels))
-
-
-values = st.one_of(expressions, blocks(), st.builds(e.Function, distinct, expressions | blocks()))
+values = expressions | streams(expressions)
 
 
 @st.composite
 def headers(draw: st.DrawFn) -> e.Header:
-    params = draw(st.lists(names, max_size=3, unique=True))
-    first = draw(st.integers(0, len(params)))
-    return e.Header(
-        draw(names), tuple(e.Parameter(name, draw(expressions) if i >= first else None) for i, name in enumerate(params))
-    )
+    return e.Header(draw(names), draw(parameters(expressions)))
 
 
 optional = st.none() | expressions

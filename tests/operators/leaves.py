@@ -80,6 +80,10 @@ def _cases() -> list[Case]:
     add("grn.GRN", lasts)
     for activation in ["Relu", "Relu6", "Gelu", "QuickGelu", "Silu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Softplus"]:
         add(f"activations.{activation}", [maps[1], vector])
+    for function in ["Exp", "Abs", "Sin", "Cos"]:
+        add(f"elementwise.{function}", every if function == "Exp" else [maps[1]])
+    add("elementwise.Clip", every, low=0.0)
+    add("elementwise.Clip", [maps[1]], low=-0.5, high=0.5)
     add("activations.Elu", every)
     add("activations.StarRelu", every)
     add("softmax.Softmax", every, temperature=2.0, start=30.0)

@@ -69,19 +69,28 @@ def test_blocks_of_beit_are_timm_s() -> None:
             assert relative_error(ours(x), block(x)) < 1e-9
 
 
-def test_windows_are_filled_up_with_keys_of_zero() -> None:
+@pytest.mark.parametrize(
+    ("grid", "rows", "columns"),
+    [
+        ((16, 20), (slice(0, 14), slice(14, 16)), (slice(0, 14), slice(14, 20))),
+        ((8, 12), (slice(0, 8),), (slice(0, 12),)),  # smaller than a window
+    ],
+)
+def test_windows_are_filled_up_with_keys_of_zero(
+    grid: tuple[int, int], rows: tuple[slice, ...], columns: tuple[slice, ...]
+) -> None:
     """A map of 16 x 20 has four windows of 14; what fills them up has a logit of 0 for each query, and no value."""
-    model = metablock.build("det_deit_tiny", edits=EDITS["det_deit_tiny"], input=(3, 256, 320)).double()
+    model = metablock.build("det_deit_tiny", edits=EDITS["det_deit_tiny"], input=(3, *(16 * g for g in grid))).double()
     token = model.stages[0].x.blocks[0].token
-    x = torch.randn(1, 16, 20, 48, dtype=torch.float64)
+    x = torch.randn(1, *grid, 48, dtype=torch.float64)
     q, k, v = token.linear1(x).unflatten(-1, (3, 3, 16)).unbind(-3)
     expected = torch.zeros_like(x)
-    for rows in (slice(0, 14), slice(14, 16)):
-        for columns in (slice(0, 14), slice(14, 20)):
-            a, b, e = (t[0, rows, columns].flatten(0, 1).transpose(0, 1) for t in (q, k, v))  # heads, n, 16
+    for row in rows:
+        for column in columns:
+            a, b, e = (t[0, row, column].flatten(0, 1).transpose(0, 1) for t in (q, k, v))  # heads, n, 16
             logits = F.pad(a @ b.mT / 4, (0, 14 * 14 - b.shape[1]))
             seen = (logits.softmax(-1)[..., : b.shape[1]] @ e).transpose(0, 1)
-            expected[0, rows, columns] = seen.reshape(rows.stop - rows.start, columns.stop - columns.start, 48)
+            expected[0, row, column] = seen.reshape(row.stop - row.start, column.stop - column.start, 48)
     with torch.no_grad():
         torch.testing.assert_close(token(x), token.linear2(expected))
     assert hasattr(model.stages[0].x.blocks[1].token, "qkv")  # the last of an interaction sees all

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ...errors import Problem
 from .. import options
 from ..app import BAD_INPUT, app, print_json
 
@@ -21,7 +22,7 @@ def check(
 ) -> None:
     """Report every error of every file: its place, the line, one hint.
 
-    Silent when all is well; otherwise the status is 2.
+    Silent when all is well; the status is 2 where there is an error. What is allowed but may not be meant is a warning.
 
     \b
       metablock check my.yaml
@@ -31,13 +32,16 @@ def check(
     from ...report.check import check as problems_of
     from ...report.check import file_report
 
-    problems = {name: problems_of(name, shapes=shapes) for name in dict.fromkeys(files)}
+    doubts: dict[str, list[Problem]] = {name: [] for name in files}
+    problems = {name: problems_of(name, shapes=shapes, doubts=noted) for name, noted in doubts.items()}
     if as_json:
-        reports = [file_report(name, wrong).model_dump() for name, wrong in problems.items()]
+        reports = [file_report(name, wrong, doubts[name]).model_dump() for name, wrong in problems.items()]
         print_json(reports)
     else:
-        for wrong in problems.values():
+        for name, wrong in problems.items():
             for problem in wrong:
                 typer.echo(problem.render(), err=True)
+            for problem in doubts[name]:
+                typer.echo(f"warning: {problem.render()}", err=True)
     if any(problems.values()):
         raise typer.Exit(BAD_INPUT)

@@ -21,7 +21,8 @@ def list_(
 ) -> None:
     """List the catalogue, a line a variant, by the facts in its files; or the operators.
 
-    Parameters are the trainable ones; "+ 0.2M" are frozen besides. MACs are of one image.
+    Parameters are the trainable ones; "+ 0.2M" are frozen besides. MACs are of one image. With --operators and
+    the whole name of one, all that is known of it: its arguments, layouts, errors, examples, the papers that use it.
 
     \b
       metablock list
@@ -30,9 +31,14 @@ def list_(
       metablock list --json | jq '.[] | select(.parameters < 2e7) | .name'
     """
     from ...report import catalogue
-    from ..output import catalogue_table, operator_table
+    from ...report import operators as texts
+    from ..output import catalogue_table, operator_table, print_operator
 
-    signatures = catalogue.operators(pattern) if operators else []
+    text = texts.operator_text(pattern) if operators and pattern is not None else None
+    if text is not None:
+        print_json([text.model_dump()]) if as_json else print_operator(text)
+        return
+    signatures = texts.operators(pattern) if operators else []
     variants = catalogue.rows(pattern) if not operators else []
     if as_json:
         print_json([row.model_dump() for row in [*signatures, *variants]])

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..app import app, print_json
 
 
 class View(StrEnum):
@@ -17,20 +18,44 @@ class View(StrEnum):
     spec = "spec"
     tree = "tree"
     shapes = "shapes"
+    names = "names"
 
 
 @app.command()
 def show(
     spec: options.Spec,
     view: Annotated[
-        View, typer.Option("--as", help="spec: the resolved text; tree: the modules; shapes: what enters and leaves each step.")
+        View,
+        typer.Option(
+            "--as",
+            help="spec: the resolved text; tree: the modules; shapes: what enters and leaves each step; names: the tensors.",
+        ),
     ] = View.spec,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            callback=options.path,
+            metavar="PLACE",
+            help="A checkpoint, whose names stand beside ours with what fits (--as names).",
+        ),
+    ] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            "--rules",
+            "--names",
+            metavar="NAME",
+            help="The rules that translate names: ours, timm, official; by default those that fit best (--as names).",
+        ),
+    ] = None,
     variant: options.Variant = None,
     edits: options.Edits = None,
     classes: options.Classes = None,
     input: options.Input = None,
     large: options.Large = False,
     plugin: options.Plugin = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show a network: its variant and edits resolved, nothing allocated.
 
@@ -39,11 +64,22 @@ def show(
       metablock show poolformer_s12 --as shapes --input 3x256x192
       metablock show swin_tiny --edit 'token = pool' --as tree
       metablock show swin_small > my.yaml
+      metablock show swin_tiny --as names --weights swin_tiny_patch4_window7_224.pth
     """
     from ...report import show as views
     from ..output import shape_table
 
     network = options.build_options(spec, variant, edits, classes, input, large)
+    if view is View.names:
+        from ...report.names import names_of
+        from ..names_output import names_text
+
+        report = names_of(network, weights, rules)
+        print_json(report.model_dump()) if as_json else names_text(report)
+        return
+    for option, value in {"--weights": weights, "--rules": rules, "--json": as_json or None}.items():
+        if value is not None:
+            raise MetablockError(f"{option} belongs to --as names", f"metablock show {spec} --as names {option}")
     if view is View.shapes:
         shape_table(views.shapes(network))
     else:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ...errors import MetablockError
 from .. import options
-from ..app import SETTINGS, app, say
+from ..app import SETTINGS, app, print_json, say
 
 weights = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Import checkpoints of other code, and export weights to its names, by the rules of the spec.",
+    help="Import checkpoints of other code, export weights to its names, by the rules of the spec; propose such rules.",
     context_settings=SETTINGS,
 )
 app.add_typer(weights, name="weights")
@@ -105,3 +106,40 @@ def export(
     network = options.build_options(spec, variant, edits, classes, input, large)
     count = export_weights(network, to, output, weights=weights, weights_input=weights_input, like=like)
     say(f"{output}: {count} tensors by the names of '{to}'")
+
+
+@weights.command("match")
+def match(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="A checkpoint of other code: a .pth or .safetensors file; hf:OWNER/NAME; a URL. A .pth file has their order.",
+            show_default=False,
+        ),
+    ],
+    spec: options.Spec,
+    names: Annotated[str, typer.Option("--names", metavar="NAME", help="What the table of rules is called.")] = "theirs",
+    variant: options.Variant = None,
+    edits: options.Edits = None,
+    classes: options.Classes = None,
+    input: options.Input = None,
+    large: options.Large = False,
+    plugin: options.Plugin = None,
+    as_json: options.Json = False,
+) -> None:
+    """Propose weight rules, from shapes, order and names, as text to paste, and prove them by loading.
+
+    \b
+      metablock weights match theirs.pth ./mine.yaml --names official
+      metablock weights match theirs.pth ./mine.yaml >> mine.yaml
+    """
+    from ...report.weights import match_weights
+    from ..match_output import proposal_text
+
+    network = options.build_options(spec, variant, edits, classes, input, large)
+    proposal = match_weights(source, network, names)
+    print_json(proposal.model_dump()) if as_json else proposal_text(proposal)
+    if not proposal.complete:
+        message = f"{proposal.used} of {proposal.ours} tensors of '{proposal.network}' are matched; see what has no partner"
+        raise MetablockError(message, "`show --as names --weights FILE` lists both sides; check width, depth and --variant")

@@ -22,7 +22,7 @@ from .comments import Comment, attach, comments_of
 from .lines import WIDTH, laid_out
 from .parts import sections_of
 
-__all__ = ["WIDTH", "format_text", "show_spec", "spec_hash"]
+__all__ = ["WIDTH", "format_text", "show_spec", "show_weights", "spec_hash"]
 
 
 def show_spec(spec: Spec) -> str:
@@ -37,6 +37,17 @@ def show_spec(spec: Spec) -> str:
     model: conv(8, 3) >> relu
     """
     return laid_out(sections_of(spec))
+
+
+def show_weights(spec: Spec) -> str:
+    """The section `weights` of a spec, as text.
+
+    >>> from metablock.language.load import load_text
+    >>> net = "name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {conv.*: c.*, of: other}, other: {x.*: y.*}}\\n"
+    >>> print(show_weights(load_text(net)).splitlines()[1])
+      timm: {of: other, conv.*: c.*}
+    """
+    return laid_out({"weights": sections_of(spec)["weights"]})
 
 
 def spec_hash(spec: Spec) -> str:

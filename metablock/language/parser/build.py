@@ -147,6 +147,19 @@ class Builder:
     def assign(self, parts: Parts) -> e.Assign:
         return e.Assign(tuple(map(str, parts[0])), parts[2], span=self._at(parts))
 
+    def declare(self, parts: Parts) -> e.Assign:
+        word, name, params = parts[0], parts[1], tuple(part for part in parts[2:] if isinstance(part, e.Parameter))
+        if word not in ("shared", "let"):
+            hint = "a line is `name = ...`, `shared name = ...` (built once) or `let name = ...` (a recipe)"
+            self._wrong(f"'{word}' begins no line of a stream", self._at(parts[:1]), hint)
+        elif word == "shared" and params:
+            hint = "`let f(a) = ...` is a recipe with parameters; each use of it builds anew"
+            self._wrong("a shared module takes no parameters", self._at(list(params)), hint)
+        if name == "_":
+            self._wrong(f"`{word} _` declares nothing", self._at(parts[1:2]), "give it a name, or drop the line")
+        self._parameters(params)
+        return e.Assign((str(name),), parts[-1], str(word), params, span=self._at(parts))
+
     def named(self, parts: Parts) -> e.Argument:
         return self.keyword(parts)
 
@@ -172,13 +185,16 @@ class Builder:
 
     def header(self, parts: Parts) -> e.Header:
         params = _nodes(parts[1:])
+        self._parameters(params)
+        return e.Header(str(parts[0]), params, span=self._at(parts))
+
+    def _parameters(self, params: tuple[e.Parameter, ...]) -> None:
         for i, param in enumerate(params):
             if param.name in [other.name for other in params[:i]]:
                 self._wrong(f"the parameter '{param.name}' stands twice", param.span, "give each parameter a name of its own")
             elif param.default is None and any(other.default is not None for other in params[:i]):
                 message = f"the parameter '{param.name}' has no default and follows one that has"
                 self._wrong(message, param.span, "put it before those with a default")
-        return e.Header(str(parts[0]), params, span=self._at(parts))
 
     def stage_target(self, parts: Parts) -> e.StageTarget:
         if parts[0] != "stages":

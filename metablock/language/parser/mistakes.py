@@ -5,21 +5,17 @@ The rules are tried in order; the first that applies gives the message. A test r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from ...errors import Span, SpecError, error
+from .stop import LANGUAGE, OPENS, Stop, WordAt
 
-# The words of the grammar's lexer; every other character is a word of its own.
-_WORDS = re.compile(r'"[^"\n]*"|#[^\n]*|[A-Za-z_][A-Za-z0-9_]*|[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?|->|>>|\|\||\*\*|//|[=!<>]=|\S')
-_LANGUAGE = ("if", "else", "for", "in", "and", "or", "not", "return")
 _COMPARE = ("==", "!=", "<=", ">=", "<", ">")
+_DECLARES = ("shared", "let")  # at the beginning of a stream's line
 _AFTER = (">>", "||", "+", "-", "*", "/", "//", "%", "**", "(", "[", ".", "if")  # what may follow a value
-_OPENS = {")": "(", "]": "["}
 _KEY = "a key is a name, or a name with parameters: `ffn(r=4)`"
 _TARGET = "write `token = ...`, `stages[2].token = ...`"
 
@@ -37,82 +33,13 @@ _CHARACTERS = {
 
 
 @dataclass(frozen=True)
-class _Word:
-    text: str
-    start: int
-    depth: int  # of brackets around it
-
-    @property
-    def ends_operand(self) -> bool:
-        """Whether a value may end with this word."""
-        begins = self.text[0]
-        return begins in ")]" or ((begins.isalnum() or begins in '_"') and self.text not in _LANGUAGE)
-
-
-@dataclass(frozen=True)
-class _Stop:
-    """Where the parser stopped: the word it could not use (empty at the end of the text), and the words before it."""
-
-    text: str
-    start: int
-    word: str
-    what: str  # the grammar's start symbol: value, header, target, edit
-
-    @cached_property
-    def words(self) -> list[_Word]:
-        """The words before the place, without comments."""
-        words: list[_Word] = []
-        depth = 0
-        for match in _WORDS.finditer(self.text, 0, self.start):
-            if match[0].startswith("#"):
-                continue
-            depth -= match[0] in _OPENS
-            words.append(_Word(match[0], match.start(), depth))
-            depth += match[0] in ("(", "[")
-        return words
-
-    @cached_property
-    def open(self) -> list[_Word]:
-        """The brackets that are open at the place."""
-        stack: list[_Word] = []
-        for word in self.words:
-            if word.text in ("(", "["):
-                stack.append(word)
-            elif word.text in _OPENS and stack:
-                stack.pop()
-        return stack
-
-    @property
-    def last(self) -> str:
-        return self.words[-1].text if self.words else ""
-
-    @property
-    def after_operand(self) -> bool:
-        return bool(self.words) and self.words[-1].ends_operand
-
-    def outside(self, *texts: str) -> _Word | None:
-        """The last of these words outside all brackets."""
-        return next((word for word in reversed(self.words) if not word.depth and word.text in texts), None)
-
-    def beside(self, *texts: str) -> _Word | None:
-        """The last of these words inside the same brackets and the same argument or line."""
-        start, depth = (self.open[-1].start if self.open else -1), len(self.open)
-        for word in reversed(self.words):
-            if word.start <= start or (word.depth == depth and word.text in (",", "=", "return", "->")):
-                return None
-            if word.depth == depth and word.text in texts:
-                return word
-        return None
-
-
-@dataclass(frozen=True)
 class _Mistake:
     message: str
     hint: str
-    at: _Word | None = None  # the wrong word, if it is not the one that the parser stopped at
+    at: WordAt | None = None  # the wrong word, if it is not the one that the parser stopped at
 
 
-_Rule = Callable[[_Stop], _Mistake | None]
+_Rule = Callable[[Stop], _Mistake | None]
 
 
 def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
@@ -125,9 +52,9 @@ def explain(problem: UnexpectedInput, span: Span, what: str) -> SpecError:
     assert isinstance(problem, UnexpectedToken)
     end = problem.token.type == "$END"
     start = len(text) if end else problem.token.start_pos or 0
-    stop = _Stop(text, start, "" if end else str(problem.token), what)
+    stop = Stop(text, start, "" if end else str(problem.token), what)
     mistake = next(mistake for rule in _RULES if (mistake := rule(stop)) is not None)
-    word = mistake.at or (stop.words[-1] if end and stop.words else _Word(stop.word, start if not end else 0, 0))
+    word = mistake.at or (stop.words[-1] if end and stop.words else WordAt(stop.word, start if not end else 0, 0))
     return error(mistake.message, span.part(word.start, word.start + max(1, len(word.text))), mistake.hint)
 
 
@@ -143,7 +70,7 @@ def _character(char: str) -> tuple[str, str]:
 # The end
 
 
-def _nothing(stop: _Stop) -> _Mistake | None:
+def _nothing(stop: Stop) -> _Mistake | None:
     if stop.words or stop.word:
         return None
     if stop.what == "value":
@@ -151,27 +78,27 @@ def _nothing(stop: _Stop) -> _Mistake | None:
     return _Mistake("a name is missing", _TARGET if stop.what == "edit" else _KEY)
 
 
-def _stages_alone(stop: _Stop) -> _Mistake | None:
+def _stages_alone(stop: Stop) -> _Mistake | None:
     if stop.what in ("target", "edit") and stop.word in ("", "=") and not stop.outside(".", "="):
         closed = stop.last == "]" and not stop.open
         return _Mistake("a column of the stages is missing", "write `stages[0].token`") if closed else None
     return None
 
 
-def _edit_alone(stop: _Stop) -> _Mistake | None:
+def _edit_alone(stop: Stop) -> _Mistake | None:
     if stop.what == "edit" and not stop.word and not stop.open and not stop.outside("="):
         return _Mistake("the edit has no '='", _TARGET)
     return None
 
 
-def _list_without_brackets(stop: _Stop) -> _Mistake | None:
+def _list_without_brackets(stop: Stop) -> _Mistake | None:
     comma = stop.outside(",")
     if stop.what != "value" or comma is None or stop.outside("=", "return", "->") or not stop.after_operand or stop.open:
         return None
-    return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in _OPENS else None
+    return _Mistake("a comma outside brackets", "a list is written `[a, b]`", comma) if stop.word not in OPENS else None
 
 
-def _outputs_without_brackets(stop: _Stop) -> _Mistake | None:
+def _outputs_without_brackets(stop: Stop) -> _Mistake | None:
     arrow, comma = stop.outside("->"), stop.outside(",")
     if stop.what != "value" or not arrow or not comma or comma.start < arrow.start or stop.outside("=", "return"):
         return None
@@ -180,33 +107,78 @@ def _outputs_without_brackets(stop: _Stop) -> _Mistake | None:
     return _Mistake("a comma outside brackets", "several outputs are a list, `x -> [a, b]`, or lines with `return a, b`", comma)
 
 
-def _if_alone(stop: _Stop) -> _Mistake | None:
+def _comma_in_parentheses(stop: Stop) -> _Mistake | None:
+    comma = stop.inside(",") or (stop.group and stop.word == "," and stop.after_operand and WordAt(",", stop.start, 0))
+    if not comma or stop.word == "->" or stop.inside("=", "return"):
+        return None
+    arrow = stop.inside("->")
+    if arrow and comma.start > arrow.start:
+        return _Mistake(
+            "a comma outside brackets", "several outputs are a list, `(x -> [a, b])`, or lines with `return a, b`", comma
+        )
+    return None if arrow else _Mistake("unexpected ','", "a list is written `[a, b]`", comma)
+
+
+def _names_without_operator(stop: Stop) -> _Mistake | None:
+    """Two names side by side begin a declaration: here they do not."""
+    if stop.what != "value":
+        return None
+    open = stop.open[-1].start if stop.open else -1
+    ends = [len(stop.words)] if stop.word not in ("=", ",") else []  # behind the second name: the place, or a parenthesis
+    ends += [at for at, word in enumerate(stop.words) if word.start == open]
+    if stop.last == ")":
+        ends += [max(at for at, word in enumerate(stop.words) if word.text == "(" and word.depth == stop.words[-1].depth)]
+    for end in ends:
+        before, word = stop.words[end - 2 : end] if end >= 2 else (None, None)
+        if before is None or word is None or not _is_name(before.text) or not _is_name(word.text):
+            continue
+        if "\n" in stop.text[before.start : word.start]:  # another line
+            continue
+        if before.text not in _DECLARES:
+            return _Mistake(f"an operator is missing before '{word.text}'", "`>>` applies, `,` separates arguments", word)
+        if end == len(stop.words) or stop.last == ")":
+            return _Mistake(f"the line `{before.text} {word.text}` has no '='", f"write `{before.text} {word.text} = ...`", word)
+    return None
+
+
+def _is_name(word: str) -> bool:
+    return (word[0].isalpha() or word[0] == "_") and word not in LANGUAGE
+
+
+def _no_return_inside(stop: Stop) -> _Mistake | None:
+    if stop.word not in ("", ")") or not stop.inside("=") or stop.inside("return") or not stop.after_operand:
+        return None
+    hint = "its last words say what comes out: `(y = dw(3) return y * y)`; equal is `==`"
+    return _Mistake("the stream in these parentheses has no `return`", hint, stop.group)
+
+
+def _if_alone(stop: Stop) -> _Mistake | None:
     word = stop.beside("if")
     if stop.word in ("", ",", ")", "]") and stop.after_operand and word and not stop.beside("else"):
         return _Mistake("this `if` has no `else`", "write `a if test else b`, with `id` or `none` where nothing is meant", word)
     return None
 
 
-def _never_closed(stop: _Stop) -> _Mistake | None:
+def _never_closed(stop: Stop) -> _Mistake | None:
     if stop.word or not stop.open:
         return None
     return _Mistake(f"this '{stop.open[-1].text}' is never closed", "close it, after what belongs to it", stop.open[-1])
 
 
-def _no_return(stop: _Stop) -> _Mistake | None:
+def _no_return(stop: Stop) -> _Mistake | None:
     if stop.what == "value" and not stop.word and stop.after_operand and stop.outside("=", "->"):
         return _Mistake("the stream has no `return`", "its last line says what comes out: `return x`")
     return None
 
 
-def _ends_early(stop: _Stop) -> _Mistake | None:
+def _ends_early(stop: Stop) -> _Mistake | None:
     return None if stop.word else _Mistake(f"the expression ends after '{stop.last}'", "write what follows, or remove it")
 
 
 # Keys and targets
 
 
-def _no_key(stop: _Stop) -> _Mistake | None:
+def _no_key(stop: Stop) -> _Mistake | None:
     if stop.what in ("header", "target") and not stop.open:
         return _Mistake(f"unexpected '{stop.word}'", _KEY)
     if stop.what == "edit" and not stop.open and not stop.outside("="):
@@ -214,7 +186,7 @@ def _no_key(stop: _Stop) -> _Mistake | None:
     return None
 
 
-def _no_parameter(stop: _Stop) -> _Mistake | None:
+def _no_parameter(stop: Stop) -> _Mistake | None:
     header = stop.what == "header" or (stop.what in ("target", "edit") and not stop.outside("="))
     if header and len(stop.open) == 1 and stop.last in ("(", ","):
         return _Mistake(
@@ -226,41 +198,41 @@ def _no_parameter(stop: _Stop) -> _Mistake | None:
 # Brackets and commas
 
 
-def _nothing_opened(stop: _Stop) -> _Mistake | None:
-    if stop.word not in _OPENS or (stop.open and stop.open[-1].text == _OPENS[stop.word]):
+def _nothing_opened(stop: Stop) -> _Mistake | None:
+    if stop.word not in OPENS or (stop.open and stop.open[-1].text == OPENS[stop.word]):
         return None
     if not stop.open:
         return _Mistake(f"unexpected '{stop.word}'", "no bracket is open here: remove it")
     return _Mistake(f"'{stop.word}' does not close '{stop.open[-1].text}'", "close each bracket with its own kind")
 
 
-def _comma(stop: _Stop) -> _Mistake | None:
+def _comma(stop: Stop) -> _Mistake | None:
     if stop.word == "," and stop.after_operand:
         return _Mistake("unexpected ','", "a list is written `[a, b]`")
     return None
 
 
-def _colon(stop: _Stop) -> _Mistake | None:
+def _colon(stop: Stop) -> _Mistake | None:
     return _Mistake("unexpected ':'", "part of a list is written `x[1:3]`; keys belong to YAML") if stop.word == ":" else None
 
 
 # Words and operators
 
 
-def _two_chains(stop: _Stop) -> _Mistake | None:
+def _two_chains(stop: Stop) -> _Mistake | None:
     other = {">>": "||", "||": ">>"}.get(stop.word)
     if other is None or not stop.after_operand or not stop.beside(other):
         return None
     return _Mistake("`>>` and `||` do not mix without parentheses", "write `(a >> b) || c` or `a >> (b || c)`")
 
 
-def _no_line(stop: _Stop) -> _Mistake | None:
+def _no_line(stop: Stop) -> _Mistake | None:
     if stop.what == "value" and stop.word in _AFTER and stop.after_operand and stop.outside("="):
         return _Mistake(f"unexpected '{stop.word}'", "a stream has lines `name = ...`, the last one is `return ...`")
     return None
 
 
-def _equals(stop: _Stop) -> _Mistake | None:
+def _equals(stop: Stop) -> _Mistake | None:
     if stop.word != "=":
         return None
     if stop.outside("return") and not stop.open:
@@ -268,13 +240,15 @@ def _equals(stop: _Stop) -> _Mistake | None:
     return _Mistake("'=' cannot stand here", "equal is `==`; a name is given a value in `f(name=x)` and on a stream's line")
 
 
-def _arrow(stop: _Stop) -> _Mistake | None:
+def _arrow(stop: Stop) -> _Mistake | None:
     if stop.word != "->":
         return None
-    return _Mistake("a stream cannot begin here", "`x -> ...` stands alone: give it a name in `let`")
+    return _Mistake(
+        "a stream cannot begin here", "inside an expression it stands in parentheses: `(x -> x * x)`, `each((x -> x * x))`"
+    )
 
 
-def _test_word(stop: _Stop) -> _Mistake | None:
+def _test_word(stop: Stop) -> _Mistake | None:
     if stop.word == "not" or (stop.word in ("and", "or") and stop.after_operand):
         return _Mistake(f"'{stop.word}' stands only in a test", "write `a if x and y else b`, or parentheses around the test")
     if not stop.after_operand:
@@ -286,15 +260,15 @@ def _test_word(stop: _Stop) -> _Mistake | None:
     return None
 
 
-def _language_word(stop: _Stop) -> _Mistake | None:
-    if stop.word not in _LANGUAGE:
+def _language_word(stop: Stop) -> _Mistake | None:
+    if stop.word not in LANGUAGE:
         return None
     if stop.word == "return" and not stop.open and stop.outside("return"):
         return _Mistake("a stream has one `return`, its last line", "several outputs are written `return a, b`")
     return _Mistake(f"'{stop.word}' cannot stand here", "it is a word of the language, not a name")
 
 
-def _comparison(stop: _Stop) -> _Mistake | None:
+def _comparison(stop: Stop) -> _Mistake | None:
     if stop.word not in _COMPARE or not stop.after_operand:
         return None
     if stop.beside(*_COMPARE):
@@ -303,25 +277,27 @@ def _comparison(stop: _Stop) -> _Mistake | None:
     return _Mistake(f"'{stop.word}' stands only in a test", hint)
 
 
-def _point(stop: _Stop) -> _Mistake | None:
+def _point(stop: Stop) -> _Mistake | None:
     if stop.word != "." and stop.last != ".":
         return None
     return _Mistake(f"unexpected '{stop.word}'", "a number has digits on both sides of its point: `0.5`; a wire's width is `x.c`")
 
 
-def _splice_in_call(stop: _Stop) -> _Mistake | None:
-    if stop.word != "*" or stop.last not in ("(", ",") or not stop.open or stop.open[-1].text != "(":
+def _splice_alone(stop: Stop) -> _Mistake | None:
+    if stop.word not in ("*", "**") or stop.last not in ("(", ",", "[", "="):
         return None
-    return _Mistake("`*` in a call: it stands only in a list", "write the arguments out, or a list: `[*x, y]`")
+    if stop.word == "**":
+        return _Mistake("`**` spreads no list: it is a power", "`f(*x)` spreads the list x; arguments by name are written out")
+    return _Mistake("`*` stands before a list only inside a call or a list", "write `f(*x)` or `[*x, y]`")
 
 
-def _no_operator(stop: _Stop) -> _Mistake | None:
+def _no_operator(stop: Stop) -> _Mistake | None:
     if stop.after_operand and (stop.word[0].isalnum() or stop.word[0] in '_"'):
         return _Mistake(f"an operator is missing before {_quoted(stop.word)}", "`>>` applies, `,` separates arguments")
     return None
 
 
-def _no_operand(stop: _Stop) -> _Mistake | None:
+def _no_operand(stop: Stop) -> _Mistake | None:
     if not stop.words:
         return _Mistake(f"unexpected {_quoted(stop.word)}", "an expression begins with a name, a number or a bracket")
     if not stop.after_operand:
@@ -329,7 +305,7 @@ def _no_operand(stop: _Stop) -> _Mistake | None:
     return None
 
 
-def _unexpected(stop: _Stop) -> _Mistake:
+def _unexpected(stop: Stop) -> _Mistake:
     return _Mistake(f"unexpected {_quoted(stop.word)}", "what stands before it is not complete")
 
 
@@ -338,8 +314,9 @@ def _quoted(word: str) -> str:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _if_alone, _never_closed,
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _names_without_operator,
+    _comma_in_parentheses, _no_return_inside, _if_alone, _never_closed,
     _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
-    _comparison, _point, _splice_in_call, _no_operator, _no_operand, _unexpected,
+    _comparison, _point, _splice_alone, _no_operator, _no_operand, _unexpected,
 )  # fmt: skip

@@ -92,22 +92,25 @@ class Rules:
             if fit is not None and inner is not None:
                 below, rest = inner
                 keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
-                return replace(below, keys=keys), rest
+                return replace(below, keys=keys, through=(rule.text, *below.through)), rest
         failed.add(name)
         return None
 
     def dead_ends(self, names: Iterable[str], blocks: Sequence[int]) -> list[str]:
         """For names without a rule that a `**` rule fits: a sentence for each such rule, about the rest that none translates."""
-        rests: dict[str, str] = {}
+        rests: dict[str, dict[str, None]] = {}
         for name in names:
             for rule in self.rules:
                 fit = rule.fit(name, blocks) if rule.deep else None
                 if fit is not None:
-                    rests.setdefault(rule.text, fit.rest)
-        return [
-            f"`{text}` fits, and no rule fits its rest `{rest}`: end it with `*`, or add a rule for the rest"
-            for text, rest in rests.items()
-        ]
+                    place = f"{rule.place}: " if rule.place else ""
+                    rests.setdefault(f"{place}`{rule.text}` fits", {}).setdefault(fit.rest)
+        lines = []
+        for start, rest in rests.items():
+            first, *others = rest
+            more = f" (nor {len(others)} more)" if others else ""
+            lines.append(f"{start}, and no rule fits its rest `{first}`{more}: end it with `*`, or add a rule for the rest")
+        return lines
 
     def ignored(self, key: str) -> bool:
         """Whether the table's ``ignore`` lists this foreign key."""

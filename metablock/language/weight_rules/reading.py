@@ -65,7 +65,11 @@ class RuleStep:
 
 @dataclass(frozen=True)
 class ReadyRule:
-    """A rule without problems. ``deep``: other rules translate the rest; ``text``: its left side."""
+    """A rule without problems.
+
+    ``deep``: other rules translate the rest; ``text``, ``theirs``: its left and its right side; ``through``: the left
+    sides of the `**` rules that led to it.
+    """
 
     pattern: re.Pattern[str]
     keys: tuple[Key, ...]
@@ -73,6 +77,20 @@ class ReadyRule:
     span: Span | None
     deep: bool = False
     text: str = ""
+    theirs: str = ""
+    through: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Its file and line; empty if it is in none."""
+        if self.span is None:
+            return ""
+        return f"{self.span.text.name}:{self.span.text.place(self.span.start)[0]}"
+
+    def __str__(self) -> str:
+        """The rule with its place, and the `**` rules whose rest it translates."""
+        above = f" (its rest, behind {', '.join(f'`{text}`' for text in self.through)})" if self.through else ""
+        return f"{self.place}: `{self.text}: {self.theirs}`{above}" if self.place else f"`{self.text}: {self.theirs}`{above}"
 
     def fit(self, name: str, blocks: Sequence[int]) -> Fit | None:
         """Matches one of our names with this rule's left side. None: it does not fit."""
@@ -108,7 +126,13 @@ class Reader:
         if self.problems:
             return None
         return ReadyRule(
-            pattern, tuple(keys), tuple(step for step in done if step is not None), self.rule.span, deep, self.rule.ours
+            pattern,
+            tuple(keys),
+            tuple(step for step in done if step is not None),
+            self.rule.span,
+            deep,
+            self.rule.ours,
+            self.rule.theirs,
         )
 
     def without_sum(self, step: Span) -> Span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NoReturn
@@ -77,23 +78,40 @@ class _Anchor:
     letters: int = 0
 
 
+class YamlSyntaxError(SpecError):
+    """YAML cannot be read on behind a place: ``stop`` is the problem there; the others were met before."""
+
+    def __init__(self, before: Iterable[Problem], stop: Problem):
+        super().__init__([*before, stop])
+        self.stop = stop
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        return SpecError, (self.problems,)
+
+
 class Composer:
     """Composes events into nodes, with a stack of its own instead of recursion."""
 
-    def __init__(self, text: Text, limits: Limits) -> None:
-        self.text = text
+    def __init__(self, text: Text, limits: Limits, content: str | None = None) -> None:
+        self.text = text  # what places point into
+        self.content = text.content if content is None else content  # what is read, of the same length
         self.limits = limits
         self.problems: list[Problem] = []
-        self.cuts: list[Problem] = []  # those of the problems that are mended
+        self.unread: list[Span] = []
         self.stack: list[_Collection] = []
         self.anchors: dict[str, _Anchor] = {}
         self.aliases = self.nodes = self.letters = self.documents = 0
         self.end = 0  # end of the last node: a block collection ends with its last entry, not at the next token
         self.root: Node | None = None
 
-    def run(self) -> tuple[Mapping, tuple[Problem, ...]]:
-        """The mapping, and the problems that reading could mend: calls that YAML cuts. Raises SpecError for all others."""
-        events = Events(self.text, self.report, self.stop)
+    def run(self) -> tuple[Mapping, tuple[Problem, ...], tuple[Span, ...]]:
+        """The mapping, what is wrong with it, and the places of scalars that mean nothing.
+
+        Raises:
+            YamlSyntaxError: YAML cannot be read on behind a place.
+            SpecError: there is no mapping, or one that is too large.
+        """
+        events = Events(Text(self.text.name, self.content), self.report, self.stop)
         try:
             for event in events:
                 self._take(event, events.last)
@@ -103,8 +121,8 @@ class Composer:
             self._stop_at_syntax(bad)
         except (ValueError, OverflowError):  # "\U99999999": PyYAML hands any number to chr()
             self.stop("this escape stands for no character", events.index - 1, events.index + 1, "remove it")
-        if isinstance(self.root, Mapping) and self.problems == self.cuts:
-            return self.root, tuple(self.cuts)
+        if isinstance(self.root, Mapping):
+            return self.root, tuple(self.problems), tuple(self.unread)
         if self.root is None or not self.root.span.content:
             self.report("the file is empty", 0, 0, _BEGIN)
         elif not isinstance(self.root, Mapping):
@@ -179,8 +197,8 @@ class Composer:
         span = Span(self.text, start, end)
         self._deliver(Scalar(span, span, span.content, "plain"), span)
         if (was_key and not is_key) or "{" in span.content:  # `{f(a: b, c)}`, `[f(a, {b: c})]`: nobody knows what was meant
+            self.unread.append(span)
             return
-        self.cuts.append(cut)
         top.ended = is_key and not was_key
 
     def _content(self, start: int, end: int, style: Style) -> Span:
@@ -189,7 +207,7 @@ class Composer:
         if style in ("single", "double"):
             return Span(self.text, start + 1, end - 1)
         header = self.text.content.find("\n", start, end) + 1 or end
-        block = self.text.content[header:end]
+        block = self.content[header:end]
         blank = len(block) - len(block.lstrip(" \t\r\n"))
         first = block.rfind("\n", 0, blank) + 1
         return Span(self.text, header + first, header + max(first, len(block.rstrip(" \t\r\n"))))
@@ -306,9 +324,9 @@ class Composer:
     def _stop_at_syntax(self, bad: yaml.MarkedYAMLError) -> NoReturn:
         for collection in self.stack:
             if collection.calls.open and collection.calls.cut:  # `[f(x, [1, 2])]`: the cut causes the syntax error
-                raise SpecError([*self.problems, collection.calls.cut])
+                raise YamlSyntaxError(self.problems, collection.calls.cut)
         bracket = self.stack[-1].bracket if self.stack else None
         problem, unclosed = translate(bad, self.text, bracket)
         if unclosed and bracket is not None:  # the problems behind it follow from it
             self.problems = [problem for problem in self.problems if problem.span and problem.span.start < bracket]
-        raise SpecError([*self.problems, problem])
+        raise YamlSyntaxError(self.problems, problem)

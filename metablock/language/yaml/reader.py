@@ -8,9 +8,10 @@ import os
 import stat
 import time
 
-from ...errors import Problem, Span, SpecError, Text, error
+from ...errors import Span, SpecError, Text, error
 from .characters import FORBIDDEN, forbidden
-from .composer import TOO_LARGE, Composer
+from .composer import TOO_LARGE
+from .mending import Reading, compose
 from .nodes import Limits, Mapping
 
 _LIMITS = Limits()
@@ -24,18 +25,23 @@ def read(text: Text, limits: Limits = _LIMITS) -> Mapping:
     >>> read(Text("net.yaml", "name: net\\nstages: {depth: 2}\\n")).keys()
     ('name', 'stages')
     """
-    root, cuts = read_mended(text, limits)
-    if cuts:
-        raise SpecError(cuts)
-    return root
+    return _faultless(read_mended(text, limits))
 
 
-def read_mended(text: Text, limits: Limits = _LIMITS) -> tuple[Mapping, tuple[Problem, ...]]:
-    """The mapping that a text means, and a problem for each call that YAML cuts at a comma. Raises SpecError for all others.
+def _faultless(reading: Reading) -> Mapping:
+    if reading.problems:
+        raise SpecError(reading.problems)
+    return reading.root
 
-    >>> root, [cut] = read_mended(Text("net.yaml", "stages: {down: [id, conv(dim, 2)]}\\n"))
-    >>> root.get("stages").get("down").items[1].value, cut.message
-    ('conv(dim, 2)', 'a call with several arguments may not stand inside [ ] or { }')
+
+def read_mended(text: Text, limits: Limits = _LIMITS) -> Reading:
+    """What can be read of a text, and what is wrong with it. Raises SpecError where there is no mapping to read.
+
+    >>> reading = read_mended(Text("net.yaml", "stages: {down: [id, conv(dim, 2)]}\\nname: [a\\nhead: id\\n"))
+    >>> reading.root.get("stages").get("down").items[1].value, reading.root.keys(), [span.content for span in reading.unread]
+    ('conv(dim, 2)', ('stages', 'name', 'head'), [' [a'])
+    >>> [problem.message for problem in reading.problems]
+    ["this '[' is never closed", 'a call with several arguments may not stand inside [ ] or { }']
     """
     if text.content.startswith("\ufeff"):
         text = Text(text.name, text.content[1:])
@@ -43,7 +49,7 @@ def read_mended(text: Text, limits: Limits = _LIMITS) -> tuple[Mapping, tuple[Pr
         raise error(f"the text is longer than {limits.size} characters", Span(text, 0, 1), TOO_LARGE)
     if bad := FORBIDDEN.search(text.content):
         raise error(forbidden(bad[0]), Span(text, bad.start(), bad.end()), _ORDINARY)
-    return Composer(text, limits).run()
+    return compose(text, limits)
 
 
 def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping:
@@ -55,10 +61,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Mapping
     metablock.errors.SpecError: there is no file 'no_such.yaml'
       check the path, relative to where you are
     """
-    root, cuts = read_mended(read_text(path, limits), limits)
-    if cuts:
-        raise SpecError(cuts)
-    return root
+    return _faultless(read_mended(read_text(path, limits), limits))
 
 
 def read_text(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> Text:

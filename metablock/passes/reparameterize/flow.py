@@ -69,7 +69,7 @@ class Atom:
 
 @dataclass
 class Flow:
-    """All atoms in order, and by id how often each value is read. Shared modules are opaque: they have no atoms."""
+    """All atoms in order, and by id how often each value is read. Shared modules and loops are opaque: they have no atoms."""
 
     atoms: list[Atom] = field(default_factory=list)
     uses: Counter[int] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ def _walk(subgraph: Subgraph, path: Path, region: Path, result: Flow) -> None:
                 result.atoms.append(Atom(path, region, step))
             continue
         child = subgraph.child(step.child) if not step.root else None
-        if step.shared or child is None:
+        if not step.once or child is None:
             _read(result, step.inputs)
         elif isinstance(child, ModuleNode):
             _read(result, step.inputs)

@@ -114,7 +114,7 @@ class Rewriter:
         for path, _ in sorted(subgraphs(self.root), key=lambda item: -len(item[0])):
             parent = self._subgraph(path)
             for step in list(parent.steps):
-                if isinstance(step, ModuleCall) and not step.shared:
+                if isinstance(step, ModuleCall) and step.once:
                     child = parent.child(step.child)
                     if isinstance(child, Subgraph) and not child.steps:
                         parent.steps = [other for other in parent.steps if other is not step]
@@ -181,7 +181,7 @@ class Rewriter:
                 subgraph.output = swap(subgraph.output)
         for _, subgraph in subgraphs(self.root):
             for place, step in enumerate(subgraph.steps):
-                if isinstance(step, ModuleCall) and not step.shared:
+                if isinstance(step, ModuleCall) and step.once:
                     child = subgraph.child(step.child)
                     if isinstance(child, Subgraph) and step.output != child.output:
                         subgraph.steps[place] = replace(step, output=child.output)

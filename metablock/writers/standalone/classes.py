@@ -182,7 +182,8 @@ class _Class:
         lines = []
         for node in self.writer.root.nodes():
             if node.block is not None and node.block._links:
-                shared = ", ".join(f'"{path}": self{_access(path)}' for path in node.block._links)
+                holders = {key: ".".join(holder) for key, holder, _ in node.block._linked}
+                shared = ", ".join(f'"{key}": self{_access(path)}' for key, path in holders.items())
                 lines.append(f"self{_access(node.path)}.links = {{{shared}}}")
         return lines
 

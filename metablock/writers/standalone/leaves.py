@@ -20,6 +20,7 @@ REQUIRED: Any = object()
 # What an argument of a leaf is called as an argument of a generated class.
 _HINTS = {"c": "dim", "in_channels": "dim", "in_features": "dim", "num_features": "dim", "normalized_shape": "dim"}
 _HINTS |= {"num_channels": "dim", "out_channels": "out", "out_features": "out", "kernel_size": "kernel", "num_groups": "groups"}
+_HINTS |= {"input_size": "dim", "hidden_size": "out"}
 _HINTS |= {"grid": "size", "n": "count", "init": "start"}
 
 
@@ -63,9 +64,11 @@ class CodeNode:
     children: dict[str, CodeNode] = field(default_factory=dict)
 
     def operators(self) -> Iterator[tuple[str, str]]:
-        """The operators (module and class) that torch has no class for."""
+        """The operators (module and class) that torch has no class for, and the function that loops."""
         if self.operator is not None:
             yield self.operator
+        if self.block is not None and self.block.loops:
+            yield "metablock.operators.scan", "scan"
         for child in self.children.values():
             yield from child.operators()
 
@@ -210,6 +213,12 @@ def _upsample(m: Any) -> Slots:
     return list(_by(m, size=None, scale_factor=None, mode="nearest", align_corners=None))
 
 
+def _recurrent(m: Any) -> Slots:
+    if m.proj_size or m.num_layers != 1 or m.dropout or not m.batch_first:
+        return None
+    return [*_at(m, "input_size", "hidden_size"), *_by(m, bias=True, batch_first=False, bidirectional=False)]
+
+
 def _settings(**defaults: Any) -> Callable[[Any], Slots]:
     return lambda m: list(_by(m, **defaults))
 
@@ -228,6 +237,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _conv_transpose),
     **dict.fromkeys((nn.Hardsigmoid, nn.Hardswish, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh), _settings()),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _max_pool),
+    **dict.fromkeys((nn.GRU, nn.LSTM), _recurrent),
     nn.ChannelShuffle: lambda m: list(_at(m, "groups")),
     nn.ELU: _settings(alpha=1.0),
     nn.GELU: _settings(approximate="none"),

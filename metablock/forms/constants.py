@@ -1,0 +1,129 @@
+"""Constants of positions: coordinates and waves along them, computed from the extents of what arrives. No parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import error
+from ..lowering.ir import Value, ValueTree, flat_values
+
+if TYPE_CHECKING:
+    from ..lowering.tracer import Tracer
+
+
+def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index") -> ValueTree:
+    """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
+
+    No parameter and no entry of a state dict: computed from the extents that arrive. A prefix token has no place: it gets zeros.
+    ``id || coordinates("signed")`` is what CoordConv convolves (Liu et al. 2018, arXiv 1807.03247).
+
+    Args:
+        kind: on an axis of ``n`` positions: ``"index"``: 0 ... n - 1. ``"unit"``: 0 ... 1. ``"signed"``: -1 ... 1, the first and
+            the last position. ``"centers"``: (i + 0.5) / n, the middles of cells. ``"signed_centers"``: these from -1 to 1.
+
+    Returns:
+        The grid and prefix that enter; a sequence has one axis.
+
+    Raises:
+        SpecError: another word for ``kind``; a vector arrives.
+
+    >>> shape_of("coordinates", "64x14x14")
+    'tokens 14x14 x 2'
+    """
+    return _on_grid(t, x, "coordinates", "waves.Coordinates", kind=kind)
+
+
+def sine(
+    t: Tracer,
+    x: ValueTree,
+    *,
+    out: int,
+    temperature: float = 10000.0,
+    order: str = "axis wave band",
+    start: float = 0.0,
+    normalize: bool = False,
+    reverse: bool = False,
+) -> ValueTree:
+    """Sines and cosines of positions, ``(b, *grid, out)``: ``sin(p / temperature ** (k / bands))``, and the cosine.
+
+    ``x + sine(c)`` adds the table of a ViT that learns none. Each axis has ``bands = out / (2 rank)`` frequencies, k = 0 ... . No
+    parameter and no entry of a state dict: computed for the size that arrives. A prefix token has no place: it gets zeros.
+
+    Args:
+        out: number of channels, a multiple of twice the number of axes.
+        temperature: the base of the frequencies.
+        order: how channels are ordered, from the slowest to the fastest of axis, wave (sine, cosine) and band (frequency).
+        start: the first position.
+        normalize: whether positions are divided by the last one (plus 1e-6) and multiplied by 2 pi.
+        reverse: whether the last axis comes first.
+
+    MoCo v3 (arXiv 2104.02057): the defaults; MAE (arXiv 2111.06377): ``reverse=true``. timm's ``build_sincos2d_pos_embed``:
+    ``order="wave axis band"``. Vaswani et al. 2017, Sec. 3.5 (arXiv 1706.03762), of a sequence: ``order="axis band wave"``. DETR
+    (arXiv 2005.12872): that order with ``start=1, normalize=true``, which XCiT (arXiv 2106.09681) calls Fourier features and
+    follows by ``linear(c)``.
+
+    Returns:
+        The grid and prefix that enter; a sequence has one axis.
+
+    Raises:
+        SpecError: ``out`` is no such multiple; another word for ``order``; a vector arrives.
+
+    >>> shape_of("id + sine(c)", "64x14x14")
+    'map 64 x 14x14'
+    """
+    options = {"temperature": temperature, "order": order, "start": start, "normalize": normalize, "reverse": reverse}
+    return _on_grid(t, x, "sine", "waves.Sine", out=out, **options)
+
+
+def fourier(
+    t: Tracer,
+    x: ValueTree,
+    *,
+    out: int,
+    resolution: float = 224.0,
+    spacing: str = "linear",
+    order: str = "wave band axis",
+    reverse: bool = False,
+) -> ValueTree:
+    """Fourier features of positions, ``(b, *grid, out)``: ``sin(pi f p)``, and the cosine, of coordinates ``p`` in -1 ... 1.
+
+    Unlike those of :func:`sine`, their wavelengths are parts of the image, whatever its size. No parameter and no entry of a
+    state dict. A prefix token has no place: it gets zeros.
+
+    Args:
+        out: number of channels, a multiple of twice the number of axes; each axis has ``out / (2 rank)`` frequencies ``f``.
+        resolution: twice the highest frequency; they begin at 1.
+        spacing: of the frequencies: ``"linear"``, or ``"log"``, powers (NeRF, arXiv 2003.08934).
+        order: how channels are ordered, from the slowest to the fastest of axis, wave (sine, cosine) and band (frequency).
+        reverse: whether the last axis comes first.
+
+    Perceiver, Jaegle et al. 2021, Sec. 3.2 (arXiv 2103.03206). timm's ``FourierEmbed`` of an input: ``id ||
+    coordinates("signed") || fourier(256)``.
+
+    Returns:
+        The grid and prefix that enter; a sequence has one axis.
+
+    Raises:
+        SpecError: ``out`` is no such multiple; another word for ``order`` or ``spacing``; a vector arrives.
+
+    >>> shape_of('id || coordinates("signed") || fourier(128)', "3x14x14")
+    'map 133 x 14x14'
+    """
+    options = {"resolution": resolution, "spacing": spacing, "order": order, "reverse": reverse}
+    return _on_grid(t, x, "fourier", "waves.Fourier", out=out, **options)
+
+
+def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> Value:
+    """A constant on the grid of what arrives: of a list, of its first member. Prefix tokens get zeros."""
+    value = next(flat_values(x), None)
+    if value is None:
+        raise error(f"nothing arrives that `{name}` could take the extents from", hint=f"start from a wire: `x >> {name}`")
+    f = value.feature
+    if f.layout not in ("map", "grid", "tokens"):
+        raise error(f"`{name}` needs positions, this is {f}", hint="use it before `global_pool`, `take` or `flatten`")
+    if not f.prefix:
+        return t.ir.call(operator, name, [value], **args)
+    tokens = t.ir.cast(t.ir.take_tokens(value, f.prefix, f.n, grid=f.grid), "grid")
+    constant = t.ir.cast(t.ir.call(operator, name, [tokens], **args), "tokens")
+    template = f"torch.cat([{{0}}.new_zeros(({{0}}.shape[0], {f.prefix}, {constant.c})), {{0}}], dim=1)"
+    return t.ir.inline(template, [constant], constant.feature.with_(prefix=f.prefix))

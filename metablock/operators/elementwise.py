@@ -1,0 +1,114 @@
+"""Functions of one number, in any layout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import error
+from ..shape import Feature
+
+
+class Exp(nn.Module):
+    """``e ** x``, in any layout.
+
+    Example:
+        >>> Exp()(torch.zeros(2))
+        tensor([1., 1.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.exp(x)
+
+
+class Sqrt(nn.Module):
+    """The square root, in any layout: NaN below 0. Its slope at 0 is infinite: ``(a + 1e-6) >> sqrt`` keeps gradients finite.
+
+    Example:
+        >>> Sqrt()(torch.tensor([0.0, 4.0]))
+        tensor([0., 2.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x)
+
+
+class Abs(nn.Module):
+    """``|x|``, in any layout; its gradient at 0 is 0.
+
+    Example:
+        >>> Abs()(torch.tensor([-1.0, 2.0]))
+        tensor([1., 2.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.abs(x)
+
+
+class Sin(nn.Module):
+    """``sin(x)`` of radians, in any layout. Positions have operators of their own: ``sine``, ``fourier``.
+
+    Example:
+        >>> Sin()(torch.zeros(2))
+        tensor([0., 0.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+class Cos(nn.Module):
+    """``cos(x)`` of radians, in any layout.
+
+    Example:
+        >>> Cos()(torch.zeros(2))
+        tensor([1., 1.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cos(x)
+
+
+class Clip(nn.Module):
+    """``min(max(x, low), high)``, in any layout; the gradient outside is 0.
+
+    Args:
+        low: the least value that leaves; None: no bound.
+        high: the largest; None: no bound.
+
+    Raises SpecError if there is no bound, or ``low`` is above ``high``.
+
+    Example:
+        >>> Clip(low=0.0, high=1.0)(torch.tensor([-1.0, 0.5, 2.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __init__(self, *, low: float | None = None, high: float | None = None):
+        super().__init__()
+        self.low, self.high = low, high
+
+    @staticmethod
+    def shape(x: Feature, *, low: float | None, high: float | None) -> Feature:
+        if low is None and high is None:
+            raise error("`clip` without a bound", hint="give one: `clip(0, 1)`, `clip(high=6)`")
+        if low is not None and high is not None and low > high:
+            raise error(f"`clip` from {low:g} to {high:g}", hint="the lower bound comes first")
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(x, self.low, self.high)
+
+    def extra_repr(self) -> str:
+        return f"low={self.low}, high={self.high}"
