@@ -101,7 +101,7 @@ ones: tokens.ones inline source
 outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
-per_head: heads.per_head inline
+per_head: heads.per_head inline later
 prefix: tokens.prefix inline
 recurrence: recurrence.recurrence inline later
 relative_bias: positions.relative_bias

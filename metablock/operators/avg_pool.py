@@ -77,13 +77,13 @@ def inside(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tenso
     return AVG_POOL[len(kernel)](pad_same(ones, kernel, stride, (1,) * len(kernel)), kernel, stride)
 
 
-class SameAvgPool1d(_SameAvgPool, nn.AvgPool1d):  # type: ignore[misc]
+class SameAvgPool1d(_SameAvgPool, nn.AvgPool1d):
     """``nn.AvgPool1d`` with TensorFlow's SAME padding, computed from the size of each input."""
 
     rank = 1
 
 
-class SameAvgPool2d(_SameAvgPool, nn.AvgPool2d):  # type: ignore[misc]
+class SameAvgPool2d(_SameAvgPool, nn.AvgPool2d):
     """``nn.AvgPool2d`` with TensorFlow's SAME padding, computed from the size of each input.
 
     Example:
@@ -94,7 +94,7 @@ class SameAvgPool2d(_SameAvgPool, nn.AvgPool2d):  # type: ignore[misc]
     rank = 2
 
 
-class SameAvgPool3d(_SameAvgPool, nn.AvgPool3d):  # type: ignore[misc]
+class SameAvgPool3d(_SameAvgPool, nn.AvgPool3d):
     """``nn.AvgPool3d`` with TensorFlow's SAME padding, computed from the size of each input."""
 
     rank = 3

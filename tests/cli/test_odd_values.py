@@ -33,7 +33,6 @@ BASE = {
     "ops": ["net.yaml"],
     "weights match": ["gone.pth", "net.yaml"],
     "weights import": ["gone.pth", "net.yaml", "-o", "to.safetensors"],
-    "weights match": ["gone.pth", "net.yaml"],
     "weights export": ["gone.safetensors", "--to", "timm", "-o", "to.safetensors"],
 }
 VALUES = ("", "-1", "0", "nan", str(10**20), "x" * 300, "\x1b[31m\u202e", "\udc80", "a\0b", "=")
