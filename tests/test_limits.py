@@ -24,6 +24,7 @@ def build(body: str, input: str = "image(4, 8)", **options):
         ("1000000 * conv(c)", "image(4, 8)", "1000000 copies of a module"),
         ("conv(2000000)", "image(4, 8)", "a width of 2000000 channels"),
         ("conv(400000) >> conv(400000)", "image(4, 8)", "parameters; at most"),
+        ("global_pool >> linear(400000) >> (shared f = linear(c) return f >> f)", "image(4, 8)", "parameters; at most"),
         ("conv(64)", "image(4, 70000)", "an input of map 4 x 70000x70000"),
         ("conv(64)", "image(4, 8192)", "elements for one input"),
         ("conv(4096, 31) >> conv(4096, 31)", "image(64, 400)", "multiply-accumulates; at most"),

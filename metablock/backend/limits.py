@@ -71,6 +71,7 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
         return
     known = known or ModuleTensors()
     largest, operators, parameters, work, heaviest = 0, 0, 0, 0, (0, root.span)
+    counted: set[int] = set()  # a shared module is called several times, and has its weights once
     for subgraph, span in _subgraphs(root, root.span):
         for step in subgraph.all_steps:
             outputs = list(flat_values(step.output))
@@ -79,13 +80,14 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
             if size > MAX_ELEMENTS:
                 message = f"a value inside the network has {size:,} elements for one input; at most {MAX_ELEMENTS:,}"
                 raise error(message, span, _HINT)
-            module = subgraph.child(step.child) if isinstance(step, ModuleCall) and not step.root else None
+            module = (root if step.root else subgraph).child(step.child) if isinstance(step, ModuleCall) else None
             if not isinstance(module, ModuleNode):
                 continue
             place = module.span or span
             count = sum(known.of(module, place).parameters.values())
             operators += 1
-            parameters += 0 if isinstance(step, ModuleCall) and step.shared else count
+            parameters += 0 if id(module) in counted else count
+            counted.add(id(module))
             work += count * _places([*step.inputs, *outputs])
             heaviest = max(heaviest, (count, place), key=lambda pair: pair[0])
     if parameters > MAX_PARAMETERS:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from ..errors import Span, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, compare, entries, is_real, is_whole
 from ..language.budget import current
-from ..language.call_checks import bind_arguments
 from ..language.elsewhere import called_here
 from ..language.registry import Operator
 from ..language.scope import Bound, Closure, Local, Names, Scope, Section, Word, local_scope, parameter_values
@@ -19,7 +17,7 @@ from .context import ContextStack
 from .ir import Value
 from .memory import Memory
 from .once import Once, is_list, members, of_table
-from .splices import arguments as spread_arguments
+from .splices import bound_arguments
 
 MAX_DEPTH = 200
 
@@ -364,12 +362,7 @@ class Evaluator:
 
     def arguments(self, binding: Binding, node: e.Call, scope: Scope) -> dict[str, Any]:
         """The arguments of a call to a binding, by parameter, not evaluated yet. Raises SpecError if they do not fit it."""
-        if not any(isinstance(argument.value, e.Splice) for argument in node.args):
-            return {name: Closure(argument.value, scope) for name, argument in bind_arguments(binding, node).items()}
-        spread = spread_arguments(self, node.args, scope)
-        scopes = {id(argument): scope if member is None else member.scope for argument, member in spread}
-        bound = bind_arguments(binding, replace(node, args=tuple(argument for argument, _ in spread)))
-        return {name: Closure(argument.value, scopes[id(argument)]) for name, argument in bound.items()}
+        return bound_arguments(self, binding, node, scope)
 
     def _numeric(self, name: str, node: e.Call, scope: Scope) -> Any:
         """The result of a function on numbers; a Closure for a ``sum`` of modules."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..language import ast as e
 from ..language.arithmetic import MAX_LIST
 from ..language.budget import spend
+from ..language.call_checks import bind_arguments
 from ..language.scope import Closure, Scope
+from ..language.spec import Binding
 
 if TYPE_CHECKING:
     from .evaluate import Evaluator
@@ -74,6 +76,14 @@ def arguments(
         else:
             result.append((argument, None))
     return result
+
+
+def bound_arguments(evaluate: Evaluator, binding: Binding, call: e.Call, scope: Scope) -> dict[str, Any]:
+    """The arguments of a call to a binding, by parameter, not evaluated yet. Raises SpecError if they do not fit it."""
+    spread = arguments(evaluate, call.args, scope)
+    scopes = {id(argument): scope if member is None else member.scope for argument, member in spread}
+    bound = bind_arguments(binding, replace(call, args=tuple(argument for argument, _ in spread)))
+    return {name: Closure(argument.value, scopes[id(argument)]) for name, argument in bound.items()}
 
 
 def _list(evaluate: Evaluator, node: e.Node, scope: Scope) -> list[Any]:
