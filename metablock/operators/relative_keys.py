@@ -88,8 +88,8 @@ class RelativeKeys(nn.Module):
         """The sum over the axes, from ``q (b, heads, *grid, d)``: ``(b, heads, N, M)``."""
         rank, names = len(self.grid), "xyz"[: len(self.grid)]
         parts: list[Tensor] = []
-        for axis, (weight, name) in enumerate(zip(self.axes.parameters(), names, strict=True)):
-            vectors = F.embedding(self.get_buffer(f"index{axis}"), weight)
+        for axis, name in enumerate(names):
+            vectors = F.embedding(self.get_buffer(f"index{axis}"), self.axes[axis])
             part = torch.einsum(f"bh{names}d,{name}kd->bh{names}k", q, vectors)
             for other in range(rank):
                 part = part if other == axis else part.unsqueeze(2 + rank + other)

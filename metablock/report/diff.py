@@ -13,7 +13,9 @@ from ..backend import costs
 from ..backend.block import Block
 from ..errors import MetablockError
 from ..front import Front, Source, front
-from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, module_nodes, same_computation, same_wiring
+from ..language.printer import number
+from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, module_nodes, same_computation
+from ..lowering.wiring import same_wiring
 from ..shape import Feature
 from ..weights.loading import fitting
 from .check import named_source

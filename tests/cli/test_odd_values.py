@@ -31,7 +31,9 @@ BASE = {
     "work": ["gone"],
     "table": ["net.yaml"],
     "ops": ["net.yaml"],
+    "weights match": ["gone.pth", "net.yaml"],
     "weights import": ["gone.pth", "net.yaml", "-o", "to.safetensors"],
+    "weights match": ["gone.pth", "net.yaml"],
     "weights export": ["gone.safetensors", "--to", "timm", "-o", "to.safetensors"],
 }
 VALUES = ("", "-1", "0", "nan", str(10**20), "x" * 300, "\x1b[31m\u202e", "\udc80", "a\0b", "=")

@@ -277,7 +277,9 @@ def test_traced_and_compiled() -> None:
     randomised_state(model)
     x = torch.randn(2, 8, 4, 6)
     expected = model.eval()(x)
-    torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), expected, rtol=0, atol=0)
+    traced = torch.fx.symbolic_trace(model)
+    torch.testing.assert_close(traced(x), expected, rtol=0, atol=0)
+    assert {name for name, _ in traced.named_parameters()} == {name for name, _ in model.named_parameters()}
     torch._dynamo.reset()
     torch.testing.assert_close(torch.compile(copy.deepcopy(model), fullgraph=True, backend="aot_eager")(x), expected)
     program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch", max=9)},)).module()
