@@ -43,12 +43,12 @@ unbind: `chunk(n)` gives n parts of the channels
 gather, indexselect: `take(0)` takes one token, `reorder(linear(1) >> argsort)` orders them
 stopgradient, detach, nograd: `frozen(a)` is not trained
 checkpoint, remat: a training recipe decides that, not the network
-einmix, einsum: products of two streams are `a * b`, weighted sums of tokens `attention(2)`; {_NONE}
+einmix, einsum: products of two streams are `a * b`, of two matrices of tokens `a >> matmul(b >> transpose)`
 
 # Layouts
 rearrange, reshape, permute, transpose, view, swapaxes, moveaxis, movedim, channelslast, unsqueeze, squeeze, expand: {_LAYOUTS}
-totokens, seq, sequence: `tokens` ;; {_LAYOUTS}
-tomap, togrid, unflatten, tokenstomap: `grid(16, 16)` ;; {_LAYOUTS}
+totokens, seq, sequence: `tokens`
+tomap, togrid, unflatten, tokenstomap: `tokens >> grid(16, 16)`
 flattenchannels: `flatten`
 pixelshuffle, depthtospace, pixelunshuffle, spacetodepth: `unfold(2, 2)` moves a neighbourhood into channels; the way back is none
 im2col: `unfold(3)`
@@ -57,15 +57,16 @@ flip, rot90, repeatinterleave, tile: {_NONE}
 expandasspatial, broadcast: sums and products spread vectors over maps by themselves: `id + global_pool`
 
 # Arithmetic
-clamp, hardtanh: `clip(0, 1)` ;; {_NONE}
-max, elementwisemax: `maximum(a, b)` ;; {_NONE}
-min, elementwisemin: `minimum(a, b)` ;; {_NONE}
+clamp, hardtanh: `clip(0, 1)`
+max, elementwisemax: `maximum(a, b)`
+min, elementwisemin: `minimum(a, b)`
 square, pow, power: `a ** 2`
-maximum, minimum, abs, exp, sqrt, sin, cos, clip, lstm,
-gru, pad, matmul, concat, swiglu, rotary, coordinates, fourier, sine, scan: {_NONE}
-rsqrt, reciprocal: {_NONE}
+pad: convolutions and pools pad, `conv(n, 3, padding=1)`; alone the language has no such operator
+rotary: an argument: `attention(2, rotary=axial)`
+rsqrt: `id ** -0.5`
+reciprocal, inverse: `id ** -1`
 neg, negative: `times(-1)`
-bmm, dot: `matmul(a, b)` ;; `attention(2)` is the one product of two streams
+bmm, dot: `a >> matmul(b >> transpose)`
 normalize: `l2norm`
 reducemean: `global_pool` of a map, `mean(a, b)` of branches
 amax: `global_pool("max")`
@@ -83,7 +84,8 @@ convbnact, convnormact, convbn, convbnrelu, conv2dnormactivation, basicconv2d: `
 stdconv2d, wsconv2d, scaledstdconv2d: `std_conv(n, 3)`
 dynamicconv2d, condconv2d: `dynamic_conv(3)`
 ffn, feedforward, mlpblock, positionwisefeedforward: `mlp(4)`
-glu, geglu, gatedmlp, swiglupacked, swigluffn: `swiglu` ;; a gate is a product of two streams: `linear(n) * (linear(n) >> gelu)`
+glu, geglu, gatedmlp, reglu: a gate is a product of two streams: `linear(n) * (linear(n) >> gelu)`
+swiglu, swiglupacked, swigluffn: a gate is a product of two streams: `linear(n) * (linear(n) >> silu) >> linear(c)`
 squeezeexcite, squeezeexcitation, semodule, selayer, seblock: `se(4)`
 eca,
 cbam, effectivese: `se(4)` is the gate that has a name here; others are products: `id * (global_pool >> linear(c) >> sigmoid)`
@@ -95,7 +97,7 @@ relpos, relposbias, relativepositionbias, relposbiastable: `attention(2, pos=rel
 rope, rotaryembedding, rotaryemb, ropemixed: rotary positions are an argument: `attention(2, rotary=axial)`
 fourierembed: `fourier(4)`
 sincosposembed, sincos, sinusoidal, positionalencodingsine: `sine(4)`
-meshgrid, coordconv, addcoords: `coordinates` ;; {_NONE}
+meshgrid, coordconv, addcoords: `coordinates`
 
 # Attention
 attn, atn, multiheadattention, mha, multiheadselfattention, selfattention, msa, mhsa, multiheaddotproductattention,
@@ -106,8 +108,8 @@ swmsa, shiftedwindowattention: `window(4, attention(2), shift=2)`
 linearattention: `attention(2, feature=relu)`
 neighborhoodattention, natten, neighborhoodattention2d: `attention(2, over=near(3))`
 deformableattention, msdeformattn: `deformable(2)`
-groupedqueryattention, gqa: `attention(4, kv_heads=2)` ;; {_NONE}
-multiqueryattention, mqa: `attention(4, kv_heads=1)` ;; {_NONE}
+groupedqueryattention, gqa: `attention(4, kv_heads=2)`
+multiqueryattention, mqa: `attention(4, kv_heads=1)`
 channelattention, xca, crosscovarianceattention: `attention(2, over="channels")`
 talkinghead, talkingheadattention: `attention(2, mix=linear(2))` ;; {_NONE}
 
@@ -118,7 +120,7 @@ gn, groupnormalization: `group_norm(4)`
 layernormalization: `layer_norm`
 instancenorm, instancenorm1d, instancenorm2d, instancenorm3d, instancenormalization: `group_norm(c)`
 localresponsenorm, lrn, weightnorm, spectralnorm: {_NONE}
-rmsnorm, rmsnormalization, simplenorm: `rms_norm` ;; `l2norm` divides by the length, without a learned scale; {_NONE}
+rmsnorm, rmsnormalization, simplenorm: `l2norm >> times(c ** 0.5) >> scale(1)`
 globalresponsenorm: `grn`
 layerscale, gamma, scalelayer: `scale(1e-6)`
 affine, affinetransform: `layer_norm` has its own; alone, `scale(1)`
@@ -130,7 +132,7 @@ hsigmoid: `hard_sigmoid`
 geluapprox, gelutanh, approxgelu, tanhgelu: `gelu("tanh")`
 quickgeluactivation: `quick_gelu`
 leakyrelu, prelu, rrelu, selu, celu, mish, hardmish, threshold, softsign, logsigmoid, hardshrink, maxout: {_NONE}
-squaredrelu, sqrelu, relusquared: `star_relu`, whose scale and bias are learned
+squaredrelu, sqrelu, relusquared: `relu ** 2`
 logsoftmax: `softmax >> log`
 activation, act, nonlinearity: an activation stands in the chain by its name: `relu`
 
@@ -145,14 +147,14 @@ maxpool1d, maxpool2d, maxpool3d, maxpooling, maxpooling2d: `max_pool(2, stride=2
 lppool2d, blurpool, blurpool2d: {_NONE}
 interpolate, upsampling2d, upsample2d,
 upsamplingnearest2d, upsamplingbilinear2d, resizing, imageresize: `upsample(2)`; `resize(32)` to a size
-zeropad2d, zeropadding2d, reflectionpad2d, constantpad2d, padding: `pad(1)` ;; convolutions and pools take `conv(n, 3, padding=1)`
+zeropad2d, zeropadding2d, reflectionpad2d, constantpad2d, padding: `pad(1)` ;; convolutions and pools pad: `conv(n, 3, padding=1)`
 
 # Regularisation
 dropout1d, dropout2d, dropout3d, spatialdropout2d, alphadropout, dropblock, dropblock2d: `dropout(0.1)`
 stochasticdepth, dropconnect: `drop_path(0.1)`, or a number in the column "drop"
 
 # Recurrences
-rnn, lstmcell, grucell, rnncell, simplernn: `lstm(n)`
+rnn, lstmcell, grucell, rnncell, simplernn: `lstm(n)`, `gru(n)`
 mamba, ssm, s4, selectivescan, rwkv: a state-space mixer is written: examples/recurrent_mixer.yaml
 """
 

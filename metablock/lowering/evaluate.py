@@ -300,9 +300,8 @@ class Evaluator:
             return list(base[low:high])
         at = self.number(node.at, scope, "a subscript")
         if not isinstance(at, int) or not -len(base) <= at < len(base):
-            raise error(
-                f"there is no entry {at} in a list of {len(base)}", node.span, "entries are numbered from 0; -1 is the last"
-            )
+            hint = "entries are numbered from 0; -1 is the last"
+            raise error(f"there is no entry {at} in a list of {len(base)}", node.span, hint)
         return base[at]
 
     def _attribute(self, node: e.Attribute, scope: Scope) -> Any:
@@ -334,11 +333,8 @@ class Evaluator:
         except OverflowError:
             raise error("the result is too large for a number", node.span, "use smaller numbers") from None
         except TypeError:
-            raise error(
-                f"{_kind(left)} {node.op} {_kind(right)} has no meaning",
-                node.span,
-                "both sides are numbers, both modules, or both lists",
-            ) from None
+            message = f"{_kind(left)} {node.op} {_kind(right)} has no meaning"
+            raise error(message, node.span, "both sides are numbers, both modules, or both lists") from None
 
     def _spend_on(self, node: e.Node, *values: Any) -> None:
         """Spends what it costs to compute with lists."""

@@ -46,7 +46,7 @@ def diff(a: Source | Front, b: Source | Front) -> NetworkDiff:
     >>> [(row.name, row.kind) for row in result.rows if row.depth == 0][:2]
     [('stem', 'same'), ('stage 0', 'changed')]
     >>> result.b.parameters - result.a.parameters
-    9473280
+    9473792
     """
     one, other = (source if isinstance(source, Front) else front(source) for source in (a, b))
     sides = [_Side(network) for network in (one, other)]

@@ -39,7 +39,7 @@ def carry_weights(model: nn.Module, other: nn.Module, spec: Spec, *, input: Inpu
     >>> from metablock.errors import MetablockWarning
     >>> model, other = (metablock.build("resnet18", edits=f"depth = [{n}, 1, 1, 1]") for n in (1, 2))
     >>> carry_weights(model, other, model.spec).left[0]
-    'stages.0.blocks.1.conv_bn_1.conv.weight'
+    'stages.0.blocks.1.branch.first.weight'
     """
     state: Mapping[str, Any] = other.state_dict()
     own = dict(model.named_parameters())

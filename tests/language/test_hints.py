@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from metablock.errors import Problem, SpecError, nearest
+from metablock.errors import MetablockError, Problem, SpecError, nearest
 from metablock.front import check
 from metablock.language.elsewhere import arguments, called_here, can_be_written, code, names
 from metablock.language.load import load_text
 from metablock.language.registry import OPERATORS
 from metablock.language.standard import BUILTIN, NUMERIC, standard
+from metablock.report.operators import operators
 
 # Code of answers runs between these, with these names: on a map, or on tokens.
 FRAMES = ("{}", "flatten >> ({})", "join({}, id)", "id + ({})")
@@ -162,3 +163,52 @@ def test_libraries_of_python_are_named() -> None:
         "'nn' is a library of Python's, which a spec does not read",
         "did you mean 'linear'?",
     )
+
+
+def test_every_answer_can_be_written() -> None:
+    """An answer before the last one of a row waits for an operator."""
+    assert {part for part in ANSWERS if not can_be_written(part)} <= {"pad(1)"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "hint"),
+    [
+        ("max(relu, sigmoid)", "'max' is a function of numbers, not of modules", "here it is `maximum(a, b)`"),
+        ("id * min(relu, 3)", "'min' works on numbers", "here it is `minimum(a, b)`"),
+        ("relu >> sum", "'sum' is a function of numbers, not of modules", "`sum([a, b])` adds outputs"),
+        ("MLP(2)", "unknown operator 'MLP'", "did you mean 'mlp'?"),
+        (
+            "x -> x, x >> conv(4)",
+            "a comma outside brackets",
+            "several outputs are a list, `x -> [a, b]`, or lines with `return a, b`",
+        ),
+        (
+            "relu >> conv(4, 3, groups=c)",
+            "`groups=c` in the middle of a chain: `c` is the width at its start",
+            "write `groups=w`: `w` is the width that arrives",
+        ),
+    ],
+)
+def test_what_people_write_first(body: str, message: str, hint: str) -> None:
+    assert [(problem.message, problem.hint) for problem in problems(body)] == [(message, hint)]
+
+
+@pytest.mark.parametrize("body", ["attention(2, over=near(7), qkv=linear(3 * c))", "1 - id", "chunk(2)[0]"])
+def test_what_people_write_first_works(body: str) -> None:
+    assert problems(body) == []
+
+
+def test_a_suggestion_for_the_persons_own_circle() -> None:
+    """No hint for `norm: rms_norm(...)` is the binding around it."""
+    assert "did you mean 'norm'?" not in hints("norm", "let:", "  norm: rms_norm(1e-6)")
+
+
+def test_operators_are_listed_by_the_names_of_other_libraries() -> None:
+    def listed(pattern: str) -> list[str]:
+        return [row.name for row in operators(pattern)]
+
+    assert "silu" in listed("Swish")
+    assert listed("LayerNorm") == ["layer_norm"]
+    assert listed("MultiheadAttention") == ["attention"]
+    with pytest.raises(MetablockError, match="the language has no such operator"):
+        operators("PReLU")
