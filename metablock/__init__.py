@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .passes.early_exit import early_exit
     from .passes.features import FeatureInfo, features
     from .passes.reparameterize import reparameterize
+    from .report.diff import diff
     from .weights.loading import load_weights
     from .writers.outputs import write
     from .writers.standalone import standalone
@@ -38,6 +39,7 @@ _HOME = {
     "SpecError": "errors",
     "build": "api",
     "compile": "backend.compiler",
+    "diff": "report.diff",
     "early_exit": "passes.early_exit",
     "export": "writers.torch_export",
     "features": "passes.features",
@@ -58,6 +60,7 @@ __all__ = [
     "SpecError",
     "build",
     "compile",
+    "diff",
     "early_exit",
     "export",
     "features",

@@ -56,8 +56,9 @@ def build(
         weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
             address. Another network, an ``nn.Module``: what has the same name and fits carries over, the rest keeps its initial
-            values, a warning counts it, and ``loaded`` lists both. For another input size, tables of positions and biases are interpolated; for other input channels, the first
-            layer is adapted; for other classes, the last layer stays as initialised.
+            values, a warning counts it, and ``loaded`` lists both. For another input size, tables of positions and biases are
+            interpolated; for other input channels, the first layer is adapted; for other classes, the last layer stays as
+            initialised.
         weights_input: the input size that the weights were trained on, ``"3x288x512"``, if they do not say it: weights of ours
             do; tables of others are taken for squares.
         names: whose names the weights have, ``"ours"`` or a table of the spec's `weights:`; by default those that fit best.
@@ -144,7 +145,7 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
     if isinstance(weights, Mapping):
         return weights
     if isinstance(weights, nn.Module):
-        return weights.state_dict()  # type: ignore[no-any-return]
+        return weights.state_dict()
     if not isinstance(weights, (str, Path, bool)):
         raise MetablockError(f"{reprlib.repr(weights)} holds no weights", "name a file, pass a state dict, or True")
     if is_place(weights):

@@ -14,7 +14,7 @@ from metablock.language.uses import without_unused
 from metablock.language.weight_rules import read_rules
 from metablock.report.options import BuildOptions
 from metablock.report.weights import match_weights
-from metablock.weights.loading import blocks_of, load_weights
+from metablock.weights.loading import load_weights, network_of
 from metablock.weights.matching import Proposal, propose
 from metablock.weights.matching.numbers import follows
 from metablock.weights.matching.pairing import pair
@@ -42,8 +42,8 @@ APART = NET.replace("attention(2)", "attention(2, q=linear(c), k=linear(c), v=li
 
 def placed(proposal: Proposal, spec: metablock.Spec, model: torch.nn.Module) -> dict[str, str]:
     """For each of our tensors what the proposed rules make it of."""
-    rules, blocks = read_rules(spec.with_(weights={"theirs": proposal.table}), "theirs"), blocks_of(model)
-    matches = {name: rules.find(name, blocks) for name in model.state_dict()}
+    rules, network = read_rules(spec.with_(weights={"theirs": proposal.table}), "theirs"), network_of(model, spec)
+    matches = {name: rules.find(name, network) for name in model.state_dict()}
     return {name: " ++ ".join(key.fill(match[1]) for key in match[0].keys) for name, match in matches.items() if match}
 
 
@@ -171,6 +171,13 @@ def test_transposed_weights() -> None:
     table = assert_taken(model, state)
     assert table["stages.{i}.blocks.{j}.mlp.linear{k}.weight"].endswith("| transpose")
     assert table["stem.weight"].endswith("| permute(3, 2, 0, 1)")
+
+
+def test_packed_and_transposed() -> None:
+    model, state = renamed(NET)
+    table = assert_taken(model, {key: value.T if value.dim() == 2 else value for key, value in split(state).items()})
+    parts = [f"(stages.{{i}}.blocks.{{j}}.token.{name}_proj.weight | transpose)" for name in "qkv"]
+    assert table["stages.{i}.blocks.{j}.token.qkv.weight"] == " ++ ".join(parts)
 
 
 def test_what_is_left_over_is_ignored_and_said() -> None:

@@ -9,15 +9,19 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 import metablock
 from metablock.errors import MetablockError
 from metablock.language.plugins import installed, load_plugin
 from metablock.language.registry import OPERATORS
+from metablock.writers.standalone import standalone
+from oracles import randomised_state, relative_error
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "plugin"
 
@@ -294,3 +298,35 @@ def test_a_spec_cannot_name_code(own: Path):
         with pytest.raises(MetablockError):
             metablock.build(own / "own.yaml", edits=[f"token = {text}"], device="meta")
     assert "own_ops" not in sys.modules
+
+
+def test_a_kernel_of_another_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The selective scan of the example is the recurrence of the language, in plain torch and by the arguments of a kernel."""
+    load_plugin(str(EXAMPLE / "selective_scan.py"))
+    model = metablock.build(EXAMPLE / "selective_scan.yaml", dtype=torch.float64).eval()
+    randomised_state(model)
+    x = torch.randn(2, 8, 64, dtype=torch.float64)
+    assert torch.equal(torch.fx.symbolic_trace(copy.deepcopy(model))(x), model(x))
+    names: dict = {"__name__": "standalone_scan"}
+    exec(compile(standalone(model), "standalone_scan.py", "exec"), names)
+    plain = names["Model"]().double().eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(plain(x), model(x))
+
+    def kernel(u: Tensor, d: Tensor, a: Tensor, k: Tensor, q: Tensor, skip: Tensor) -> Tensor:
+        """The arguments of mamba_ssm's: channels before positions."""
+        state, ys = u.new_zeros(*u.shape[:2], k.shape[1]), []
+        for t in range(u.shape[2]):
+            state = (d[:, :, t, None] * a).exp() * state + (d[:, :, t] * u[:, :, t])[..., None] * k[:, None, :, t]
+            ys.append((state * q[:, None, :, t]).sum(-1))
+        return torch.stack(ys, 2) + u * skip[:, None]
+
+    library = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
+    library.selective_scan_fn = kernel  # type: ignore[attr-defined]
+    for name, module in (("mamba_ssm", types.ModuleType("mamba_ssm")), ("mamba_ssm.ops", types.ModuleType("mamba_ssm.ops"))):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, library.__name__, library)
+    expected = model(x)
+    operator = next(module for module in model.modules() if type(module).__name__ == "SelectiveScan")
+    monkeypatch.setitem(type(operator).forward.__globals__, "DEVICES", ("cpu",))
+    assert 0 < relative_error(model(x), expected) < 1e-6  # a kernel takes A in float32

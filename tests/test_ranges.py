@@ -27,19 +27,23 @@ CALLS = {
     "join": "join(id, learned(1), ARGUMENT)",
     "knob": "id * knob(ARGUMENT)",
     "learned": "id + (learned(1, ARGUMENT) >> linear(c))",
+    "inner": "inner(outer(id, id), id, ARGUMENT)",
     "near": "attention(2, over=near(ARGUMENT))",
     "ones": "join(id, ones(1, ARGUMENT))",
+    "outer": "outer(id, id, ARGUMENT)",
     "pair_bias": "attention(2, pos=pair_bias(ARGUMENT))",
     "position": "id + position(ARGUMENT)",
+    "recurrence": "recurrence(sigmoid, id, ARGUMENT)",
     "relative_bias": "attention(2, pos=relative_bias(ARGUMENT))",
     "routed": "attention(2, over=routed(2, ARGUMENT))",
+    "scan": "scan(id, ARGUMENT)",
     "split": "split(conv(c), ARGUMENT)",
     "take": "chunk(2) >> take(ARGUMENT)",
     "zeros": "join(id, zeros(1, ARGUMENT))",
 }
 # What an operator needs besides the argument under test.
 NEEDS = {"out": "8", "kernel": "3", "stride": "2", "size": "4", "n": "2", "heads": "2", "rate": "0.5", "groups": "2", "value": "1",
-         "factor": "2", "parts": "2", "a": "relu", "top": "2", "i": "0"}  # fmt: skip
+         "factor": "2", "parts": "2", "a": "relu", "top": "2", "i": "0", "start": "1"}  # fmt: skip
 NUMBERS = ["-1", "0", "0.5", "3", "-0.5", "1e300", "1e-300", str(2**31), str(2**63), str(2**70), "1e400"]
 NUMERIC = {"int", "float", "list[int]", "list[float]", "Lazy"}
 

@@ -91,7 +91,7 @@ def test_rank_follows_the_input() -> None:
         ("steps(true * relu)", "a truth value and a module do not meet", "true", None),
         ("(2 > 1) * relu", "a truth value and a module do not meet", "(2 > 1)", None),
         ("id >> sum", "'sum' is a function of numbers, not of modules", "sum", "`sum([a, b])` adds outputs"),
-        ("max(relu, sigmoid)", "'max' is a function of numbers, not of modules", "max(relu, sigmoid)", "`maximum(a, b)` is that of modules"),
+        ("max(relu, sigmoid)", "'max' is a function of numbers, not of modules", "max(relu, sigmoid)", "here it is `maximum(a, b)`"),
         ("relu[0]", "only a list has entries", "relu", "one value comes out here"),
         ("chunk(2)[3]", "there is no entry 3 in a list of 2", "chunk(2)[3]", "entries are numbered from 0; -1 is the last"),
         ("relu(3)", "'relu' takes no arguments", "3", "write `relu` without brackets"),

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 import metablock
 from metablock.errors import MetablockError, SpecError
 from metablock.language.check import check_names
+from metablock.language.format import format_text
 from metablock.language.load import load_text
 from metablock.language.spec import Rule, Spec, WeightTable
-from metablock.language.weight_rules import check_rules, read_rules
+from metablock.language.weight_rules import NetworkFacts, check_rules, read_rules
+from metablock.report.check import check
+from metablock.weights.export_names import export_state
 from metablock.weights.loading import WeightsError, load_weights, read_state
 from oracles import require
 
@@ -86,6 +89,16 @@ A, B = numbered(4, 6), numbered(2, 6, start=100)
         ("w: a | flip", {"a": A}, A[[3, 2, 1, 0]]),
         ("w: a | ungroup(1, 1, 3)", {"a": A[:, 0]}, A[:, 0]),
         ("w: a ++ b | rows(3, 5) | transpose | reshape(3, 4)", {"a": A, "b": B}, torch.cat([A, B])[3:5].T.reshape(3, 4)),
+        ("w: (a | chunk(1, 2)) ++ (b | rows(0, 1))", {"a": A, "b": B}, torch.cat([A[2:], B[:1]])),
+        ("w: (a | flip) ++ b", {"a": A, "b": B}, torch.cat([A.flip(0), B])),
+        ("w: b ++ (a | flip) | rows(1, 3)", {"a": A, "b": B}, torch.cat([B, A.flip(0)])[1:3]),
+        (
+            "w: ((a | transpose) ++ (b | transpose | reshape(6, 2) | columns(0, 2) | reshape(3, 4))) | transpose",
+            {"a": A, "b": B},
+            torch.cat([A.T, B.T.reshape(3, 4)]).T,
+        ),
+        ("w: ((a ++ b) | flip) ++ b", {"a": A, "b": B}, torch.cat([torch.cat([A, B]).flip(0), B])),
+        ("w: (a)", {"a": A}, A),
         ("w: a|chunk(1,2)|transpose", {"a": A}, A[2:].T),
         ('"w": "a ++ b"', {"a": A, "b": B}, torch.cat([A, B])),
         ("w: 'a ++ b'", {"a": A, "b": B}, torch.cat([A, B])),
@@ -210,6 +223,117 @@ def test_extents_of_one_reshape_themselves() -> None:
     assert report.reshaped == ["conv", "linear", "scale"]
     assert "3 reshaped: conv, linear, scale" in str(report)
     assert torch.equal(module.conv.flatten(1), module.linear)
+
+
+# Rules that fit only where a test holds
+
+
+@pytest.mark.parametrize(
+    ("test", "holds"),
+    [
+        ("i > 0", lambda i, j: i > 0),
+        ("j % 2 == 0", lambda i, j: j % 2 == 0),
+        ("i == 1 and not j == 2", lambda i, j: i == 1 and j != 2),
+        ("(i == 0 or i == 2) and j <= 0", lambda i, j: i in (0, 2) and j == 0),
+        ("layer(i, j) >= 3", lambda i, j: [0, 2, 5][i] + j >= 3),
+        ("j == layer(i + 1, 0) - layer(i, 0) - 1", lambda i, j: j == [2, 3, 1][i] - 1),  # the last block of a stage
+        ("i == stages - 1 or layer(i, j) == layers - 2", lambda i, j: i == 2 or [0, 2, 5][i] + j == 4),
+        ("i", lambda i, j: i > 0),
+        ("2 > 1", lambda i, j: True),
+    ],
+)
+def test_tests_of_numbers(test: str, holds: Callable[[int, int], bool]) -> None:
+    module = blocks(2, 3, 1)
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0)]
+    state = {f"{'yes' if holds(i, j) else 'no'}.{i}.{j}": torch.tensor([10.0 * i + j + 1]) for i, j in places}
+    rules = [f"stages.{{i}}.blocks.{{j}}.w if {test}: yes.{{i}}.{{j}}", "stages.{i}.blocks.{j}.w: no.{i}.{j}"]
+    assert not check_rules(spec(*rules))
+    load_weights(module, state, spec(*rules))
+    for i, j in places:
+        assert module.get_parameter(f"stages.{i}.blocks.{j}.w") == 10 * i + j + 1
+
+
+HYBRID = """
+name: hybrid
+input: image(3, 16)
+classes: 4
+let:
+  mix: layer_norm >> attention(heads)
+  local: layer_norm >> dw(size)
+  heads: 2
+stem: conv(8, 4, stride=4)
+stages:
+  depth: [2, 3]
+  size:  [3, 5]
+  kind:  [relu, gelu]
+  body:  depth * (res(mix if index % 3 == 1 else local) >> kind)
+head: global_pool >> linear(classes)
+weights:
+  theirs:
+    stages.{i}.blocks.{j}.mix.** if has("mix.attention.qkv"): a.{layer(i, j)}.**
+    stages.{i}.blocks.{j}.local.**: c.{layer(i, j)}.**
+    layer_norm.* if has("mix"): ln.*
+    layer_norm.*: bn.*
+    attention.qkv.*: (q.* | flip) ++ (kv.* | chunk(0, 2)) ++ (kv.* | chunk(1, 2))
+    attention.*: attn.*
+    dw.*: conv.*
+    stem.* if variant == "large" or kind[0] == "gelu": other.*
+    stem.* if heads == 2 and size[1] == 5 and kind[1] == "gelu": root.*
+    head.*: head.*
+variants:
+  small: {}
+  large: {heads: 4}
+"""
+
+
+def test_two_kinds_of_block_in_one_stage() -> None:
+    """Told apart by a slot of the block, behind `**` too; columns, bindings and the variant are asked; and all of it back."""
+    net = load_text(HYBRID, "hybrid.yaml")
+    assert not check_names(net)
+    model = metablock.build(net)
+    state = export_state(model, model.spec, "theirs", {f"a.{i}.q.weight": (8, 8) for i in (1, 3)} | {
+        f"a.{i}.{name}": shape for i in (1, 3) for name, shape in {
+            "q.bias": (8,), "kv.weight": (16, 8), "kv.bias": (16,)}.items()
+    })  # fmt: skip
+    assert {key for key in state if key.startswith("a.1.")} == {
+        f"a.1.{name}.{last}" for name in ("ln", "q", "kv", "attn.proj") for last in ("weight", "bias")
+    }
+    assert "c.0.bn.weight" in state and "root.weight" in state
+    weight = model.get_parameter("stages.0.blocks.1.mix.attention.qkv.weight")
+    assert torch.equal(state["a.1.q.weight"], weight[:8].flip(0)) and torch.equal(state["a.1.kv.weight"], weight[8:])
+    again = metablock.build(net, weights=state, seed=5)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    large = metablock.build(net, variant="large")
+    other = {key.replace("root", "other"): value for key, value in state.items()}
+    assert metablock.load_weights(large, other, large.spec).complete
+    text = format_text(HYBRID)
+    assert format_text(text) == text and load_text(text).weights == net.weights
+
+
+@pytest.mark.parametrize(
+    ("test", "says"),
+    [
+        ('kind == "gelu"', "'kind' has an entry per stage"),
+        ("size[5] == 8", "'size' has no entry 5"),
+        ("mix > 3", "words have no order"),
+        ("layer(9, 0) > 3", "there is no stage 9 in this network of 2"),
+    ],
+)
+def test_a_test_without_a_meaning_in_a_network(test: str, says: str) -> None:
+    net = load_text(HYBRID.replace('variant == "large" or kind[0] == "gelu"', test), "hybrid.yaml")
+    model = metablock.build(net)
+    with pytest.raises(SpecError, match=re.escape(says)) as caught:
+        load_weights(model, {"x": torch.ones(1)}, model.spec)
+    assert str(caught.value).startswith("hybrid.yaml:25:")
+
+
+def test_a_test_that_never_holds_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(HYBRID)
+    assert check(str(path)) == ()
+    path.write_text(HYBRID.replace("dw.*: conv.*", "dw.* if layers > 7: far.*\n    dw.*: conv.*"))
+    problems = [problem.message for problem in check(str(path))]
+    assert problems == ["the test of `dw.* if layers > 7` holds for no parameter of any network of this file"]
 
 
 # What does not fit
@@ -407,9 +531,9 @@ MALFORMED = [
     ("a.***: c.***", "'***' on the left side", "***", "at the end of a name"),
     ("a.**: b.*", "'*' on the right side", "*", "as on the left"),
     ("a.*: b.**", "'**' on the right side", "**", "as on the left"),
-    ("a: b | chunk(1, 3) ++ c | chunk(2, 3)", "`++` after a step", "++", "apply to the whole: `a ++ b | chunk(0, 3)`"),
+    ("a: b | chunk(1, 3) ++ c | chunk(2, 3)", "`++` after a step", "++", "`(a | chunk(0, 3)) ++ (b | chunk(2, 3))`"),
     ("a.**: b.** ++ c.**", "a rule with `**` only renames", "b.** ++ c.**", "translate the rest"),
-    ("a.**: b.** | transpose", "a rule with `**` only renames", "b.**", "translate the rest"),
+    ("a.**: b.** | transpose", "a rule with `**` only renames", "b.** | transpose", "translate the rest"),
     ("a.*: b", "`*` stands on the left side only", "b", "both sides"),
     ("a: b.*", "`*` stands on the right side only", "b.*", "both sides"),
     ("a.*: b.* ++ c", "`*` stands on the left side only", "c", "both sides"),
@@ -431,6 +555,20 @@ MALFORMED = [
     ("a.{i}: b.{i // 0}", "division by zero", "i // 0", "`{i}`"),
     ("a.{i}: b.{i +}", "", "", ""),
     ("a.{i}: b.{}", "", "", ""),
+    ("a: (b | chunk(0, 2)", "a parenthesis without its partner", "(", "(a | chunk(0, 3))"),
+    ("a: (b ++ c", "a parenthesis without its partner", "(", "(a | chunk(0, 3))"),
+    ("a: b) ++ c", "in a parameter name", ")", "of one of them"),
+    ("a: () ++ c", "a foreign name is missing", "", "write the key"),
+    ("a: (b | turn) ++ c", "unknown step 'turn'", "turn", "there are chunk(k, n)"),
+    ("a: (b | chunk(2, 2)) ++ c", "there is no part 2 of 2", "chunk(2, 2)", "from 0"),
+    ("a.**: (b.** | flip)", "a rule with `**` only renames", "(b.** | flip)", "translate the rest"),
+    ("a.{i}: b.{i} if i > 0", "a test on the right side", "i > 0", "`a.{i} if i > 0: b.{i}`"),
+    ("a.{i} if: b.{i}", "a test is missing behind `if`", "", "has("),
+    ("a.{i} if has(attn): b.{i}", "`has` takes one word", "has(attn)", 'has("attn")'),
+    ("a.{i} if has(\"a\", \"b\"): b.{i}", "`has` takes one word", 'has("a", "b")', "slot"),
+    ("a.{i} if i / 2 == 1: b.{i}", "computes with whole numbers", "i / 2", "`{2 * i + 1}`"),
+    ("a.{i} if i > : b.{i}", "", "", ""),
+    ("a.{i} if conv(3): b.{i}", "this is no test", "conv(3)", "has("),
     ("a: b | turn", "unknown step 'turn'", "turn", "there are chunk(k, n)"),
     ("a: b | chunks(0, 2)", "unknown step 'chunks'", "chunks", "did you mean 'chunk'?"),
     ("a: b | chunk(0)", "'chunk' takes 2 numbers", "chunk(0)", "chunk(k, n)"),
@@ -470,6 +608,21 @@ def test_malformed_rules_are_found_at_check_time(rule: str, message: str, marked
     with pytest.raises(SpecError) as caught:
         load_weights(model(a=(1,)), {"b": torch.ones(1)}, wrong)
     assert [p.key for p in caught.value.problems] == [problem.key]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "marked", "hint"),
+    [
+        ("a.{i} if k > 0: b.{i}", "unknown name 'k' in a test", "k", "no column and no binding"),
+        ("a.{i} if layer > 0: b.{i}", "unknown name 'layer' in a test", "layer", "did you mean 'layers'?"),
+        ("a.{i} if dim[0] > 0: b.{i}", "unknown name 'dim' in a test", "dim", "no column"),
+        ('a.{i} if variants == "s": b.{i}', "unknown name 'variants' in a test", "variants", "did you mean 'variant'?"),
+    ],
+)
+def test_a_test_names_what_the_file_has(rule: str, message: str, marked: str, hint: str) -> None:
+    (problem,) = check_rules(spec(rule))
+    assert problem.message == message and problem.span is not None and problem.span.content == marked
+    assert problem.hint is not None and hint in problem.hint
 
 
 def test_every_problem_of_a_rule_is_told() -> None:
@@ -718,6 +871,62 @@ def test_rules_do_not_backtrack() -> None:
     table = "weights:\n  timm:\n    '" + "".join(f"{{n{i}}}1" for i in range(26)) + "x': y\n"
     table += "".join(f"    '{'a' * n}**': 'b**'\n" for n in (1, 2, 3)) + "    ignore: ['" + "a*" * 30 + "c']\n"
     rules = read_rules(load_text(f"name: n\ninput: image(3, 8)\nmodel: conv(4)\n{table}"), "timm")
-    assert rules.find("1" * 200, []) is None
-    assert rules.find("a" * 60, []) is None
+    assert rules.find("1" * 200, NetworkFacts()) is None
+    assert rules.find("a" * 60, NetworkFacts()) is None
     assert not rules.ignored("a" * 400) and rules.ignored("ab" * 30 + "c")
+
+
+# Names that are a level longer or shorter
+
+LEVELS = """
+name: net
+input: image(3, 16)
+classes: 4
+let:
+  norm: layer_norm
+  channel: mlp(2)
+stem: conv(8, 4, stride=4)
+stages:
+  depth: 2
+  body:  depth * (res(norm >> channel) >> res(chain))
+  chain: norm >> mlp(2)
+head: global_pool >> linear(classes)
+init: {linear: zeros}
+weights:
+  theirs:
+    stages.{i}.blocks.{j}.norm.*: n.{i}.{j}.*
+    stages.{i}.blocks.{j}.channel.linear{k}.*: m.{i}.{j}.{k}.*
+    stages.{i}.blocks.{j}.chain.norm.*: k.{i}.{j}.*
+    stages.{i}.blocks.{j}.chain.mlp.linear{k}.*: c.{i}.{j}.{k}.*
+    stem.*: s.*
+    head.*: h.*
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("channel.linear{k}.*", "channel.mlp.linear{k}.*", "a slot that is one name or one call adds no level for it"),
+        ("chain.mlp.linear{k}.*", "chain.linear{k}.*", "in a chain, a sum or an argument every operator adds a level"),
+    ],
+)
+def test_a_rule_that_misses_by_a_level(tmp_path: Path, right: str, wrong: str, says: str) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(LEVELS)
+    assert check(str(path)) == ()
+    path.write_text(LEVELS.replace(right, wrong))
+    (problem,) = check(str(path))
+    assert problem.hint == f"did you mean `stages.{{i}}.blocks.{{j}}.{right}`? {says}"
+    net = load_text(path.read_text(), "net.yaml")
+    model = metablock.build(net)
+    with pytest.raises(WeightsError, match=re.escape(f"`stages.{{i}}.blocks.{{j}}.{wrong}` fits nothing: {problem.hint}")):
+        load_weights(model, {"s.weight": torch.ones(8, 3, 4, 4)}, model.spec, "theirs")
+
+
+def test_an_init_rule_that_misses_by_a_level(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(LEVELS.replace("linear: zeros", "channel.mlp.linear1: zeros"))
+    (problem,) = check(str(path))
+    assert problem.hint == "did you mean `channel.linear1`? a slot that is one name or one call adds no level for it"
+    path.write_text(LEVELS.replace("linear: zeros", "chain.linear1: zeros"))
+    assert check(str(path)) == (), "in a selector, parts in between may be left out"

@@ -9,7 +9,8 @@ from ..errors import MetablockError
 from ..front import front, sized_inputs
 from ..language.spec import Spec
 from ..language.uses import Uses
-from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, action, same_wiring
+from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, action
+from ..lowering.wiring import same_wiring
 from ..shape import Feature
 
 # The part of an IR that a network computes, such as all up to its feature maps.

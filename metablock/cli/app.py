@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -30,36 +30,48 @@ class _Verbs(TyperGroup):
     has ``METABLOCK_TRACEBACK=1``.
     """
 
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        with _faults():  # `--install-completion` writes to files while options are read
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _faults():
             with warnings.catch_warnings():
                 warnings.simplefilter("always", MetablockWarning)
                 warnings.showwarning = _show_warning(warnings.showwarning)
                 result = super().invoke(ctx)
             sys.stdout.flush()  # a disk that is full shows here, where it can be said
             return result
-        except MetablockError as wrong:
-            typer.echo(str(wrong), err=True)
-        except BrokenPipeError:
-            raise  # typer ends in silence
-        except KeyboardInterrupt:  # verbs that work for long say more (`stopping` of study_options.py)
-            if first_process():
-                typer.echo("stopped", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except OSError as wrong:
-            _say_what_failed(wrong)
-        except RecursionError:
-            deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
-            typer.echo(str(deep), err=True)
-        except MemoryError:
-            say(str(MetablockError("there is not enough memory", "a smaller batch, input or network may fit")), err=True)
-        except Exception as wrong:
-            ways_to_end = type(wrong).__module__.partition(".")[0] in ("typer", "click")
-            if ways_to_end or os.environ.get(TRACEBACK, "0") not in ("", "0"):
-                raise
-            say(str(_fault(wrong)), err=True)
-            raise typer.Exit(FAULT) from None
-        raise typer.Exit(BAD_INPUT)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Ends what goes wrong inside with its text on standard error and a status."""
+    try:
+        yield
+        return
+    except MetablockError as wrong:
+        typer.echo(str(wrong), err=True)
+    except BrokenPipeError:
+        raise  # typer ends in silence
+    except KeyboardInterrupt:  # verbs that work for long say more (`stopping` of study_options.py)
+        if first_process():
+            typer.echo("stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except OSError as wrong:
+        _say_what_failed(wrong)
+    except RecursionError:
+        deep = MetablockError("the spec is nested too deeply", "let its bindings use each other in fewer steps")
+        typer.echo(str(deep), err=True)
+    except MemoryError:
+        say(str(MetablockError("there is not enough memory", "a smaller batch, input or network may fit")), err=True)
+    except Exception as wrong:
+        ways_to_end = type(wrong).__module__.partition(".")[0] in ("typer", "click")
+        if ways_to_end or os.environ.get(TRACEBACK, "0") not in ("", "0"):
+            raise
+        say(str(_fault(wrong)), err=True)
+        raise typer.Exit(FAULT) from None
+    raise typer.Exit(BAD_INPUT)
 
 
 def first_process() -> bool:
@@ -116,7 +128,6 @@ def silence(stream: TextIO) -> None:
 
 app = typer.Typer(
     cls=_Verbs,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -6,9 +6,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from ..report.models import Explanation, NameText, StageText
+from ..report.name_models import Explanation, NameText, StageText
 
 _STEP = "  "
+# What lines of streams give names to: the text is the whole line.
+_LINES = ("wire", "shared module", "recipe")
 
 
 def explain_text(explanation: Explanation, width: int) -> Iterator[str]:
@@ -36,7 +38,7 @@ def _name(name: NameText, width: int, margin: str, root: bool = False) -> Iterat
     head = name.header or name.name if root else name.name
     stream = name.text if name.text is not None and "\n" in name.text else None
     text = head if name.text is None else f"{head} =" if stream else f"{head} = {name.text}"
-    text = name.text if name.kind.startswith("wire") and name.text is not None else text
+    text = name.text if name.kind.partition(" of ")[0] in _LINES and name.text is not None else text
     text = f"{text} = {name.value}" if name.value is not None else text
     about = [name.kind, *([name.place] if name.place else [])]
     about += [", ".join(f"{key} = {value}" for key, value in name.arguments.items())] if name.arguments else []

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 
-from ..report.models import ArgumentText, OperatorText
+from ..report.name_models import ArgumentText, OperatorText
 
 _MARGIN = "  "
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MetablockError
+from .completion import complete_spec, complete_variant
 
 if TYPE_CHECKING:
     from ..report.options import BuildOptions
@@ -19,10 +20,18 @@ Spec = Annotated[
         metavar="SPEC",
         help="A name of the catalogue (poolformer_s12), a file (./my.yaml), or - for standard input.",
         show_default=False,
+        autocompletion=complete_spec,
     ),
 ]
 Variant = Annotated[
-    str | None, typer.Option("--variant", "-v", metavar="NAME", help="A variant of the file; the first by default.")
+    str | None,
+    typer.Option(
+        "--variant",
+        "-v",
+        metavar="NAME",
+        help="A variant of the file; the first by default.",
+        autocompletion=complete_variant,
+    ),
 ]
 Edits = Annotated[
     list[str] | None,

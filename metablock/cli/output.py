@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from ..report.layout import short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OperatorRow, OperatorText, OpRow, PartRow, TableRow
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OpRow, PartRow, TableRow
+from ..report.name_models import OperatorRow, OperatorText
 from ..report.shape_steps import ShapeStep
 from .app import say
 from .operator_page import operator_page

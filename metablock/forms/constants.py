@@ -37,7 +37,7 @@ def sine(
     t: Tracer,
     x: ValueTree,
     *,
-    out: int,
+    out: int | None = None,
     temperature: float = 10000.0,
     order: str = "axis wave band",
     start: float = 0.0,
@@ -46,11 +46,11 @@ def sine(
 ) -> ValueTree:
     """Sines and cosines of positions, ``(b, *grid, out)``: ``sin(p / temperature ** (k / bands))``, and the cosine.
 
-    ``x + sine(c)`` adds the table of a ViT that learns none. Each axis has ``bands = out / (2 rank)`` frequencies, k = 0 ... . No
+    ``id + sine`` adds the table of a ViT that learns none. Each axis has ``bands = out / (2 rank)`` frequencies, k = 0 ... . No
     parameter and no entry of a state dict: computed for the size that arrives. A prefix token has no place: it gets zeros.
 
     Args:
-        out: number of channels, a multiple of twice the number of axes.
+        out: number of channels, a multiple of twice the number of axes; by default the width that arrives.
         temperature: the base of the frequencies.
         order: how channels are ordered, from the slowest to the fastest of axis, wave (sine, cosine) and band (frequency).
         start: the first position.
@@ -68,7 +68,7 @@ def sine(
     Raises:
         SpecError: ``out`` is no such multiple; another word for ``order``; a vector arrives.
 
-    >>> shape_of("id + sine(c)", "64x14x14")
+    >>> shape_of("id + sine", "64x14x14")
     'map 64 x 14x14'
     """
     options = {"temperature": temperature, "order": order, "start": start, "normalize": normalize, "reverse": reverse}
@@ -79,7 +79,7 @@ def fourier(
     t: Tracer,
     x: ValueTree,
     *,
-    out: int,
+    out: int | None = None,
     resolution: float = 224.0,
     spacing: str = "linear",
     order: str = "wave band axis",
@@ -91,7 +91,8 @@ def fourier(
     state dict. A prefix token has no place: it gets zeros.
 
     Args:
-        out: number of channels, a multiple of twice the number of axes; each axis has ``out / (2 rank)`` frequencies ``f``.
+        out: number of channels, a multiple of twice the number of axes; by default the width that arrives. Each axis has
+            ``out / (2 rank)`` frequencies ``f``.
         resolution: twice the highest frequency; they begin at 1.
         spacing: of the frequencies: ``"linear"``, or ``"log"``, powers (NeRF, arXiv 2003.08934).
         order: how channels are ordered, from the slowest to the fastest of axis, wave (sine, cosine) and band (frequency).
@@ -118,6 +119,8 @@ def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> 
     value = next(flat_values(x), None)
     if value is None:
         raise error(f"nothing arrives that `{name}` could take the extents from", hint=f"start from a wire: `x >> {name}`")
+    if "out" in args and args["out"] is None:
+        args["out"] = value.c
     f = value.feature
     if f.layout not in ("map", "grid", "tokens"):
         raise error(f"`{name}` needs positions, this is {f}", hint="use it before `global_pool`, `take` or `flatten`")

@@ -48,7 +48,9 @@ def scan(
     Multiply-accumulates: those of the step, times the positions. A Python loop calls the step: `metablock.compile` makes one
     graph of it, which every position enters; ``whole=True`` unrolls the loop.
 
-    >>> shape_of("scan(id, start=32)", "64x14x14")
+    >>> shape_of("scan((x, h -> (x || h) >> linear(32) >> tanh), start=32)", "64x14x14")
+    'tokens 14x14 x 32'
+    >>> shape_of('scan((x, h -> x + h), over="rows", reverse=true)', "64x14x14")
     'tokens 14x14 x 64'
     """
     members = [single(value) for value in x] if isinstance(x, (list, tuple)) else [single(x)]
@@ -169,25 +171,25 @@ def recurrence(
     Raises:
         SpecError: gate and value differ in their positions or widths.
 
-    A multiply-accumulate for each channel and position: elementwise work, which counts of matrix products leave out. In eager mode
-    on a CPU wide positions follow each other; elsewhere, and compiled, ``log2(n)`` doubling steps compute all at once. Half precision
-    is computed in float32.
+    A multiply-accumulate for each channel and position: elementwise work, which counts of matrix products leave out. In eager
+    mode on a CPU wide positions follow each other; elsewhere, and compiled, ``log2(n)`` doubling steps compute all at once. Half
+    precision is computed in float32.
 
     Martin and Cundy 2018 (arXiv 1709.04057); S6: Gu and Dao 2023 (arXiv 2312.00752).
 
     >>> shape_of("recurrence(linear(c) >> sigmoid, linear(c))", "64x14x14")
     'tokens 14x14 x 64'
     """
-    added, kept = single(t.apply(value, x)), single(t.apply(gate, x))
+    added, retained = single(t.apply(value, x)), single(t.apply(gate, x))
     row, lines = sequences(t.ir, added, over)
-    if kept.feature.n == 1:
-        one = _vector(t, kept)
+    if retained.feature.n == 1:
+        one = _vector(t, retained)
         row_gate = t.ir.inline("{0}.unsqueeze(1)", [one], one.feature.with_(layout="tokens", grid=(1,)))
     else:
-        row_gate, _ = sequences(t.ir, kept, over)
+        row_gate, _ = sequences(t.ir, retained, over)
     row_gate, row = t.ir.together(row_gate, row)
     if row_gate.feature.n not in (1, row.feature.n) or row_gate.c not in (1, row.c):
-        message = f"the gate of a recurrence is {kept.feature}, its value {added.feature}"
+        message = f"the gate of a recurrence is {retained.feature}, its value {added.feature}"
         raise error(message, gate.span, "as many positions and channels, or one: end one with `linear(c)`")
     name = t.now.draft.number("recurrence")
     states = t.ir.call("recurrence.Recurrence", name, [row_gate, row], row.feature, reverse=reverse)
@@ -195,7 +197,7 @@ def recurrence(
 
 
 def outer(t: Tracer, x: ValueTree, *, a: Module, b: Module, heads: int = 1) -> ValueTree:
-    """The outer product at each position: ``(b, ..., d), (b, ..., e) -> (b, ..., d * e)``, each channel of ``a`` times all of ``b``.
+    """The outer product at each position, row by row: ``(b, ..., d), (b, ..., e) -> (b, ..., d * e)``.
 
     Args:
         a, b: expressions on the same input, or wires. A vector or a single token is that of all positions.

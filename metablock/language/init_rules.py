@@ -17,6 +17,7 @@ from . import ast as e
 from .arithmetic import calculate
 from .budget import spend
 from .printer import show
+from .weight_rules.levels import NO_LEVEL, without_one
 
 # The rule that keeps an operator's own initialisation.
 KEEP = "torch"
@@ -132,6 +133,7 @@ class InitRuleUse:
         self._waiting: dict[int, tuple[str, InitRule, e.Node]] = {}
         self._seen: set[int] = set()
         self._words: dict[str, None] = {}
+        self._places: dict[tuple[str, str], tuple[str, ...]] = {}  # parameters, by path with all numbers 0, and operator
 
     def see(self, rules: Mapping[str, e.Node], path: str, operator: str, parameters: Collection[str]) -> None:
         """Notes a module of a network with these rules; ``path``, ``operator`` and parameters as for :meth:`InitRule.fits`."""
@@ -144,6 +146,7 @@ class InitRuleUse:
         waiting = [key for key in map(id, rules.values()) if key in self._waiting]
         if waiting:
             spend(1 + len(waiting) * len(parameters))
+            self._places.setdefault((re.sub(r"(?<=\.)\d+(?=\.|$)", "0", path), operator), tuple(parameters))
             self._words |= dict.fromkeys([*_trail(path), operator, *(part for name in parameters for part in name.split("."))])
         for key in waiting:
             _, rule, _ = self._waiting[key]
@@ -156,11 +159,20 @@ class InitRuleUse:
         for selector, rule, node in self._waiting.values():
             strange = next((part for part in rule.selector if part not in self._words), None)
             hint = "its parts exist, but not inside each other in this order, on a module with parameters"
-            if strange is not None:
+            shorter = next((parts for parts in without_one(rule.selector) if self._fits(parts)), None)
+            if shorter is not None:
+                hint = f"did you mean `{'.'.join(shorter)}`? {NO_LEVEL}"
+            elif strange is not None:
                 hint = suggest(strange, self._words, "name a slot, an operator or a parameter, or take the rule out") or ""
             message = f"'{selector}' in `init` selects no parameter of any network of this file"
             problems.append(Problem(message, node.span, hint))
         return problems
+
+    def _fits(self, selector: Sequence[str]) -> bool:
+        """Whether a selector selects a parameter of some module that was seen."""
+        rule = InitRule(tuple(selector), "")
+        places = self._places.items()
+        return any(rule.fits(path, operator, name) is not None for (path, operator), names in places for name in names)
 
 
 def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:

@@ -42,6 +42,7 @@ linear: linear.Linear
 log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
+pad: pad.Pad later
 position: position.Position
 quick_gelu: activations.QuickGelu
 random_features: random_features.RandomFeatures
@@ -100,7 +101,7 @@ ones: tokens.ones inline source
 outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
 patches: tokens.patches inline
-per_head: heads.per_head inline
+per_head: heads.per_head inline later
 prefix: tokens.prefix inline
 recurrence: recurrence.recurrence inline later
 relative_bias: positions.relative_bias

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from itertools import count
 from math import prod
 from typing import Any
 
 from ..errors import AxesError, Problem, Span, error
 from ..language.budget import spend
-from ..language.registry import OPERATORS, Operator
+from ..language.registry import OPERATORS
 from ..shape import Feature, Layout
 from . import layouts
 from .context import ContextStack
@@ -29,11 +28,11 @@ from .ir import (
     flat_values,
     inputs_of,
     same_computation,
-    same_use,
-    same_wiring,
     single,
 )
+from .leaves import inner_operator, output_shape
 from .sequences import sequences, together
+from .wiring import same_use, same_wiring
 from .written import written
 
 MAX_STEPS = 10_000
@@ -122,7 +121,7 @@ class Emitter:
         **args: Any,
     ) -> list[Value]:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
-        entry = OPERATORS.get(operator) or _inner(operator)
+        entry = OPERATORS.get(operator) or inner_operator(operator)
         cls = entry.load()
         along = getattr(cls, "along", False)
         first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
@@ -133,7 +132,7 @@ class Emitter:
             facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
             try:
-                feature = _output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+                feature = output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
             except AxesError as wrong:
                 raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
@@ -389,21 +388,3 @@ class Emitter:
         if isinstance(x, (list, tuple)) and isinstance(first, (list, tuple)) and len(first) == len(x):
             return [self._like(a, b) for a, b in zip(x, first, strict=True)]
         return x
-
-
-@cache
-def _inner(operator: str) -> Operator:
-    """A leaf operator that only composite operators use, by its file and class: ``attend.Attend``."""
-    file, _, attribute = operator.partition(".")
-    return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
-
-
-def _output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
-    """The shape by the operator's rule, which takes the arguments that it names; without a rule the shape of the first value."""
-    rule = getattr(cls, "shape", None)
-    if rule is None:
-        return first
-    code = rule.__code__
-    accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
-    return result

@@ -203,14 +203,10 @@ class Evaluator:
                 return name == "true"
             case "none":
                 return None
-            case "stage":
-                return now.stage
-            case "part":
-                return now.part
-            case "index":
-                return now.blocks.index
-            case "layer":
-                return now.blocks.layer
+            case "stage" | "part":
+                return getattr(now, name)
+            case "index" | "layer":
+                return getattr(now.blocks, name)
             case "layers":
                 return self.layers(node.span)
             case "classes":

@@ -26,6 +26,7 @@ class SharedModules:
     def __init__(self, tracer: Tracer, root: Subgraph):
         self.tracer, self.root = tracer, root
         self._names: dict[_Path, str] = {}  # of those that streams declare, by what holds them and their first name
+        self._by_members: dict[_Path, bool] = {}  # whether an entry of `shared:` is a list that is applied by its members
         self._first_inputs: dict[_Path, ValueTree] = {}
         self._uses: dict[_Path, list[Subgraph]] = {}
 
@@ -85,15 +86,15 @@ class SharedModules:
 
     def _whole_or_members(self, once: Once, path: _Path, node: e.Node) -> None:
         """Raises SpecError if a list of `shared:` is applied as a whole and by its members: that would be two sets of weights."""
-        by_members = any(len(key) > len(path) and key[: len(path)] == path for key in self._uses)
-        if ("." in once.name and path in self._uses) or ("." not in once.name and by_members):
+        by_members = "." in once.name
+        if self._by_members.setdefault(path, by_members) != by_members:
             name = path[-1]
             hint = f"apply its members each time: `[x >> f for f in {name}]`"
             raise error(f"the shared list '{name}' is applied as a whole and by its members", node.span, hint)
 
     def mark(self) -> Callable[[], None]:
         """Returns a function that forgets what is first used after this call."""
-        tables: tuple[dict[_Path, Any], ...] = (self._names, self._first_inputs, self._uses)
+        tables: tuple[dict[_Path, Any], ...] = (self._names, self._by_members, self._first_inputs, self._uses)
         sizes = [len(table) for table in tables]
 
         def undo() -> None:
@@ -106,6 +107,9 @@ class SharedModules:
 
 def _sort(children: dict[str, Any]) -> None:
     """Orders the members of a list by their numbers."""
+    last = list(islice(reversed(children), 2))
+    if len(last) < 2 or int(last[0]) > int(last[1]):  # the new one is the last already
+        return
     ordered = sorted(children.items(), key=lambda item: int(item[0]))
     children.clear()
     children.update(ordered)

@@ -33,7 +33,7 @@ operator            torch's class                          differs
 ==================  =====================================  ================================================================
 adaptive_avg_pool   ``AdaptiveAvgPool1d, 2d, 3d``          no
 adaptive_max_pool   ``AdaptiveMaxPool1d, 2d, 3d``          no
-avg_pool            ``AvgPool1d, 2d, 3d``                  no
+avg_pool            ``AvgPool1d, 2d, 3d``                  ``"same"`` padding by the input's size: a subclass pads first
 batch_norm          ``BatchNorm1d, 2d, 3d``                no; ``gamma`` is set when it is made
 conv                ``Conv1d, 2d, 3d``                     ``"same"`` padding by the input's size: a subclass pads first
 deconv              ``ConvTranspose1d, 2d, 3d``            no
@@ -47,6 +47,7 @@ hard_swish          ``Hardswish``                          no
 layer_norm          ``LayerNorm``                          no; maps are brought into channels-last layout before it
 linear              ``Linear``                             no
 max_pool            ``MaxPool1d, 2d, 3d``                  ``"same"`` padding by the input's size: a subclass pads first
+pad                 ``ConstantPad1d, 2d, 3d`` and others   no
 relu, relu6         ``ReLU``, ``ReLU6``                    no
 resize              ``Upsample``                           ``antialias``: a subclass passes it on
 shuffle             ``ChannelShuffle``                     channels last: a class of our own

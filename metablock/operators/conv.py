@@ -103,14 +103,24 @@ SAME_CONVS: dict[int, type] = {1: SameConv1d, 2: SameConv2d, 3: SameConv3d}
 
 
 def pad_same(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...], value: float = 0.0
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    value: float = 0.0,
+    first: int = 2,
 ) -> Tensor:
-    """Pads as TensorFlow's SAME rule does: ``ceil(size / stride)`` outputs per axis, the odd ``value`` at the end."""
+    """Pads as TensorFlow's SAME rule does: ``ceil(size / stride)`` outputs per axis, the odd ``value`` at the end.
+
+    ``first``: the first axis of the grid; 1 where the channels are last.
+    """
     pads: list[int] = []
-    for size, k, s, d in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), reversed(dilation), strict=True):
+    for size, k, s, d in zip(
+        reversed(x.shape[first : first + len(kernel)]), reversed(kernel), reversed(stride), reversed(dilation), strict=True
+    ):
         total = max(0, (math.ceil(size / s) - 1) * s + d * (k - 1) + 1 - size)
         pads += [total // 2, total - total // 2]
-    return F.pad(x, pads, value=value)
+    return F.pad(x, pads if first == 2 else [0, 0, *pads], value=value)
 
 
 torch.fx.wrap("pad_same")  # reads sizes, which torch.fx does not know: one node of the traced graph

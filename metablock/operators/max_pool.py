@@ -21,8 +21,9 @@ class MaxPool:
     Args:
         kernel: extent of the window, one number or one per axis.
         stride: step, one number or one per axis.
-        padding: positions per side that never win, by default ``ceil((kernel - stride) / 2)``; ``"same"`` is TensorFlow's
-            rule, which may put one more at the end than at the start.
+        padding: positions per side that never win (minus infinity, in torch, timm and TensorFlow alike), by default
+            ``ceil((kernel - stride) / 2)``; ``"same"`` is TensorFlow's rule, which may put one more at the end than at the
+            start. Zeros that take part: ``pad(0, 1) >> max_pool(3, stride=2, padding=0)``.
 
     Where the padding of ``"same"`` depends on the size of the input, the module is a subclass of torch's that pads before it
     pools (:class:`SameMaxPool2d`).

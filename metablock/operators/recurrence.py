@@ -45,7 +45,7 @@ def linear_recurrence(gate: Tensor, value: Tensor, reverse: bool = False) -> Ten
     wide = torch.float32 if kind in _HALVES else kind
     gate, value = gate.to(wide).expand_as(value), value.to(wide)
     if value.device.type == "cpu" and not torch.compiler.is_compiling() and value[:, :1].numel() >= ENOUGH:
-        return _OneByOne.apply(gate, value, reverse).to(kind)  # type: ignore[no-any-return, no-untyped-call]
+        return _OneByOne.apply(gate, value, reverse).to(kind)
     return _doubling(gate, value, reverse).to(kind)
 
 
@@ -67,7 +67,7 @@ def _doubling(gate: Tensor, value: Tensor, reverse: bool) -> Tensor:
 
 
 class _OneByOne(torch.autograd.Function):
-    """Position by position. The gradient of the values is the recurrence backward; that of a gate is it times the state before."""
+    """Position by position. The gradient of the values is the recurrence backward; a gate's is that times the state before."""
 
     @staticmethod
     def forward(gate: Tensor, value: Tensor, reverse: bool) -> Tensor:
@@ -96,5 +96,5 @@ class _OneByOne(torch.autograd.Function):
             after, before = torch.cat([nothing, gate[:, :-1]], 1), torch.cat([states[:, 1:], nothing], 1)
         else:
             after, before = torch.cat([gate[:, 1:], nothing], 1), torch.cat([nothing, states[:, :-1]], 1)
-        values = _OneByOne.apply(after, gradient, not ctx.reverse)  # type: ignore[no-untyped-call]
+        values = _OneByOne.apply(after, gradient, not ctx.reverse)
         return values * before, values, None

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..errors import error
 from ..shape import Feature, Layout
-from .extents import Extent, expand, sides, slide
+from .conv import pad_same
+from .extents import Extent, expand, same_sides, sides, slide
 
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
@@ -25,7 +26,8 @@ class Unfold(nn.Module):
             inside the window (1-D: ``x`` alone; 3-D: ``z`` first). By default ``"c y x"``, torch's ``F.unfold``. ``"x y c"``
             is Swin's patch merging, where the row varies faster than the column and each position keeps its ``c`` channels
             together.
-        padding: zeros per side, by default ``ceil((kernel - stride) / 2)``.
+        padding: zeros per side, by default ``ceil((kernel - stride) / 2)``; ``"same"`` is TensorFlow's rule, which may put one
+            more zero at the end than at the start.
         ceil: whether to keep a last window that sticks out. It sees zeros there.
 
     Windows that touch without overlap (``stride = kernel``, no padding) take a reshape and a transposition.
@@ -45,28 +47,33 @@ class Unfold(nn.Module):
         kernel: int | list[int],
         stride: int | list[int] = 1,
         order: str | None = None,
-        padding: int | list[int] | None = None,
+        padding: int | list[int] | str | None = None,
         ceil: bool = False,
     ):
         super().__init__()
         self.kernel, self.stride = expand(kernel, rank), expand(stride, rank)
-        self.padding, self.ceil = sides(padding, self.kernel, self.stride, (1,) * rank), ceil
+        self.same, self.padding = same_sides(padding, self.kernel, self.stride, (1,) * rank)
+        self.ceil = ceil and padding != "same"  # whose last window never sticks out
         self.order = ordered(order, rank)
         self.first = 2 if layout == "map" else 1  # the first axis of the grid
 
     @staticmethod
-    def shape(x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | None, ceil: bool) -> Feature:
+    def shape(
+        x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | str | None, ceil: bool
+    ) -> Feature:
         ordered(order, x.rank)
         kernels, strides = expand(kernel, x.rank), expand(stride, x.rank)
         grid = x.grid
-        if ceil and min((*kernels, *strides)) > 0:
+        if ceil and not isinstance(padding, str) and min((*kernels, *strides)) > 0:
             pads = sides(padding, kernels, strides, (1,) * x.rank)
             grid = tuple(g + rest for g, rest in zip(grid, missing(grid, kernels, strides, pads), strict=True))
         return x.with_(c=x.c * prod(kernels), grid=slide(grid, kernel, stride, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         rank, first = len(self.kernel), self.first
-        if self.ceil:
+        if self.same:
+            x = pad_same(x, self.kernel, self.stride, (1,) * rank, first=first)
+        elif self.ceil:
             x = pad_windows(x, first, self.kernel, self.stride, self.padding)
         elif any(self.padding):
             pads = [side for side in reversed(self.padding) for _ in range(2)]
@@ -119,4 +126,5 @@ def ordered(order: str | None, rank: int) -> tuple[str, ...]:
     return names
 
 
+torch.fx.wrap("pad_same")
 torch.fx.wrap("pad_windows")  # reads sizes, which torch.fx does not know: one node of the traced graph

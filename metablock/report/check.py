@@ -12,9 +12,10 @@ from ..front import check as check_spec
 from ..language.init_rules import InitRuleUse
 from ..language.load import IncompleteError, load_file, load_text
 from ..language.spec import Spec
+from ..language.weight_rules import NetworkFacts, blocks_in
 from ..language.weight_rules.use import WeightRuleUse
 from ..language.yaml import Limits
-from ..lowering.ir import Subgraph, module_nodes
+from ..lowering.ir import Subgraph, module_nodes, subgraphs
 
 if TYPE_CHECKING:
     from .models import FileReport
@@ -72,6 +73,7 @@ def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None
         if networks is not None:
             networks.append(Front(network, ir))
         names = list[str]()
+        blocks = blocks_in(".".join(path) for path, _ in subgraphs(ir))
         for path, node in module_nodes(ir):
             place, tensors = ".".join(path), known.of(node, node.span)
             own = dict.fromkeys([*tensors.parameters, *tensors.others])
@@ -79,7 +81,7 @@ def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None
                 own["bias"] = None  # re-parameterisation gives a convolution one
             names += [f"{place}.{name}" for name in own]
             init.see(network.init, place, node.operator, tensors.parameters)
-        weights.see(names)
+        weights.see(NetworkFacts(tuple(blocks), tuple(names), network))
 
     problems = tuple(check_spec(spec, look=look))
     return problems if problems or spec.unread else SpecError([*weights.problems(), *init.problems()]).problems

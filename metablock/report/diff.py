@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..api import assemble, example
 from ..backend import costs
 from ..backend.block import Block
+from ..errors import MetablockError
 from ..front import Front, Source, front
-from ..language.printer import number
-from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, same_computation, same_wiring
+from ..lowering.ir import Child, ModuleList, ModuleNode, Subgraph, flat_values, module_nodes, same_computation
+from ..lowering.wiring import same_wiring
 from ..shape import Feature
 from ..weights.loading import fitting
+from .check import named_source
 from .layout import Path, one_line, outputs_of, words
 from .models import CarriedWeights, DiffPlace, DiffRow, NetworkDiff
+from .options import BuildOptions, lowered
 
 # What follows from the width and the extents that arrive.
 _WIDTHS = {"out", "n", "c", "grid"}
+_DROP = "drop_path"  # whose rate follows from the depth
 Kind = Literal["same", "resized", "changed", "only a", "only b"]
 
 
@@ -27,8 +32,8 @@ def diff(a: Source | Front, b: Source | Front) -> NetworkDiff:
     """Compares two networks: part by part, by names and operators, not by their texts. Nothing is allocated.
 
     Args:
-        a, b: a catalogue name, a path or a spec each; or what :func:`metablock.front.front` returns, for a network with a variant,
-            edits or another input.
+        a, b: a catalogue name, a path or a spec each; or what :func:`metablock.front.front` returns, for a network with a
+            variant, edits or another input.
 
     Returns:
         The places that differ, the totals and which weights carry over from ``a`` to ``b``. Its ``str`` is the text that
@@ -47,6 +52,52 @@ def diff(a: Source | Front, b: Source | Front) -> NetworkDiff:
     sides = [_Side(network) for network in (one, other)]
     rows = tuple(_Comparison(*sides).rows())
     return NetworkDiff(a=sides[0].total(), b=sides[1].total(), rows=rows, weights=_carried(*sides))
+
+
+def compared(
+    a: str,
+    b: str | None,
+    *,
+    edits: Sequence[str] = (),
+    classes: int | None = None,
+    input: str | None = None,
+    large: bool = False,
+) -> NetworkDiff:
+    """Compares two networks as the command line names them: ``NAME`` or ``FILE:VARIANT``.
+
+    Args:
+        a: the first network.
+        b: the second; None: the first, changed.
+        edits, classes, input: changes of the second (see :class:`~metablock.report.options.BuildOptions`).
+        large: lifts the caps on sizes, repeats and costs.
+
+    Raises:
+        MetablockError: an unknown name, a bad option; neither a second network nor a change.
+
+    >>> compared("resnet18", None, edits=["depth = [1, 1, 1, 1]"]).weights.only_b
+    ()
+    """
+    if b is None and not edits and classes is None and input is None:
+        raise MetablockError(
+            "there is nothing to compare with", "name a second network, or change this one: --edit 'token = pool'"
+        )
+    one, variant = _named(a)
+    other, second = _named(b) if b is not None else (one, variant)
+    changed = BuildOptions(other, second, tuple(edits), classes, input, large)
+    if "-" in (one, other) and b is not None and one == other:
+        raise MetablockError("standard input holds one spec", "name a file for the other")
+    first = lowered(BuildOptions(one, variant, large=large)) if one != "-" or b is not None else None
+    if first is None:  # standard input is read once
+        spec = named_source(one)
+        first = front(spec, large=large)
+        return diff(first, front(spec, large=large, **changed.arguments()))
+    return diff(first, lowered(changed))
+
+
+def _named(name: str) -> tuple[str, str | None]:
+    """A network's source and its variant, from ``FILE:VARIANT``."""
+    source, mark, variant = name.rpartition(":")
+    return (source, variant) if mark and variant and source and not os.path.exists(name) else (name, None)
 
 
 @dataclass
@@ -83,7 +134,7 @@ class _Side:
             text=spec.variant or spec.name,
             output=tuple(map(str, features)),
             parameters=sum(costs.parameters(self.model)),
-            macs=self.macs[""],
+            macs=self.macs.get("", 0),
         )
 
 
@@ -118,7 +169,7 @@ class _Comparison:
         if kind == "resized" or not set(one.children) & set(other.children):
             return [self._row(pair, depth, kind)]
         below = [self._rows(inner, depth + 1) for inner in self._pairs(pair.a, pair.b)]
-        return [self._row(pair, depth, kind), *_folded(below)]
+        return [self._row(pair, depth, kind), *_folded([rows for rows in below if depth == 0 or not _follows(rows)])]
 
     def _kind(self, a: tuple[Path, Child], b: tuple[Path, Child]) -> Kind:
         """How two parts differ; ``resized`` where only widths and extents do that follow from what arrives."""
@@ -137,12 +188,14 @@ class _Comparison:
     def _row(self, pair: _Pair, depth: int, kind: Kind, changes: Mapping[str, tuple[Any, Any]] | None = None) -> DiffRow:
         a = self.a.place(pair.a[0], _text(pair.a)) if pair.a else None
         b = self.b.place(pair.b[0], _text(pair.b)) if pair.b else None
-        path = (pair.b or pair.a or ((),))[0]
+        path = next(part[0] for part in (pair.b, pair.a) if part is not None)
         name = (
             f"stage {path[1]}"
             if len(path) == 2 and path[0] == "stages"
             else ".".join(path[-2:] if path[-1].isdigit() else path[-1:])
         )
+        if kind == "resized" and pair.a and pair.b:
+            changes = _drop_rates(pair.a[1], pair.b[1])
         arguments = {name: (_shown(old), _shown(new)) for name, (old, new) in (changes or {}).items()}
         return DiffRow(depth=depth, name=name, kind=kind, a=a, b=b, arguments=arguments)
 
@@ -155,14 +208,12 @@ class _Comparison:
                 for name, twin in zip(left[low:high], right[start:end], strict=True):
                     yield _Pair(one[name], other[twin])
                 continue
-            rest = right[start:end]
-            for name in left[low:high]:
-                twin = next((key for key in rest if key in one and key == name), None) or next(
-                    (key for key in rest if _operator(other[key][1]) == _operator(one[name][1]) is not None), None
-                )
-                if twin is not None:
-                    rest.remove(twin)
-                yield _Pair(one[name], other[twin] if twin is not None else None)
+            rest = [key for key in right[start:end] if key not in one]
+            for name in left[low:high]:  # a name of both networks that stands here has moved
+                twins = [name] if name in other else [key for key in rest if _one_operator(one[name][1], other[key][1])]
+                if twins and twins[0] in rest:
+                    rest.remove(twins[0])
+                yield _Pair(one[name], other[twins[0]] if twins else None)
             for key in rest:
                 yield _Pair(None, other[key])
 
@@ -178,8 +229,9 @@ def _parts(path: Path, child: Child) -> Iterator[tuple[Path, tuple[Path, Child]]
             yield (name,), ((*path, name), below)
 
 
-def _operator(child: Child) -> str | None:
-    return child.operator if isinstance(child, ModuleNode) else None
+def _one_operator(a: Child, b: Child) -> bool:
+    """Whether two parts are modules of one operator."""
+    return isinstance(a, ModuleNode) and isinstance(b, ModuleNode) and a.operator == b.operator
 
 
 def _text(part: tuple[Path, Child]) -> str:
@@ -201,7 +253,7 @@ def _alike(a: Child, b: Child) -> bool:
 
 
 def _arguments(a: ModuleNode, b: ModuleNode) -> dict[str, tuple[Any, Any]]:
-    """The arguments of one operator that differ, but for those that follow from the width that arrives."""
+    """The arguments of one operator that differ, but for those that follow from the width that arrives or from the depth."""
     if a.operator != b.operator:
         return {}
     changes = {
@@ -210,14 +262,30 @@ def _arguments(a: ModuleNode, b: ModuleNode) -> dict[str, tuple[Any, Any]]:
     changes |= {"trained": (a.trainable, b.trainable)} if a.trainable != b.trainable else {}
     widths = _WIDTHS if a.text == b.text or a.context != b.context else set()
     depthwise = all(node.args.get("groups") == node.context.get("c") for node in (a, b))
+    widths = widths | ({"rate"} if a.operator == _DROP else set())
     return {name: pair for name, pair in changes.items() if name not in widths and not (name == "groups" and depthwise)}
+
+
+def _drop_rates(a: Child, b: Child) -> dict[str, tuple[Any, Any]]:
+    """From which drop rates to which, where two parts differ in them."""
+    rates = [[node.args.get("rate") for _, node in module_nodes(part) if node.operator == _DROP] for part in (a, b)]
+    return {} if rates[0] == rates[1] or not all(rates) else {"drop rate": (rates[0][0], rates[1][0])}
+
+
+def _follows(rows: list[DiffRow]) -> bool:
+    """Whether the rows of a part only say that other sizes arrive, which its surroundings say."""
+    return (
+        len(rows) == 1
+        and rows[0].kind == "resized"
+        and (rows[0].a and rows[0].a.parameters) == (rows[0].b and rows[0].b.parameters)
+    )
 
 
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (int, float)):
-        return number(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_shown, value))}]"
     return str(value)
@@ -257,7 +325,7 @@ def _joined(a: DiffRow, b: DiffRow, *, outer: bool) -> DiffRow:
     name = a.name
     if outer and a.name != b.name:
         name = f"{a.name.partition('-')[0]}-{b.name.rpartition('.')[2]}"
-    return a.model_copy(update={"name": name, "copies": a.copies + 1, "arguments": arguments})
+    return a.model_copy(update={"name": name, "copies": a.copies + outer, "arguments": arguments})
 
 
 def _range(a: str, b: str) -> str:
@@ -275,12 +343,10 @@ def _carried(a: _Side, b: _Side) -> CarriedWeights:
     return CarriedWeights(
         same=len(report.used.keys() - adapted),
         parameters=sum(sizes.get(name, 0) for name in report.used.keys() - adapted),
-        adapted=tuple(
-            [
-                *report.adapted,
-                *(f"{name} ({report.grids.get(name, 'interpolated')})" for name in report.resized),
-                *report.reshaped,
-            ]
+        adapted=(
+            *report.adapted,
+            *(f"{name} ({report.grids.get(name, 'interpolated')})" for name in report.resized),
+            *report.reshaped,
         ),
         other_shape=tuple(
             f"{name} {tuple(theirs[name].shape)} -> {tuple(ours[name].shape)}" for name in ours if _misfits(name, report.wrong)

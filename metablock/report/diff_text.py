@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _MARKS = {"same": " ", "resized": "~", "changed": "!", "only a": "-", "only b": "+"}
-_LEGEND = "! differs, ~ only in widths or extents, - only in the first, + only in the second"
+_LEGEND = "! differs  ~ only in widths, extents, drop rates  - only in A  + only in B"
 _LISTED = 3
 
 
 def diff_text(result: NetworkDiff) -> str:
     """The text of a comparison; each line has at most 80 columns, unless a name alone is longer."""
     a, b = result.a, result.b
-    lines = [*_wrapped("", "    ", f"{a.text} -> {b.text}")]
+    lines = [*_wrapped("", "    ", f"{a.text} -> {b.text}{', changed' if a.text == b.text and result.differs else ''}")]
     if not result.differs:
         return "\n".join([*lines, f"the same network: {a.parameters:,} parameters, {a.macs:,} MACs"])
     lines.append(_LEGEND)
@@ -40,20 +40,21 @@ def _row(row: DiffRow) -> Iterator[str]:
     yield from _wrapped(indent, f"  {'  ' * row.depth}    ", f"{row.name}{': ' if what else ''}{copies if what else ''}{what}")
     figures = _figures(row.a, row.b)
     if figures:
+        figures = f"each: {figures}" if row.copies > 1 else figures
         yield from _wrapped(f"  {'  ' * row.depth}    ", f"  {'  ' * row.depth}      ", figures)
 
 
 def _figures(a: DiffPlace | None, b: DiffPlace | None, *, exact: bool = False) -> str:
     """What a place counts and gives, or from what to what."""
-    parts = []
+    parts, places = [], [place for place in (a, b) if place is not None]
     for name, values in (
-        ("parameters", [place and place.parameters for place in (a, b)]),
-        ("MACs", [place and place.macs for place in (a, b)]),
+        ("parameters", [place.parameters for place in places]),
+        ("MACs", [place.macs for place in places]),
     ):
-        shown = [f"{value:,}" if exact else short(value) for value in values if value is not None]
+        shown = [f"{value:,}" if exact else short(value) for value in values]
         if any(values):
             parts.append(f"{name} {_change(shown, values)}")
-    shapes = [", ".join(place.output).replace("map ", "") for place in (a, b) if place is not None]
+    shapes = [", ".join(place.output).replace("map ", "") for place in places]
     if any(shapes):
         parts.append(f"out {_change(shapes, shapes)}")
     return ", ".join(parts)
@@ -64,17 +65,21 @@ def _change(shown: Sequence[str], values: Sequence[object]) -> str:
 
 
 def _weights(weights: CarriedWeights) -> Iterator[str]:
-    yield from _wrapped("weights ", "        ", f"{weights.same} tensors carry over ({weights.parameters:,} parameters)")
+    yield from _wrapped("weights ", "        ", f"{_tensors(weights.same)} over ({weights.parameters:,} parameters)")
     listed = {
         "are adapted": weights.adapted,
         "have another shape": weights.other_shape,
-        "are only in the first": weights.only_a,
-        "are only in the second": weights.only_b,
+        "are only in A": weights.only_a,
+        "are only in B": weights.only_b,
     }
     for label, names in listed.items():
         if names:
             more = " ..." if len(names) > _LISTED else ""
             yield from _wrapped("        ", "          ", f"{len(names)} {label}: {', '.join(names[:_LISTED])}{more}")
+
+
+def _tensors(count: int) -> str:
+    return "1 tensor carries" if count == 1 else f"{count} tensors carry"
 
 
 def _wrapped(first: str, further: str, text: str) -> list[str]:

@@ -23,7 +23,7 @@ from ..language.uses import IMPLICIT, Uses
 from ..lowering.numbers import numbers_by_block
 from .check import named_source
 from .docstring import doc_text
-from .models import Explanation, NameText, Setting, StageText
+from .name_models import Explanation, NameText, Setting, StageText
 from .operators import operator_place, signature
 from .options import BuildOptions
 from .settings import place_of, settings
@@ -52,6 +52,8 @@ _KINDS = {
     "let": "binding",
     "standard": "standard binding",
 }
+# What the lines of a stream name, by their first word.
+_LINES = {"": "wire", "shared": "shared module", "let": "recipe"}
 # What a column that no file mentions is.
 _DEFAULTS = {"drop": "0", "down": "id", "end": "id"}
 
@@ -217,28 +219,24 @@ class _Explainer:
         for holder, nodes, params in self.holders():
             for node in (part for root in nodes for part in e.walk(root)):
                 if isinstance(node, e.Assign) and name in node.targets:
-                    parts = self.parts([node.value], Scope(), _locals(nodes) | params)
-                    text = f"{', '.join(node.targets)} = {show(node.value)}"
-                    yield NameText(
-                        name=name,
-                        kind=f"wire of {holder}",
-                        text=text,
-                        place=place_of(node.span or node.value.span),
-                        parts=tuple(parts),
-                    )
+                    yield self.line(name, node, holder, _locals(nodes) | params)
+                elif isinstance(node, e.Assign) and (param := next((one for one in node.params if one.name == name), None)):
+                    yield _parameter(e.Header(node.targets[0], node.params), param, node.span)
                 elif isinstance(node, e.Function) and name in node.params:
                     text = "what arrives" if len(node.params) == 1 else f"part {node.params.index(name)} of what arrives"
                     yield NameText(name=name, kind=f"wire of {holder}", note=text, place=place_of(node.span))
         for binding in self.reached():
-            yield from (self.parameter(binding, param) for param in binding.params if param.name == name)
+            yield from (_parameter(binding.header, one, binding.header.span) for one in binding.params if one.name == name)
 
-    def parameter(self, binding: Binding, param: e.Parameter) -> NameText:
+    def line(self, name: str, line: e.Assign, holder: str, hidden: set[str]) -> NameText:
+        """A name that a line of a stream gives: to a value, to a module that is built once, to a recipe."""
+        header = show(e.Header(line.targets[0], line.params)) if line.params else ", ".join(line.targets)
         return NameText(
-            name=param.name,
-            kind=f"parameter of {show(binding.header)}",
-            text=show(param.default) if param.default is not None else None,
-            note="its default" if param.default is not None else "required",
-            place=place_of(binding.header.span),
+            name=name,
+            kind=f"{_LINES[line.word]} of {holder}",
+            text=f"{line.word} {header} = {show(line.value)}".lstrip(),
+            place=place_of(line.span or line.value.span),
+            parts=tuple(self.parts([line.value], Scope(), hidden)),
         )
 
     def reached(self) -> Iterator[Binding]:
@@ -287,6 +285,16 @@ class _Explainer:
         yield from (other for other, node in sections.items() if readers & _names([node]))
 
 
+def _parameter(header: e.Header, param: e.Parameter, span: Span | None) -> NameText:
+    return NameText(
+        name=param.name,
+        kind=f"parameter of {show(header)}",
+        text=show(param.default) if param.default is not None else None,
+        note="its default" if param.default is not None else "required",
+        place=place_of(span),
+    )
+
+
 def _word(name: str) -> NameText:
     if name in NUMERIC:
         return NameText(name=name, kind="function of numbers")
@@ -310,8 +318,8 @@ def _locals(nodes: Iterable[e.Node]) -> set[str]:
     names: set[str] = set()
     for node in (part for root in nodes for part in e.walk(root)):
         match node:
-            case e.Assign(targets=targets):
-                names.update(targets)
+            case e.Assign(targets=targets, params=params):
+                names.update((*targets, *(param.name for param in params)))
             case e.Function(params=params):
                 names.update(params)
             case e.Comprehension(var=var):

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from .answer import Answer
 from .diff_text import diff_text
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ProblemReport(_Model):
+class ProblemReport(Answer):
     """One thing that is wrong. Lines and columns count from 1; the end is exclusive. A problem without a place has null there."""
 
     message: str
@@ -25,7 +20,7 @@ class ProblemReport(_Model):
     end_column: int | None = None
 
 
-class FileReport(_Model):
+class FileReport(Answer):
     """``check``: a file, its problems, and what is allowed in it but may not be meant."""
 
     file: str
@@ -33,7 +28,7 @@ class FileReport(_Model):
     warnings: tuple[ProblemReport, ...] = ()
 
 
-class PartRow(_Model):
+class PartRow(Answer):
     """A part of a network. ``text``: in the spec's words. ``output``: its output shapes in words; ``shapes``: with the batch.
 
     ``names``: what the names in its blocks' texts stand for, where that is not the same in all blocks of the network.
@@ -49,7 +44,7 @@ class PartRow(_Model):
     macs: int
 
 
-class Totals(_Model):
+class Totals(Answer):
     """The whole network: ``parameters`` are ``trainable`` and ``frozen`` ones; ``macs`` of one example."""
 
     parameters: int
@@ -58,7 +53,7 @@ class Totals(_Model):
     macs: int
 
 
-class Figures(_Model):
+class Figures(Answer):
     """The spec's `facts` about the variant: ``exact`` of the official code, ``reported`` by the paper.
 
     ``edited``: edits, classes or an input changed the network that was built; these figures are of the unchanged variant.
@@ -70,14 +65,14 @@ class Figures(_Model):
     reported: dict[str, str]
 
 
-class Graphs(_Model):
+class Graphs(Answer):
     """``distinct``: the different blocks of the network. ``compiled``: the graphs torch.compile produced; null in eager mode."""
 
     distinct: int
     compiled: int | None
 
 
-class Timings(_Model):
+class Timings(Answer):
     """Seconds. ``compile`` includes the first pass; ``latency`` is the median of ``passes`` later ones. Null: did not happen."""
 
     build: float
@@ -86,7 +81,7 @@ class Timings(_Model):
     passes: int
 
 
-class MergedLayer(_Model):
+class MergedLayer(Answer):
     """A layer of a re-parameterised network, ``into`` by its text, and the ``parts`` it replaces: their texts by their paths."""
 
     path: str
@@ -94,7 +89,7 @@ class MergedLayer(_Model):
     parts: dict[str, str]
 
 
-class Deployed(_Model):
+class Deployed(Answer):
     """Re-parameterisation: counts before and after; ``difference``: of the outputs, relative to the largest one."""
 
     merged: tuple[MergedLayer, ...]
@@ -103,7 +98,7 @@ class Deployed(_Model):
     difference: float | None
 
 
-class BuildReport(_Model):
+class BuildReport(Answer):
     """``build``: the network, its parts, its cost, its speed. ``checked``: how the written file compares, once loaded again."""
 
     name: str
@@ -128,7 +123,7 @@ class BuildReport(_Model):
     deployed: Deployed | None
 
 
-class CatalogueRow(_Model):
+class CatalogueRow(Answer):
     """``list``: a variant of the catalogue, by the facts in its file. ``parameters`` are the trainable ones only."""
 
     name: str
@@ -144,7 +139,7 @@ class CatalogueRow(_Model):
     mixers: tuple[str, ...]
 
 
-class TableRow(_Model):
+class TableRow(Answer):
     """``table``: a network beside others. ``reported_*`` and ``top1`` are the paper's; ``throughput``: images a second."""
 
     name: str
@@ -159,7 +154,7 @@ class TableRow(_Model):
     note: str | None = None
 
 
-class OpRow(_Model):
+class OpRow(Answer):
     """``ops``: an ATen operator, its number of calls, the distinct shapes, and ``counts``: the calls of each shape."""
 
     operator: str
@@ -168,115 +163,52 @@ class OpRow(_Model):
     counts: tuple[int, ...]
 
 
-class OperatorRow(_Model):
-    """``list --operators``: a name that specs can call. ``doc``: the docstring's first paragraph, or the binding's body."""
+class ShownSpec(Answer):
+    """``show --json``: the resolved spec of one network, as text."""
 
     name: str
-    kind: Literal["operator", "binding"]
-    signature: str
-    doc: str
-
-
-class ArgumentText(_Model):
-    """An argument: the kinds of values that it takes, the numbers that it ``admits``, its default (null: required), its text."""
-
-    name: str
-    takes: tuple[str, ...]
-    admits: str | None
-    default: str | None
-    text: str | None
-
-
-class ExampleText(_Model):
-    """An example that the test suite runs: ``code``, and what it prints."""
-
-    code: str
-    output: str
-
-
-class OperatorUse(_Model):
-    """A file of the catalogue that uses a name itself, and in which slots: bindings, columns, sections."""
-
-    file: str
-    paper: str | None
-    slots: tuple[str, ...]
-
-
-class OperatorText(OperatorRow):
-    """``list --operators NAME``: all that is known of an operator or a standard binding.
-
-    ``formulas``: the code of the first paragraph; ``details`` and ``sources``: the other paragraphs, those about papers apart;
-    ``takes``, ``gives``: the layouts that arrive and leave, and what becomes of the grid; ``returns``: what its text says of it;
-    ``place``: its file and line; ``definition``: a binding's text; ``bindings``: the standard bindings that use it; ``similar``:
-    other names that contain its.
-    """
-
-    formulas: tuple[str, ...]
-    details: tuple[str, ...]
-    arguments: tuple[ArgumentText, ...]
-    takes: str | None
-    gives: str | None
-    returns: str | None
-    errors: tuple[str, ...]
-    sources: tuple[str, ...]
-    examples: tuple[ExampleText, ...]
-    place: str | None
-    definition: str | None
-    bindings: tuple[str, ...]
-    papers: tuple[OperatorUse, ...]
-    similar: tuple[str, ...]
-
-
-class Setting(_Model):
-    """Who set a name, to what, and where: ``file:line``."""
-
-    by: str
-    text: str
-    place: str | None
-
-
-class StageText(_Model):
-    """What a name is in a stage: the text, its place where it is the stage's own, and the numbers it has block by block."""
-
-    stage: int
-    text: str
-    place: str | None
-    values: tuple[str, ...]
-
-
-class NameText(_Model):
-    """What a name means. ``name``: as it stands, with its arguments where it is called.
-
-    ``header``: the name with its parameters; ``arguments``: their values here; ``text``: the expression it stands for; ``value``:
-    that as a number, where it is the same everywhere, else ``stages`` has them; ``set_by``: the last one holds; ``parts``: what
-    the names in the expression mean, unless that stands ``above``; ``used_by``: the bindings and sections that name it.
-    """
-
-    name: str
-    kind: str
-    header: str | None = None
-    arguments: dict[str, str] = {}
-    text: str | None = None
-    value: str | None = None
-    note: str | None = None
-    place: str | None = None
-    set_by: tuple[Setting, ...] = ()
-    stages: tuple[StageText, ...] = ()
-    parts: tuple[NameText, ...] = ()
-    above: bool = False
-    used_by: tuple[str, ...] = ()
-
-
-class Explanation(_Model):
-    """``explain``: the meanings of a name in a network; a wire or parameter has one in each expression that has it."""
-
-    spec: str
     variant: str | None
-    slot: str
-    names: tuple[NameText, ...]
+    edits: tuple[str, ...]
+    spec_hash: str
+    text: str
 
 
-class DiffPlace(_Model):
+class ModuleText(Answer):
+    """A module: its path, its text in the spec's words (null for a list of modules), and the modules in it."""
+
+    path: str
+    text: str | None
+    modules: tuple[ModuleText, ...]
+
+
+class ShownTree(Answer):
+    """``show --as tree --json``: the modules of a network, each by itself."""
+
+    name: str
+    variant: str | None
+    modules: tuple[ModuleText, ...]
+
+
+class ShapeRow(Answer):
+    """A step: ``depth``: how many modules it is nested in; ``blocks``: those of its line that have it, null for all."""
+
+    depth: int
+    name: str
+    text: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    blocks: tuple[str, ...] | None
+
+
+class ShownShapes(Answer):
+    """``show --as shapes --json``: the steps of a network."""
+
+    name: str
+    variant: str | None
+    steps: tuple[ShapeRow, ...]
+
+
+class DiffPlace(Answer):
     """A part of a network that ``diff`` compares; ``text``: in the spec's words; ``output``: its output shapes in words."""
 
     path: str
@@ -286,9 +218,12 @@ class DiffPlace(_Model):
     macs: int
 
 
-class DiffRow(_Model):
-    """``diff``: a place of the aligned tree. ``a`` or ``b`` is null where only the other network has it; ``copies``: equal ones
-    in a row; ``arguments``: those of an operator that differ, from what to what; ``resized``: only widths or extents differ."""
+class DiffRow(Answer):
+    """``diff``: a place of the aligned tree. ``a`` or ``b`` is null where only the other network has it.
+
+    ``kind``: ``resized`` where only widths, extents or drop rates differ. ``copies``: equal ones in a row, whose figures are of
+    one each. ``arguments``: those of an operator that differ, from what to what.
+    """
 
     depth: int
     name: str
@@ -299,7 +234,7 @@ class DiffRow(_Model):
     arguments: dict[str, tuple[str, str]]
 
 
-class CarriedWeights(_Model):
+class CarriedWeights(Answer):
     """Which tensors of a network another takes: ``same`` many of equal name and shape, with so many ``parameters``; those that
     loading adapts; those of another shape, and those that only one of the two has."""
 
@@ -311,7 +246,7 @@ class CarriedWeights(_Model):
     only_b: tuple[str, ...]
 
 
-class NetworkDiff(_Model):
+class NetworkDiff(Answer):
     """``diff``: two networks, the places where they differ, and which weights of the first the second takes."""
 
     a: DiffPlace
@@ -330,23 +265,19 @@ class NetworkDiff(_Model):
 
 
 __all__ = [
-    "ArgumentText",
     "BuildReport",
     "CarriedWeights",
     "CatalogueRow",
-    "ExampleText",
-    "Explanation",
     "Figures",
     "FileReport",
     "Graphs",
-    "NameText",
-    "OperatorRow",
-    "OperatorText",
-    "OperatorUse",
+    "ModuleText",
     "PartRow",
     "ProblemReport",
-    "Setting",
-    "StageText",
+    "ShapeRow",
+    "ShownShapes",
+    "ShownSpec",
+    "ShownTree",
     "Timings",
     "Totals",
 ]

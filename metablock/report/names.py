@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..api import assemble, state_of
 from ..errors import MetablockError, suggest
-from ..language.weight_rules import OURS, Rules, read_rules
-from ..weights.loading import blocks_of, load_weights
+from ..language.weight_rules import OURS, NetworkFacts, Rules, read_rules
+from ..weights.loading import load_weights, network_of
 from ..weights.report import WeightReport, WeightsError
 from .options import BuildOptions, lowered
 
@@ -97,8 +97,8 @@ def names_of(options: BuildOptions, weights: str | None = None, rules: str | Non
             report = wrong.report
         rules = report.source
     table = read_rules(spec, rules) if rules is not None and rules != OURS else Rules((), ())
-    blocks = blocks_of(model)
-    rows = [_row(name, tensor, model, table, blocks, rules == OURS, report) for name, tensor in model.state_dict().items()]
+    network = network_of(model, spec)
+    rows = [_row(name, tensor, model, table, network, rules == OURS, report) for name, tensor in model.state_dict().items()]
     unused = report.unused if report is not None else {}
     left = tuple(
         TheirTensor(name=name, shape=shape, ignored=table.ignored(name))
@@ -117,9 +117,9 @@ def names_of(options: BuildOptions, weights: str | None = None, rules: str | Non
 
 
 def _row(
-    name: str, tensor: Tensor, model: nn.Module, rules: Rules, blocks: list[int], same: bool, report: WeightReport | None
+    name: str, tensor: Tensor, model: nn.Module, rules: Rules, network: NetworkFacts, same: bool, report: WeightReport | None
 ) -> OurTensor:
-    match = rules.find(name, blocks)
+    match = rules.find(name, network)
     keys = [key.fill(match[1]) for key in match[0].keys] if match is not None else [name] if same else []
     shapes = {**report.unused, **report.shapes} if report is not None else {}
     fits = None if report is None else name in report.used or (name.endswith(_COUNTER) and not any(key in shapes for key in keys))

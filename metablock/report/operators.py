@@ -23,7 +23,7 @@ from ..lowering.arguments import KINDS
 from .catalogue import fits, no_match
 from .docstring import DocText, doc_text
 from .layout import one_line
-from .models import ArgumentText, ExampleText, OperatorRow, OperatorText, OperatorUse
+from .name_models import ArgumentText, ExampleText, OperatorRow, OperatorText, OperatorUse
 from .operator_layouts import layouts_of
 
 _HEADING = 40  # a comment of so many characters above a group of bindings is its heading
@@ -212,6 +212,7 @@ def _uses(name: str, nodes: Iterable[e.Node], hidden: set[str]) -> bool:
     every = [node for root in nodes for node in e.walk(root)]
     local = {wire for node in every if isinstance(node, e.Assign) for wire in node.targets} | hidden
     local |= {param for node in every if isinstance(node, e.Function) for param in node.params}
+    local |= {param.name for node in every if isinstance(node, e.Assign) for param in node.params}
     return name not in local and any(isinstance(node, e.Name) and node.id == name for node in every)
 
 

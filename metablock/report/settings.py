@@ -12,7 +12,7 @@ from ..language.printer import show
 from ..language.resources import Folder, folder
 from ..language.spec import Edit, Spec
 from ..language.standard import LIBRARY, standard
-from .models import Setting
+from .name_models import Setting
 
 _SHIPPED: tuple[Folder, ...] = ("architectures", "grammars")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ..api import assemble
-from ..language.format import show_spec
+from ..language.format import show_spec, spec_hash
 from ..language.uses import without_unused
+from ..lowering.ir import Child, ModuleNode, Subgraph
+from .models import ModuleText, ShapeRow, ShownShapes, ShownSpec, ShownTree
 from .options import BuildOptions, lowered
 from .shape_steps import ShapeStep, steps
 
@@ -44,3 +46,58 @@ def shapes(options: BuildOptions) -> list[ShapeStep]:
     ('stem', 'map 3 x 224x224', 'map 64 x 56x56')
     """
     return steps(lowered(options).ir)
+
+
+def shown_spec(options: BuildOptions) -> ShownSpec:
+    """What :func:`spec_text` gives, as data.
+
+    >>> shown_spec(BuildOptions("resnet18", classes=10)).edits
+    ('classes = 10',)
+    """
+    spec = lowered(options).spec
+    text = show_spec(without_unused(spec))
+    return ShownSpec(name=spec.name, variant=spec.variant, edits=options.changes, spec_hash=spec_hash(spec), text=text)
+
+
+def shown_tree(options: BuildOptions) -> ShownTree:
+    """The modules of a network as data, each by itself.
+
+    >>> [module.path for module in shown_tree(BuildOptions("resnet18")).modules]
+    ['stem', 'stages', 'head']
+    """
+    spec, ir = lowered(options)
+    return ShownTree(name=spec.name, variant=spec.variant, modules=_modules(ir, ""))
+
+
+def shown_shapes(options: BuildOptions) -> ShownShapes:
+    """What :func:`shapes` gives, as data.
+
+    >>> shown_shapes(BuildOptions("resnet18")).steps[0].outputs
+    ('map 64 x 56x56',)
+    """
+    spec, ir = lowered(options)
+    rows = tuple(
+        ShapeRow(
+            depth=step.depth,
+            name=step.name,
+            text=step.text,
+            inputs=tuple(map(str, step.inputs)),
+            outputs=tuple(map(str, step.outputs)),
+            blocks=step.only or None,
+        )
+        for step in steps(ir)
+    )
+    return ShownShapes(name=spec.name, variant=spec.variant, steps=rows)
+
+
+def _modules(part: Child, above: str) -> tuple[ModuleText, ...]:
+    if isinstance(part, ModuleNode):
+        return ()
+    return tuple(
+        ModuleText(
+            path=f"{above}{name}",
+            text=child.text if isinstance(child, (ModuleNode, Subgraph)) else None,
+            modules=_modules(child, f"{above}{name}."),
+        )
+        for name, child in part.children.items()
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from ..language.weight_rules import Fit, ReadyRule, RuleStep
+from ..language.weight_rules import Fit, Joined, Key, ReadyRule, RuleStep
 
 
 class MisfitError(Exception):
@@ -33,13 +35,18 @@ def apply_rule(rule: ReadyRule, fit: Fit, tensors: list[Tensor], shape: torch.Si
 
 def composed(match: tuple[ReadyRule, Fit] | None, tensors: list[Tensor], shape: torch.Size) -> Tensor:
     """Joins the tensors, and applies the steps of the rule if there is one. Raises MisfitError."""
+    tensors = [tensor.detach() for tensor in tensors]
+    return tensors[0] if match is None else _joined(match[0].source, match[1], iter(tensors), shape)
+
+
+def _joined(source: Joined, fit: Fit, tensors: Iterator[Tensor], shape: torch.Size) -> Tensor:
+    """The tensors of a source's names, which come in order, as it says."""
+    parts = [next(tensors) if isinstance(part, Key) else _joined(part, fit, tensors, shape) for part in source.parts]
     step: RuleStep | None = None
     try:
-        tensors = [tensor.detach() for tensor in tensors]
-        value = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-        if match is not None:
-            for step in match[0].steps:
-                value = _apply(step.name, step.numbers(match[1]), value, shape)
+        value = parts[0] if len(parts) == 1 else torch.cat(parts)
+        for step in source.steps:
+            value = _apply(step.name, step.numbers(fit), value, shape)
     except (RuntimeError, IndexError, TypeError):
         raise MisfitError(f" (`{step.text}` is impossible)" if step else " (cannot be concatenated)") from None
     return value

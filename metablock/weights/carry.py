@@ -42,15 +42,15 @@ def carry_weights(model: nn.Module, other: nn.Module, spec: Spec, *, input: Inpu
     'stages.0.blocks.1.conv_bn_1.conv.weight'
     """
     state: Mapping[str, Any] = other.state_dict()
+    own = dict(model.named_parameters())
+    if not any(parameter.is_meta for parameter in own.values()) and any(tensor.is_meta for tensor in other.parameters()):
+        raise MetablockError("there are no weights on 'meta'", "build the network whose weights are taken on a device")
     values, report = fitting(model, state, spec, input=input)
     if not values:
         raise WeightsError(spec.name, report)
-    own = dict(model.named_parameters())
     initial = [name for name in own if name not in values]
     report.initial += initial
     if not any(parameter.is_meta for parameter in own.values()):
-        if any(value.is_meta for value in values.values()):
-            raise MetablockError("there are no weights on 'meta'", "build the network whose weights are taken on a device")
         model.load_state_dict(values, strict=False)
     if initial:
         names = ", ".join(initial[:3]) + (" ..." if len(initial) > 3 else "")

@@ -8,7 +8,7 @@ which index of theirs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError, suggest
 from ..language.spec import Spec
-from ..language.weight_rules import Fit, ReadyRule, read_rules
-from .loading import WeightReport, apply_rule, blocks_of
+from ..language.weight_rules import Fit, Joined, NetworkFacts, ReadyRule, RuleStep, read_rules
+from .loading import WeightReport, apply_rule, network_of
 
 # The metadata key under which a .safetensors file keeps the layout of the checkpoint its weights were loaded from.
 LAYOUT = "layout"
@@ -61,7 +61,7 @@ def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = 
         hint = suggest(to, spec.weights, f"there are: {', '.join(spec.weights)}" if spec.weights else "it has no `weights:`")
         raise MetablockError(f"'{spec.name}' has no weight rules '{to}'", hint)
     ours = model.state_dict()
-    uses = _uses(list(ours), spec, to, blocks_of(model))
+    uses = _uses(list(ours), spec, to, network_of(model, spec))
     rank = max((len(feature.grid) for feature in getattr(model, "inputs", ())), default=2)
     extents = _extents(uses, {name: tuple(tensor.shape) for name, tensor in ours.items()}, shapes or {}, rank)
     result: dict[str, Tensor] = {}
@@ -85,11 +85,11 @@ def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = 
     return result
 
 
-def _uses(names: Sequence[str], spec: Spec, to: str, blocks: Sequence[int]) -> list[_Use]:
+def _uses(names: Sequence[str], spec: Spec, to: str, network: NetworkFacts) -> list[_Use]:
     """By the rules of a table, what each of our tensors is made of. Raises MetablockError for a name without a rule."""
     rules, uses = read_rules(spec, to), list[_Use]()
     for name in names:
-        match = rules.find(name, blocks)
+        match = rules.find(name, network)
         if match is not None:
             rule, fit = match
             uses.append(_Use(name, [key.fill(fit) for key in rule.keys], rule, fit))
@@ -133,11 +133,19 @@ def _extents(uses: list[_Use], ours: Shapes, known: Shapes, rank: int) -> dict[s
     return result
 
 
+def _steps(source: Joined) -> Iterator[RuleStep]:
+    """The steps between one foreign tensor and ours, in order."""
+    (part,) = source.parts
+    if isinstance(part, Joined):
+        yield from _steps(part)
+    yield from source.steps
+
+
 def _before(use: _Use, shape: tuple[int, ...], rank: int) -> tuple[int, ...] | None:
     """The shape of the tensor that the steps of a rule turn into one of this shape; None if they do not determine it."""
     if len(use.keys) > 1:
         return None
-    for step in reversed(use.rule.steps):
+    for step in reversed(list(_steps(use.rule.source))):
         numbers = step.numbers(use.fit)
         match step.name:
             case "chunk":

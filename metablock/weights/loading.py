@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import MetablockError, MetablockWarning, suggest
 from ..front import InputSize
 from ..language.spec import Spec
-from ..language.weight_rules import OURS, Fit, ReadyRule, Rules, read_rules
+from ..language.weight_rules import OURS, Fit, NetworkFacts, ReadyRule, Rules, blocks_in, read_rules
 from .applying import MisfitError, apply_rule, composed
 from .checkpoint import Part, is_statistic, parts, read_checkpoint, read_state
 from .ends import class_layers, first_kernels
@@ -99,15 +98,15 @@ def load_weights(
     if source is not None and source not in known:
         hint = suggest(source, known, f"there are: {', '.join(known)}")
         raise MetablockError(f"'{spec.name}' has no weight rules '{source}'", hint)
-    own, blocks = model.state_dict(), blocks_of(model)
+    own, network = model.state_dict(), network_of(model, spec)
     fitter = _Fitter(spec, model, input)
-    sources = [_source(name, own, spec, blocks) for name in ([source] if source is not None else known)]
+    sources = [_source(name, own, spec, network) for name in ([source] if source is not None else known)]
     attempts = list(_attempts(state, own, sources, fitter))
     if not attempts:
         raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a mapping from names to tensors is expected")
     complete = [attempt for attempt in attempts if attempt.report.complete]
     if not complete:
-        raise WeightsError(spec.name, _nearest(attempts, blocks, sources))
+        raise WeightsError(spec.name, _nearest(attempts, network, sources))
     best = min(complete, key=lambda attempt: attempt.rank)
     _refuse_ambiguous(best, complete)
     report = best.report
@@ -149,15 +148,15 @@ def fitting(
     part = max(parts(state), key=lambda part: len(part.tensors), default=None)
     if part is None or not part.tensors:
         raise MetablockError(f"the weights for '{spec.name}' hold no tensors", "a network with weights is expected")
-    values, report = _match(own, part.below(""), _source(OURS, own, spec, blocks_of(model)), _Fitter(spec, model, input))
+    values, report = _match(own, part.below(""), _source(OURS, own, spec, network_of(model, spec)), _Fitter(spec, model, input))
     return values, report
 
 
-def _source(name: str, own: State, spec: Spec, blocks: Sequence[int]) -> _Source:
+def _source(name: str, own: State, spec: Spec, network: NetworkFacts) -> _Source:
     rules = Rules((), ()) if name == OURS else read_rules(spec, name)
     keys: dict[str, tuple[tuple[ReadyRule, Fit] | None, tuple[str, ...]]] = {}
     for ours in own:
-        match = rules.find(ours, blocks)
+        match = rules.find(ours, network)
         theirs = [key.fill(match[1]) for key in match[0].keys] if match else [ours] if name == OURS else []
         keys[ours] = match, tuple(theirs)
     return _Source(name, rules, keys)
@@ -210,7 +209,7 @@ def _attempt(part: Part, prefix: str, own: State, source: _Source, fitter: _Fitt
     return _Attempt(part, prefix, values, report)
 
 
-def _nearest(attempts: Sequence[_Attempt], blocks: Sequence[int], sources: Sequence[_Source]) -> WeightReport:
+def _nearest(attempts: Sequence[_Attempt], network: NetworkFacts, sources: Sequence[_Source]) -> WeightReport:
     """The report of the attempt with the fewest misfits, with what could be done."""
     best: dict[str, _Attempt] = {}
     for attempt in sorted(attempts, key=lambda attempt: (*_distance(attempt.report), attempt.rank)):
@@ -219,7 +218,9 @@ def _nearest(attempts: Sequence[_Attempt], blocks: Sequence[int], sources: Seque
     report = first.report
     report.taken = first.part.shown(first.prefix)
     rules = next(source.rules for source in sources if source.name == report.source)
-    report.notes += rules.dead_ends([name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)], blocks)
+    unruled = [name.removesuffix(NO_RULE) for name in report.missing if name.endswith(NO_RULE)]
+    report.notes += rules.dead_ends(unruled, network)
+    report.notes += rules.misses(unruled, network) if unruled else []
     for other in (attempt.report for attempt in others):
         if other.used:
             fit = f"{len(other.used)} of {other.total} fit; {other.lacks()}"
@@ -304,15 +305,9 @@ def _channels(kernel: Tensor, channels: int) -> Tensor:
     return kernel[:, index] * (have / channels)
 
 
-def blocks_of(model: nn.Module) -> list[int]:
-    """The number of blocks of each stage: its own, or those of a line of its stream (``stages.0.x.blocks.2``)."""
-    count: dict[int, int] = {}
-    for name, _ in model.named_modules():
-        match = re.match(r"stages\.(\d+)(?:(?:\.[a-z]\w*)?\.blocks\.(\d+))?$", name)
-        if match:
-            stage = int(match[1])
-            count[stage] = max(count.get(stage, 0), int(match[2] or -1) + 1)
-    return [count.get(stage, 0) for stage in range(max(count, default=-1) + 1)]
+def network_of(model: nn.Module, spec: Spec | None = None) -> NetworkFacts:
+    """What rules may ask of a model; ``spec``: what it was built from."""
+    return NetworkFacts(tuple(blocks_in(name for name, _ in model.named_modules())), tuple(model.state_dict()), spec)
 
 
 def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[dict[str, Tensor], WeightReport]:
@@ -328,7 +323,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
             continue
         taken.update(keys)
         tensors = [state[key] for key in keys]
-        joined = match is not None and bool(match[0].steps or len(keys) > 1)
+        joined = match is not None and match[0].source.moves
         try:
             for tensor in tensors:
                 _check_numbers(tensor, parameter)
@@ -384,4 +379,4 @@ def _missing(name: str, keys: Sequence[str], state: State) -> str:
     return f"{name} ({', '.join(key for key in keys if key not in state)})" if keys else f"{name}{NO_RULE}"
 
 
-__all__ = ["WeightReport", "WeightsError", "apply_rule", "blocks_of", "load_weights", "read_checkpoint", "read_state"]
+__all__ = ["WeightReport", "WeightsError", "apply_rule", "load_weights", "network_of", "read_checkpoint", "read_state"]

@@ -204,7 +204,7 @@ def test_rules_of_some_variants_serve(run, tmp_path):
             "    stages.{a}.blocks.{b}.f.dw.*: x.*\n    dw.weight:",
             (
                 "15:5: no network of this file has a parameter that `stages.{a}.blocks.{b}.f.dw.*` fits",
-                "did you mean `stages.{a}.blocks.{b}.dw.*`?",
+                "did you mean `stages.{a}.blocks.{b}.dw.*`? a slot that is one name or one call adds no level for it",
             ),
         ),
         (

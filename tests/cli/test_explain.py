@@ -10,7 +10,7 @@ import pytest
 from metablock.language.standard import BUILTIN
 from metablock.lowering.ir import module_nodes
 from metablock.report.explain import WORDS, explain
-from metablock.report.models import Explanation, NameText
+from metablock.report.name_models import Explanation, NameText
 from metablock.report.options import BuildOptions, lowered
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +146,21 @@ def test_a_wire_and_a_number(own, run):
     assert one(own, "wide").value == "16"
     assert "wide = 2 * 8 = 16\n" in run("explain", own, "wide").stdout
     assert [stage.values for stage in one(own, "drop").stages] == [("0.1", "0.1"), ("0.5",)]
+
+
+def test_lines_of_a_stream(tmp_path):
+    path = tmp_path / "lets.yaml"
+    path.write_text(
+        "name: lets\ninput: image(8, 8)\nlet:\n  token: |\n    shared f = dw(3)\n    let g(a=3) = dw(a) >> gelu\n"
+        "    y = f >> g(5)\n    return y >> f\nmodel: token >> global_pool >> linear(classes)\n"
+    )
+    assert [(one(path, name).kind, one(path, name).text) for name in "fgy"] == [
+        ("shared module of token", "shared f = dw(3)"),
+        ("recipe of token", "let g(a=3) = dw(a) >> gelu"),
+        ("wire of token", "y = f >> g(5)"),
+    ]
+    assert one(path, "a").kind == "parameter of g(a=3)"
+    assert flat(one(path, "g"))[1] == "dw(a)" and "gelu" in flat(one(path, "token"))
 
 
 def test_a_variant_changes_what_a_name_leads_to(own):

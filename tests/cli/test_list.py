@@ -15,7 +15,8 @@ from metablock.language.load import load_text
 from metablock.language.registry import OPERATORS
 from metablock.language.standard import standard
 from metablock.report.mixers import AROUND, CONVOLUTIONS, MIXING, mixers
-from metablock.report.models import CatalogueRow, OperatorRow, OperatorText
+from metablock.report.models import CatalogueRow
+from metablock.report.name_models import OperatorRow, OperatorText
 from metablock.report.operators import operator_text, uses_of
 
 ROOT = Path(__file__).parents[2]

@@ -33,6 +33,8 @@ FILES = {
     "probe --data folder": ["probe", "net.yaml", "--data", "folder:{}"],
     "train --data": ["train", "net.yaml", "--data", "npz:{}"],
     "train -o": ["train", "net.yaml", "--data", "npz:gone.npz", "-o", "{}"],
+    "weights match": ["weights", "match", "{}", "net.yaml"],
+    "show --weights": ["show", "net.yaml", "--as", "names", "--weights", "{}"],
     "weights import": ["weights", "import", "{}", "net.yaml", "-o", "to.safetensors"],
     "weights import -o": ["weights", "import", "gone.pth", "net.yaml", "-o", "{}"],
     "weights export": ["weights", "export", "{}", "--to", "timm", "-o", "to.safetensors"],

@@ -31,6 +31,7 @@ BASE = {
     "work": ["gone"],
     "table": ["net.yaml"],
     "ops": ["net.yaml"],
+    "weights match": ["gone.pth", "net.yaml"],
     "weights import": ["gone.pth", "net.yaml", "-o", "to.safetensors"],
     "weights export": ["gone.safetensors", "--to", "timm", "-o", "to.safetensors"],
 }

@@ -15,6 +15,7 @@ from metablock.front import resolved
 from metablock.language.format import show_spec, spec_hash
 from metablock.language.load import load_text
 from metablock.lowering.ir import module_nodes
+from metablock.report.models import ShownShapes, ShownSpec, ShownTree
 from metablock.report.options import BuildOptions, lowered
 from metablock.report.shape_steps import steps
 from metablock.report.show import shapes
@@ -151,7 +152,6 @@ def test_names_are_folded_and_whole(run):
     [
         (["--weights", "w.pth"], "--weights belongs to --as names"),
         (["--as", "tree", "--rules", "timm"], "--rules belongs to --as names"),
-        (["--json"], "--json belongs to --as names"),
         (["--as", "names", "--rules", "their"], "'small' has no weight rules 'their'\n  did you mean 'theirs'?"),
         (["--as", "names", "--weights", "nowhere.pth"], "nowhere.pth: no such file"),
     ],
@@ -238,3 +238,21 @@ def test_a_stage_says_what_its_names_stand_for(run, kinds):
 def test_equal_blocks_say_nothing(run, tiny):
     rows = json.loads(run("build", tiny, "--device", "meta", "--json").stdout)["rows"]
     assert all(row["names"] == {} for row in rows)
+
+
+@pytest.mark.parametrize("view", ["spec", "tree", "shapes", "names"])
+def test_every_view_as_json(run, kinds, view):
+    report = json.loads(run("show", kinds, "--as", view, "--json", "--edit", "norm = group_norm(1)").stdout)
+    if view == "spec":
+        assert ShownSpec.model_validate(report).edits == ("norm = group_norm(1)",)
+        assert report["text"] == run("show", kinds, "--edit", "norm = group_norm(1)").stdout
+    elif view == "tree":
+        stages = ShownTree.model_validate(report).modules[1]
+        assert (stages.path, stages.text, stages.modules[0].modules[0].path) == ("stages", None, "stages.0.blocks")
+        assert len(stages.modules[1].modules[0].modules) == 4, "each block by itself"
+    elif view == "shapes":
+        rows = ShownShapes.model_validate(report).steps
+        assert [row.blocks for row in rows if row.name == "mask"] == [("1",)]
+        assert rows[0].outputs == ("map 8 x 8x8",)
+    else:
+        assert report["ours"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from safetensors.torch import save_file
 
 import metablock
+from metablock.report.study_models import CopyReport, SearchReport, StudyPlan, StudyReport, TrainReport
 
 SPEC = """\
 name: mini
@@ -38,8 +40,8 @@ def test_a_dry_run(run, mini):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["cell", "parameters", "MACs", "to", "the", "base", "widths"]
-    assert lines[1].split()[:2] == ["base", "1,514"]
-    assert "cannot be built: 3 heads do not divide 16" in " ".join(" ".join(line.split()[-9:]) for line in lines)
+    assert lines[2].split()[:2] == ["base", "1,514"]
+    assert "cannot be built: 3 heads do not divide 16" in result.stdout
     assert "9 runs of 1 epochs on digits: 1,433 examples, 364 for validation, 10 classes" in result.stdout
     assert "3 seeds show (power 0.8, alpha 0.05 over 2 comparisons) differences" in result.stdout
     assert not (mini / "mini.study").exists()
@@ -254,3 +256,58 @@ def test_what_is_missing_is_told(run, mini, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "accelerate" else real(name, *rest))
     result = run("train", "mini.yaml", *SMALL)
     assert (result.exit_code, result.stderr) == (2, "training needs accelerate\n  from a checkout: pip install '.[ablate]'\n")
+
+
+def answer(result, model):
+    """The one document on standard output, by its model; progress is on standard error."""
+    assert result.exit_code == 0, result.stderr
+    return model.model_validate(json.loads(result.stdout))
+
+
+def test_a_plan_as_json(run, mini):
+    words = ["ablate", "mini.yaml", "--swap", "token = dw(3), attention(3)", *SMALL, "--dry-run"]
+    plan = answer(run(*words, "--json"), StudyPlan)
+    assert [(cell.name, cell.base) for cell in plan.cells] == [
+        ("base", True),
+        ("token = dw(3)", False),
+        ("token = attention(3)", False),
+    ]
+    assert (plan.runs, plan.epochs, plan.data, plan.classes, plan.seeds) == (6, 1, "digits", 10, (0, 1, 2))
+    assert "3 heads do not divide 16" in plan.cells[2].problem and plan.cells[2].macs is None
+    assert f"{plan.cells[1].parameters:,}" in run(*words).stdout
+    assert answer(run(*words, "--json", "--seeds", "1"), StudyPlan).smallest is None
+
+
+def test_a_study_as_json(run, mini):
+    words = ["ablate", "mini.yaml", "--swap", "token = id", *SMALL, "--seeds", "2", "-o", "s", "--json"]
+    study = answer(run(*words), StudyReport)
+    assert (study.planned, study.done, study.failed, study.complete) == (4, 4, 0, True)
+    base, other = study.rows
+    assert base.base and base.difference is None and base.verdict is None
+    assert set(other.seeds) == {"0", "1"} and other.verdict in ("better", "worse", "equivalent", "undecided")
+    assert other.difference == pytest.approx(other.mean - base.mean)
+    assert any(Path(file).name == "report.html" for file in study.files)
+    assert answer(run("report", "s", "--json"), StudyReport).rows == study.rows
+    copied = answer(run("report", "s", "--copy", "t", "--json"), CopyReport)
+    assert copied.folder == "t" and copied.files
+
+
+def test_a_training_as_json(run, mini):
+    words = ["train", "mini.yaml", "--input", "1x16x16", "-o", "w.safetensors", "--checkpoint", "c.ckpt", "--json"]
+    first = answer(run(*words, "--epochs", "2"), TrainReport)
+    assert [epoch.epoch for epoch in first.epochs] == [1, 2]
+    assert (first.name, first.data, first.input, first.seed) == ("mini", "digits", "1x16x16", 0)
+    assert (first.top1, first.written, first.recipe["epochs"]) == (first.epochs[-1].top1, "w.safetensors", 2)
+    assert answer(run(*words, "--epochs", "2"), TrainReport).epochs == first.epochs, "nothing is left to do"
+
+
+def test_a_search_as_json(run, mini):
+    pytest.importorskip("optuna")
+    words = ["search", "mini.yaml", "--swap", "token = id, attention(3)", *SMALL, "--trials", "2", "-o", "f", "--json"]
+    report = answer(run(*words), SearchReport)
+    assert report.objectives == ("top1", "macs") and len(report.trials) == 2
+    front = [trial.front for trial in report.trials]
+    assert front == sorted(front, reverse=True) and front[0]
+    assert all(set(trial.values) <= {"top1", "macs"} for trial in report.trials)
+    assert [trial.values for trial in report.trials if trial.problem] == [{}]
+    assert Path(report.folder).is_dir()

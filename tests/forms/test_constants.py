@@ -145,6 +145,14 @@ def test_coordinates() -> None:
     assert torch.equal(constant("coordinates"), constant('coordinates("index")'))
 
 
+def test_the_width_that_arrives() -> None:
+    """Also behind a change of width, where `c` is another one."""
+    x = torch.randn(1, 6, 5, 7, dtype=torch.float64)
+    for name in ("sine", "fourier"):
+        ours = build(f"(id || id) >> id + {name}")(x)
+        torch.testing.assert_close(ours, torch.cat([x, x], 1) + constant(f"{name}(12)").movedim(-1, 0))
+
+
 def test_three_dimensions() -> None:
     """Each axis has its share, and varies along it alone."""
     table = constant("sine(12)", (2, 3, 4))

@@ -15,7 +15,8 @@ import metablock
 from metablock.backend.block import Block
 from metablock.backend.costs import macs
 from metablock.errors import SpecError
-from metablock.language.load import load_text
+from metablock.front import check
+from metablock.language.load import load_file, load_text
 from metablock.operators.recurrence import Recurrence, _doubling, _OneByOne, linear_recurrence
 from metablock.writers.standalone import standalone
 from oracles import randomised_state, relative_error, require
@@ -220,6 +221,7 @@ def test_products_of_mamba() -> None:
 
 
 def test_the_example_against_torchs_gru() -> None:
+    assert not check(load_file(EXAMPLE))
     net = example()
     token, x = net.stages[0].blocks[0].token, torch.randn(2, 16, 16)
     layer = nn.GRU(16, 16, batch_first=True)

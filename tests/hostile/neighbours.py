@@ -80,6 +80,25 @@ def doublings() -> Iterator[tuple[str, str]]:
         net(let="  a0: id\n" + many("  a@: |\n    x ->\n    y = x >> a#\n    z = y >> a#\n    return z", 40), stem=last),
     )
     yield "shared modules", HEAD + "shared:\n  a0: conv(3)\n" + many("  a@: a# >> a#", 40) + f"\nstem: {last}\n" + STAGES
+    inside = {"numbers": "let a@ = a# * a#", "chains": "let a@ = a# >> a#", "parameters": "let a@(x=a#) = x + x"}
+    for kind, line in inside.items():
+        start, end = ("let a0 = id", "a40") if kind == "chains" else ("let a0 = 2", "conv(a40)")
+        yield f"recipes of a stream: {kind}", net(stem=stream(f"{start}\n{many(line, 40)}\nreturn {end}"))
+    yield "shared modules of a stream", net(stem=stream(f"shared a0 = conv(3)\n{many('shared a@ = a# >> a#', 40)}\nreturn a40"))
+    yield "streams inside streams", net(stem="(x -> y = relu return y >> " * 45 + "relu" + ")" * 45)
+    yield "wires inside wires", net(stem="(y = (" * 45 + "return id" + ") return y * y)" * 45)
+    yield "arguments in streams", net(let="  a0(x): x\n" + many("  a@(x): (y = x return a#(y) * a#(x))", 40), stem="a40(relu)")
+    yield "spread lists", net(let=chain('"[id, id]"', '"[mean(*A), *A, *A]"'), stem="mean(*a40)")
+    yield "spread arguments", net(let=functions("x", "A(*[A(*[x])])"), stem="a40(relu)")
+    yield "concatenated lists", net(let=chain('"[id]"', '"A + A"'), stem="concat(*a40)")
+    yield (
+        "shared lists",
+        HEAD
+        + "shared:\n  a0: '[conv(3), conv(3)]'\n"
+        + many("  a@: '[a#[0] >> a#[1], a#[1]]'", 40)
+        + "\nstem: a40[0]\n"
+        + STAGES,
+    )
     yield "sections", HEAD + "stem: conv(8)\nmodel: " + " >> ".join(["stem"] * 5000) + "\n" + STAGES
     deep = HEAD + "model: conv(8)\ntraits:\n  t0: {classes: 1}\n" + many("  t@: {of: [t#, t#]}", 40)
     yield "traits", deep + "\nvariants:\n  v: {of: t40}\n"
@@ -106,6 +125,13 @@ def repeats() -> Iterator[tuple[str, str]]:
     yield "a range with a step of none", net(stem="conv(len(range(1, 10, 0)))")
     yield "copies of modules by a comprehension", net(stem="sum([conv(8) for i in range(10000)])")
     yield "copies of identities", net(stem="sum([sum([id for j in range(10000)]) for i in range(10000)])")
+    yield "spread ranges", net(stem="conv(*range(10000))")
+    yield "spread copies", net(stem="concat(*[mean(*[id for j in range(10000)]) for i in range(10000)])")
+    yield "many shared copies", HEAD + "shared: {f: '[conv(3) for i in range(10000)]'}\nstem: mean(*f)\n" + STAGES
+    yield (
+        "many indices of shared copies",
+        HEAD + "shared: {f: '[id for i in range(9000)]'}\nstem: sum([f[i] for i in range(9000)])\n" + STAGES,
+    )
     yield "many copies in each", net(stem="[id for i in range(5000)] >> each(each(relu))")
     yield "a thousand stages", HEAD + f"stages:\n  depth: [{'9, ' * 1999}9]\n  body: depth * (9 * conv(8))\n"
     yield "a repeat beyond 64 bits", net(stem=f"{10**17} * id")

@@ -30,8 +30,21 @@ WORDS = (
     "self",
     "_",
 )
-MODULES = ("relu", "pw(4)", "linear(c)", "conv(8, 3)", "dw(3)", "global_pool", "chunk(2)", "position", "attention(2)", "x -> x")
-LISTS = ("[]", "[1]", "[1, 2]", "[relu, id]", "[[1], [2]]", "[i for i in range(3)]", "range(2)")
+MODULES = (
+    "relu",
+    "pw(4)",
+    "linear(c)",
+    "conv(8, 3)",
+    "dw(3)",
+    "global_pool",
+    "chunk(2)",
+    "position",
+    "attention(2)",
+    "x -> x",
+    "(x -> x * x)",
+    "(y = relu return y + y)",
+)
+LISTS = ("[]", "[1]", "[1, 2]", "[relu, id]", "[[1], [2]]", "[i for i in range(3)]", "range(2)", "*[1]", "*[relu, id]")
 MARKS = (
     ">>",
     "||",

@@ -30,6 +30,16 @@ def test_max_pool_same() -> None:
     torch.testing.assert_close(build("max_pool.MaxPool", x, kernel=3, stride=2, padding="same")(tensor), reference(tensor))
 
 
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 3), (3, 1)])
+def test_avg_pool_same(kernel: int, stride: int) -> None:
+    """timm's zeros count in the mean, whatever its `count_include_pad` says."""
+    x = feature("map", 6, 14, 9)
+    reference = layers.create_pool2d("avg", kernel_size=kernel, stride=stride, padding="same")
+    (tensor,) = inputs(x)
+    module = build("avg_pool.AvgPool", x, kernel=kernel, stride=stride, padding="same")
+    torch.testing.assert_close(module(tensor), reference(tensor))
+
+
 def test_grn() -> None:
     x = feature("grid", 6, 5, 4)
     module, reference = build("grn.GRN", x), layers.grn.GlobalResponseNorm(6, channels_last=True)

@@ -57,6 +57,64 @@ def test_max_pool(grid: tuple[int, ...], ours: dict[str, Any], theirs: tuple[Any
     torch.testing.assert_close(build("max_pool.MaxPool", x, **ours)(tensor), max_pool[len(grid)](tensor, *theirs))
 
 
+@pytest.mark.parametrize("grid", [(7,), (7, 8), (3, 4, 5)])
+def test_avg_pool_same_without_its_zeros(grid: tuple[int, ...]) -> None:
+    """TensorFlow's rule: a window at the border is the mean of what lies on the map."""
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    for kernel, stride in ((3, 2), (2, 1)):
+        module = build("avg_pool.AvgPool", x, kernel=kernel, stride=stride, padding="same", count_padding=False)
+        y = module(tensor)
+        assert y.shape[2:] == tuple(-(-g // stride) for g in grid)
+        for place in itertools.product(*(range(n) for n in y.shape[2:])):
+            cut = tensor
+            for axis, (i, g) in enumerate(zip(place, grid, strict=True)):
+                total = max(0, (-(-g // stride) - 1) * stride + kernel - g)
+                begin = i * stride - total // 2
+                cut = cut.narrow(axis + 2, max(begin, 0), min(begin + kernel, g) - max(begin, 0))
+            torch.testing.assert_close(y[(..., *place)], cut.flatten(2).mean(2))
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads"), [(3, 2, (0, 1, 1, 1)), (4, 3, (1, 1, 1, 2)), (2, 2, (0, 0, 0, 1)), (3, 1, (1, 1, 1, 1))]
+)
+def test_unfold_same(layout: str, kernel: int, stride: int, pads: tuple[int, ...]) -> None:
+    x = feature(layout, 3, 7, 8)
+    (tensor,) = inputs(x)
+    module = build("unfold.Unfold", x, kernel=kernel, stride=stride, padding="same")
+    image = tensor if layout == "map" else tensor.movedim(-1, 1)
+    expected = F.unfold(F.pad(image, pads), kernel, stride=stride).unflatten(2, (-(-7 // stride), -(-8 // stride)))
+    torch.testing.assert_close(module(tensor), expected if layout == "map" else expected.movedim(1, -1))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize(
+    ("grid", "start", "end", "pads"),
+    [
+        ((7,), 1, None, (1, 1)),
+        ((5, 6), 0, 1, (0, 1, 0, 1)),
+        ((5, 6), [1, 2], [0, 3], (2, 3, 1, 0)),
+        ((3, 4, 5), 1, 2, (1, 2, 1, 2, 1, 2)),
+    ],
+)
+def test_pad(grid: tuple[int, ...], start: Any, end: Any, pads: tuple[int, ...], mode: str) -> None:
+    x = feature("map", 3, *grid)
+    (tensor,) = inputs(x)
+    module = build("pad.Pad", x, start=start, end=end, mode=mode)
+    torch.testing.assert_close(module(tensor), F.pad(tensor, pads, mode))
+    assert tuple(module(tensor).shape[2:]) == shape("pad.Pad", x, start=start, end=end, mode=mode).grid
+
+
+def test_one_more_zero_at_the_end_is_what_tensorflow_does_on_even_maps() -> None:
+    x = feature("map", 3, 6, 8)
+    (tensor,) = inputs(x)
+    conv = build("conv.Conv", x, out=4, kernel=3, stride=2, padding="same")
+    plain = build("conv.Conv", x, out=4, kernel=3, stride=2, padding=0)
+    plain.load_state_dict(conv.state_dict())
+    torch.testing.assert_close(plain(build("pad.Pad", x, start=0, end=1)(tensor)), conv(tensor))
+
+
 def test_max_pool_same_pads_what_never_wins() -> None:
     x = feature("map", 3, 8, 7)
     module = build("max_pool.MaxPool", x, kernel=3, stride=2, padding="same")

@@ -3,7 +3,7 @@
 A verb is a function with ``@app.command()``. What it needs beyond its options is imported when it runs.
 """
 
-from . import check, build, show, explain, list, new, fmt, schema  # noqa: I001 (the order of --help)
+from . import check, build, show, explain, diff, list, new, fmt, schema  # noqa: I001 (the order of --help)
 from . import probe, search, ablate, train, report, work
 from . import table, ops, weights
 
@@ -11,6 +11,7 @@ __all__ = [
     "ablate",
     "build",
     "check",
+    "diff",
     "explain",
     "fmt",
     "list",

@@ -9,7 +9,8 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..app import app, print_json
+from ..completion import complete_spec
 from ..study_options import (
     Compiled,
     Data,
@@ -29,7 +30,13 @@ from ..study_options import (
 @app.command()
 def ablate(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study file, or the base: a catalogue name or a spec.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A study file, or the base: a catalogue name or a spec.",
+            show_default=False,
+            autocompletion=complete_spec,
+        ),
     ],
     swaps: Swaps = None,
     variant: options.Variant = None,
@@ -77,6 +84,7 @@ def ablate(
     ] = True,
     retry: Annotated[str | None, typer.Option("--retry", metavar="WHICH", help="failed: repeat the failed runs.")] = None,
     plugin: options.Plugin = None,
+    as_json: options.Json = False,
 ) -> None:
     """Swap parts of an architecture, match what the variants cost, train them with paired seeds, and say what the numbers allow.
 
@@ -93,7 +101,8 @@ def ablate(
     from ...ablation.training import check_device
     from ...backend.device import parse_device
     from ..progress import Bars
-    from ..study_output import plan_table, stopped, summary
+    from ..study_answers import plan_answer, study_answer
+    from ..study_output import estimated, plan_table, stopped, summary
 
     require_packages()
     if executor not in ("local", "ray"):
@@ -127,7 +136,10 @@ def ablate(
         if (line := replaced(prepared.study.resolved(), prepared.data)) is not None:
             typer.echo(line, err=True)
         if dry_run:
-            plan_table(prepared, jobs, device)
+            if as_json:
+                print_json(plan_answer(prepared, estimated(prepared, device) / jobs).model_dump())
+            else:
+                plan_table(prepared, jobs, device)
             return
         journal = running.enter(prepared, folder, typed_command())
     if retry:
@@ -157,6 +169,9 @@ def ablate(
         from ...ablation.report import write_report
 
         files = write_report(results, folder)
-    summary(results, files)
+    if as_json:
+        print_json(study_answer(results, files).model_dump())
+    else:
+        summary(results, files)
     if other:
         typer.echo("another command works on another plan in this folder: `metablock report` will show that one", err=True)

@@ -9,11 +9,17 @@ import typer
 from ...errors import Problem
 from .. import options
 from ..app import BAD_INPUT, app, print_json
+from ..completion import complete_file
 
 
 @app.command()
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Spec files; - is standard input.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Spec files; - is standard input.", show_default=False, autocompletion=complete_file
+        ),
+    ],
     shapes: Annotated[
         bool, typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant (imports torch).")
     ] = True,

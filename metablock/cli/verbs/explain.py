@@ -8,6 +8,7 @@ import typer
 
 from .. import options
 from ..app import app, print_json
+from ..completion import complete_slot
 
 
 @app.command()
@@ -16,7 +17,10 @@ def explain(
     slot: Annotated[
         str,
         typer.Argument(
-            metavar="SLOT", help="A name: token, stages[2].token, norm, body, a wire, an operator.", show_default=False
+            metavar="SLOT",
+            help="A name: token, stages[2].token, norm, body, a wire, an operator.",
+            show_default=False,
+            autocompletion=complete_slot,
         ),
     ],
     variant: options.Variant = None,

@@ -8,11 +8,17 @@ import typer
 
 from ...errors import MetablockError
 from ..app import BAD_INPUT, app, say
+from ..completion import complete_file
 
 
 @app.command()
 def fmt(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Spec files; - is standard input.", show_default=False)],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Spec files; - is standard input.", show_default=False, autocompletion=complete_file
+        ),
+    ],
     only_check: Annotated[bool, typer.Option("--check", help="Write nothing; status 1 where a file would change.")] = False,
 ) -> None:
     """Bring spec files into canonical form: order, spacing, quotes, columns. Comments are kept.

@@ -8,12 +8,19 @@ import typer
 
 from .. import options
 from ..app import app, print_json
+from ..completion import complete_pattern
 
 
 @app.command(name="list")
 def list_(
     pattern: Annotated[
-        str | None, typer.Argument(metavar="[PATTERN]", help="A part of a name, or a glob: 'swin', '*_s12'.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[PATTERN]",
+            help="A part of a name, or a glob: 'swin', '*_s12'.",
+            show_default=False,
+            autocompletion=complete_pattern,
+        ),
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="List the operators and standard bindings instead.")] = False,
     plugin: options.Plugin = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app, say
+from ..app import app, print_json, say
 from ..study_options import require_packages
 
 
@@ -38,6 +38,7 @@ def report(
             help="Copy the study to a folder, whole, also while it runs; no report.",
         ),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Write the report of a study from its journal, also in mid-study.
 
@@ -49,14 +50,24 @@ def report(
     from ...ablation.recover import copy_study
     from ...ablation.recover import recover as recover_from
     from ...ablation.report import write_report
+    from ...report.study_models import CopyReport
+    from ..study_answers import study_answer
     from ..study_output import summary
 
     require_packages()
     if recover:
         for line in recover_from(Path(folder)):
-            typer.echo(line)
+            typer.echo(line, err=as_json)
     if copy is not None:
-        say(f"{len(copy_study(Path(folder), Path(copy)))} files in {copy}")
+        files = copy_study(Path(folder), Path(copy))
+        if as_json:
+            print_json(CopyReport(folder=copy, files=tuple(map(str, files))).model_dump())
+        else:
+            say(f"{len(files)} files in {copy}")
         return
     results = running.results(Path(folder))
-    summary(results, write_report(results, Path(output or folder)))
+    files = write_report(results, Path(output or folder))
+    if as_json:
+        print_json(study_answer(results, files).model_dump())
+    else:
+        summary(results, files)

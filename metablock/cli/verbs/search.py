@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app, say
+from ..app import app, print_json, say
+from ..completion import complete_spec
 from ..study_options import (
     Compiled,
     Data,
@@ -28,7 +29,10 @@ from ..study_options import (
 @app.command()
 def search(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="A study file, or a spec with `one_of` in it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study file, or a spec with `one_of` in it.", show_default=False, autocompletion=complete_spec
+        ),
     ],
     swaps: Swaps = None,
     variant: options.Variant = None,
@@ -54,6 +58,7 @@ def search(
     device: Device = "cpu",
     compiled: Compiled = False,
     plugin: options.Plugin = None,
+    as_json: options.Json = False,
 ) -> None:
     """Search the choices of a spec for the best accuracy at each cost; the front is a folder of specs.
 
@@ -69,6 +74,7 @@ def search(
     from ...ablation.training import check_device
     from ...backend.device import parse_device
     from ..progress import Bars
+    from ..study_answers import search_answer
 
     require_packages()
     parse_device(device)
@@ -85,6 +91,7 @@ def search(
         seeds=seeds or 1,
     )
     folder = Path(output or f"{plan.name}.search")
+    wanted = tuple(name.strip() for name in objectives.split(","))
     line = "stopped; what is trained is in the journal, and the same command goes on from there"
     with stopping(lambda: line), Bars() as bars:
         prepared = running.prepare_search(plan, bars.phase, compiled=compiled)
@@ -97,11 +104,14 @@ def search(
             folder,
             lambda journal: running.run(journal, engine, bars.watch(prepared)),
             trials=trials,
-            objectives=tuple(name.strip() for name in objectives.split(",")),
+            objectives=wanted,
             together=jobs,
             device=device,
             tell=bars.phase,
             command=typed_command(),
         )
+    if as_json:
+        print_json(search_answer(plan.name, wanted, front, every, folder / "front").model_dump())
+        return
     typer.echo((folder / "front" / "front.md").read_text(encoding="utf-8").rstrip())
     say(f"\n{len(front)} of {len(every)} networks are on the front: {folder / 'front'}")

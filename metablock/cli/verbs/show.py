@@ -77,10 +77,13 @@ def show(
         report = names_of(network, weights, rules)
         print_json(report.model_dump()) if as_json else names_text(report)
         return
-    for option, value in {"--weights": weights, "--rules": rules, "--json": as_json or None}.items():
+    for option, value in {"--weights": weights, "--rules": rules}.items():
         if value is not None:
             raise MetablockError(f"{option} belongs to --as names", f"metablock show {spec} --as names {option}")
-    if view is View.shapes:
+    if as_json:
+        shown = {View.spec: views.shown_spec, View.tree: views.shown_tree, View.shapes: views.shown_shapes}[view]
+        print_json(shown(network).model_dump())
+    elif view is View.shapes:
         shape_table(views.shapes(network))
     else:
         text = views.spec_text(network) if view is View.spec else views.tree_text(network)

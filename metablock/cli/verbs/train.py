@@ -9,7 +9,8 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, first_process, say
+from ..app import app, first_process, print_json, say
+from ..completion import complete_spec
 from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ def train(
         ),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option("--teacher", callback=options.path, metavar="SPEC", help="For a recipe that distils.")
+        str | None,
+        typer.Option(
+            "--teacher", callback=options.path, metavar="SPEC", help="For a recipe that distils.", autocompletion=complete_spec
+        ),
     ] = None,
     teacher_weights: Annotated[
         str | None, typer.Option("--teacher-weights", callback=options.path, metavar="FILE", help="The teacher's weights.")
@@ -62,6 +66,7 @@ def train(
     device: Device = "cpu",
     compiled: Compiled = False,
     plugin: options.Plugin = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train one network. On several GPUs: torchrun --standalone --nproc-per-node 4 -m metablock train ...
 
@@ -122,7 +127,7 @@ def train(
                 show(epoch)
 
             try:
-                model, _ = train_network(
+                model, passed = train_network(
                     network,
                     dataset,
                     settings,
@@ -138,4 +143,10 @@ def train(
                 raise MetablockError(str(wrong), hint) from None
         if output is not None and first_process():
             write(model.eval(), output)
-            say(f"{output} is written")
+            if not as_json:
+                say(f"{output} is written")
+    if as_json and first_process():
+        from ..study_answers import train_answer
+
+        answer = train_answer(network, dataset, settings, seed, passed, checkpoint=checkpoint, written=output)
+        print_json(answer.model_dump())

@@ -33,6 +33,17 @@ def parse_value(span: Span) -> e.Node:
     return result
 
 
+def parse_test(span: Span) -> e.Node:
+    """Parses a test, as it stands behind an `if`. Raises SpecError.
+
+    >>> parse_test(whole("i > 0 and not j", "net.yaml")).op
+    'and'
+    """
+    result = _parse(span, "test")
+    assert isinstance(result, e.Node)
+    return result
+
+
 def parse_header(span: Span) -> e.Header:
     """Parses a binding's name with its parameters. Raises SpecError.
 
@@ -113,7 +124,7 @@ def _parser() -> tuple[Lark, Builder]:
         grammar("block") + grammar("edit"),
         parser="lalr",
         lexer="basic",
-        start=["value", "header", "edit", "target"],
+        start=["value", "header", "edit", "target", "test"],
         keep_all_tokens=True,  # a node's span goes from its first token to its last
         maybe_placeholders=False,
         transformer=builder,

@@ -8,7 +8,8 @@ left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; `
 right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
                        ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
                        the number of all blocks, ``stages`` for that of the stages
-``a ++ b``             several tensors, concatenated along the first axis
+``a ++ b``             several tensors, concatenated along the first axis; steps behind it apply to the whole, steps in
+                       parentheses to a part: ``(a | chunk(0, 3)) ++ (b | transpose) | flip``
 ``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis
 ``| rows(a, b)``       a range of the first axis; ``columns(a, b)`` of the second
 ``| transpose``        the last two axes exchanged
@@ -19,6 +20,9 @@ right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+
 ``| flip``             the first axis backwards
 ``| ungroup(n, a, b)`` of ``n`` groups with ``a + b`` rows each, -1 for as many as there are: first the ``a`` rows of every
                        group, then the ``b`` rows (a projection that is packed head by head); any number of parts
+``left if test``       the rule fits only where the test holds: comparisons of the numbers of the left side, ``layers``,
+                       ``stages``, ``layer(i, j)``, of a column's entry ``dim[i]``, a binding, ``variant``; ``has("attn")``: the
+                       block that holds the tensor (outside of blocks: ``stem``, ``head``) has this slot; ``and or not``
 =====================  =============================================================================================
 
 The first rule of a table that fits a name applies. ``of: other`` appends the rules of another table; ``ignore:`` lists foreign
@@ -28,13 +32,16 @@ keys without a use here (``*`` any number of times).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ...errors import Problem, SpecError
 from ..budget import spend
 from ..spec import Rule, Spec, WeightTable
-from .reading import Fit, Key, Reader, ReadyRule, RuleStep
+from .levels import MOST, level_hint
+from .network import NetworkFacts, blocks_in, names_in
+from .reading import Reader, name_part
+from .rule import REST, Fit, Joined, Key, ReadyRule, RuleStep
 
 # The name of our own checkpoints, which need no rules.
 OURS = "ours"
@@ -73,35 +80,31 @@ class Rules:
     rules: tuple[ReadyRule, ...]
     ignore: tuple[Glob, ...]
 
-    def find(self, name: str, blocks: Sequence[int], failed: set[str] | None = None) -> tuple[ReadyRule, Fit] | None:
-        """The first rule that fits one of our names, and how.
+    def find(self, name: str, network: NetworkFacts) -> tuple[ReadyRule, Fit] | None:
+        """The first rule that fits one of our names, and how. Raises SpecError for a test without a meaning in this network."""
+        return self._find(name, network, name, set())
 
-        Args:
-            name: the name, or the rest of one.
-            blocks: counts the blocks of each stage.
-            failed: rests of this name that no rule fits.
-        """
-        failed = set() if failed is None else failed
+    def _find(self, name: str, network: NetworkFacts, whole: str, failed: set[str]) -> tuple[ReadyRule, Fit] | None:
+        """As :meth:`find`, for a rest of a whole name. ``failed``: rests of this name that no rule fits."""
         if name in failed:
             return None
         for rule in self.rules:
-            fit = rule.fit(name, blocks)
+            fit = rule.fit(name, network, whole)
             if fit is not None and not rule.deep:
                 return rule, fit
-            inner = self.find(fit.rest, blocks, failed) if fit is not None else None
+            inner = self._find(fit.rest, network, whole, failed) if fit is not None else None
             if fit is not None and inner is not None:
                 below, rest = inner
-                keys = tuple(Key((rule.keys[0].fill(replace(fit, rest=key.fill(rest))),)) for key in below.keys)
-                return replace(below, keys=keys, through=(rule.text, *below.through)), rest
+                return replace(below, source=_under(rule, fit, below, rest), through=(rule.text, *below.through)), rest
         failed.add(name)
         return None
 
-    def dead_ends(self, names: Iterable[str], blocks: Sequence[int]) -> list[str]:
+    def dead_ends(self, names: Iterable[str], network: NetworkFacts) -> list[str]:
         """For names without a rule that a `**` rule fits: a sentence for each such rule, about the rest that none translates."""
         rests: dict[str, dict[str, None]] = {}
         for name in names:
             for rule in self.rules:
-                fit = rule.fit(name, blocks) if rule.deep else None
+                fit = rule.fit(name, network) if rule.deep else None
                 if fit is not None:
                     place = f"{rule.place}: " if rule.place else ""
                     rests.setdefault(f"{place}`{rule.text}` fits", {}).setdefault(fit.rest)
@@ -112,9 +115,31 @@ class Rules:
             lines.append(f"{start}, and no rule fits its rest `{first}`{more}: end it with `*`, or add a rule for the rest")
         return lines
 
+    def misses(self, names: Iterable[str], network: NetworkFacts) -> list[str]:
+        """For names without a rule: a sentence for each rule that fits none of the network's names, but for one level."""
+        rests = [*names, *network.names]
+        seen = set(rests)
+        for name in rests:  # grows
+            fits = (rule.pattern.fullmatch(name) for rule in self.rules if rule.deep)
+            more = [match[REST] for match in fits if match is not None and match[REST] not in seen]
+            seen.update(more)
+            rests += more
+        lines = []
+        for rule in [rule for rule in self.rules if not any(rule.pattern.fullmatch(name) for name in rests)][:MOST]:
+            hint = level_hint(name_part(rule.text), rests)
+            place = f"{rule.place}: " if rule.place else ""
+            lines += [f"{place}`{rule.text}` fits nothing: {hint}"] if hint else []
+        return lines
+
     def ignored(self, key: str) -> bool:
         """Whether the table's ``ignore`` lists this foreign key."""
         return any(glob.fits(key) for glob in self.ignore)
+
+
+def _under(rule: ReadyRule, fit: Fit, below: ReadyRule, rest: Fit) -> Joined:
+    """What a rule for the rest reads, with the beginning that a `**` rule gives to its names."""
+    (start,) = rule.keys
+    return below.source.renamed(lambda key: Key((start.fill(replace(fit, rest=key.fill(rest))),)))
 
 
 def check_rules(spec: Spec) -> list[Problem]:
@@ -126,6 +151,7 @@ def check_rules(spec: Spec) -> list[Problem]:
     [("unknown step 'chnk' in a weight rule", "did you mean 'chunk'?")]
     """
     problems: list[Problem] = []
+    known = names_in(spec)
     for name, table in spec.weights.items():
         if name == OURS:
             problems.append(
@@ -134,7 +160,7 @@ def check_rules(spec: Spec) -> list[Problem]:
         problems += _cycle(spec, name)
         ready: list[tuple[Rule, ReadyRule]] = []
         for rule in table.rules:
-            reader = Reader(rule)
+            reader = Reader(rule, known)
             read = reader.read()
             problems += reader.problems
             if read is not None:
@@ -149,7 +175,7 @@ def read_rules(spec: Spec, source: str) -> Rules:
 
     >>> from metablock.language.load import load_text
     >>> net = "name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {'blocks.{i}.conv.*': 'layers.{2 * i}.c.*'}}\\n"
-    >>> rule, fit = read_rules(load_text(net), "timm").find("blocks.3.conv.weight", [4])
+    >>> rule, fit = read_rules(load_text(net), "timm").find("blocks.3.conv.weight", NetworkFacts((4,)))
     >>> rule.keys[0].fill(fit)
     'layers.6.c.weight'
     """
@@ -200,9 +226,9 @@ def _shadowed(rule: Rule, above: list[tuple[Rule, ReadyRule]]) -> list[Problem]:
     The sample is a name whose numbers and rest only captures can match: a rule that fits it fits all those names.
     """
     spend(len(above), rule.span)
-    sample = re.sub(r"\{[^{}]*\}", lambda match: str(10**9 + match.start()), rule.ours).replace("*", "\0.\0")
+    sample = re.sub(r"\{[^{}]*\}", lambda match: str(10**9 + match.start()), name_part(rule.ours)).replace("*", "\0.\0")
     for other, ready in above:
-        if not ready.deep and ready.pattern.fullmatch(sample):
+        if not ready.deep and ready.test is None and ready.pattern.fullmatch(sample):
             return [
                 Problem(
                     f"this rule is never reached: '{other.ours}' above fits the same names",
@@ -224,4 +250,16 @@ def _ignore(text: str, table: WeightTable) -> tuple[Glob, list[Problem]]:
     return Glob(text), problems
 
 
-__all__ = ["OURS", "Fit", "Key", "ReadyRule", "RuleStep", "Rules", "check_rules", "read_rules"]
+__all__ = [
+    "OURS",
+    "Fit",
+    "Joined",
+    "Key",
+    "NetworkFacts",
+    "ReadyRule",
+    "RuleStep",
+    "Rules",
+    "blocks_in",
+    "check_rules",
+    "read_rules",
+]

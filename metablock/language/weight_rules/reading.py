@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
 
-from ...errors import Problem, Span, SpecError, error, suggest
+from ...errors import Problem, Span, SpecError, suggest
 from .. import ast as e
-from ..arithmetic import calculate
-from ..parser import parse_value, whole
+from ..parser import parse_test, parse_value, whole
 from ..spec import Rule
+from .network import NetworkFacts
+from .rule import COUNTS, NUMBER_HINT, REST, TEST_HINT, Fit, Joined, Key, ReadyRule, RuleStep
 
 # The steps after a `|`, and their numbers of arguments (None: any number).
 STEPS: Mapping[str, int | None] = {
@@ -20,93 +20,21 @@ STEPS: Mapping[str, int | None] = {
 _STEPS_HINT = (
     "there are chunk(k, n), rows(a, b), columns(a, b), flip, transpose, reshape(...), permute(...), ungroup(n, a, b), pointwise"
 )
-_NUMBER_HINT = "write `{i}`, `{2 * i + 1}`, `{layer(i, j)}`, `{layers}`"
 _OPERATORS = ("+", "-", "*", "//", "%")  # those that lead from whole numbers to whole numbers
-# Counts of the network: its blocks, its stages.
-_COUNTS: Mapping[str, Callable[[Sequence[int]], int]] = {"layers": sum, "stages": len}
 _PIECE = re.compile(r"\{([^{}]*)\}|\*+|[{}]|[^{}*]+")
-_REST = "_rest_"
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One of our names, matched by a rule's left side: its numbers and its rest; and the number of blocks of each stage."""
-
-    numbers: Mapping[str, int]
-    rest: str
-    blocks: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Key:
-    """A foreign name: text, expressions for numbers, and None for the rest."""
-
-    parts: tuple[str | e.Node | None, ...]
-
-    def fill(self, fit: Fit) -> str:
-        """The foreign name that belongs to one of our names."""
-        return "".join(
-            part if isinstance(part, str) else fit.rest if part is None else str(_number(part, fit)) for part in self.parts
-        )
-
-
-@dataclass(frozen=True)
-class RuleStep:
-    """A step that transforms the tensor: ``chunk(0, 3)``."""
-
-    name: str
-    args: tuple[e.Node, ...]
-    text: str
-
-    def numbers(self, fit: Fit) -> list[int]:
-        """The values of its arguments for one of our names."""
-        return [_number(arg, fit) for arg in self.args]
-
-
-@dataclass(frozen=True)
-class ReadyRule:
-    """A rule without problems.
-
-    ``deep``: other rules translate the rest; ``text``, ``theirs``: its left and its right side; ``through``: the left
-    sides of the `**` rules that led to it.
-    """
-
-    pattern: re.Pattern[str]
-    keys: tuple[Key, ...]
-    steps: tuple[RuleStep, ...]
-    span: Span | None
-    deep: bool = False
-    text: str = ""
-    theirs: str = ""
-    through: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Its file and line; empty if it is in none."""
-        if self.span is None:
-            return ""
-        return f"{self.span.text.name}:{self.span.text.place(self.span.start)[0]}"
-
-    def __str__(self) -> str:
-        """The rule with its place, and the `**` rules whose rest it translates."""
-        above = f" (its rest, behind {', '.join(f'`{text}`' for text in self.through)})" if self.through else ""
-        return f"{self.place}: `{self.text}: {self.theirs}`{above}" if self.place else f"`{self.text}: {self.theirs}`{above}"
-
-    def fit(self, name: str, blocks: Sequence[int]) -> Fit | None:
-        """Matches one of our names with this rule's left side. None: it does not fit."""
-        match = self.pattern.fullmatch(name)
-        if match is None:
-            return None
-        groups = match.groupdict()
-        rest = groups.pop(_REST, "")
-        return Fit({key: int(value) for key, value in groups.items()}, rest, blocks)
+_IF = re.compile(r"(?:^|\s+)if(?:\s+|$)")
+_PARTS_HINT = "a step behind `|` applies to the whole; to a part in parentheses: `(a | chunk(0, 3)) ++ (b | chunk(2, 3))`"
 
 
 class Reader:
-    """Reads a rule and collects its problems. ``names`` and ``rest`` are what the left side defines for the right side."""
+    """Reads a rule and collects its problems. ``names`` and ``rest`` are what the left side defines for the right side.
 
-    def __init__(self, rule: Rule):
+    ``known``: the columns and bindings that a test may name; None: any.
+    """
+
+    def __init__(self, rule: Rule, known: Set[str] | None = None):
         self.rule = rule
+        self.known = known
         self.problems: list[Problem] = []
         self.names: list[str] = []
         self.rest = ""
@@ -115,33 +43,106 @@ class Reader:
         self.problems.append(Problem(message, span, hint))
 
     def read(self) -> ReadyRule | None:
-        pattern = self.left(_located(self.rule.ours, self.rule.ours_at))
-        sources, *steps = _split(_located(self.rule.theirs, self.rule.theirs_at), "|")
-        keys = [self.key(part) for part in _split(sources, "++")]
-        steps = [self.without_sum(part) for part in steps]
-        done = [self.step(part) for part in steps]
+        ours, theirs = _located(self.rule.ours, self.rule.ours_at), _located(self.rule.theirs, self.rule.theirs_at)
+        name, condition = _conditional(ours)
+        pattern = self.left(name)
+        test = self.test(condition) if condition is not None else None
+        theirs = self.without_test(theirs)
+        source = self.joined(theirs)
         deep = self.rest == "**"
-        if deep and (len(keys) > 1 or steps):
-            self.wrong("a rule with `**` only renames", sources, "`++` and `|` stand in the rules that translate the rest")
+        if deep and source.moves:
+            self.wrong("a rule with `**` only renames", theirs, "`++` and `|` stand in the rules that translate the rest")
         if self.problems:
             return None
-        return ReadyRule(
-            pattern,
-            tuple(keys),
-            tuple(step for step in done if step is not None),
-            self.rule.span,
-            deep,
-            self.rule.ours,
-            self.rule.theirs,
-        )
+        return ReadyRule(pattern, source, self.rule.span, deep, self.rule.ours, self.rule.theirs, test)
+
+    def without_test(self, theirs: Span) -> Span:
+        """The right side, without a test, which stands on the left."""
+        rest, condition = _conditional(theirs)
+        if condition is not None and rest.content:
+            hint = f"it stands behind our name: `{self.rule.ours} if {condition.content or 'i > 0'}: {rest.content}`"
+            self.wrong("a test on the right side", condition, hint)
+        return rest if condition is not None and rest.content else theirs
+
+    def joined(self, span: Span) -> Joined:
+        """Names, or parts in parentheses, joined by `++`; behind them steps, each after a `|`."""
+        sources, *steps = _split(span, "|")
+        parts = [self.part(part) for part in _split(sources, "++")]
+        done = [self.step(part) for part in [self.without_sum(step) for step in steps]]
+        return Joined(tuple(parts), tuple(step for step in done if step is not None))
+
+    def part(self, span: Span) -> Key | Joined:
+        """A name; or what stands in parentheses, with steps of its own."""
+        text = span.content
+        if text.startswith("(") and text.endswith(")") and _closes(text):
+            inner = text[1:-1]
+            lead = 1 + len(inner) - len(inner.lstrip())
+            return self.joined(span.part(lead, max(lead, 1 + len(inner.rstrip()))))
+        if text.startswith("("):
+            self.wrong("a parenthesis without its partner", span.part(0, 1), _PARTS_HINT)
+            return Key(())
+        return self.key(span)
 
     def without_sum(self, step: Span) -> Span:
         """A step, without the `++` that may not follow it: steps transform the concatenated tensor."""
         at = step.content.find("++")
         if at < 0:
             return step
-        self.wrong("`++` after a step", step.part(at, at + 2), "steps stand last, and apply to the whole: `a ++ b | chunk(0, 3)`")
+        self.wrong("`++` after a step", step.part(at, at + 2), _PARTS_HINT)
         return step.part(0, len(step.content[:at].rstrip()))
+
+    def test(self, span: Span) -> e.Node | None:
+        """The condition behind `if`."""
+        if not span.content:
+            self.wrong("a test is missing behind `if`", span, TEST_HINT)
+            return None
+        try:
+            node = parse_test(span)
+        except SpecError as wrong:
+            self.problems.extend(wrong.problems)
+            return None
+        self.condition(node, span)
+        return node
+
+    def condition(self, node: e.Node, around: Span) -> None:
+        """Reports what is no test."""
+        match node:
+            case e.Logic(left=left, right=right):
+                self.condition(left, around)
+                self.condition(right, around)
+            case e.Not(value=value):
+                self.condition(value, around)
+            case e.Compare(left=left, right=right):
+                self.side(left, around)
+                self.side(right, around)
+            case e.Call(func=e.Name(id="has"), args=args):
+                if len(args) != 1 or args[0].name or not isinstance(args[0].value, e.String):
+                    hint = 'write `has("attn")`: whether the block that holds the tensor has this slot'
+                    self.wrong("`has` takes one word", node.span or around, hint)
+            case _:
+                self.side(node, around)
+
+    def side(self, node: e.Node, around: Span) -> None:
+        """Reports what is no side of a comparison."""
+        match node:
+            case e.String() | e.Number() | e.Name(id="true" | "false"):
+                return
+            case e.Name(id=name) if name not in self.names and name not in COUNTS:
+                self.value(name, node.span or around)
+            case e.Index(base=e.Name(id=name, span=at), at=index) if not isinstance(index, e.Slice):
+                self.value(name, at or around)
+                self.number(index, around)
+            case e.Name() | e.Negative() | e.Binary() | e.Call(func=e.Name(id="layer")):
+                self.number(node, around)
+            case _:
+                self.wrong("this is no test", node.span or around, TEST_HINT)
+
+    def value(self, name: str, at: Span) -> None:
+        """Reports a name that no column or binding of the file has."""
+        if self.known is not None and name not in self.known:
+            options = [*self.known, *self.names, *COUNTS, "has"]
+            otherwise = f"it is no number of the left side, no column and no binding; {TEST_HINT}"
+            self.wrong(f"unknown name '{name}' in a test", at, suggest(name, options, otherwise))
 
     def left(self, span: Span) -> re.Pattern[str]:
         """``stages.{i}.norm.*`` as a regular expression; a name that occurs twice is the same number."""
@@ -158,11 +159,11 @@ class Reader:
                 elif self.rest:
                     self.wrong("a second `*` on the left side", at, "`*` stands once, for the rest of a name; numbers are `{i}`")
                 else:
-                    parts.append(f"(?P<{_REST}>.+)")
+                    parts.append(f"(?P<{REST}>.+)")
                 self.rest = self.rest or text
             elif text.startswith("{") and text != "{":
                 name = piece[1].strip()
-                if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", *_COUNTS):
+                if not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("layer", *COUNTS):
                     self.wrong(f"'{text}' names no number", at, "on the left `{i}` gives a number a name")
                     self.names += re.findall(r"[A-Za-z]\w*", name)  # so that the right side does not report them again
                     continue
@@ -199,7 +200,7 @@ class Reader:
         return Key(tuple(parts))
 
     def _brace(self, at: Span) -> None:
-        self.wrong("a brace without its partner", at, _NUMBER_HINT)
+        self.wrong("a brace without its partner", at, NUMBER_HINT)
 
     def _plain(self, text: str, at: Span) -> None:
         bad = re.search(r"[^\w.\-/:]+", text)
@@ -207,7 +208,7 @@ class Reader:
             self.wrong(
                 f"'{bad[0].strip() or ' '}' in a parameter name",
                 at.part(*bad.span()),
-                "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part",
+                "`a ++ b` concatenates, `a | chunk(0, 3)` takes a part, `(a | flip) ++ b` of one of them",
             )
 
     def step(self, span: Span) -> RuleStep | None:
@@ -239,7 +240,7 @@ class Reader:
     def _possible(self, step: RuleStep, span: Span) -> None:
         """Reports constant arguments that no tensor allows."""
         try:
-            values = step.numbers(Fit({}, "", ()))
+            values = step.numbers(Fit({}, "", NetworkFacts()))
         except SpecError:
             return
         match step.name, values:
@@ -271,7 +272,7 @@ class Reader:
             case e.Number(value=int()):
                 return
             case e.Name(id=name):
-                if name not in self.names and name not in _COUNTS:
+                if name not in self.names and name not in COUNTS:
                     known = (
                         f"the left side names {', '.join(dict.fromkeys(self.names))}"
                         if self.names
@@ -284,12 +285,12 @@ class Reader:
                 self.number(left, around)
                 self.number(right, around)
                 if op in ("//", "%") and isinstance(right, e.Number) and right.value == 0:
-                    self.wrong("division by zero", at, _NUMBER_HINT)
+                    self.wrong("division by zero", at, NUMBER_HINT)
             case e.Call(func=e.Name(id="layer"), args=args) if len(args) == 2 and not any(arg.name for arg in args):
                 for arg in args:
                     self.number(arg.value, around)
             case _:
-                self.wrong("a weight rule computes with whole numbers", at, _NUMBER_HINT)
+                self.wrong("a weight rule computes with whole numbers", at, NUMBER_HINT)
 
 
 def _located(text: str, span: Span | None) -> Span:
@@ -298,39 +299,48 @@ def _located(text: str, span: Span | None) -> Span:
 
 
 def _split(span: Span, mark: str) -> list[Span]:
-    """The parts between marks, without the white space around them."""
-    parts: list[Span] = []
-    start = 0
-    for piece in span.content.split(mark):
+    """The parts between marks that stand in no brackets, without the white space around them."""
+    text, depth, start = span.content, 0, 0
+    pieces: list[tuple[int, int]] = []
+    at = 0
+    while at < len(text):
+        depth = max(0, depth + (text[at] in "({") - (text[at] in ")}"))
+        if not depth and text.startswith(mark, at):
+            pieces.append((start, at))
+            at = start = at + len(mark)
+        else:
+            at += 1
+    pieces.append((start, len(text)))
+    result = []
+    for first, last in pieces:
+        piece = text[first:last]
         lead = len(piece) - len(piece.lstrip())
-        parts.append(span.part(start + lead, start + max(lead, len(piece.rstrip()))))
-        start += len(piece) + len(mark)
-    return parts
+        result.append(span.part(first + lead, first + max(lead, len(piece.rstrip()))))
+    return result
 
 
-def _number(node: e.Node, fit: Fit) -> int:
-    """The value of an expression that :meth:`Reader.number` let pass."""
-    match node:
-        case e.Number(value=int(value)):
-            return value
-        case e.Name(id=name) if name in _COUNTS:
-            return _COUNTS[name](fit.blocks)
-        case e.Name(id=name) if name in fit.numbers:
-            return fit.numbers[name]
-        case e.Negative(value=value):
-            return -_number(value, fit)
-        case e.Binary(op=op, left=left, right=right):
-            try:
-                return int(calculate(op, _number(left, fit), _number(right, fit)))
-            except ZeroDivisionError:
-                raise error("division by zero", node.span, _NUMBER_HINT) from None
-            except OverflowError:
-                raise error("the result is too large for a number", node.span, "use smaller numbers") from None
-        case e.Call(args=(first, second)):
-            stage, block = _number(first.value, fit), _number(second.value, fit)
-            if not 0 <= stage <= len(fit.blocks):
-                raise error(
-                    f"there is no stage {stage} in this network of {len(fit.blocks)}", node.span, "stages are numbered from 0"
-                )
-            return sum(fit.blocks[:stage]) + block
-    raise error("a weight rule computes with whole numbers", node.span, _NUMBER_HINT)
+def _closes(text: str) -> bool:
+    """Whether the parenthesis at the beginning is closed by the one at the end."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char == "(") - (char == ")")
+        if not depth:
+            return at == len(text) - 1
+    return False
+
+
+def _conditional(span: Span) -> tuple[Span, Span | None]:
+    """What stands before an `if`, and the test behind it; None: there is no `if`."""
+    match = _IF.search(span.content)
+    if match is None:
+        return span, None
+    return span.part(0, match.start()), span.part(match.end(), len(span.content))
+
+
+def name_part(text: str) -> str:
+    """A left side without its test.
+
+    >>> name_part("stages.{i}.down.* if i > 0")
+    'stages.{i}.down.*'
+    """
+    return _IF.split(text, maxsplit=1)[0]

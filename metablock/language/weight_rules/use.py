@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 
 from ...errors import MAX_OPTIONS, MAX_WORD, Problem, SpecError
 from ..budget import spend
 from ..spec import Spec
-from . import read_rules
-from .reading import ReadyRule
+from . import NetworkFacts, read_rules
+from .levels import MOST, level_hint
+from .reading import name_part
+from .rule import REST, ReadyRule
 
 _LETTERS = ("i", "j", "k", "l", "m")  # for the numbers that a rule has no letters for
 _NEAR = 0.3  # the likeness from which a name is suggested
@@ -27,7 +30,7 @@ class WeightRuleUse:
     >>> from metablock.language.load import load_text
     >>> net = "name: n\\ninput: image(3, 32)\\nmodel: pw(8)\\nweights: {timm: {conv.*: c.*, cnv.weight: c.w}}\\n"
     >>> use = WeightRuleUse(load_text(net))
-    >>> use.see(["conv.weight", "conv.bias"])
+    >>> use.see(NetworkFacts(names=("conv.weight", "conv.bias")))
     >>> [(problem.message, problem.hint) for problem in use.problems()]
     [('no network of this file has a parameter that `cnv.weight` fits', 'did you mean `conv.weight`?')]
     """
@@ -40,21 +43,18 @@ class WeightRuleUse:
             except SpecError:
                 continue
 
-    def see(self, names: Iterable[str]) -> None:
-        """Notes the names of a network's state dict."""
-        names = list(names)
+    def see(self, network: NetworkFacts) -> None:
+        """Notes a network: the names of its state dict, and what tests may ask."""
         for table in self._tables:
-            table.see(names)
+            table.see(network)
 
     def problems(self) -> list[Problem]:
         """A problem for each rule that fits none of the names."""
         serving = {_place(rule) for table in self._tables for rule in table.rules if id(rule) not in table.waiting}
         dead = {
-            _place(rule): Problem(
-                f"no network of this file has a parameter that `{rule.text}` fits", rule.span, _hint(rule.text, table.seen)
-            )
+            _place(rule): _dead(rule, table.seen, near=at < MOST)
             for table in self._tables
-            for rule in table.waiting.values()
+            for at, rule in enumerate(table.waiting.values())
             if _place(rule) not in serving
         }
         return list(dead.values())
@@ -68,9 +68,14 @@ class _Table:
         self.waiting = {id(rule): rule for rule in rules}
         self.seen: dict[str, None] = {}
 
-    def see(self, names: Iterable[str]) -> None:
-        """Tries new names and what `**` rules leave of them, on the rules that wait and on those with `**`."""
-        new = [name for name in names if name not in self.seen]
+    def see(self, network: NetworkFacts) -> None:
+        """Tries new names and what `**` rules leave of them, on the rules that wait and on those with `**`.
+
+        Rules with a test are tried on all names of each network: what holds in one may not in another.
+        """
+        if any(rule.test is not None for rule in self.waiting.values()):
+            self._try_tests(network)
+        new = [name for name in network.names if name not in self.seen]
         self.seen |= dict.fromkeys(new)
         tried = self._tried()
         while new and self.waiting:
@@ -78,18 +83,44 @@ class _Table:
             spend(1 + len(tried) // 4)
             before = len(self.waiting)
             for rule in tried:
-                fit = rule.fit(name, ())
-                if fit is None:
+                match = rule.pattern.fullmatch(name)
+                if match is None:
                     continue
-                self.waiting.pop(id(rule), None)
-                if rule.deep and fit.rest not in self.seen:
-                    self.seen[fit.rest] = None
-                    new.append(fit.rest)
+                if rule.test is None:
+                    self.waiting.pop(id(rule), None)
+                rest = match.groupdict().get(REST, "")
+                if rule.deep and rest not in self.seen:
+                    self.seen[rest] = None
+                    new.append(rest)
             if len(self.waiting) < before:
                 tried = self._tried()
 
+    def _try_tests(self, network: NetworkFacts) -> None:
+        """Tries the rules with tests that wait, behind `**` rules too. One whose test has no meaning here waits on."""
+        deep = [rule for rule in self.rules if rule.deep]
+        for name in network.names:
+            rests = [name]
+            for rest in rests:  # grows
+                spend(1 + len(deep) // 4)
+                matches = (rule.pattern.fullmatch(rest) for rule in deep)
+                rests += [match[REST] for match in matches if match is not None and match[REST] not in rests]
+            for rule in [rule for rule in self.waiting.values() if rule.test is not None]:
+                with suppress(SpecError):
+                    if any(rule.fit(rest, network, name) is not None for rest in rests):
+                        del self.waiting[id(rule)]
+
     def _tried(self) -> list[ReadyRule]:
-        return [rule for rule in self.rules if rule.deep or id(rule) in self.waiting]
+        return [rule for rule in self.rules if rule.deep or (id(rule) in self.waiting and rule.test is None)]
+
+
+def _dead(rule: ReadyRule, seen: Iterable[str], near: bool) -> Problem:
+    """What is said of a rule that serves nowhere. ``near``: names that differ by a level are looked for."""
+    if rule.test is not None and any(rule.pattern.fullmatch(name) for name in seen):
+        message = f"the test of `{rule.text}` holds for no parameter of any network of this file"
+        return Problem(message, rule.span, "take the rule out, or write another test")
+    message = f"no network of this file has a parameter that `{rule.text}` fits"
+    left = name_part(rule.text)
+    return Problem(message, rule.span, (level_hint(left, seen) if near else None) or _hint(left, seen))
 
 
 def _place(rule: ReadyRule) -> tuple[object, ...]:

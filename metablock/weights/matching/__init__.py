@@ -16,11 +16,11 @@ from torch import nn
 
 from ...errors import MetablockError
 from ...language.spec import Rule, Spec, WeightTable
-from ...language.weight_rules import read_rules
+from ...language.weight_rules import NetworkFacts, read_rules
 from ..checkpoint import Part, Tensors, weights_in
 from ..ends import class_layers, first_kernels
 from ..grids import Tables
-from ..loading import blocks_of
+from ..loading import network_of
 from .pairing import Free, NamePair, Pairing, pair
 from .rules import exact, rules_of
 from .units import COUNTER
@@ -78,7 +78,7 @@ def propose(model: nn.Module, content: Mapping[Any, Any], spec: Spec, name: str 
     for kind, ours in kinds:
         free |= dict.fromkeys(ours, kind)
     pairing = pair({key: tuple(value.shape) for key, value in own.items()}, numbers, free, ordered=not sorted_names)
-    rules = _checked(pairing.pairs, blocks_of(model), spec, name)
+    rules = _checked(pairing.pairs, network_of(model, spec), spec, name)
     ignored = [*others, *(pairing.theirs if not pairing.ours else [])]
     used = [key for one in pairing.pairs for key in one.theirs]
     counts = Counter(key for one in pairing.pairs if "chunk" not in one.whole for key in one.theirs)
@@ -100,16 +100,16 @@ def _weights(part: Part) -> tuple[dict[str, tuple[int, ...]], list[str]]:
     return numbers, others
 
 
-def _checked(pairs: Sequence[NamePair], blocks: Sequence[int], spec: Spec, name: str) -> list[Rule]:
+def _checked(pairs: Sequence[NamePair], network: NetworkFacts, spec: Spec, name: str) -> list[Rule]:
     """Rules that are known to give the pairs: merged ones, else plain ones, else one a pair before them."""
     best: list[Rule] = []
     wanted = {one.ours: one for one in pairs}
     for merge in (True, False):
-        best = rules_of(pairs, blocks, merge)
+        best = rules_of(pairs, network.blocks, merge)
         rules = read_rules(spec.with_(weights={name: WeightTable(name, None, tuple(best))}), name)
         wrong = []
         for ours, one in wanted.items():
-            match = rules.find(ours, blocks)
+            match = rules.find(ours, network)
             if match is None or tuple(key.fill(match[1]) for key in match[0].keys) != one.theirs:
                 wrong.append(one)
         if not wrong:

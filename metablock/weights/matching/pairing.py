@@ -15,10 +15,10 @@ from itertools import permutations
 from math import prod
 from typing import Literal, TypeVar
 
-from .units import Leaf, Shape, Unit, bare, pack, square_steps, units
+from .units import LayerUnit, Leaf, Shape, bare, pack, square_steps, units
 
 Path = tuple[str, ...]
-T = TypeVar("T", Unit, list[Unit])
+T = TypeVar("T", LayerUnit, list[LayerUnit])
 # What a tensor may be that need not have our shape.
 Free = Literal["table", "classes", "channels"]
 _MOST = 6  # layers of one shape in one container whose order is compared with their names
@@ -112,7 +112,7 @@ class _Matcher:
     def __init__(self, gain: float) -> None:
         self.gain, self.result = gain, Pairing()
 
-    def containers(self, ours: list[Unit], theirs: list[Unit], depth: int) -> tuple[list[Unit], list[Unit]]:
+    def containers(self, ours: list[LayerUnit], theirs: list[LayerUnit], depth: int) -> tuple[list[LayerUnit], list[LayerUnit]]:
         """Matches containers, then what stands in none that was matched. Returns the units without partner."""
         rest_here, rest_there = list(ours), list(theirs)
         if depth < 8:
@@ -129,9 +129,9 @@ class _Matcher:
                     self.containers(a, b, depth + 1)
         return self.layers(rest_here, rest_there)
 
-    def layers(self, ours: list[Unit], theirs: list[Unit]) -> tuple[list[Unit], list[Unit]]:
+    def layers(self, ours: list[LayerUnit], theirs: list[LayerUnit]) -> tuple[list[LayerUnit], list[LayerUnit]]:
         """Matches layers by their signatures. Returns those without partner."""
-        left_here, left_there = list[Unit](), list[Unit]()
+        left_here, left_there = list[LayerUnit](), list[LayerUnit]()
         kinds = dict.fromkeys(unit.signature for unit in [*ours, *theirs])
         for kind in kinds:
             here = [unit for unit in ours if unit.signature == kind]
@@ -167,7 +167,7 @@ class _Matcher:
             self.result.by_order += names
         return plain
 
-    def join(self, ours: Unit, theirs: Unit) -> None:
+    def join(self, ours: LayerUnit, theirs: LayerUnit) -> None:
         """Pairs the tensors of two layers of one signature."""
         for leaf in ours.leaves:
             other = next(b for b in theirs.leaves if b.role == leaf.role and bare(b.shape) == bare(leaf.shape))
@@ -186,7 +186,7 @@ class _Matcher:
                 step = f"{theirs.step} | chunk({k}, {n})" if theirs.step else f"chunk({k}, {n})"
                 self.result.pairs.append(NamePair(name, theirs.names, whole=step))
 
-    def tensors(self, ours: list[Unit], theirs: list[Unit], free: Mapping[str, Free]) -> None:
+    def tensors(self, ours: list[LayerUnit], theirs: list[LayerUnit], free: Mapping[str, Free]) -> None:
         """Matches single tensors of layers without partner: by shape, as tables, as classifiers of other classes, transposed."""
         here, there = [leaf for unit in ours for leaf in unit.leaves], [leaf for unit in theirs for leaf in unit.leaves]
 
@@ -232,13 +232,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
 
 
-def _containers(group: Sequence[Unit]) -> dict[tuple[object, ...], list[list[Unit]]]:
+def _containers(group: Sequence[LayerUnit]) -> dict[tuple[object, ...], list[list[LayerUnit]]]:
     """Groups of layers below one path, by their signatures, in order; of paths that hold the same layers the shortest."""
-    below: dict[tuple[str, ...], list[Unit]] = {}
+    below: dict[tuple[str, ...], list[LayerUnit]] = {}
     for unit in group:
         for end in range(1, len(unit.path)):
             below.setdefault(unit.path[:end], []).append(unit)
-    boxes: dict[tuple[object, ...], list[list[Unit]]] = {}
+    boxes: dict[tuple[object, ...], list[list[LayerUnit]]] = {}
     seen: set[tuple[int, ...]] = set()
     for box in below.values():
         key = tuple(map(id, box))
@@ -248,7 +248,7 @@ def _containers(group: Sequence[Unit]) -> dict[tuple[object, ...], list[list[Uni
     return boxes
 
 
-def _nearest(ours: list[Unit], theirs: list[Unit]) -> list[tuple[Unit, Unit]]:
+def _nearest(ours: list[LayerUnit], theirs: list[LayerUnit]) -> list[tuple[LayerUnit, LayerUnit]]:
     """Layers of one shape, more on one side than on the other: those whose names are most alike, then by order."""
     options = sorted(
         (
@@ -264,15 +264,15 @@ def _nearest(ours: list[Unit], theirs: list[Unit]) -> list[tuple[Unit, Unit]]:
     return [(ours[i], theirs[j]) for i, j in sorted(pairs.items())]
 
 
-def _shared(box: Sequence[Unit]) -> tuple[str, ...]:
+def _shared(box: Sequence[LayerUnit]) -> tuple[str, ...]:
     """The path that the layers of a container have in common."""
     first, last = min(unit.path for unit in box), max(unit.path for unit in box)
     same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[:same]
 
 
-def _names(one: Unit | Sequence[Unit]) -> list[str]:
-    return [name for unit in ([one] if isinstance(one, Unit) else one) for leaf in unit.leaves for name in leaf.names]
+def _names(one: LayerUnit | Sequence[LayerUnit]) -> list[str]:
+    return [name for unit in ([one] if isinstance(one, LayerUnit) else one) for leaf in unit.leaves for name in leaf.names]
 
 
 def _tails(paths: Sequence[tuple[str, ...]]) -> list[list[str]]:

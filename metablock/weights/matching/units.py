@@ -37,7 +37,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Unit:
+class LayerUnit:
     """The tensors of one layer.
 
     Attributes:
@@ -61,7 +61,7 @@ def bare(shape: Sequence[int]) -> Shape:
     return tuple(n for n in shape if n != 1)
 
 
-def units(shapes: Mapping[str, Sequence[int]]) -> list[Unit]:
+def units(shapes: Mapping[str, Sequence[int]]) -> list[LayerUnit]:
     """The units of a state dict, in its order; counters are left out.
 
     >>> [(unit.path, unit.signature) for unit in units({"fc.weight": (8, 4), "fc.bias": (8,), "cls": (1, 1, 4)})]
@@ -79,7 +79,7 @@ def units(shapes: Mapping[str, Sequence[int]]) -> list[Unit]:
         path = tuple(module) if role and module else (*module, last)
         groups.setdefault(path, []).append((role or "weight", name, tuple(shape)))
         places.setdefault(path, place)
-    return [Unit(path, _leaves(parts), places[path]) for path, parts in groups.items()]
+    return [LayerUnit(path, _leaves(parts), places[path]) for path, parts in groups.items()]
 
 
 def _leaves(parts: Sequence[tuple[str, str, Shape]]) -> tuple[Leaf, ...]:
@@ -98,14 +98,14 @@ def _leaves(parts: Sequence[tuple[str, str, Shape]]) -> tuple[Leaf, ...]:
     return tuple(leaves)
 
 
-def square_steps(group: Iterable[Unit]) -> list[Unit]:
+def square_steps(group: Iterable[LayerUnit]) -> list[LayerUnit]:
     """Units in which square weights are transposed as all others are: their shapes do not tell."""
     group = list(group)
     steps = {leaf.step for unit in group for leaf in unit.leaves if len(leaf.shape) == 2 and len(set(leaf.shape)) == 2}
     if steps != {"transpose"}:
         return group
     return [
-        Unit(
+        LayerUnit(
             unit.path,
             tuple(
                 Leaf(leaf.role, leaf.shape, leaf.names, "transpose")
@@ -119,7 +119,7 @@ def square_steps(group: Iterable[Unit]) -> list[Unit]:
     ]
 
 
-def pack(group: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
+def pack(group: Sequence[LayerUnit], others: Sequence[LayerUnit]) -> list[LayerUnit]:
     """Units in which layers that the other side packs into one (q, k and v) are one unit.
 
     Layers are packed where they stand beside each other, are called so, and the other side has more of the packed ones.
@@ -127,7 +127,7 @@ def pack(group: Sequence[Unit], others: Sequence[Unit]) -> list[Unit]:
     there, here = (Counter(unit.signature for unit in side) for side in (others, group))
     result = list(group)
     for words in _PACKS:
-        siblings: dict[tuple[str, ...], list[Unit]] = {}
+        siblings: dict[tuple[str, ...], list[LayerUnit]] = {}
         for unit in result:
             siblings.setdefault(unit.path[:-1], []).append(unit)
         for row in siblings.values():
@@ -148,7 +148,7 @@ def _is_called(name: str, words: Sequence[str]) -> bool:
     return any(part in words for part in re.findall(r"[a-z]+", name.lower()))
 
 
-def _joined(parts: Sequence[Unit]) -> Unit | None:
+def _joined(parts: Sequence[LayerUnit]) -> LayerUnit | None:
     """Several layers of the same inputs as one; None if they differ in more than their outputs."""
     roles = [tuple(leaf.role for leaf in unit.leaves) for unit in parts]
     if len(set(roles)) > 1:
@@ -161,4 +161,4 @@ def _joined(parts: Sequence[Unit]) -> Unit | None:
         shape = (sum(leaf.shape[0] for leaf in same), *rest.pop())
         leaves.append(Leaf(same[0].role, shape, tuple(name for leaf in same for name in leaf.names), same[0].step))
     path = (*parts[0].path[:-1], "".join(unit.path[-1] for unit in parts))
-    return Unit(path, tuple(leaves), min(unit.place for unit in parts))
+    return LayerUnit(path, tuple(leaves), min(unit.place for unit in parts))

@@ -209,6 +209,10 @@ def _max_pool(m: Any) -> Slots:
     return [*_at(m, "kernel_size"), Slot("stride", _even(m.stride)), *_by(m, padding=0, dilation=1, ceil_mode=False)]
 
 
+def _pad(m: Any) -> Slots:
+    return [*_at(m, "padding"), *(_at(m, "value") if hasattr(m, "value") else ())]
+
+
 def _upsample(m: Any) -> Slots:
     return list(_by(m, size=None, scale_factor=None, mode="nearest", align_corners=None))
 
@@ -238,6 +242,10 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.Hardsigmoid, nn.Hardswish, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.Tanh), _settings()),
     **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), _max_pool),
     **dict.fromkeys((nn.GRU, nn.LSTM), _recurrent),
+    **dict.fromkeys((nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d), _pad),
+    **dict.fromkeys((nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d), _pad),
+    **dict.fromkeys((nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d), _pad),
+    **dict.fromkeys((nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d), _pad),
     nn.ChannelShuffle: lambda m: list(_at(m, "groups")),
     nn.ELU: _settings(alpha=1.0),
     nn.GELU: _settings(approximate="none"),

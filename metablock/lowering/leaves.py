@@ -1,0 +1,27 @@
+"""Leaf operators as the emitter needs them: those that have no name in a spec, and the shape that one gives."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from ..language.registry import Operator
+from ..shape import Feature
+
+
+@cache
+def inner_operator(operator: str) -> Operator:
+    """A leaf operator that only composite operators use, by its file and class: ``attend.Attend``."""
+    file, _, attribute = operator.partition(".")
+    return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
+
+
+def output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
+    """The shape by the operator's rule, which takes the arguments that it names; without a rule the shape of the first value."""
+    rule = getattr(cls, "shape", None)
+    if rule is None:
+        return first
+    code = rule.__code__
+    accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
+    return result
