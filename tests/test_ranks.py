@@ -61,6 +61,7 @@ WRITTEN: dict[str, str] = {
     "pad": "pad(0, 1)",
     "pair_bias": "attention(2, over=avg_pool(2, stride=2), pos=pair_bias)",
     "patches": "join(learned(1), id) >> patches",
+    "per_head": "per_head(2, conv(c, 3, stride=2) >> linear(4))",
     "prefix": "join(learned(1), id) >> prefix",
     "random_features": "random_features(4)",
     "recurrence": "recurrence(sigmoid, id, over=0)",
