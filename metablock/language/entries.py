@@ -85,7 +85,7 @@ class EntryReader:
         problems: tuple[Problem, ...] = ()
         if isinstance(node, Mapping):
             message = "an expression is expected here, not a mapping"
-            problems = (Problem(message, node.span, "a mapping needs a key that is made for it"),)
+            problems = (Problem(message, node.span, _mapping_hint(node)),)
         elif not self.is_unread(node.span):
             try:
                 return parse_value(node.content)
@@ -149,3 +149,9 @@ def _overlap(a: Span, b: Span) -> bool:
 def _meet(a: Span, b: Span) -> bool:
     """Whether two places of a text overlap or touch."""
     return a.start <= b.end and b.start <= a.end
+
+
+def _mapping_hint(node: Node) -> str:
+    if isinstance(node, Mapping) and any(key.value in ("shared", "let") for key, _ in node.entries):
+        return "a block has them as lines of a stream: `shared f = ...`, `let f = ...`, then `return ...`"
+    return "a mapping needs a key that is made for it"

@@ -31,6 +31,8 @@ MESSAGES = [
     ("metablock: [1]", "[1]", "the revision of the language is a whole number", "write `metablock: 1`"),
     ("metablock: 1.0", "1.0", "the revision of the language is a whole number", "write `metablock: 1`"),
     ("metablock:", "", "the revision of the language is a whole number", "write `metablock: 1`"),
+    ("let: {a: {shared: {f: relu}}}", "{shared: {f: relu}}", "an expression is expected here, not a mapping",
+     "a block has them as lines of a stream: `shared f = ...`, `let f = ...`, then `return ...`"),
     ("head: {a: b}", "{a: b}", "an expression is expected here, not a mapping", "a mapping needs a key that is made for it"),
     ("let: {a: {b: c}}", "{b: c}", "an expression is expected here, not a mapping", "a mapping needs a key that is made for it"),
     ("head: f(", "(", "this '(' is never closed", "close it, after what belongs to it"),

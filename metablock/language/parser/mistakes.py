@@ -141,6 +141,12 @@ def _names_without_operator(stop: Stop) -> _Mistake | None:
     return None
 
 
+def _several_declared(stop: Stop) -> _Mistake | None:
+    if stop.word != "," or len(stop.words) < 2 or stop.words[-2].text not in _DECLARES or not _is_name(stop.last):
+        return None
+    return _Mistake("a line declares one name", f"write `{stop.words[-2].text} {stop.last} = ...`, the next on a line of its own")
+
+
 def _is_name(word: str) -> bool:
     return (word[0].isalpha() or word[0] == "_") and word not in LANGUAGE
 
@@ -213,6 +219,8 @@ def _comma(stop: Stop) -> _Mistake | None:
 
 
 def _colon(stop: Stop) -> _Mistake | None:
+    if stop.word == ":" and stop.last in _DECLARES:
+        return _Mistake("unexpected ':'", f"a stream's line has no colon: `{stop.last} f = ...`")
     return _Mistake("unexpected ':'", "part of a list is written `x[1:3]`; keys belong to YAML") if stop.word == ":" else None
 
 
@@ -314,7 +322,7 @@ def _quoted(word: str) -> str:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _names_without_operator,
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _names_without_operator, _several_declared,
     _comma_in_parentheses, _no_return_inside, _if_alone, _never_closed,
     _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
