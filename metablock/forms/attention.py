@@ -85,7 +85,7 @@ def attention(
         scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
             one a head.
         pos: a position bias, added to the logits: ``relative_bias``, ``pair_bias``, ``continuous_bias``, ``agent_bias``,
-            ``relative_keys``; or a map with a channel a head on the extents (queries, keys).
+            ``relative_keys``; or a map on the extents (queries, keys) with one channel, or one a head.
         value: gets the values on their grid; its output is added before ``proj``.
         proj: last projection, by default a biased linear map to the width of the input.
         drop: dropout rate of the attention weights.

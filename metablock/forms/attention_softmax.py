@@ -188,11 +188,14 @@ def _one_bias(t: Tracer, pos: Arg | None, pair: Pair, count: int) -> Value | Non
     if bias is None:
         return None
     value = single(bias)
-    if value.feature.layout == "map":  # a channel a head for every query and key
-        value = t.ir.together(value, pair.queries)[0]
-    shape = value.feature.layout in ("table", "map"), value.feature.c, value.feature.grid
-    if shape != (True, pair.heads, (pair.queries.feature.n, count)):
-        raise error(f"`pos=` gives {value.feature}", pos.span, "it takes a position bias: `relative_bias`, `agent_bias` ...")
+    f, extents = value.feature, (pair.queries.feature.n, count)
+    if f.layout in ("map", "grid") and f.grid == extents and f.c in (1, pair.heads):
+        value = t.ir.together(t.ir.cast(value, "map"), pair.queries)[0]
+        if f.c < pair.heads:
+            value = t.ir.inline(f"{{0}}.expand(-1, {pair.heads}, -1, -1)", [value], value.feature.with_(c=pair.heads))
+    elif (f.layout, f.c, f.grid) != ("table", pair.heads, extents):
+        hint = "a position bias, `relative_bias` ...; or a map of queries and keys with one channel, or one a head"
+        raise error(f"`pos=` gives {f}", pos.span, hint)
     return value
 
 
