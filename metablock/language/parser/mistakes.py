@@ -322,7 +322,8 @@ def _quoted(word: str) -> str:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _names_without_operator, _several_declared,
+    _nothing, _stages_alone, _edit_alone, _list_without_brackets, _outputs_without_brackets, _names_without_operator,
+    _several_declared,
     _comma_in_parentheses, _no_return_inside, _if_alone, _never_closed,
     _no_return, _ends_early,
     _nothing_opened, _no_key, _no_parameter, _two_chains, _comma, _colon, _no_line, _equals, _arrow, _test_word, _language_word,
