@@ -11,6 +11,7 @@ from metablock.api import example
 from metablock.backend import costs
 from metablock.language.spec import Spec
 from metablock.language.weight_rules import read_rules
+from metablock.language.weight_rules.network import NetworkFacts
 from metablock.shape import Feature
 from oracles import BAR, compare, golden, golden_inputs, goldens, recipe, variant_of
 
@@ -63,7 +64,7 @@ def kept(fresh: torch.nn.Module, spec: Spec, names: list[str]) -> dict[str, torc
     """The frozen parameters that have these official names."""
     rules, found = read_rules(spec, "official"), {}
     for name, parameter in fresh.named_parameters():
-        fit = rules.find(name, ())
+        fit = rules.find(name, NetworkFacts())
         if fit is not None and not parameter.requires_grad and (key := fit[0].keys[0].fill(fit[1])) in names:
             found[key] = parameter.detach()
     assert set(found) == set(names)

@@ -14,6 +14,7 @@ from ..language.spec import Edit, Spec
 from ..language.yaml import Mapping as MappingNode
 from ..language.yaml import Node, Scalar, read, read_file
 from ..language.yaml import Sequence as SequenceNode
+from ..lowering.places import located
 from .recipe import override, parse_number
 from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor, repeated
 
@@ -113,7 +114,8 @@ class _StudyLoader:
     def check_base(self, study: Study, sections: Mapping[str, Node]) -> None:
         """Whether there is such a base, and such a variant of it."""
         try:
-            base, _ = study.spec()
+            with located(sections["base"].span):
+                base, _ = study.spec()
         except SpecError:
             raise
         except MetablockError as problem:

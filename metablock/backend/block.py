@@ -30,7 +30,7 @@ class Block(nn.Module):
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
-        loops: whether it calls a part at every position of a sequence.
+        _loops: whether it calls a part at every position of a sequence.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
@@ -42,7 +42,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
-    loops: bool = False
+    _loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
@@ -257,7 +257,7 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
         loops = "scan(" in source
-        names = {"forward": space["forward"], "enter": space["enter"], "loops": loops, "__module__": __name__}
+        names = {"forward": space["forward"], "enter": space["enter"], "_loops": loops, "__module__": __name__}
         cls = type(base.__name__, (base,), names)
         _CLASSES[source, key, base] = cls
     return cls

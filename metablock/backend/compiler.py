@@ -56,7 +56,7 @@ def _closed(block: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
 
 
 def _recurrent(module: nn.Module) -> bool:
-    return isinstance(module, nn.RNNBase) or (isinstance(module, Block) and module.loops)
+    return isinstance(module, nn.RNNBase) or (isinstance(module, Block) and module._loops)
 
 
 def distinct(model: nn.Module) -> int:

@@ -105,7 +105,7 @@ def _by_name(name: str) -> tuple[Spec, str | None]:
         raise MetablockError(f"'{name}' is a variant of several architectures: {', '.join(files_of)}", hint)
     variants = [variant for spec in catalogue().values() for variant in spec.variants]
     short = (variant[: cut.start()] for variant in variants for cut in re.finditer("_", variant))
-    known = list(dict.fromkeys([*files, *variants, *short]))
+    known = list(dict.fromkeys([*variants, *files, *short]))
     if fits:
         hint = f"several begin so: {', '.join(variant for _, variant in fits[:8])}"
     elif os.path.isfile(name):

@@ -75,7 +75,7 @@ def _strides(q: Feature, k: Feature, stride: int | list[int] | None) -> tuple[in
     """
     if stride is not None and ((isinstance(stride, list) and len(stride) != k.rank) or min(expanded(stride)) < 1):
         raise error(f"a stride of {stride} on {k.rank} axes", hint="one number from 1, or one an axis")
-    if q.rank != k.rank:
+    if q.rank != k.rank or (q.around and q.grid != k.grid):  # in a window the keys of the whole map have no place
         return None
     steps = [-(-m // n) for n, m in zip(q.grid, k.grid, strict=True)] if stride is None else expanded(stride, k.rank)
     fits = all(-(-m // s) == n for n, m, s in zip(q.grid, k.grid, steps, strict=True))

@@ -19,6 +19,7 @@ class AttendProduct(nn.Module):
         scale: factor on the product.
 
     Example:
+        >>> import torch
         >>> q, k, v = torch.ones(1, 3, 8), torch.ones(1, 5, 8), torch.ones(1, 5, 4)
         >>> AttendProduct(heads=2)(q, k, v)[0, 0]
         tensor([20., 20., 20., 20.])
@@ -49,6 +50,7 @@ class Logits(nn.Module):
         over: what the rows and columns of the matrix are: ``"tokens"`` or ``"channels"``.
 
     Example:
+        >>> import torch
         >>> q, k = torch.ones(1, 3, 8), torch.ones(1, 5, 8)
         >>> Logits(heads=2)(q, k).shape, Logits(heads=2, over="channels")(q, q).shape
         (torch.Size([1, 2, 3, 5]), torch.Size([1, 2, 4, 4]))
@@ -79,6 +81,7 @@ class Weights(nn.Module):
         masked: whether ``forward`` takes ``keep``.
 
     Example:
+        >>> import torch
         >>> Weights(masked=True)(torch.zeros(1, 1, 1, 3), torch.tensor([[[1.0], [1.0], [0.0]]]))
         tensor([[[[0.5000, 0.5000, 0.0000]]]])
     """
@@ -113,6 +116,7 @@ class WeightedSum(nn.Module):
         over: what the weights are between: ``"tokens"`` or ``"channels"``.
 
     Example:
+        >>> import torch
         >>> weights, v, q = torch.ones(1, 2, 3, 5), torch.ones(1, 5, 8), torch.ones(1, 3, 8)
         >>> WeightedSum()(weights, v, q).shape
         torch.Size([1, 3, 8])

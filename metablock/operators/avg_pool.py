@@ -68,10 +68,10 @@ class _SameAvgPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = expand(self.kernel_size, self.rank), expand(self.stride, self.rank)
         y = AVG_POOL[self.rank](pad_same(x, kernel, stride, (1,) * self.rank), kernel, stride)
-        return y if self.count_include_pad else y / inside(x, kernel, stride)
+        return y if self.count_include_pad else y / covered(x, kernel, stride)
 
 
-def inside(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
+def covered(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:
     """Which part of each window of SAME padding lies on the map: ``(1, 1, *grid')``."""
     ones = x.new_ones((1, 1, *x.shape[2:]))
     return AVG_POOL[len(kernel)](pad_same(ones, kernel, stride, (1,) * len(kernel)), kernel, stride)

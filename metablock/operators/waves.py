@@ -114,9 +114,8 @@ class Fourier(nn.Module):
         reverse: whether the last axis comes first.
 
     Example:
-        >>> Fourier(out=2)(torch.zeros(1, 2, 8))[0].round()
-        tensor([[-0., -1.],
-                [ 0., -1.]])
+        >>> Fourier(out=2)(torch.zeros(1, 3, 8))[0, 1]
+        tensor([0., 1.])
     """
 
     takes = ("grid",)

@@ -19,6 +19,7 @@ BASE = {
     "build": ["net.yaml", "--no-compile", "--device", "meta"],
     "show": ["net.yaml"],
     "explain": ["net.yaml", "t"],
+    "diff": ["net.yaml", "net.yaml"],
     "list": ["resnet18"],
     "new": ["other"],
     "fmt": ["--check", "net.yaml"],

@@ -12,6 +12,7 @@ import metablock
 from metablock.backend import costs
 from metablock.catalogue.lookup import catalogue
 from metablock.language.weight_rules import read_rules
+from metablock.language.weight_rules.network import NetworkFacts
 from oracles import check_gradients, randomised_state, relative_error, require
 
 SIZE = (3, 64, 96)
@@ -73,7 +74,7 @@ def test_torchvision_with_other_stages() -> None:
 def test_every_name_has_a_rule(source: str) -> None:
     model = metablock.build("mobilenet_v2", device="meta")
     rules = read_rules(catalogue()["mobilenet_v2"], source)
-    assert all(rules.find(name, [1, 2, 3, 4, 3, 3, 1]) for name in model.state_dict())
+    assert all(rules.find(name, NetworkFacts((1, 2, 3, 4, 3, 3, 1))) for name in model.state_dict())
 
 
 @pytest.mark.parametrize("token", ["dw_bn(3)", "pool(3)", "dynamic_conv(3)", "attention(2)"])

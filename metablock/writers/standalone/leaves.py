@@ -67,7 +67,7 @@ class CodeNode:
         """The operators (module and class) that torch has no class for, and the function that loops."""
         if self.operator is not None:
             yield self.operator
-        if self.block is not None and self.block.loops:
+        if self.block is not None and self.block._loops:
             yield "metablock.operators.scan", "scan"
         for child in self.children.values():
             yield from child.operators()

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...errors import MetablockError
 
 # Names that mark argument checks for the spec language; torch's own errors remain.
-_CHECKS = {"error", "suggest", "MetablockError", "SpecError"}
+_CHECKS = {"AxesError", "error", "suggest", "MetablockError", "SpecError"}
 # Methods that adapt a checkpoint to another size of the input.
 _LOADING = {"tables", "resized"}
 _TYPES = {"Layout": "str", "Feature": "object"}
