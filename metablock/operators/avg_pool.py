@@ -127,4 +127,4 @@ def pooled(grid: tuple[int, ...], kernel: Extent, stride: Extent, padding: Exten
 
 
 torch.fx.wrap("pad_same")
-torch.fx.wrap("inside")  # makes a tensor from sizes: one node of the traced graph
+torch.fx.wrap("covered")  # makes a tensor from sizes: one node of the traced graph

@@ -81,7 +81,7 @@ class RelativeKeys(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         q = q.flatten(1, -2)[:, self.prefixes[0] :].unflatten(-1, (self.heads, -1)).transpose(1, 2) * self.scale
-        bias = gathered(q @ self.weight.mT, self.index) if self.joint else self.by_axis(q.unflatten(2, self.grid))
+        bias = by_offset(q @ self.weight.mT, self.index) if self.joint else self.by_axis(q.unflatten(2, self.grid))
         return F.pad(bias, (self.prefixes[1], 0, self.prefixes[0], 0)) if any(self.prefixes) else bias
 
     def by_axis(self, q: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class AtOffsets(nn.Module):
     def forward(self, q: Tensor, r: Tensor) -> Tensor:
         q = q.flatten(1, -2)[:, self.prefixes[0] :].unflatten(-1, (self.heads, -1)).transpose(1, 2) * self.scale
         r = r[0].flatten(0, -2).unflatten(-1, (-1, q.shape[-1])).permute(1, 2, 0)  # heads or 1, d, T
-        bias = gathered(q @ r, self.index)
+        bias = by_offset(q @ r, self.index)
         return F.pad(bias, (self.prefixes[1], 0, self.prefixes[0], 0)) if any(self.prefixes) else bias
 
 
@@ -196,9 +196,9 @@ def joint_offsets(grid: Sequence[int], keys: Sequence[int]) -> Tensor:
     return index
 
 
-def gathered(products: Tensor, index: Tensor) -> Tensor:
+def by_offset(products: Tensor, index: Tensor) -> Tensor:
     """The product of each query with the offset of each key: ``(b, h, N, T), (N, M) -> (b, h, N, M)``."""
     return products.gather(-1, index.expand(products.shape[0], products.shape[1], -1, -1))
 
 
-torch.fx.wrap("gathered")  # reads sizes, which torch.fx does not know: one node of a graph that it traces
+torch.fx.wrap("by_offset")  # reads sizes, which torch.fx does not know: one node of a graph that it traces
