@@ -53,10 +53,10 @@ def test_edgenext(variant: str) -> None:
     ("variant", "changes", "edits"),
     [
         ("coat_lite_tiny", {}, []),
-        ("coat_tiny", {"parallel_depth": 2}, ["parallels = 2"]),
+        ("coat_tiny", {"embed_dims": [16] * 4}, ["dim = 16"]),
     ],
 )
-def test_coat(variant: str, changes: dict[str, int], edits: list[str]) -> None:
+def test_coat(variant: str, changes: dict[str, list[int]], edits: list[str]) -> None:
     """Depthwise convolutions of a scale are one set for its blocks and for those that exchange; an MLP is one for three scales."""
     reference = timm.create_model(variant, num_classes=10, img_size=64, **changes).double().eval()
     state = randomised_state(reference)
