@@ -268,8 +268,11 @@ def _arguments(a: ModuleNode, b: ModuleNode) -> dict[str, tuple[Any, Any]]:
 
 def _drop_rates(a: Child, b: Child) -> dict[str, tuple[Any, Any]]:
     """From which drop rates to which, where two parts differ in them."""
-    rates = [[node.args.get("rate") for _, node in module_nodes(part) if node.operator == _DROP] for part in (a, b)]
-    return {} if rates[0] == rates[1] or not all(rates) else {"drop rate": (rates[0][0], rates[1][0])}
+    rates = [[float(node.args["rate"]) for _, node in module_nodes(part) if node.operator == _DROP] for part in (a, b)]
+    if rates[0] == rates[1] or not all(rates):
+        return {}
+    old, new = (_range(_shown(min(each)), _shown(max(each))) for each in rates)
+    return {"drop rate": (old, new)}
 
 
 def _follows(rows: list[DiffRow]) -> bool:
@@ -329,7 +332,7 @@ def _joined(a: DiffRow, b: DiffRow, *, outer: bool) -> DiffRow:
 
 
 def _range(a: str, b: str) -> str:
-    return a if a == b or a.endswith(f"..{b}") else f"{a.partition('..')[0]}..{b}"
+    return a if a == b or a.endswith(f"..{b}") else f"{a.partition('..')[0]}..{b.rpartition('..')[2]}"
 
 
 def _carried(a: _Side, b: _Side) -> CarriedWeights:

@@ -33,10 +33,10 @@ def diff_text(result: NetworkDiff) -> str:
 def _row(row: DiffRow) -> Iterator[str]:
     indent = f"{_MARKS[row.kind]} {'  ' * row.depth}"
     texts = [place.text for place in (row.a, row.b) if place is not None]
-    copies = f"{row.copies} * " if row.copies > 1 else ""
+    copies = f"{row.copies} copies of " if row.copies > 1 else ""
     what = texts[0] if len(set(texts)) == 1 else " -> ".join(texts)
     if row.arguments:
-        what = "; ".join([texts[0], *(f"{name} {old} -> {new}" for name, (old, new) in row.arguments.items())])
+        what = "; ".join([*filter(None, texts[:1]), *(f"{name} {old} -> {new}" for name, (old, new) in row.arguments.items())])
     yield from _wrapped(indent, f"  {'  ' * row.depth}    ", f"{row.name}{': ' if what else ''}{copies if what else ''}{what}")
     figures = _figures(row.a, row.b)
     if figures:
