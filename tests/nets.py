@@ -1,4 +1,4 @@
-"""A small network with a table of positions, a relative bias and foreign names, for tests of weights."""
+"""Small networks of tests: one with a table of positions, a relative bias and foreign names; those of one expression."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import metablock
 from metablock.backend.block import Block
 from metablock.language.load import load_text
+from oracles import randomised_state
 
 NET = """
 name: net
@@ -38,3 +39,24 @@ def plain(model: nn.Module) -> dict[str, Tensor]:
 
 def equal(model: nn.Module, state: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+INPUTS = {1: "signal", 2: "image", 3: "volume"}
+
+
+def expression_net(model: str, grid: tuple[int, ...], c: int = 8) -> nn.Module:
+    """A network of one expression, with random weights, in evaluation mode."""
+    size = ", ".join(map(str, (c, *grid)))
+    network = metablock.build(load_text(f"name: tiny\ninput: {INPUTS[len(grid)]}({size})\nmodel: {model}\n"))
+    randomised_state(network)
+    return network.eval()
+
+
+def part(model: nn.Module, name: str) -> nn.Module:
+    """The first module of this name inside a network."""
+    return next(module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
+
+
+def heads_apart(x: Tensor, heads: int = 2) -> Tensor:
+    """``(b, ..., h * d) -> (b, h, N, d)``."""
+    return x.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)

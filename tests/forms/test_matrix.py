@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import expression_net, heads_apart, part
 from torch import Tensor, nn
 
 import metablock
@@ -20,31 +21,16 @@ from metablock.language.load import load_text
 from oracles import randomised_state
 
 pytestmark = pytest.mark.usefixtures("float64")
-INPUTS = {1: "signal", 2: "image", 3: "volume"}
 GRIDS = [(7,), (5, 4), (3, 4, 2)]
 grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
 
 
 def build(model: str, grid: tuple[int, ...] = (5, 4), c: int = 8) -> nn.Module:
-    """A network of one expression, with random weights."""
-    size = ", ".join(map(str, (c, *grid)))
-    network = metablock.build(load_text(f"name: tiny\ninput: {INPUTS[len(grid)]}({size})\nmodel: {model}\n"))
-    randomised_state(network)
-    return network.eval()
-
-
-def part(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name inside the attention."""
-    return next(module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
-
-
-def apart(x: Tensor, heads: int) -> Tensor:
-    """``(b, ..., h * d) -> (b, h, N, d)``."""
-    return x.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)
+    return expression_net(model, grid, c)
 
 
 def projected(model: nn.Module, x: Tensor, heads: int) -> list[Tensor]:
-    return [apart(t, heads) for t in part(model, "qkv")(x.flatten(2).mT).chunk(3, -1)]
+    return [heads_apart(t, heads) for t in part(model, "qkv")(x.flatten(2).mT).chunk(3, -1)]
 
 
 def check(model: nn.Module, x: Tensor, answer: Tensor) -> None:
@@ -75,7 +61,7 @@ def test_grouped_queries(kv: int, projections: str) -> None:
     linears = [m for name, m in model.named_modules() if isinstance(m, nn.Linear) and not name.endswith("proj")]
     outputs = torch.cat([m(x.flatten(2).mT) for m in linears], -1)
     q, k, v = outputs.split([8, 2 * kv, 2 * kv], -1)
-    check(model, x, F.scaled_dot_product_attention(apart(q, 4), apart(k, kv), apart(v, kv), enable_gqa=True))
+    check(model, x, F.scaled_dot_product_attention(heads_apart(q, 4), heads_apart(k, kv), heads_apart(v, kv), enable_gqa=True))
 
 
 ALGORITHMS = [
@@ -128,7 +114,7 @@ def test_the_matrix_is_a_map() -> None:
     model = build("class_token >> attention(2, mix_after=conv(c, 1, bias=false) >> batch_norm)")
     x = torch.randn(2, 8, 5, 4)
     tokens = model.class_token(x)
-    q, k, v = (apart(t, 2) for t in part(model, "qkv")(tokens).chunk(3, -1))
+    q, k, v = (heads_apart(t, 2) for t in part(model, "qkv")(tokens).chunk(3, -1))
     after = part(model, "mix_after")
     weights = after.batch_norm(after.conv((q @ k.mT / 2).softmax(-1)))
     torch.testing.assert_close(model(x), part(model, "proj")((weights @ v).transpose(1, 2).flatten(2)))
@@ -205,8 +191,8 @@ def test_dropped_weights() -> None:
 def test_plain_product() -> None:
     """In the order of channels, which is what is counted; with more keys than queries, too."""
     model, x = build('attention(2, q=avg_pool(2, stride=2), over=id, scale=0.3, norm="none")', (8, 6)), torch.randn(2, 8, 8, 6)
-    q = apart(F.avg_pool2d(x, 2).flatten(2).mT, 2)
-    k, v = (apart(t, 2) for t in part(model, "kv")(x.flatten(2).mT).chunk(2, -1))
+    q = heads_apart(F.avg_pool2d(x, 2).flatten(2).mT, 2)
+    k, v = (heads_apart(t, 2) for t in part(model, "kv")(x.flatten(2).mT).chunk(2, -1))
     check(model, x, 0.3 * (q @ k.mT) @ v)
     assert count(model, x)["attention.attend"] == 2 * 2 * (48 + 12) * 4 * 4
 
@@ -216,7 +202,7 @@ def test_factorised_attention() -> None:
     model = build('attention(2, k=linear(c) >> softmax(over="tokens"), norm="none")')
     x = torch.randn(2, 8, 5, 4)
     tokens = x.flatten(2).mT
-    q, k, v = (apart(part(model, name)(tokens), 2) for name in ("q", "k.linear", "v"))
+    q, k, v = (heads_apart(part(model, name)(tokens), 2) for name in ("q", "k.linear", "v"))
     check(model, x, q @ (k.softmax(2).mT @ v) / 2)
 
 
@@ -242,7 +228,7 @@ def test_a_product_in_a_shifted_window() -> None:
     rolled = x.roll(-2, 3)
     expected = torch.zeros(2, 4, 8, 8)
     for columns in (slice(0, 4), slice(4, 6), slice(6, 8)):
-        q, k, v = (apart(t, 2) for t in qkv(rolled[..., columns].flatten(2).mT).chunk(3, -1))
+        q, k, v = (heads_apart(t, 2) for t in qkv(rolled[..., columns].flatten(2).mT).chunk(3, -1))
         y = ((q @ k.mT / 2) @ v).transpose(1, 2).flatten(2)
         expected[:, :, columns] = y.unflatten(1, expected[:, :, columns].shape[1:3])
     torch.testing.assert_close(model(x), expected.roll(2, 2))
@@ -273,13 +259,13 @@ def test_channel_attention_with_other_arguments(name: str) -> None:
     answer = (weights @ v).mT
     if "value" in name:
         values = v.flatten(1, 2).unflatten(-1, (5, 4))
-        answer = answer + apart(part(model, "value")(values).flatten(2).mT, 2)
+        answer = answer + heads_apart(part(model, "value")(values).flatten(2).mT, 2)
     check(model, x, answer)
 
 
 def test_prefix_tokens_of_channel_attention() -> None:
     model, x = build('class_token >> attention(2, over="channels")'), torch.randn(2, 8, 5, 4)
-    q, k, v = (apart(t, 2).mT for t in part(model, "qkv")(model.class_token(x)).chunk(3, -1))
+    q, k, v = (heads_apart(t, 2).mT for t in part(model, "qkv")(model.class_token(x)).chunk(3, -1))
     answer = ((q @ k.mT / 2).softmax(-1) @ v).mT
     torch.testing.assert_close(model(x), part(model, "proj")(answer.transpose(1, 2).flatten(2)))
 
@@ -293,7 +279,7 @@ def test_channel_attention_of_two_streams() -> None:
     randomised_state(model)
     x, z = torch.randn(2, 8, 5, 4), torch.randn(2, 6, 5, 4)
     t, s = x.flatten(2).mT, z.flatten(2).mT
-    q, k, v = (apart(y, 2).mT for y in (part(model, "q")(t), part(model, "k.linear")(s), part(model, "v.linear")(s)))
+    q, k, v = (heads_apart(y, 2).mT for y in (part(model, "q")(t), part(model, "k.linear")(s), part(model, "v.linear")(s)))
     answer = ((q @ k.mT / 2).softmax(-1) @ v).mT
     torch.testing.assert_close(model(x, z).flatten(1, 2), part(model, "proj")(answer.transpose(1, 2).flatten(2)))
 

@@ -9,6 +9,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import expression_net, heads_apart, part
 from torch import Tensor, nn
 
 import metablock
@@ -18,26 +19,12 @@ from metablock.operators.relative_keys import offsets
 from oracles import randomised_state
 
 pytestmark = pytest.mark.usefixtures("float64")
-INPUTS = {1: "signal", 2: "image", 3: "volume"}
 GRIDS = [(6,), (4, 6), (2, 4, 2)]
 grids = pytest.mark.parametrize("grid", GRIDS, ids=str)
 
 
 def build(model: str, grid: tuple[int, ...] = (4, 6), c: int = 8) -> nn.Module:
-    size = ", ".join(map(str, (c, *grid)))
-    network = metablock.build(load_text(f"name: tiny\ninput: {INPUTS[len(grid)]}({size})\nmodel: {model}\n"))
-    randomised_state(network)
-    return network.eval()
-
-
-def part(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name inside the network."""
-    return next(module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
-
-
-def apart(x: Tensor, heads: int = 2) -> Tensor:
-    """``(b, ..., h * d) -> (b, h, N, d)``."""
-    return x.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)
+    return expression_net(model, grid, c)
 
 
 def places(grid: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -60,8 +47,8 @@ def test_vectors_of_each_axis(grid: tuple[int, ...], side: str) -> None:
     model, x = build(f"attention(2, {text}, scale=0.3, pos=relative_keys(std=1))", grid), torch.randn(2, 8, *grid)
     small = getattr(F, f"avg_pool{len(grid)}d")(x, 2)
     tokens, few = x.flatten(2).mT, small.flatten(2).mT
-    q = apart(part(model, "q.linear")(few) if side == "queries" else part(model, "q")(tokens))
-    k, v = (apart(t) for t in part(model, "kv")(few if side == "keys" else tokens).chunk(2, -1))
+    q = heads_apart(part(model, "q.linear")(few) if side == "queries" else part(model, "q")(tokens))
+    k, v = (heads_apart(t) for t in part(model, "kv")(few if side == "keys" else tokens).chunk(2, -1))
     queries, keys = (pooled if side == "queries" else grid), (pooled if side == "keys" else grid)
     bias = torch.zeros(2, 2, q.shape[2], k.shape[2])
     for (n, i), (m, j) in itertools.product(enumerate(places(queries)), enumerate(places(keys))):
@@ -82,7 +69,7 @@ def test_joint_vectors(grid: tuple[int, ...], prefix: int) -> None:
     tokens = x.flatten(2).mT
     if prefix:
         tokens = torch.cat([part(model, "learned").weight.expand(2, -1, -1), tokens], 1)
-    q, k, v = (apart(t) for t in part(model, "qkv")(tokens).chunk(3, -1))
+    q, k, v = (heads_apart(t) for t in part(model, "qkv")(tokens).chunk(3, -1))
     table = part(model, "pos.table").weight.unflatten(0, tuple(2 * n - 1 for n in grid))
     bias = torch.zeros(2, 2, tokens.shape[1], tokens.shape[1])
     for (n, i), (m, j) in itertools.product(enumerate(places(grid), prefix), enumerate(places(grid), prefix)):
@@ -96,11 +83,11 @@ def test_transformer_xl() -> None:
     text = "attention(2, query=id + learned(1), pos=relative_keys(by=linear(8, bias=false), query=id + learned(1), scale=0.5))"
     model, x = build(text, (6,)), torch.randn(2, 8, 6)
     q, k, v = part(model, "qkv")(x.mT).chunk(3, -1)
-    content, place = (apart(q + part(model, f"{name}.learned").weight) for name in ("attention.query", "pos.query"))
+    content, place = (heads_apart(q + part(model, f"{name}.learned").weight) for name in ("attention.query", "pos.query"))
     far = torch.arange(6.0)[:, None] - torch.arange(6.0)
     vectors = (far[..., None] * part(model, "pos.by").weight[:, 0]).unflatten(-1, (2, 4))
     bias = 0.5 * torch.einsum("bhid,ijhd->bhij", place, vectors)
-    torch.testing.assert_close(model(x), attended(model, content, apart(k), apart(v), bias))
+    torch.testing.assert_close(model(x), attended(model, content, heads_apart(k), heads_apart(v), bias))
 
 
 def test_vectors_that_heads_share_and_grids_that_differ() -> None:
@@ -108,8 +95,8 @@ def test_vectors_that_heads_share_and_grids_that_differ() -> None:
         build("attention(2, over=avg_pool(2, stride=2), pos=relative_keys(by=linear(6) >> gelu >> linear(4)))"),
         torch.randn(2, 8, 4, 6),
     )
-    q = apart(part(model, "q")(x.flatten(2).mT))
-    k, v = (apart(t) for t in part(model, "kv")(F.avg_pool2d(x, 2).flatten(2).mT).chunk(2, -1))
+    q = heads_apart(part(model, "q")(x.flatten(2).mT))
+    k, v = (heads_apart(t) for t in part(model, "kv")(F.avg_pool2d(x, 2).flatten(2).mT).chunk(2, -1))
     by = nn.Sequential(part(model, "by.linear1"), nn.GELU(), part(model, "by.linear2"))
     y = offsets(4, 2)[:, None, :, None].expand(4, 6, 2, 3) - 3.0
     z = offsets(6, 3)[None, :, None, :].expand(4, 6, 2, 3) - 5.0
@@ -157,10 +144,10 @@ def test_of_several_sources() -> None:
     for number in (0, 1):
         part(model, f"pos.{number}.table").register_forward_hook(lambda *args: biases.append(args[-1]))
     answer = model(x)
-    q = apart(part(model, "q")(x.flatten(2).mT))
+    q = heads_apart(part(model, "q")(x.flatten(2).mT))
     learned = part(model, "learned").weight.expand(2, -1, -1)
     keys = torch.cat([x.flatten(2).mT, F.avg_pool2d(x, 2).flatten(2).mT, learned], 1)
-    k, v = (apart(t) for t in part(model, "kv")(keys).chunk(2, -1))
+    k, v = (heads_apart(t) for t in part(model, "kv")(keys).chunk(2, -1))
     bias = torch.cat([biases[0].expand(2, -1, -1, -1), biases[1], torch.zeros(2, 2, 24, 3)], -1)
     torch.testing.assert_close(answer.flatten(1, 2), attended(model, q, k, v, bias))
 
@@ -183,8 +170,8 @@ def test_a_bias_of_queries_on_a_coarser_grid(grid: tuple[int, ...], stride: int,
         far = [a - b for a, b in zip(i, j, strict=True)]
         bias[:, n, m] = rows[tuple(abs(d) if mirror else d + g - 1 for d, g in zip(far, grid, strict=True))]
     q = x[(..., *[slice(None, None, stride)] * len(grid))].flatten(2).mT
-    k, v = (apart(t) for t in part(model, "kv")(x.flatten(2).mT).chunk(2, -1))
-    torch.testing.assert_close(model(x).flatten(1, -2), attended(model, apart(q), k, v, bias))
+    k, v = (heads_apart(t) for t in part(model, "kv")(x.flatten(2).mT).chunk(2, -1))
+    torch.testing.assert_close(model(x).flatten(1, -2), attended(model, heads_apart(q), k, v, bias))
 
 
 def test_a_stride_that_is_said() -> None:
@@ -211,7 +198,7 @@ def test_a_number_broadcasts() -> None:
 
 def test_a_temperature_a_head() -> None:
     model, x = build("attention(2, scale=scalar(1, heads) >> sigmoid)".replace("heads", "2")), torch.randn(2, 8, 4, 6)
-    q, k, v = (apart(t) for t in part(model, "qkv")(x.flatten(2).mT).chunk(3, -1))
+    q, k, v = (heads_apart(t) for t in part(model, "qkv")(x.flatten(2).mT).chunk(3, -1))
     factor = part(model, "scale.scalar").weight.sigmoid()[:, None, None]
     torch.testing.assert_close(model(x).flatten(1, 2), attended(model, q * factor, k, v, torch.zeros(()), 1.0))
 
