@@ -375,7 +375,8 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def _camel(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Part"
+    words = "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Part"
+    return f"{words}Part" if keyword.iskeyword(words) else words
 
 
 def _closes_last(text: str) -> bool:
