@@ -213,6 +213,36 @@ def test_c_of_a_stream_is_the_width_that_enters_it() -> None:
     torch.testing.assert_close(output(model), y * model.conv2(y))
 
 
+ALIKE = "x ->\nshared f = (a, b -> (a * b) >> pw(c))\ny = [x, x] >> f\nreturn [y, x] >> f"
+
+
+@pytest.mark.parametrize(
+    ("model", "let", "rest"),
+    [
+        (ALIKE, "", ""),
+        ("x ->\ny = [x, x] >> f\nreturn [y, x] >> f", "", "shared: {f: 'a, b -> (a * b) >> pw(c)'}"),
+        ("x ->\ny = [x, x] >> stem\nreturn [y, x] >> stem", "", "stem: a, b -> (a * b) >> pw(c)"),
+        ("x ->\nys = [x, x] >> f\nreturn [ys, [ys, x] >> f] >> (a, b -> b)", "", "shared: {f: 'a, b -> (a * b) >> pw(c)'}"),
+        ("x ->\nshared f = (a -> (a * x) >> pw(c))\nreturn x >> f >> f", "", ""),
+        ("x ->\nys = [x, x >> mid] >> each(g(x))\nreturn ys[1]", "  g(x): a -> (a * x) >> mid", "shared: {mid: pw(c)}"),
+    ],
+)  # fmt: skip
+def test_uses_on_one_value_twice_and_on_two(model: str, let: str, rest: str) -> None:
+    """What is built once may get the same value in two places in one use, and two values in another."""
+    built = build(model, let, rest)
+    (name,) = names(built)
+    pw = built.get_submodule(name)
+    expected = pw(pw(_X) * _X) if let else pw(pw(_X * _X) * _X)
+    torch.testing.assert_close(output(built), expected)
+    torch.testing.assert_close(output(copy.deepcopy(built)), expected)
+
+
+def test_self_attention_then_cross_attention_by_one_module() -> None:
+    model = build("x ->\nshared f = (q, k -> q >> attention(2, over=k))\ny = x >> linear(c)\nz = [y, y] >> f\nreturn [z, y] >> f")
+    y = model.y(_X.movedim(1, -1))
+    torch.testing.assert_close(output(model), model.f(model.f(y, y), y))
+
+
 def test_shared_modules_in_the_network_s_stream_and_a_stage() -> None:
     model = build("x ->\nshared f = conv(c) >> relu\ny = x >> layer_norm >> f\nreturn y >> f")
     assert names(model) == ["f.conv", "y.layer_norm"]

@@ -253,6 +253,12 @@ def test_a_layer_of_torchs_put_in_by_hand_is_written(tmp_path: Path) -> None:
     assert torch.equal(written(x), model.eval()(x))
 
 
+@pytest.mark.parametrize("name", ["none_", "true_", "false_", "module", "tensor", "nn"])
+def test_a_binding_whose_class_would_have_a_name_of_python_s(name: str) -> None:
+    text = f"name: s\ninput: image(4, 8)\nlet:\n  {name}(k=3): (dw(k) >> relu) + dw(3)\nmodel: 2 * {name} >> {name}(5)\n"
+    compare(metablock.build(load_text(text)))
+
+
 def test_definitions_of_operators_have_names_of_their_own() -> None:
     """They stand in one file."""
     found: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
@@ -27,6 +27,7 @@ from .ir import (
     ValueTree,
     flat_values,
     inputs_of,
+    mapped,
     same_computation,
     single,
 )
@@ -332,12 +333,11 @@ class Emitter:
 
         Args:
             owner: the part that the modules are registered in.
-            path: the names that lead to the owner, from the open subgraph or, with ``root``, from the root of the network.
+            path, root: the names that lead to the owner, from the open subgraph or, with ``root``, from the root of the network.
             make: lowers the part: takes what enters and returns the output.
             x: what enters this time.
             first: what entered the first time; ``x`` is cast to the same layouts, so that both times have the same steps.
             span: the place of this use, for messages.
-            root: where ``path`` starts.
             uses: what the first use emitted, or empty: every use has to call the same modules in the same way.
             near: as :class:`ModuleCall` has it.
 
@@ -361,13 +361,23 @@ class Emitter:
             holder.inputs, holder.output = tuple(flat_values(x)), output
             uses[:] = uses or [holder]
             if not same_use(uses[0], holder):
-                raise error(_TWO_THINGS, span, "give each use a module of its own in `let`")
+                raise error(_TWO_THINGS, span, hint)
         for step in holder.steps:
             if isinstance(step, ModuleCall) and not step.shared:
-                inputs = tuple(inputs_of(holder, step))
-                step = replace(step, child=(*path, *step.child), inputs=inputs, shared=True, root=root, near=near)
+                reads = tuple(inputs_of(holder, step))
+                step = replace(step, child=(*path, *step.child), inputs=reads, shared=True, root=root, near=near)
             outer.append(self._here(step))
         return output
+
+    def apart(self, x: ValueTree, others: Iterable[Value] = ()) -> ValueTree:
+        """``x``, where a value that stands in it twice, or is one of ``others``, has another name: what reads it reads two."""
+        seen = [*others]
+
+        def own(value: Value) -> Value:
+            seen.append(value)
+            return self.inline("{0}", [value], value.feature) if value in seen[:-1] else value
+
+        return mapped(x, own)
 
     def alike(self, values: ValueTree, make: Callable[[Value], Value]) -> ValueTree:
         """Applies the same modules to a value, or to each value of a list, and returns as many values. ``make`` lowers them."""

@@ -7,7 +7,7 @@ subgraphs around it: they become further arguments of its ``forward``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,6 +201,15 @@ def flat_values(tree: ValueTree) -> Iterator[Value]:
     elif isinstance(tree, dict):
         for item in tree.values():
             yield from flat_values(item)
+
+
+def mapped(tree: ValueTree, function: Callable[[Value], Value]) -> ValueTree:
+    """The tree of what a function makes of each value, in order."""
+    if isinstance(tree, Value):
+        return function(tree)
+    if isinstance(tree, (list, tuple)):
+        return [mapped(item, function) for item in tree]
+    return {name: mapped(item, function) for name, item in tree.items()} if isinstance(tree, dict) else tree
 
 
 def single(tree: ValueTree) -> Value:

@@ -224,6 +224,7 @@ class NetworkLowering:
         """
         if self.context.now.draft.subgraph is not self.root:
             raise error(f"`{name}` stands inside another module", span, "name it in `model` itself")
+        x = self.ir.apart(x)
         if name not in self._started:
             self._started[name] = (replace(self.context.now.blocks), x)
             return self._make(name, x, results)

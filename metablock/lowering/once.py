@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import error
 from ..language import ast as e
 from ..language.scope import Bound, Closure, Scope
+from .ir import Value, ValueTree, flat_values
 
 if TYPE_CHECKING:
     from .draft import Draft
@@ -51,6 +52,14 @@ def of_table(bound: Bound) -> Once:
     """The module of an entry of `shared:`."""
     binding = bound.binding
     return Once(binding.name, binding.body, Scope(hide=(bound.table, binding.name)), bound=bound)
+
+
+def captured(node: e.Node, scope: Scope, x: ValueTree) -> list[Value]:
+    """The values of ``x`` that an expression also reads by a name from around it."""
+    entering = {value.id for value in flat_values(x)}
+    names = {name: read for name, tree in scope.vars.items() if (read := [v for v in flat_values(tree) if v.id in entering])}
+    read = {part.id for part in e.walk(node) if isinstance(part, e.Name)} if names else ()
+    return [value for name, values in names.items() if name in read for value in values]
 
 
 def is_list(once: Once) -> bool:

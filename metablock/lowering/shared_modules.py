@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import error
 from ..language import ast as e
 from .ir import ModuleList, Subgraph, ValueTree, width
-from .once import Once
+from .once import Once, captured
 from .tracer import Tracer
 
 _Path = tuple[str, ...]
@@ -55,6 +55,7 @@ class SharedModules:
             owner, above = holder, (*above, name)
         name = (first, *numbers)[-1]
         key = (*above, name)
+        x = t.ir.apart(x, captured(once.node, once.scope, x))
         before = self._first_inputs.setdefault(key, x)
         near = None if once.home is None else len(once.home.path)
         region = None if once.home is None else once.home.region

@@ -23,6 +23,7 @@ from .context import BlockCount, Context, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
 from .ir import Value, ValueTree, flat_values, single, width
+from .once import captured
 from .places import in_library, located
 from .references import Finished, References, no_module
 from .sections import Sections
@@ -175,6 +176,7 @@ class Tracer:
 
     def apply_once(self, arg: Arg, members: list[ValueTree]) -> list[ValueTree]:
         """Applies an argument to every member of a list, with the same modules. Raises SpecError if the members need others."""
+        members = [self.ir.apart(member, captured(arg.node, arg.scope, member)) for member in members]
         owner, first = self.now.draft.subgraph, members[0]
         return [self.ir.reuse(owner, (), lambda x: self.apply(arg, x), member, first, arg.span) for member in members]
 

@@ -114,7 +114,6 @@ class _ClassWriter:
         wanted = _REGIONS.get(node.block.region or "", "")
         if not wanted or (wanted in self.names and not last.isdigit()):
             wanted = _camel(operator[1] if operator is not None and single else place)
-        wanted = wanted if len(wanted) > 1 else f"Part{wanted}"
         if wanted in self.reserved and _camel(place) not in self.names:
             wanted = _camel(place)
         name = next(n for n in [wanted, *(f"{wanted}{i}" for i in range(2, 1000))] if n not in self.names)
@@ -375,7 +374,8 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def _camel(name: str) -> str:
-    return "".join(part[:1].upper() + part[1:] for part in name.split("_")) or "Part"
+    words = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+    return words if len(words) > 1 and not keyword.iskeyword(words) else f"Part{words}"
 
 
 def _closes_last(text: str) -> bool:
