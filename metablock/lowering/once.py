@@ -57,9 +57,9 @@ def of_table(bound: Bound) -> Once:
 def captured(node: e.Node, scope: Scope, x: ValueTree) -> list[Value]:
     """The values of ``x`` that an expression also reads by a name from around it."""
     entering = {value.id for value in flat_values(x)}
-    names = {name: read for name, tree in scope.vars.items() if (read := [v for v in flat_values(tree) if v.id in entering])}
-    read = {part.id for part in e.walk(node) if isinstance(part, e.Name)} if names else ()
-    return [value for name, values in names.items() if name in read for value in values]
+    both = {name: [value for value in flat_values(tree) if value.id in entering] for name, tree in scope.vars.items()}
+    read = {part.id for part in e.walk(node) if isinstance(part, e.Name)} if any(both.values()) else set()
+    return [value for name, values in both.items() if name in read for value in values]
 
 
 def is_list(once: Once) -> bool:
