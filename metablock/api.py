@@ -15,6 +15,7 @@ from .backend.builder import drawn
 from .backend.device import parse_device, parse_dtype
 from .backend.init import initialiser
 from .backend.limits import check_size
+from .backend.objective import start_averages
 from .errors import MetablockError
 from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
@@ -44,6 +45,7 @@ def build(
     seed: int = 0,
     features: bool | Sequence[int] = False,
     large: bool = False,
+    method: str | Path | Spec | None = None,
 ) -> Block:
     """Builds an architecture as an ordinary ``nn.Module`` in eager mode.
 
@@ -70,6 +72,7 @@ def build(
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
         large: lifts the caps on sizes, repeats and costs.
+        method: builds the network that trains this one by a method (``"mae"``, a path): see :func:`metablock.losses`.
 
     Returns:
         The module. Its input is ``(batch, channels, *extents)``; its ``spec`` is the resolved spec, its ``ir`` the typed IR, its
@@ -86,7 +89,7 @@ def build(
     torch.Size([2, 10])
     """
     check_stages(features)
-    spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
+    spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large, method=method)
     warn_of_doubts(ir)
     model = assemble(spec, ir, weights=weights, weights_input=weights_input, names=names, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
@@ -123,6 +126,7 @@ def assemble(
     model = build_module(ir, seed=seed, device=place, dtype=kind, initialise=initialise)
     model.spec, model.ir = spec, ir
     model.inputs = tuple(wire.feature for wire in flat_values(ir.inputs))
+    start_averages(model)
     model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None

@@ -21,6 +21,8 @@ from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.load import IncompleteError
+from .language.method_checks import check_method, edited_method
+from .language.methods import combined, is_shipped_method, open_method
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -52,6 +54,7 @@ def front(
     classes: int | None = None,
     input: InputSize | None = None,
     large: bool = False,
+    method: str | Path | Spec | None = None,
 ) -> Front:
     """The resolved spec of a network and its typed IR. Nothing is allocated.
 
@@ -62,6 +65,8 @@ def front(
         classes: the number of classes, instead of the spec's.
         input: the size of the input, ``"3x256x192"`` or ``(3, 256, 192)``, instead of the spec's.
         large: lifts the caps on sizes and repeats.
+        method: a method that trains the network, by name or path: then it is the method's network around this backbone. An edit
+            of what the backbone does not have is one of the method.
 
     Raises:
         MetablockError: an unknown name, a bad argument. Its subclass SpecError holds every problem of the spec, with places.
@@ -71,7 +76,7 @@ def front(
     ('poolformer_s12', 'vector of 10')
     """
     with reading(FILE * (LARGE if large else 1)):
-        spec, problems = _resolve(source, variant, edits, classes, input)
+        spec, problems = _resolve(source, variant, edits, classes, input, method)
         if not problems:
             ir = lower(spec, large=large)
             read_init_rules(spec.init)
@@ -209,7 +214,12 @@ def parse_input(size: InputSize | None) -> Feature | None:
 
 
 def _resolve(
-    source: Source, variant: str | None, edits: Edits, classes: int | None, input: InputSize | None
+    source: Source,
+    variant: str | None,
+    edits: Edits,
+    classes: int | None,
+    input: InputSize | None,
+    method: str | Path | Spec | None = None,
 ) -> tuple[Spec, list[Problem]]:
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
     try:
@@ -222,11 +232,18 @@ def _resolve(
         names = ", ".join(list(file.variants)[:8])
         raise MetablockError(f"{reprlib.repr(variant)} is no variant", f"there are {names}" if names else "leave out the variant")
     changes = parse_edits(edits)
+    around = open_method(method) if method is not None else None
+    if around is not None:
+        around, changes = edited_method(around, file, changes)
     spec = resolve(file, variant, changes)
     problems = check_edits(resolve(file, variant), spec, changes) if changes else []
     whole = not file.resolved and not is_shipped(file)
     problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
-    return sized(spec, classes=classes, input=input), problems
+    spec = sized(spec, classes=classes, input=input)
+    if around is not None and not problems:
+        problems += check_method(around) if not is_shipped_method(around) else []
+        spec = combined(spec, around)
+    return spec, problems
 
 
 def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = None) -> list[Problem]:

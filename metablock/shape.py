@@ -77,6 +77,8 @@ class Feature:
             return (b, *self.grid, self.c)
         if self.layout in ("tokens", "order"):
             return (b, self.n, self.c)
+        if self.layout == "ids":
+            return (b, *self.grid)
         return (b, self.c) if self.layout == "vector" else (self.c, *self.grid)
 
     def __str__(self) -> str:

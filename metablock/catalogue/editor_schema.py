@@ -6,7 +6,7 @@ from typing import Any
 
 from ..language.load import PAPER, SECTIONS
 from ..language.registry import OPERATORS
-from ..language.spec import RESERVED_SECTIONS, REVISIONS
+from ..language.spec import REVISIONS
 from ..language.standard import standard
 
 # The first line of every shipped file.
@@ -71,6 +71,7 @@ def schema() -> dict[str, Any]:
         "let": {"$ref": "#/$defs/table"},
         "shared": {"$ref": "#/$defs/table"},
         "stages": {"$ref": "#/$defs/stages"},
+        "freeze": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "init": {"$ref": "#/$defs/table"},
         "weights": {"type": "object", "additionalProperties": {"type": "object"}},
         "traits": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
@@ -83,9 +84,7 @@ def schema() -> dict[str, Any]:
         "title": "metablock architecture",
         "type": "object",
         "properties": {
-            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})}
-            for name in SECTIONS
-            if name not in RESERVED_SECTIONS
+            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})} for name in SECTIONS
         },
         "required": ["name", "input"],
         "additionalProperties": False,

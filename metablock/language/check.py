@@ -31,7 +31,7 @@ from .hints import hint_for
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
+from .spec import Binding, Edit, Spec
 from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
 from .stream_checks import never_read, returned_twice, unread
 from .suggestions import Suggestions
@@ -115,7 +115,6 @@ class _Checker:
         reached = None if whole else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
-        self._reserved_sections()
         self._input()
         self._body()
         self.add(cycles(self.spec, self.uses.of))
@@ -160,14 +159,6 @@ class _Checker:
     def _reserved(self, name: str, node: e.Node) -> None:
         if name in BUILTIN or name in NUMERIC:
             self.wrong(f"'{name}' {RESERVED}", node, "choose another name")
-
-    def _reserved_sections(self) -> None:
-        """Reports sections that nothing reads yet, in the file or in an edit."""
-        present = {"freeze": bool(self.spec.freeze), "loss": "loss" in self.spec.sections}
-        for name, hint in RESERVED_SECTIONS.items():
-            at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
-            at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
-            self.add(Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at)
 
     # Expressions and the names that are visible in them
 

@@ -13,7 +13,6 @@ from .parser import parse_target
 from .spec import (
     CHECKPOINTS,
     EXPRESSIONS,
-    RESERVED_SECTIONS,
     REVISIONS,
     UNSTATED,
     Binding,
@@ -60,7 +59,7 @@ def load(root: Mapping) -> Spec:
     >>> load(read(Text("net.yaml", "name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n"))).name
     'net'
     """
-    return _SpecLoader().spec(root)
+    return SpecLoader().spec(root)
 
 
 def load_text(text: str, name: str = "<spec>") -> Spec:
@@ -96,7 +95,7 @@ class IncompleteError(SpecError):
 
 def _load(text: Text) -> Spec:
     reading = read_mended(text)
-    return _SpecLoader(reading.problems, reading.unread).spec(reading.root)
+    return SpecLoader(reading.problems, reading.unread).spec(reading.root)
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
@@ -105,14 +104,16 @@ def load_bindings(content: str, name: str) -> dict[str, Binding]:
     >>> load_bindings("ffn(r=4): linear(r * c) >> gelu >> linear(c)\\n", "mine.yaml")["ffn"].params[0].name
     'r'
     """
-    loader = _SpecLoader()
+    loader = SpecLoader()
     table = loader.table(read(Text(name, content)))
     loader.done()
     return table
 
 
-class _SpecLoader(EntryReader):
-    """Reads the sections of a file."""
+class SpecLoader(EntryReader):
+    """Reads the sections of a file. ``known_sections`` are those that it may have."""
+
+    known_sections: tuple[str, ...] = SECTIONS
 
     # The whole file
 
@@ -128,8 +129,8 @@ class _SpecLoader(EntryReader):
             shared=self.table(sections.get("shared")),
             columns=stages,
             stage_shared=stage_shared,
-            sections={k: self.expr(sections[k]) for k in EXPRESSIONS if k in sections and not self.reserved(k, sections[k])},
-            freeze=() if self.reserved("freeze", sections.get("freeze")) else self.list(sections.get("freeze")),
+            sections={k: self.expr(sections[k]) for k in EXPRESSIONS if k in sections},
+            freeze=self.selectors(sections.get("freeze")),
             init=self.init(sections.get("init")),
             weights=self.weights(sections.get("weights")),
             traits=self.sets(sections.get("traits")),
@@ -153,11 +154,11 @@ class _SpecLoader(EntryReader):
 
     def sections(self, root: Mapping) -> dict[str, Node]:
         """The sections by name. What stands under a misspelt name is read as what it resembles, and is else unread."""
-        sections = {key.value: node for key, node in reversed(root.entries) if key.value in SECTIONS}
+        sections = {key.value: node for key, node in reversed(root.entries) if key.value in self.known_sections}
         for key, node in root.entries:
-            if key.value in SECTIONS:
+            if key.value in self.known_sections:
                 continue
-            near = nearest(key.value, SECTIONS)
+            near = nearest(key.value, self.known_sections)
             hint = f"did you mean '{near}'?" if near is not None else "names of your own stand under `let`"
             self.wrong(f"unknown section '{key.value}'", key.span, hint)
             if near is None or near in sections:
@@ -168,9 +169,14 @@ class _SpecLoader(EntryReader):
 
     # Sections
 
-    def reserved(self, section: str, node: Node | None) -> bool:
-        """Whether a section that nothing reads yet is empty: that it stands there is the mistake."""
-        return section in RESERVED_SECTIONS and isinstance(node, Scalar) and not node.value
+    def selectors(self, node: Node | None) -> tuple[str, ...]:
+        """The dotted paths of `freeze`: one, or a list."""
+        paths = () if node is None else self.words(node)
+        items = node.items if isinstance(node, Sequence) else (node,)
+        for path, item in zip(paths, items, strict=True) if node is not None else ():
+            if item is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*", path, re.IGNORECASE):
+                self.wrong(f"'{path}' is no part of a network", item.span, "write names of slots: `freeze: [stem, head.norm]`")
+        return paths
 
     def revision(self, node: Node | None) -> int:
         """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""

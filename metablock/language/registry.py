@@ -82,6 +82,7 @@ deformable: deformable.deformable
 dilated: windows.dilated inline
 drop_path: residual.drop_path inline
 each: lists.each inline
+ema: averages.ema inline later
 first: order.first inline
 flatten: tokens.flatten inline
 fourier: constants.fourier inline later

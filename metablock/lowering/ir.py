@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import Problem, Span, error
 from ..shape import Feature
+from .objective import Average, Objective, Source
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,9 @@ class Subgraph:
         output: what ``forward`` returns.
         region: the kind of compile unit (``stem``, ``down``, ``block`` ...); None for a part of another unit.
         prediction: of the root: what inference returns instead of ``output``, after the ``prediction_steps``.
+        objective: of the root: its loss, if the spec states one.
+        averages: of the root: the modules that are moving averages of others.
+        sources: of the root of a method: where each input comes from.
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
@@ -154,6 +158,9 @@ class Subgraph:
     region: str | None = None
     prediction: ValueTree = None
     prediction_steps: list[Step] = field(default_factory=list)
+    objective: Objective | None = None
+    averages: tuple[Average, ...] = ()
+    sources: tuple[Source, ...] = ()
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)

@@ -131,7 +131,7 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     if spec.columns or spec.stage_shared:
         yield "stages", _stages(spec.columns, spec.stage_shared)
     if spec.freeze:
-        yield "freeze", Items(_items(map(_value, spec.freeze)))
+        yield "freeze", Items(_items(map(TextPart, spec.freeze)))
     if spec.init:
         yield "init", _expressions(spec.init)
     if spec.weights:
