@@ -55,8 +55,8 @@ def loss_terms(model: nn.Module, inputs: Sequence[Tensor], outputs: Any, data: M
         )
     values = [_read(kind, key, inputs, outputs, data) for kind, key in objective.reads]
     result = getattr(model, objective.child)(*values)
-    terms = result if isinstance(result, dict) else {objective.terms[0]: result}
-    return {name: term.mean() for name, term in terms.items()}
+    terms = result.values() if isinstance(result, dict) else [result] if isinstance(result, Tensor) else result
+    return {name: term.squeeze() for name, term in zip(objective.terms, terms, strict=True)}
 
 
 def reads_labels(model: nn.Module) -> bool:

@@ -25,6 +25,8 @@ _ABOUT = {
     "head": "Runs after the stages.",
     "model": "A stream that composes stem, stages and head, for a network that is more than their sequence.",
     "predict": "What inference returns, from named outputs.",
+    "loss": "What a training minimises: a stream over named outputs, inputs, `label` and `target`.",
+    "freeze": "Parts that are not trained, by their names: [stem, stages.0].",
     "init": "Rules for initial weights, by slot, operator or parameter: {linear: trunc_normal(0.02)}.",
     "weights": "Rules for the checkpoints of others: our name: their name.",
     "traits": "Named sets of edits that variants start from.",

@@ -28,7 +28,7 @@ def check_method(method: Spec) -> list[Problem]:
     }
     columns = {"body": Binding(e.Header("body"), e.Name("id"))} if "stages" in method.holes else {}
     sections = {name: e.Name("id") for name in ("stem", "head") if name in method.holes}
-    example = e.Call(e.Name("image"), (e.Argument(e.Number(3)), e.Argument(e.Number(224))))
+    example = e.Call(e.Name("image"), (e.Argument(None, e.Number(3)), e.Argument(None, e.Number(224))))
     alone = method.with_(
         inputs={"input": example},
         let={**parts, **method.let},

@@ -238,17 +238,3 @@ def _is_classifier(node: e.Node, spec: Spec) -> bool:
         node = spec.let[node.id].body
     named = isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id == "linear"
     return named and any(isinstance(part, e.Name) and part.id == "classes" for part in e.walk(node))
-
-
-__all__ = [
-    "ENCODER",
-    "KINDS",
-    "PARTS",
-    "MethodLoader",
-    "combined",
-    "is_shipped_method",
-    "load_method",
-    "methods",
-    "open_method",
-    "shipped_method",
-]

@@ -19,6 +19,7 @@ adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+centre: losses.Centre later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
@@ -76,27 +77,33 @@ _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
 attention: attention.attention
+average: losses.average inline later
 axial: rotary.axial inline later
+binary_cross_entropy: losses.binary_cross_entropy inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 concat: lists.concat inline later
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline later
+cross_entropy: losses.cross_entropy inline later
 deformable: deformable.deformable
 dilated: windows.dilated inline
+distill: losses.distill inline later
 drop_path: residual.drop_path inline
 each: lists.each inline
 ema: averages.ema inline later
 first: order.first inline
 flatten: tokens.flatten inline
+focal: losses.focal inline later
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+info_nce: losses.info_nce inline later
 inner: recurrence.inner inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
-maximum: elementwise.maximum inline later
 matmul: products.matmul inline later
+maximum: elementwise.maximum inline later
 mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later

@@ -150,8 +150,8 @@ def source_of(node: e.Node) -> tuple[Source, tuple[e.Argument, ...]] | None:
         return Source(name.id), args
     if len(args) > 1 or (args and not isinstance(args[0].value, e.String)):
         raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`: an augmentation of the recipe')
-    word = args[0].value
-    return Source("view", word.value if args and isinstance(word, e.String) else ""), () if args else args
+    word = args[0].value if args else None
+    return Source("view", word.value if isinstance(word, e.String) else ""), ()
 
 
 # Streams over outputs and inputs
