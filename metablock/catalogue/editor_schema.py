@@ -31,6 +31,7 @@ _ABOUT = {
     "weights": "Rules for the checkpoints of others: our name: their name.",
     "traits": "Named sets of edits that variants start from.",
     "variants": "Edits of the above, by name; the first is the default. `of:` starts from others.",
+    "method": "A method that trains the network, with the sections of a method's file; `metablock show SPEC --method` writes it.",
     "checkpoints": "A table with a header row: places of trained weights (a hub's name or an address), by who trained them.",
     "facts": "A table with a header row: exact figures of the official code, and figures that the paper reports.",
 }
@@ -76,6 +77,7 @@ def schema() -> dict[str, Any]:
         "freeze": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "init": {"$ref": "#/$defs/table"},
         "weights": {"type": "object", "additionalProperties": {"type": "object"}},
+        "method": {"type": "object"},
         "traits": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
         "variants": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
         "checkpoints": {"type": "array", "items": {"type": "array"}},

@@ -141,11 +141,13 @@ def average(t: Tracer, x: ValueTree, *, over: str, weight: Expr | None = None) -
     scale = t.apply(weight, x)
     if scale is None:
         if over == "weight":
-            raise error("`over=\"weight\"` divides by weights, and there are none", hint="give them: `weight=mask`")
+            raise error('`over="weight"` divides by weights, and there are none', hint="give them: `weight=mask`")
         return _call(t, "Average", "average", [value], over=over)
     factor = t.ir.cast(single(scale), value.feature.layout)
     if factor.c != 1 or (factor.feature.grid, factor.feature.prefix) != (value.feature.grid, value.feature.prefix):
-        raise error(f"a weight of {factor.feature} for {value.feature}", weight.span if weight else None, "one channel a position")
+        raise error(
+            f"a weight of {factor.feature} for {value.feature}", weight.span if weight else None, "one channel a position"
+        )
     return _call(t, "Average", "average", [value, factor], over=over)
 
 

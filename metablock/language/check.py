@@ -172,7 +172,7 @@ class _Checker:
         self.inside = None
         for name, node in spec.sections.items():
             self._choices(node)
-            yield node, frozenset(SECTIONS) if name == "model" else frozenset()
+            yield node, frozenset(SECTIONS) if name in ("model", "predict") else frozenset()
         for edit in self.edits:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":

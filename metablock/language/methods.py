@@ -8,97 +8,17 @@ holes.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 
 from ..errors import MetablockError, Problem, SpecError, error, suggest
 from . import ast as e
-from .load import SpecLoader
+from .load import load_file
 from .resources import folder
-from .spec import Facts, Hole, Spec
-from .yaml import Mapping, Node, read_mended, read_text
+from .spec import Facts, Spec
 
-SECTIONS = (
-    "metablock", "method", "paper", "backbone", "input", "let", "shared", "model", "predict", "loss", "freeze", "init", "weights",
-    "recipe", "facts",
-)  # fmt: skip
-FACTS = ("backbone", "input", "params", "trainable", "macs", "reported.top1")
-# What may enter and leave a hole, and what messages call it.
-KINDS = {
-    "image": "what the data give",
-    "map": "a map, or tokens on a grid",
-    "tokens": "tokens",
-    "vector": "a vector",
-    "any": "anything",
-}
 ENCODER = "encoder"  # the whole backbone without its last linear layer
 PARTS = ("stem", "stages", "head")
-_FORM = re.compile(r"\s*(\w+)\s*->\s*(\w+)\s*")
-
-
-class MethodLoader(SpecLoader):
-    """Reads the sections of a method's file."""
-
-    known_sections = SECTIONS
-
-    def method(self, root: Mapping) -> Spec:
-        """The method. Raises SpecError with every problem of the file's form."""
-        revision = self.revision(root.get("metablock"))
-        sections = self.sections(root)
-        spec = Spec(
-            name=self.word(sections.get("method")) or "",
-            paper=self.paper(sections.get("paper")),
-            inputs=self.inputs(sections.get("input")),
-            let=self.table(sections.get("let")),
-            shared=self.table(sections.get("shared")),
-            columns={},
-            stage_shared={},
-            sections={name: self.expr(sections[name]) for name in ("model", "predict", "loss") if name in sections},
-            freeze=self.selectors(sections.get("freeze")),
-            init=self.init(sections.get("init")),
-            weights=self.weights(sections.get("weights")),
-            facts=self.table_of("facts", FACTS, sections.get("facts")),
-            holes=self.holes(sections.get("backbone")),
-            recipe=self.recipe(sections.get("recipe")),
-            revision=revision,
-            unread=frozenset(self.lost),
-            places={key.value: key.span for key, _ in root.entries},
-        )
-        for section, hint in _MISSING.items():
-            if section not in sections and not self.unread:
-                self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), hint)
-        self.done()
-        return spec
-
-    def holes(self, node: Node | None) -> dict[str, Hole]:
-        """The section `backbone`."""
-        result: dict[str, Hole] = {}
-        mapping = self.mapping(node, "`backbone`")
-        for key, value in mapping.entries if mapping else ():
-            form = _FORM.fullmatch(self.word(value) or "")
-            strange = next((word for word in form.groups() if word not in KINDS), None) if form else None
-            if form is None or strange is not None:
-                message = f"'{strange}' is no kind of value" if strange else "this does not say what enters and what leaves"
-                hint = suggest(strange or "", KINDS, f"write `{key.value}: map -> map`; kinds: {', '.join(KINDS)}")
-                self.wrong(message, value.span, hint)
-                continue
-            result[key.value] = Hole(form[1], form[2], key.span)
-        return result
-
-    def recipe(self, node: Node | None) -> dict[str, str]:
-        """The section `recipe`: words and numbers, which the training reads."""
-        mapping = self.mapping(node, "`recipe`")
-        return {key.value: self.word(value) or "" for key, value in (mapping.entries if mapping else ())}
-
-
-_MISSING = {
-    "method": "write `method: my_method`",
-    "backbone": "what it takes of a backbone: `backbone: {encoder: image -> vector}`",
-    "input": "what a step gets: `input: {image: view}`",
-    "model": "what a step computes",
-    "loss": "what it learns from: a stream over inputs and named outputs",
-}
 
 
 def load_method(path: str | Path) -> Spec:
@@ -110,8 +30,10 @@ def load_method(path: str | Path) -> Spec:
     >>> sorted(load_method(methods()["mae"]).holes)
     ['embed', 'stages']
     """
-    reading = read_mended(read_text(path))
-    return MethodLoader(reading.problems, reading.unread).method(reading.root)
+    spec = load_file(path)
+    if not spec.holes:
+        raise error(f"'{spec.name}' is no method: it takes no part of a backbone", None, "its file begins with `method: NAME`")
+    return spec
 
 
 def methods() -> dict[str, Path]:

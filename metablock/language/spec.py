@@ -130,7 +130,7 @@ class Facts:
 class Hole:
     """A line of `backbone:` in a method's file: what it takes of a backbone, ``embed: image -> map``.
 
-    ``takes`` and ``gives`` are words of :data:`metablock.language.methods.KINDS`.
+    ``takes`` and ``gives`` are words of :data:`metablock.language.load.KINDS`.
     """
 
     takes: str
@@ -141,9 +141,9 @@ class Hole:
 @dataclass(frozen=True, repr=False)
 class Spec:
     """One file, as immutable data. Each field is the section of its name; ``columns`` and ``stage_shared`` are `stages`,
-    ``sections`` those that hold one expression; ``holes`` and ``recipe`` are a method's `backbone` and `recipe`, and ``method``
-    is the method that trains this network. ``places`` says where each section begins, ``resolved`` that it is one network:
-    ``variant``, its edits made; ``unread`` are the words of what could not be read of a file with mistakes.
+    ``sections`` those that hold one expression; ``holes`` are the section `backbone` of a method's file, and ``method`` is the
+    method that trains this network. ``places`` says where each section begins, ``resolved`` that it is one network: ``variant``,
+    its edits made; ``unread`` are the words of what could not be read of a file with mistakes.
 
     >>> from metablock.language.load import load_text
     >>> net = load_text("name: net\\ninput: image(3, 32)\\nstages: {depth: [2, 2], body: depth * pw(8)}\\n")
@@ -169,6 +169,7 @@ class Spec:
     variant: str | None = None
     holes: Mapping[str, Hole] = field(default_factory=dict)
     recipe: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     method: Spec | None = None
     resolved: bool = field(default=False, compare=False)
     unread: frozenset[str] = field(default=frozenset(), compare=False, repr=False)

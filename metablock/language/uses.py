@@ -53,7 +53,7 @@ class Uses:
 
     def reached(self, further: Iterable[str] = ()) -> set[str]:
         """Every name that the network, in any variant, or one of the ``further`` names may reach."""
-        roots = {*RUNNING, *further, *self.spec.unread}
+        roots = {*RUNNING, *further, *self.spec.unread, *(self.spec.method.holes if self.spec.method is not None else ())}
         for node in (*self.spec.sections.values(), *self.spec.inputs.values()):
             roots |= _mentioned(node)
         for edit in self.edits:

@@ -99,7 +99,7 @@ def _visit(name: str, table: Mapping[str, Binding], done: dict[str, None], above
 
 
 def fits(feature: Feature, kind: str, data: Feature) -> bool:
-    """Whether a value is of a kind of :data:`~metablock.language.methods.KINDS`; ``data`` is the shape of an example.
+    """Whether a value is of a kind of :data:`~metablock.language.load.KINDS`; ``data`` is the shape of an example.
 
     >>> image = Feature("map", 3, (32, 32))
     >>> fits(image, "map", image), fits(image, "vector", image), fits(image.with_(c=8), "image", image)

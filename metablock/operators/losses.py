@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -269,7 +268,7 @@ class Average(nn.Module):
 
 
 class Centre(nn.Module):
-    """``x`` minus a running mean of earlier batches, which training moves: ``m * mean + (1 - m) * batch mean`` over all processes.
+    """``x`` minus a running mean of earlier batches, which training moves: ``m * mean + (1 - m) * batch mean`` of all processes.
 
     Shape ``(b, c) -> (b, c)``. No gradient passes.
 
