@@ -21,8 +21,8 @@ from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.load import IncompleteError
-from .language.method_checks import check_method, edited_method
-from .language.methods import combined, is_shipped_method, open_method
+from .language.method_checks import check_method
+from .language.methods import divided, is_shipped_method, open_method, trained_by
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -100,6 +100,7 @@ def resolved(
     edits: Edits = (),
     classes: int | None = None,
     input: InputSize | None = None,
+    method: str | Path | Spec | None = None,
 ) -> Spec:
     """The spec of one network: the variant's edits made, then the given ones. Its names are right; shapes are not looked at.
 
@@ -112,7 +113,7 @@ def resolved(
     'swin_tiny_patch4_window7_224'
     """
     with reading(FILE):
-        spec, problems = _resolve(source, variant, edits, classes, input)
+        spec, problems = _resolve(source, variant, edits, classes, input, method)
         if problems:
             raise SpecError([*problems, *_shape_problems(spec, problems)])
         return spec
@@ -232,18 +233,17 @@ def _resolve(
         names = ", ".join(list(file.variants)[:8])
         raise MetablockError(f"{reprlib.repr(variant)} is no variant", f"there are {names}" if names else "leave out the variant")
     changes = parse_edits(edits)
-    around = open_method(method) if method is not None else None
-    if around is not None:
-        around, changes = edited_method(around, file, changes)
-    spec = resolve(file, variant, changes)
-    problems = check_edits(resolve(file, variant), spec, changes) if changes else []
+    if method is None:
+        spec = resolve(file, variant, changes)
+    else:
+        spec = trained_by(file, variant, changes, method)
+        changes = divided(file, open_method(method), changes)[1]
+    problems = check_edits(resolve(file, variant), resolve(file, variant, changes), changes) if changes else []
     whole = not file.resolved and not is_shipped(file)
     problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
-    spec = sized(spec, classes=classes, input=input)
-    if around is not None and not problems:
-        problems += check_method(around) if not is_shipped_method(around) else []
-        spec = combined(spec, around)
-    return spec, problems
+    if spec.method is not None and not is_shipped_method(spec.method):
+        problems += check_method(spec.method)
+    return sized(spec, classes=classes, input=input), problems
 
 
 def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = None) -> list[Problem]:

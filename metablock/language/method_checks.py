@@ -1,19 +1,14 @@
-"""Checks of a method's file, and edits of it."""
+"""Checks of a method's file."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from ..errors import Problem
 from . import ast as e
 from .check import check_names
-from .edits import apply
 from .methods import PARTS
-from .spec import Binding, Edit, Spec
+from .spec import Binding, Spec
 
 _INPUTS = ("view", "uniform", "normal")
-# What the data bring for a loss to read.
-_DATA = ("label", "target")
 
 
 def check_method(method: Spec) -> list[Problem]:
@@ -44,20 +39,3 @@ def check_method(method: Spec) -> list[Problem]:
             hint = "`image: view` is an example of the data, `noise: uniform(1, n)` is drawn"
             problems.append(Problem(f"'{name}' is no input of a method", node.span, hint))
     return problems
-
-
-def edited_method(method: Spec, backbone: Spec, edits: Sequence[Edit]) -> tuple[Spec, tuple[Edit, ...]]:
-    """A method with the edits of it made, and the edits of the backbone: those whose names the backbone has, or neither has.
-
-    Args:
-        method: the method.
-        backbone: the file of the backbone.
-        edits: in order.
-
-    Raises:
-        SpecError: an edit that cannot be made.
-    """
-    known = {name for table in backbone.binding_tables().values() for name in table} | backbone.sections.keys() | {"input"}
-    own = {*method.let, *method.shared, *method.sections}
-    mine = [edit for edit in edits if edit.name in own and edit.name not in known and isinstance(edit.target, e.Header)]
-    return (apply(method, mine) if mine else method), tuple(edit for edit in edits if edit not in mine)

@@ -8,14 +8,16 @@ holes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from ..errors import MetablockError, Problem, SpecError, error, suggest
 from . import ast as e
+from .edits import apply, resolve
 from .load import load_file
-from .resources import folder
-from .spec import Facts, Spec
+from .resources import methods
+from .spec import Edit, Facts, Spec
 
 ENCODER = "encoder"  # the whole backbone without its last linear layer
 PARTS = ("stem", "stages", "head")
@@ -34,15 +36,6 @@ def load_method(path: str | Path) -> Spec:
     if not spec.holes:
         raise error(f"'{spec.name}' is no method: it takes no part of a backbone", None, "its file begins with `method: NAME`")
     return spec
-
-
-def methods() -> dict[str, Path]:
-    """The files of the shipped methods by their stems, sorted.
-
-    >>> methods()["mae"].name
-    'mae.yaml'
-    """
-    return {path.stem: path for path in sorted((folder("architectures") / "methods").glob("*.yaml"))}
 
 
 @cache
@@ -83,6 +76,36 @@ def open_method(source: str | Path | Spec) -> Spec:
         hint = suggest(source, known, f"shipped: {', '.join(known)}; a file is named by its path: ./{source}.yaml")
         raise MetablockError(f"unknown method '{source}'", hint)
     return shipped_method(source)
+
+
+def trained_by(file: Spec, variant: str | None, edits: Sequence[Edit], method: str | Path | Spec) -> Spec:
+    """The network that trains a variant of a file by a method.
+
+    Args:
+        file: the backbone's file.
+        variant: one of its variants.
+        edits: in order. An edit of what only the method has is one of the method.
+        method: as :func:`open_method` takes it.
+
+    Raises:
+        MetablockError: an unknown variant or method, an edit that names nothing, a backbone that lacks what the method takes.
+
+    >>> from metablock.catalogue.lookup import open_spec
+    >>> from metablock.language.edits import parse_edits
+    >>> vit, variant = open_spec("vit_tiny_patch16_224")
+    >>> trained_by(vit, variant, parse_edits("ratio = 0.5"), "mae").method.let["ratio"].body.value
+    0.5
+    """
+    around = open_method(method)
+    own, others = divided(file, around, edits)
+    return apply(combined(resolve(file, variant, others), around), own)
+
+
+def divided(file: Spec, method: Spec, edits: Sequence[Edit]) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
+    """The edits of what a method has and the backbone's file has not, and all others."""
+    known = {name for table in file.binding_tables().values() for name in table} | {*file.sections, "input", "classes", "stages"}
+    names = {*method.let, *method.shared, *method.sections} - known
+    return tuple(edit for edit in edits if edit.name in names), tuple(edit for edit in edits if edit.name not in names)
 
 
 def combined(backbone: Spec, method: Spec) -> Spec:
