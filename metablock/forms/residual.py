@@ -8,7 +8,7 @@ from ..errors import error
 from ..language import ast as e
 from ..language.scope import Bound, Scope
 from ..lowering.arguments import Expr, Lazy
-from ..lowering.ir import Value, ValueTree, single
+from ..lowering.ir import Value, ValueTree, mapped, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -165,6 +165,17 @@ def constant(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """
     with t.context.push(constant=True):
         return t.apply(a, x)
+
+
+def stop(t: Tracer, x: ValueTree) -> ValueTree:
+    """What arrives, as a constant: no gradient flows back through it. ``x >> stop``; a list member by member.
+
+    The values are the same. :func:`frozen` keeps weights from being trained, and lets gradients through.
+
+    >>> shape_of("stop", "64x14x14")
+    'map 64 x 14x14'
+    """
+    return mapped(x, lambda value: t.ir.inline("{0}.detach()", [value], value.feature))
 
 
 def transposed(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:

@@ -120,6 +120,7 @@ sine: constants.sine inline later
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
+stop: residual.stop inline later
 take: tokens.take inline
 tokens: grids.tokens inline later
 transpose: products.transpose inline later
