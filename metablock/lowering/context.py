@@ -52,6 +52,7 @@ class Pair:
         queries, keys: both token sets, after their projections.
         near: how keys are selected, if each query has its neighbours.
         plain: the queries before ``query=`` and ``scale=`` of the attention.
+        outside: whether the keys stand outside the queries' window, and are repeated for it.
     """
 
     heads: int
@@ -59,6 +60,7 @@ class Pair:
     keys: Value
     near: Near | None = None
     plain: Value | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True)

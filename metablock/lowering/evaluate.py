@@ -136,7 +136,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
-        """A scope for each round of a comprehension. Raises SpecError if its source is no list, or a very long one."""
+        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or a very long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
@@ -144,7 +144,9 @@ class Evaluator:
             raise error(f"a list of {len(source)} entries", node.source.span, f"at most {MAX_LIST} are allowed")
         for item in source:
             self._budget.spend(1, node.span)
-            yield scope.bind({node.var: item})
+            inner = scope.bind({node.var: item})
+            if node.test is None or self.test(node.test, inner):
+                yield inner
 
     def _limited(self, items: list[Any], node: e.Node) -> list[Any]:
         """A list that was computed. Raises SpecError for one that is too long, the entries of its lists counted too."""
