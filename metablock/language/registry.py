@@ -15,10 +15,12 @@ _ROOT = Path(__file__).parents[2]
 # One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
 abs: elementwise.Abs later
+above: elementwise.Above later
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+below: elementwise.Below later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
@@ -80,6 +82,7 @@ axial: rotary.axial inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 concat: lists.concat inline later
+constant: residual.constant inline later
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline later
 deformable: deformable.deformable
@@ -113,6 +116,7 @@ relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
+resize_like: grids.resize_like later
 restore: order.restore inline
 routed: routed.routed inline
 scan: recurrence.scan later
