@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import MetablockError
 from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
 from .codegen import Link
@@ -136,7 +137,23 @@ class Network(Block):
                 self._check_traced(values)
             else:
                 self._check_inputs(values)
+                if any(feature.layout == "ids" for feature in self.inputs):
+                    return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
+
+    def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """The call; after one that fails, ids that no table has are looked for, on the CPU alone."""
+        try:
+            return super().__call__(*args, **named)
+        except (IndexError, RuntimeError):
+            for feature, ids in zip(self.inputs, values, strict=False):
+                if feature.layout == "ids" and isinstance(ids, Tensor) and ids.device.type == "cpu" and ids.numel():
+                    low, high = int(ids.min()), int(ids.max())
+                    if low < 0 or high >= feature.c:
+                        wrong = low if low < 0 else high
+                        message = f"{wrong} is no id of '{self.spec.variant or self.spec.name}': there are {feature.c}"
+                        raise MetablockError(message, f"ids are whole numbers from 0 to {feature.c - 1}") from None
+            raise
 
     def _input_sizes(self) -> InputSizes:
         """The sizes that it is good for."""
@@ -151,6 +168,10 @@ class Network(Block):
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
+            for feature, value in zip(self.inputs, values, strict=True):
+                if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
+                    message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
+                    raise MetablockError(message, "ids are whole numbers: `x.long()`")
 
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.ir import Value, ValueTree, flat_values
+from ..lowering.layouts import check_channels
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -122,6 +123,7 @@ def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> 
     if "out" in args and args["out"] is None:
         args["out"] = value.c
     f = value.feature
+    check_channels(f)
     if f.layout not in ("map", "grid", "tokens"):
         raise error(f"`{name}` needs positions, this is {f}", hint="use it before `global_pool`, `take` or `flatten`")
     if not f.prefix:

@@ -26,6 +26,7 @@ deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
+embedding: embedding.Embedding later
 exp: elementwise.Exp later
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
@@ -117,6 +118,7 @@ split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
 take: tokens.take inline
+tied: tied.tied inline later
 tokens: grids.tokens inline later
 transpose: products.transpose inline later
 transposed: residual.transposed inline
