@@ -48,7 +48,7 @@ def window(
         stride: distance between windows, which may overlap; the map gets ``ceil((size - stride) / 2)`` zeros on each side, and
             the outputs are summed (unfold and fold of VOLO, arXiv 2106.13112). Not with ``shift`` or ``fit``.
         dilated: the tokens of a window stand as far apart as the map allows, so that each window spans the map: grid attention
-            (MaxViT, arXiv 2204.01697), shuffled windows (Shuffle Transformer, arXiv 2106.03650). Not with ``shift`` or ``stride``.
+            (MaxViT, arXiv 2204.01697; Shuffle Transformer, arXiv 2106.03650). Not with ``shift`` or ``stride``.
 
     Returns:
         Tokens on the grid that enters.
