@@ -93,6 +93,7 @@ SMALL = {
     "efficientformer": ["depth = [1, 1, 2, 1, 1]", "dim = [16, 32, 64, 96, 96]"],
     "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
     "efficientvit_msra": ["depth = [1, 1, 2]", "dim = [32, 48, 64]"],
+    "emo": ["depth = [1, 1, 2, 2]", "dim = [16, 24, 40, 42]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
