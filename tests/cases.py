@@ -90,6 +90,7 @@ SMALL = {
     "dilateformer": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],
+    "edgevit": ["depth = [1, 1, 2, 1]", "dim = [12, 24, 48, 96]", "head_dim = 12"],
     "efficientformer": ["depth = [1, 1, 2, 1, 1]", "dim = [16, 32, 64, 96, 96]"],
     "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
     "efficientvit_msra": ["depth = [1, 1, 2]", "dim = [32, 48, 64]"],
