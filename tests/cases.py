@@ -93,6 +93,7 @@ SMALL = {
     "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
     "efficientvit_msra": ["depth = [1, 1, 2]", "dim = [32, 48, 64]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
