@@ -78,6 +78,7 @@ SMALL = {
     "beit": ["depth = 2", "dim = 64", "heads = 2"],
     "biformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]", "regions = 4"],
     "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
+    "cloformer": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "cmt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "coatnet": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
