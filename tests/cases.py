@@ -77,6 +77,7 @@ SMALL = {
     "agent_swin_t": ["depth = [2, 2, 2, 1]", "dim = [24, 48, 96, 192]"],
     "beit": ["depth = 2", "dim = 64", "heads = 2"],
     "biformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]", "regions = 4"],
+    "ceit": ["depth = 2", "d = 64"],
     "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
     "cloformer": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "cmt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
