@@ -42,6 +42,7 @@ linear: linear.Linear
 log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
+nmf: nmf.NMF later
 pad: pad.Pad later
 position: position.Position
 quick_gelu: activations.QuickGelu
