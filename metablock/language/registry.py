@@ -15,10 +15,12 @@ _ROOT = Path(__file__).parents[2]
 # One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
 abs: elementwise.Abs later
+above: elementwise.Above later
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+below: elementwise.Below later
 centre: losses.Centre later
 clip: elementwise.Clip later
 conv: conv.Conv
@@ -27,6 +29,7 @@ deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
+embedding: embedding.Embedding later
 exp: elementwise.Exp later
 fold: fold.Fold later
 gelu: activations.Gelu
@@ -44,6 +47,7 @@ linear: linear.Linear
 log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
+nmf: nmf.NMF later
 pad: pad.Pad later
 pick: pick.Pick later
 position: position.Position
@@ -83,6 +87,7 @@ binary_cross_entropy: losses.binary_cross_entropy inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 concat: lists.concat inline later
+constant: residual.constant inline later
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline later
 cross_entropy: losses.cross_entropy inline later
@@ -121,6 +126,7 @@ relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
+resize_like: grids.resize_like later
 restore: order.restore inline
 routed: routed.routed inline
 scan: recurrence.scan later
@@ -130,6 +136,7 @@ spread: tokens.spread inline
 steps: lists.steps inline
 stop: residual.stop inline later
 take: tokens.take inline
+tied: tied.tied inline later
 tokens: grids.tokens inline later
 transpose: products.transpose inline later
 transposed: residual.transposed inline

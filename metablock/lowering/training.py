@@ -17,6 +17,7 @@ from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
+from .inputs import input_feature
 from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
 from .objective import Average, Objective, Source
 from .once import Home, Once
@@ -266,7 +267,7 @@ class TrainingParts:
     def inputs(self, method: Spec) -> ValueTree:
         """The values of a method's inputs: views of what enters the backbone, and what is drawn. Raises SpecError."""
         network, [stated] = self.network, self.spec.inputs.values()
-        self._data = network.feature(stated)
+        self._data = input_feature(network.evaluate, stated)
         network.evaluate.grid = self._data.grid
         values, sources = list[Value](), list[Source]()
         for name, node in method.inputs.items():
