@@ -24,7 +24,8 @@ from .language.spec import Spec
 from .lowering.ir import Subgraph, flat_values
 from .passes.features import check_stages
 from .passes.features import features as feature_maps
-from .weights.carry import carry_weights
+from .weights.carry import carry_method, carry_weights
+from .weights.checkpoint import stated_method
 from .weights.hub import bring, is_place
 from .weights.loading import load_weights, read_checkpoint
 
@@ -58,10 +59,10 @@ def build(
         edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
         weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
-            address. Another network, an ``nn.Module``: what has the same name and fits carries over, the rest keeps its initial
-            values, a warning counts it, and ``loaded`` lists both. For another input size, tables of positions and biases are
-            interpolated; for other input channels, the first layer is adapted; for other classes, the last layer stays as
-            initialised.
+            address. Another network, an ``nn.Module``, or weights of a method's network around this one: what has the same name
+            and fits carries over, the rest keeps its initial values, a warning counts it, and ``loaded`` lists both. For another
+            input size, tables of positions and biases are interpolated; for other input channels, the first layer is adapted;
+            for other classes, the last layer stays as initialised.
         weights_input: the input size that the weights were trained on, ``"3x288x512"``, if they do not say it: weights of ours
             do; tables of others are taken for squares.
         names: whose names the weights have, ``"ours"`` or a table of the spec's `weights:`; by default those that fit best.
@@ -135,8 +136,10 @@ def assemble(
             if names is not None:
                 raise MetablockError("`names=` is for checkpoints, these weights are a network", "leave it out")
             model.loaded = carry_weights(model, weights, spec, input=weights_input)
+        elif stated_method(state := state_of(weights, spec)) and spec.method is None and names is None:
+            model.loaded = carry_method(model, state, spec, input=weights_input)
         else:
-            model.loaded = load_weights(model, state_of(weights, spec), spec, names, input=weights_input)
+            model.loaded = load_weights(model, state, spec, names, input=weights_input)
         wanted |= set(model.loaded.initial)
         if place.type != "meta":
             with torch.no_grad():
