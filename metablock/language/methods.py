@@ -40,12 +40,20 @@ def load_method(path: str | Path) -> Spec:
 
 @cache
 def shipped_method(name: str) -> Spec:
-    """A shipped method, which is read once."""
+    """A shipped method, which is read once.
+
+    >>> sorted(shipped_method("mae").holes)
+    ['embed', 'stages']
+    """
     return load_method(methods()[name])
 
 
 def is_shipped_method(method: Spec) -> bool:
-    """Whether this is a shipped method as it stands in its file."""
+    """Whether this is a shipped method as it stands in its file.
+
+    >>> is_shipped_method(open_method("mae")), is_shipped_method(open_method("mae").with_(name="mine"))
+    (True, False)
+    """
     return method.name in methods() and method is shipped_method(method.name)
 
 
