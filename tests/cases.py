@@ -115,6 +115,7 @@ SMALL = {
     "resnet": ["depth = [1, 2, 1, 1]"],
     "shufflenet_v1": ["depth = [2, 3, 2]"],
     "shufflenet_v2": ["depth = [2, 3, 2]"],
+    "scopevit": ["depth = [1, 1, 2, 1]", "dim = [8, 16, 32, 64]"],
     "shuffle_transformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "shunted": ["depth = [1, 1, 1, 1]", "dim = [8, 16, 32, 64]", "ratio = 2"],
     "smt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],

@@ -36,6 +36,8 @@ BOUND = {
     ("tiny_patch16", SIZES[1]): ODD,
     ("hrnet_w18_small", SIZES[1]): ODD,
     ("gcvit_xxtiny", SIZES[1]): WINDOWS,
+    ("xtiny", SIZES[0]): WINDOWS,
+    ("xtiny", SIZES[1]): WINDOWS,
     ("maxvit_tiny_tf_224", SIZES[1]): WINDOWS,
     ("tnt_s_patch16_224", SIZES[1]): WINDOWS,
     ("det_deit_tiny", SIZES[1]): ODD,
