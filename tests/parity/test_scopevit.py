@@ -18,7 +18,7 @@ def test_keys_of_several_scales() -> None:
     randomised_state(model)
     mssa = model.stages[0].blocks[0].mssa
     x = torch.randn(2, 64, 64, 8, dtype=torch.float64)
-    enhanced = mssa.mbconv(x)
+    enhanced = mssa.mbconv(x).movedim(-1, 1)
     kernels = [conv.weight for conv in mssa.attention.over.scale]
     assert [kernel.shape[-1] for kernel in kernels] == [7, 5]
     parts = zip(enhanced.chunk(2, 1), kernels, (4, 3), strict=True)
