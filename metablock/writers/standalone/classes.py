@@ -65,7 +65,7 @@ class _ClassWriter:
         """Describes what a part does apart from numbers: parts with the same key share a class."""
         if node.kind == "leaf":
             fixed = [[slot.name, slot.value if structural(slot.value) else "number"] for slot in node.slots]
-            return json.dumps([node.call, node.frozen, fixed])
+            return json.dumps([node.call, node.frozen, node.constant, fixed])
         below = [(name, self.keys[child.path]) for name, child in node.children.items()]
         if node.kind == "list" and self.looped(node):
             return json.dumps(["each", below[0][1]])
@@ -204,7 +204,7 @@ class _Class:
             for (name, hint, keyword, default), *column in zip(self.arguments(first), *values, strict=True)
             if default is REQUIRED or any(not same(value, default) for value in column)
         ]
-        return _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
+        return first.settled(_call(self.callee(first), arguments))
 
     def each(self, nodes: Sequence[CodeNode]) -> str:
         """The expression for the items of a list: a loop over lists of the numbers that differ between the items."""
@@ -230,7 +230,7 @@ class _Class:
             variable = _free(hint, [*taken, *(other for other, _ in loops)])
             loops.append((variable, source))
             arguments[at] = (arguments[at][0], variable, arguments[at][2])
-        call = _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
+        call = first.settled(_call(self.callee(first), arguments))
         if not loops:
             count = self.number([len(group) for group in items], "depth")
             return f"[{call}]" if count == "1" else f"{call} for _ in range({count})"
