@@ -57,7 +57,7 @@ def relative_bias(
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
         sizes = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
         return t.ir.call("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **sizes)
-    strides = _strides(q, k, stride)
+    strides = strides_between(q, k, stride)
     if strides is None or q.prefix != k.prefix or q.prefix > 1:
         hint = "use it in self-attention, with one prefix token at most; queries may be subsampled: `q=max_pool(1, stride=2)`"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
@@ -68,7 +68,7 @@ def relative_bias(
     return t.ir.call("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **arguments)
 
 
-def _strides(q: Feature, k: Feature, stride: int | list[int] | None) -> tuple[int, ...] | None:
+def strides_between(q: Feature, k: Feature, stride: int | list[int] | None) -> tuple[int, ...] | None:
     """The places of the keys' grid from a query to the next on each axis; None if no stride gives the queries' grid.
 
     Raises SpecError for numbers that are no strides.
