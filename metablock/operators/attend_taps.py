@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -66,11 +67,35 @@ class AttendTaps(nn.Module):
                 weights = weights.masked_fill(beyond(v, grid, *around), -math.inf)
             weights = weights.softmax(-1)
         weights = F.dropout(weights, self.drop, self.training).to(v.dtype)
-        near = neighbours(v, *around).unflatten(1, (self.heads, -1))  # b, h, e, N, K
-        x = (near * weights.unsqueeze(2)).sum(-1)
-        places = [-(-extent // step) for extent, step in zip(grid, self.stride, strict=True)]
-        return x.flatten(1, 2).mT.unflatten(1, places)
+        places = [-(-grid[axis] // step) for axis, step in enumerate(self.stride)]
+        plain = len(self.size) == 1 and self.dilation == self.stride[0] == 1 and self.border != "clamp"
+        x = by_band(v, weights, self.size[0], self.side) if plain else by_taps(v, weights, *around)
+        return x.unflatten(1, places)
+
+
+def by_taps(
+    v: Tensor, weights: Tensor, size: Sequence[int], border: str, dilation: int, side: str, stride: Sequence[int]
+) -> Tensor:
+    """The weighted sums of neighbours, ``(b, N, h * e)``, from ``v (b, *grid, h * e)`` and ``weights (b, h, N or 1, K)``."""
+    near = neighbours(v, size, border, dilation, side, stride).unflatten(1, (weights.shape[1], -1))  # b, h, e, N, K
+    return (near * weights.unsqueeze(2)).sum(-1).flatten(1, 2).mT
+
+
+def by_band(v: Tensor, weights: Tensor, size: int, side: str) -> Tensor:
+    """The same sums of a sequence, whose neighbours follow each other: its values times a band matrix.
+
+    That is faster than a copy of the values for each neighbour, but its cost grows with the square of the length: a long
+    sequence, or one of any length, is not multiplied so.
+    """
+    n = v.shape[1]
+    if torch.compiler.is_exporting() or n > 512:
+        return by_taps(v, weights, [size], "zeros", 1, side, [1])
+    # Rows of one more place than those of the matrix: each begins one place further to the right.
+    rows = F.pad(weights.expand(-1, -1, n, -1), (0, n)).flatten(-2)[..., :-n].unflatten(-1, (n, -1))
+    band = rows.narrow(-1, size - 1 if side == "past" else size // 2, n)
+    return (band @ v.unflatten(-1, (weights.shape[1], -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
 
 
 torch.fx.wrap("beyond")
-torch.fx.wrap("neighbours")
+torch.fx.wrap("by_taps")  # these read sizes, which torch.fx does not know: each is one node of a graph that it traces
+torch.fx.wrap("by_band")

