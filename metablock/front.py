@@ -15,12 +15,14 @@ from typing import NamedTuple
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MAX_PROBLEMS, MetablockError, MetablockWarning, Problem, Span, SpecError
 from .language.arithmetic import is_whole
+from .language.ast import Call
 from .language.budget import FILE, LARGE, reading
 from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.load import IncompleteError
+from .language.printer import show
 from .language.spec import Edit, Spec
 from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
@@ -172,9 +174,11 @@ def sized_inputs(spec: Spec, features: Sequence[Feature]) -> Spec:
     ['image(1, 64, 96)']
     """
     nodes = []
-    for feature in features:
+    for feature, before in zip(features, spec.inputs.values(), strict=True):
         kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
-        [edit] = parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input")
+        named = [argument for argument in before.args if argument.name is not None] if isinstance(before, Call) else []
+        rest = [f"{argument.name}={show(argument.value)}" for argument in named]
+        [edit] = parse_edits([f"input = {kind}({', '.join([*map(str, (feature.c, *feature.grid)), *rest])})"], "--input")
         nodes.append(edit.value)
     return spec.with_(inputs=dict(zip(spec.inputs, nodes, strict=True)))
 

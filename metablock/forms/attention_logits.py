@@ -9,7 +9,6 @@ from ..lowering.arguments import Arg
 from ..lowering.context import Near
 from ..lowering.ir import Value, single
 from .attention_sources import KeySource
-from .positions import strides_between
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -82,7 +81,7 @@ def _by_taps(t: Tracer, x: Value, values: Value, weights: Value, near: Near, log
     if g.layout != "grid" or g.rank != len(near.size):
         raise error(f"`near` needs values on one grid, here {g}", logits.span, "use it without prefix tokens, on what arrives")
     alike = max(f.n, 1) == 1
-    strides = None if f.prefix or alike else strides_between(f, g, None)
+    strides = None if f.prefix or alike else _strides(f.grid, g.grid)
     if f.c != wide or (strides is None and not alike):
         hint = f"{wide} channels: one for each of {options['heads']} heads and {near.count} neighbours, of each place, or of one"
         raise error(f"`logits=` gives {f}, for {g}", logits.span, hint)
@@ -91,3 +90,11 @@ def _by_taps(t: Tracer, x: Value, values: Value, weights: Value, near: Near, log
     else:
         shape, options = g.with_(grid=f.grid), options | {"stride": list(strides)}
     return t.ir.call("attend_taps.AttendTaps", "attend", [values, _token(t, weights)], shape, **near.options, **options)
+
+
+def _strides(queries: tuple[int, ...], keys: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The places of the keys' grid from a query to the next on each axis; None if no stride gives the queries' grid."""
+    if len(queries) != len(keys):
+        return None
+    strides = tuple(-(-m // n) for n, m in zip(queries, keys, strict=True))
+    return strides if all(-(-m // s) == n for n, m, s in zip(queries, keys, strides, strict=True)) else None

@@ -17,7 +17,7 @@ from ..shape import Feature
 from .context import BlockCount, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .ir import Subgraph, ValueTree, flat_values, width
+from .ir import Subgraph, ValueTree, flat_values, inputs_of, width
 from .layer_count import LayerCounter
 from .once import Once
 from .shared_modules import SharedModules
@@ -101,6 +101,7 @@ class NetworkLowering:
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs, self.root.span = tuple(flat_values(x)), self.spec.place("model") or self.spec.place("stages")
+        self._masks(x)
         try:
             self.root.output = self._present(self._flow(x))
             self._predict()
@@ -108,6 +109,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
+        self._doubt_masks()
         self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
@@ -184,6 +186,33 @@ class NetworkLowering:
             raise error(f"an input of {feature}", self.spec.place("input"), "--large lifts the limit")
         return self.ir.value(feature)
 
+    def _masks(self, x: ValueTree) -> None:
+        """The masks of the inputs that may have padding, and what `valid` means of them."""
+        for number, (node, value) in enumerate(zip(self.spec.inputs.values(), flat_values(x), strict=True)):
+            if not self.padded(node):
+                continue
+            one = value.feature.with_(c=1)
+            self.root.masks[number] = mask = self.ir.value(one)
+            self.evaluate.valid[value.id] = self.ir.inline("valid_part({0}, {1})", [value, mask], one)
+
+    def _doubt_masks(self) -> None:
+        """Notes each mask that nothing reads."""
+        read = {value.id for step in self.root.all_steps for value in inputs_of(self.root, step)}
+        read |= {value.id for value in flat_values([self.root.output, self.root.prediction])}
+        for node, (key, mask) in zip(self.spec.inputs.values(), self.evaluate.valid.items(), strict=False):
+            if mask.id not in read:
+                hint = "read it in `model`, `image -> ... image.valid`, or leave out `padded`"
+                self.ir.doubts["padded", key] = Problem("nothing reads the `valid` of a padded input", node.span, hint)
+
+    def padded(self, node: e.Node) -> bool:
+        """Whether an entry of `input:` may have padding: ``image(3, 224, padded=true)``."""
+        if not isinstance(node, e.Call) or not node.args or node.args[-1].name != "padded":
+            return False
+        value = self.evaluate.value(node.args[-1].value, Scope())
+        if not isinstance(value, bool):
+            raise error("`padded` is true or false", node.args[-1].span, "leave it out where there is no padding")
+        return value
+
     def feature(self, node: e.Node) -> Feature:
         """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
         if isinstance(node, e.Broken):
@@ -193,10 +222,11 @@ class NetworkLowering:
                 f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
             )
         kind, rank = node.func.id, INPUT_RANKS[node.func.id]
-        named = next((argument for argument in node.args if argument.name is not None), None)
+        args = node.args[:-1] if node.args and node.args[-1].name == "padded" else node.args
+        named = next((argument for argument in args if argument.name is not None), None)
         if named is not None:
             raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
-        spread = arguments(self.evaluate, node.args, Scope())
+        spread = arguments(self.evaluate, args, Scope())
         sizes = [self.evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
         if any(not isinstance(size, int) or size < 1 for size in sizes):
             raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")

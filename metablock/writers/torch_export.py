@@ -82,6 +82,8 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
 def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
     """Exports a network in evaluation mode as a program of ``torch.export``.
 
+    The program takes the inputs, then a mask for each that may have padding.
+
     Args:
         model: from :func:`metablock.build`; it does not change.
         dynamic: the sizes to leave open, of ``batch``, ``height``, ``width`` (``length`` of a signal, ``depth`` of a volume). The
@@ -99,7 +101,7 @@ def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
     check_dynamic(model.spec, model.inputs, dynamic)
     bare = deepcopy(model).eval()  # copies of compiled regions are eager
     inputs = _inputs(bare, 2 if "batch" in dynamic else 1)
-    shapes = tuple(_open(feature, dynamic) for feature in model.inputs)
+    shapes = tuple(_open(feature, dynamic) for feature in [*model.inputs, *(mask.feature for mask in model.ir.masks.values())])
     import torch.export as exporting
 
     with _reported("torch.export", "leave open fewer sizes" if dynamic else "write .py or .safetensors"):
@@ -199,12 +201,16 @@ def _compare(model: Block, run: Callable[..., Any], dynamic: Sequence[str], wher
 
 
 def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tensor]:
-    """Random inputs, ``doubled`` along these axes."""
+    """Random inputs, ``doubled`` along these axes, then the masks of those that may have padding."""
     first = next(model.parameters(), torch.empty(0))
     result, generator = [], torch.Generator().manual_seed(0)
     for feature in model.inputs:
         grid = [2 * s if name in doubled else s for s, name in zip(feature.grid, AXES[feature.rank], strict=True)]
         result.append(torch.randn(batch, feature.c, *grid, generator=generator, device="cpu").to(first.device, first.dtype))
+    for number in model.ir.masks:
+        mask = torch.ones_like(result[number][:, :1])
+        mask[..., -(mask.shape[-1] // 4) :] = 0
+        result.append(mask)
     return result
 
 
