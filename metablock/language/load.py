@@ -34,7 +34,7 @@ PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
 COUNTS = ("params", "trainable", "macs", "deployed")
 FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
-    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
+    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu", "reported.loss",
 )  # fmt: skip
 
 

@@ -112,6 +112,7 @@ def _cases() -> list[Case]:
     add("fold.Fold", [maps[1], lasts[1]], kernel=[2, 3], order="y x c")
     add("fold.Fold", [feature("map", 16, *grids[2]), feature("grid", 16, *grids[2])], kernel=2)
     add("tile.Tile", [*maps, *lasts], n=2)
+    add("tile.Tile", [*maps, *lasts], n=2, over="channels")
     add("pick.Pick", tokens, tokens=[3, -1, 0, 3])
     add("standardize.Standardize", every, eps=1e-3, unbiased=True)
     add("standardize.Standardize", every, parts=2, outside=True)
@@ -146,6 +147,8 @@ def _cases() -> list[Case]:
         found.append(
             Case("attend_near.AttendNear", (*(grid,) * 3, weights), {"heads": 2, "size": [3] * grid.rank, "extra": True})
         )
+        for past in ({}, {"side": "past", "border": "cut"}, {"norm": "none", "border": "zeros"}):
+            found.append(Case("attend_taps.AttendTaps", (grid, weights), {"heads": 2, "size": [3] * grid.rank, **past}))
     return found
 
 
