@@ -27,6 +27,7 @@ deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
 exp: elementwise.Exp later
+fold: fold.Fold later
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
@@ -43,6 +44,7 @@ log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
 pad: pad.Pad later
+pick: pick.Pick later
 position: position.Position
 quick_gelu: activations.QuickGelu
 random_features: random_features.RandomFeatures
@@ -58,9 +60,11 @@ sin: elementwise.Sin later
 softmax: softmax.Softmax
 softplus: activations.Softplus
 sqrt: elementwise.Sqrt later
+standardize: standardize.Standardize later
 star_relu: activations.StarRelu
 std_conv: std_conv.StdConv
 tanh: activations.Tanh
+tile: tile.Tile later
 times: times.Times
 unfold: unfold.Unfold
 unused: unused.Unused

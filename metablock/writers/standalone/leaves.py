@@ -252,6 +252,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.Linear: _linear,
+    nn.PixelShuffle: lambda m: list(_at(m, "upscale_factor")),
     nn.Softmax: lambda m: [Slot("dim", m.dim)],
     nn.Softplus: _settings(beta=1.0, threshold=20.0),
     nn.Upsample: _upsample,
