@@ -35,6 +35,7 @@ group_norm: group_norm.GroupNorm
 gru: recurrent.Gru later
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
+irfft: spectrum.Irfft later
 knob: knob.Knob source
 l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
@@ -51,6 +52,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+rfft: spectrum.Rfft later
 scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
@@ -114,6 +116,7 @@ reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
+route: route.route later
 routed: routed.routed inline
 scan: recurrence.scan later
 sine: constants.sine inline later

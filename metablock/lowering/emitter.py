@@ -139,7 +139,9 @@ class Emitter:
         assert feature is not None
         self.budget(feature)
         now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text, self.place)
+        node = ModuleNode(
+            entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text, self.place, now.share
+        )
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
@@ -295,16 +297,17 @@ class Emitter:
         """
         outer, blocks = self.context.now.draft, region == "blocks"
         parent, place = outer.subgraph, outer.place(name)
-        subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
+        share = self.context.now.share
+        subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span, share=share)
         outer.open.append(place[0])
         path = (*self.context.now.path, *place)
         try:
-            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None) as inner:
+            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None, share=None) as inner:
                 yield subgraph
         finally:
             outer.open.pop()
         outer.added += inner.draft.added
-        if subgraph.children or subgraph.pinned:
+        if subgraph.children or subgraph.pinned or subgraph.share is not None:
             path = self.context.now.draft.add(name, subgraph)
             parent.steps.append(ModuleCall(path, (), subgraph.output))
         else:
