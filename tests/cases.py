@@ -104,6 +104,7 @@ SMALL = {
     "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
     "mobilenet_v2": ["depth = [1, 2, 2, 2, 1, 2, 1]"],
     "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
+    "pathformer": ["N = 3", "sizes = [[48, 32, 24, 16], [24, 16, 12, 32], [32, 16, 24, 12]]"],
     "pcpvt_small_v0": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "pvt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "repnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
@@ -129,8 +130,8 @@ SMALL = {
 
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name == "stvit" else "3x64x64"}
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT and Pathformer fit one size alone."""
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name in ("pathformer", "stvit") else "3x64x64"}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:

@@ -138,10 +138,9 @@ class Emitter:
                 raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
         self.budget(feature)
-        now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(
-            entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text, self.place, now.share
-        )
+        now = self.context.now
+        about = (now.trainable, now.role, written(entry, complete), self.place, now.share)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, *about)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
@@ -295,9 +294,8 @@ class Emitter:
         Yields:
             The subgraph. The block has to set its ``output``.
         """
-        outer, blocks = self.context.now.draft, region == "blocks"
+        outer, share, blocks = self.context.now.draft, self.context.now.share, region == "blocks"
         parent, place = outer.subgraph, outer.place(name)
-        share = self.context.now.share
         subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span, share=share)
         outer.open.append(place[0])
         path = (*self.context.now.path, *place)
@@ -308,8 +306,7 @@ class Emitter:
             outer.open.pop()
         outer.added += inner.draft.added
         if subgraph.children or subgraph.pinned or subgraph.share is not None:
-            path = self.context.now.draft.add(name, subgraph)
-            parent.steps.append(ModuleCall(path, (), subgraph.output))
+            parent.steps.append(ModuleCall(self.context.now.draft.add(name, subgraph), (), subgraph.output))
         else:
             parent.steps.extend(map(self._here, subgraph.steps))
 
