@@ -137,11 +137,11 @@ model: |
 predict: one, two -> (one + two) / 2
 """
     model = metablock.build(load_text(text)).eval()
-    program = rewritten(model, tmp_path / "net.pt2", ("batch",))
-    x = torch.randn(5, 3, 8, 8), torch.randn(5, 3, 8, 8)
+    program = rewritten(model, tmp_path / "net.pt2", ("batch", "width"))
+    x = torch.randn(5, 3, 8, 12), torch.randn(5, 3, 8, 12)
     assert torch.equal(program(*x), model(*x))
-    with pytest.raises(MetablockError, match="'pair' has 2 inputs"):
-        export(model, dynamic=("height",))
+    with pytest.raises(MetablockError, match="unknown size 'length'"):
+        export(model, dynamic=("length",))
 
 
 @onnx
