@@ -80,12 +80,11 @@ def route(
 
 def _modules(t: Tracer, experts: Arg | None) -> list[Arg]:
     """The members of the list. Raises SpecError if it is none, or one of them is absent."""
-    members = t.arguments.members(experts) if experts is not None else None
+    members, span = (None, None) if experts is None else (t.arguments.members(experts), experts.span)
     if not members:
-        raise error("`experts` is a list of modules", experts and experts.span, "`route(2, [mlp(4), dw(3), id])`")
-    for member in members:
-        if member is None:
-            raise error("an expert is absent", experts and experts.span, "`id` is one that passes on what arrives")
+        raise error("`experts` is a list of modules", span, "`route(2, [mlp(4), dw(3), id])`")
+    if None in members:
+        raise error("an expert is absent", span, "`id` is one that passes on what arrives")
     return [member for member in members if member is not None]
 
 
