@@ -7,8 +7,11 @@ from typing import Any
 import metablock
 from metablock.backend.block import Block
 from metablock.catalogue.lookup import catalogue
+from metablock.language.printer import show
 
 SPECS = catalogue()
+# Files of networks for images.
+IMAGES = {name for name, spec in SPECS.items() if all(show(node).startswith("image(") for node in spec.inputs.values())}
 VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]
 # Files that hold several families run one variant of each; every other file its smallest.
 FAMILIES = {
@@ -66,6 +69,7 @@ def smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [smallest(name)]]
+PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
@@ -112,6 +116,7 @@ SMALL = {
     "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
     "mobilenet_v2": ["depth = [1, 2, 2, 2, 1, 2, 1]"],
     "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
+    "pathformer": ["N = 3", "sizes = [[48, 32, 24, 16], [24, 16, 12, 32], [32, 16, 24, 12]]"],
     "pcpvt_small_v0": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "pvt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "repnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
@@ -139,8 +144,8 @@ SMALL = {
 
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name == "stvit" else "3x64x64"}
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone, others have no image."""
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": "3x64x64" if name in IMAGES - {"stvit"} else None}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:

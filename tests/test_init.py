@@ -73,6 +73,13 @@ def test_spread(rule: str, std: float) -> None:
     assert abs(weight.std().item() / std - 1) < 0.03
 
 
+def test_uniform_around_a_mean() -> None:
+    text = "name: i\ninput: image(64, 2)\nmodel: learned(99, 64)\ninit: {learned: 'uniform(0.5, mean=1.5)'}\n"
+    weight = metablock.build(load_text(text)).state_dict()["learned.weight"]
+    assert 1 <= weight.min() < 1.01
+    assert 1.99 < weight.max() < 2
+
+
 @pytest.mark.parametrize(
     ("rule", "message", "hint"),
     [

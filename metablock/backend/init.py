@@ -42,11 +42,11 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
     nn.init.normal_(weight, mean, std, generator)
 
 
-def _uniform(weight: Tensor, bound: float | str = 1.0, *, generator: torch.Generator) -> None:
-    """``uniform(0.1)``: within this bound. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
+def _uniform(weight: Tensor, bound: float | str = 1.0, mean: float = 0.0, *, generator: torch.Generator) -> None:
+    """``uniform(0.1)``: within this bound of the mean. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
     if isinstance(bound, str):
         bound = 1 / math.sqrt(_fan(weight, bound))
-    nn.init.uniform_(weight, -bound, bound, generator)
+    nn.init.uniform_(weight, mean - bound, mean + bound, generator)
 
 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:

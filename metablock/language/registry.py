@@ -38,6 +38,7 @@ group_norm: group_norm.GroupNorm
 gru: recurrent.Gru later
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
+irfft: spectrum.Irfft later
 knob: knob.Knob source
 l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
@@ -55,6 +56,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+rfft: spectrum.Rfft later
 scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
@@ -121,6 +123,7 @@ res: residual.res inline
 rest: order.rest inline
 resize_like: grids.resize_like later
 restore: order.restore inline
+route: route.route later
 routed: routed.routed inline
 scan: recurrence.scan later
 sine: constants.sine inline later

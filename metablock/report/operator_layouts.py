@@ -43,12 +43,14 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "fold": {"": "fold(2)"},
     "grid": {"": "grid(14, 28)"},
+    "irfft": {"": "irfft(26)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
     "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "pick": {"": "pick([0, 2, 4])"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "route": {"": "route(1, [id, id])"},
     "split": {"": "split(id, id)"},
 }
 

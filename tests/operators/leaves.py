@@ -136,6 +136,9 @@ def _cases() -> list[Case]:
     found.append(Case("attend_given.AttendGiven", (feature("tokens", 6, 12), feature("tokens", 24, 12)), {"heads": 2}))
     add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
     found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
+    add("spectrum.Rfft", maps, norm="ortho")
+    found += [Case("spectrum.Irfft", (m,), {"n": 2 * m.grid[-1] - 1}) for m in maps]
+    found += [Case("route.Mixture", (feature("vector", 3), f, f, f), {}) for f in every]
     levels = (lasts[1], feature("grid", 4, 3, 5), feature("grid", 4, 2, 2))
     found.append(Case("attend_deformable.AttendDeformable", levels, {"heads": 2, "points": 3, "levels": 2}))
     for grid, regions in zip(lasts, ([11], [3, 3], [2, 5, 3]), strict=True):

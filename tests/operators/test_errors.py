@@ -52,6 +52,8 @@ WRONG: list[tuple[str, tuple[Feature, ...], dict[str, Any], str, str]] = [
     ("fold.Fold", (MAP,), {"kernel": 0}, "a kernel is at least 1", "`1` leaves"),
     ("fold.Fold", (LINE,), {"kernel": 2, "order": "c y x"}, "an order of 'c y x' in 1 dimension", '"c x"'),
     ("fold.Fold", (VECTOR,), {"kernel": 2}, "fold works in 1, 2 or 3 dimensions, not in 0", "no windows"),
+    ("spectrum.Rfft", (MAP,), {"norm": "sum"}, 'unknown norm "sum"', '"ortho"'),
+    ("spectrum.Irfft", (LINE,), {"n": 7}, "9 frequencies for an extent of 7", "those of 16 or 17 positions"),
     ("tile.Tile", (MAP,), {"n": [2, 0], "over": "tokens"}, "[2, 0] copies", "at least 1 along each axis"),
     ("tile.Tile", (MAP,), {"n": 0, "over": "channels"}, "0 copies", "at least 1"),
     ("tile.Tile", (MAP,), {"n": 2, "over": "rows"}, '`tile(over="rows")`', '"tokens" or "channels"'),
