@@ -139,6 +139,7 @@ class Context:
         copies: inside a repeat that stands outside the stages: its copies are what ``index`` and ``layer`` count.
         unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
+        constant: True inside ``constant``.
         role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
         window: the innermost window around, if it is shifted.
@@ -158,6 +159,7 @@ class Context:
     copies: bool = False
     unit: Literal["block", "line"] | None = None
     trainable: bool = True
+    constant: bool = False
     role: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     window: ShiftedWindow | None = None

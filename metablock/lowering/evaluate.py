@@ -34,12 +34,14 @@ class Evaluator:
     Attributes:
         names: what the names of the spec mean.
         grid: the extents of the input.
+        valid: by the id of an input that may have padding: where it has none.
     """
 
     def __init__(self, spec: Spec, stages: int, context: ContextStack, layers: Callable[[Span | None], int]):
         self.spec, self.stages, self.context, self.layers = spec, stages, context, layers
         self.names = Names(spec)
         self.grid: tuple[int, ...] = ()
+        self.valid: dict[int, Value] = {}
         self._depth = 0
         self._budget = current()
         self._memory = Memory(self._read)
@@ -134,7 +136,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
-        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or a very long one."""
+        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or a long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
@@ -316,7 +318,13 @@ class Evaluator:
             return list(base.feature.grid)
         if node.name == "n":
             return base.feature.n
-        raise error(f"a wire has no '{node.name}'", node.span, "it has `c` (width), `grid` (extents) and `n` (number of tokens)")
+        if node.name == "valid":
+            if base.id not in self.valid:
+                hint = "`image(3, 224, padded=true)` and `tokens(...)` have it: name the input, `x -> ...`, and write `x.valid`"
+                raise error("only an input that may have padding has `valid`", node.span, hint)
+            return self.valid[base.id]
+        known = "it has `c` (width), `grid` (extents) and `n` (number of tokens); a padded input has `valid`"
+        raise error(f"a wire has no '{node.name}'", node.span, known)
 
     def _binary(self, node: e.Binary, scope: Scope) -> Any:
         left = self.value(node.left, scope)

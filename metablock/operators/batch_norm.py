@@ -31,6 +31,7 @@ class BatchNorm:
     """
 
     takes = ("map", "vector")
+    constant = "frozen_batch_norm.FrozenBatchNorm"
 
     def __new__(  # type: ignore[misc]
         cls, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0, affine: bool = True
