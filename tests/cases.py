@@ -22,6 +22,7 @@ FAMILIES = {
     "cpvt": ["ti", "pcpvt_small_v0"],
     "fastvit": ["fastvit_t8"],
     "dfn": ["steerable", "highway"],
+    "focal_transformer": ["tiny", "fast_tiny"],
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
     "dynamic_conv": ["dy_resnet10", "dy_mobilenet_v2_0_35"],
     "efficientnet": ["efficientnet_b0"],
@@ -105,6 +106,7 @@ SMALL = {
     "emo": ["depth = [1, 1, 2, 2]", "dim = [16, 24, 40, 42]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
+    "focal_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "heads = [1, 1, 2, 4]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
@@ -117,6 +119,7 @@ SMALL = {
     "mobilenet_v2": ["depth = [1, 2, 2, 2, 1, 2, 1]"],
     "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
     "pathformer": ["N = 3", "sizes = [[48, 32, 24, 16], [24, 16, 12, 32], [32, 16, 24, 12]]"],
+    "msg_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 64]", "heads = [1, 1, 2, 2]"],
     "pcpvt_small_v0": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "pvt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "repnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
@@ -142,10 +145,13 @@ SMALL = {
     "xception": ["depth = [1, 1, 1, 2, 1]", "dim = [16, 32, 48, 48, 64]"],
 }
 
+# What fits one size alone.
+ONE_SIZE = {"focal_transformer", "msg_transformer", "stvit"}
+
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone, others have no image."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": "3x64x64" if name in IMAGES - {"stvit"} else None}
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run; some fit one size, or have no image."""
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": "3x64x64" if name in IMAGES - ONE_SIZE else None}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:
