@@ -126,6 +126,7 @@ SMALL = {
     "repvgg": ["depth = [1, 1, 1, 2, 1]"],
     "resnest": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "resnet": ["depth = [1, 2, 1, 1]"],
+    "segnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "shufflenet_v1": ["depth = [2, 3, 2]"],
     "shufflenet_v2": ["depth = [2, 3, 2]"],
     "scopevit": ["depth = [1, 1, 2, 1]", "dim = [8, 16, 32, 64]"],

@@ -21,6 +21,7 @@ adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
 below: elementwise.Below later
+channel_dropout: dropout.ChannelDropout later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later

@@ -103,6 +103,7 @@ def _cases() -> list[Case]:
     add("shuffle.Shuffle", every, groups=3)
     add("times.Times", every, factor=0.5)
     add("dropout.Dropout", [maps[1], tokens[1]], rate=0.25)
+    add("dropout.ChannelDropout", maps, rate=0.25)
     add("drop_path.DropPath", every, rate=0.25)
     add("unfold.Unfold", [*maps, *lasts], kernel=3, stride=2)
     add("unfold.Unfold", [*maps, *lasts], kernel=2, stride=2)
@@ -130,6 +131,7 @@ def _cases() -> list[Case]:
     add("scalar.LearnedScalar", every, start=0.5, n=3)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens")
+    add("nmf.NMF", [*lasts, *tokens], bases=2, steps=2)
     add("random_features.RandomFeatures", [*lasts, *tokens, vector], n=5)
     found += [Case("attend_linear.AttendLinear", (grid,) * 3, {"heads": 2}) for grid in lasts]
     found += [Case("attend_matrix.AttendProduct", (grid,) * 3, {"heads": 2}) for grid in lasts]
