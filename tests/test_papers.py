@@ -24,6 +24,8 @@ RECORDED_WITH = {"dynamic_conv": ["temperature = 34"]}
 READ_TOO_EARLY = {"efficientformer": ".attention_biases"}
 # Recordings without a batch: code that squeezes all axes of one; that takes masked places out of the whole batch.
 SQUEEZES = {"cvt__cvt_13", "beit_pretraining__mim_base"}
+# Recordings that have what a network computes on the way, too; tests/parity compares that.
+WITH_MORE = {"dat__tiny"}
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -97,4 +99,6 @@ def test_recorded_outputs(path) -> None:
         outputs = model(*[fitted(x, feature) for x, feature in zip(golden_inputs(recorded), model.inputs, strict=True)])
     if path.removesuffix(".json") in SQUEEZES:
         outputs = outputs.squeeze(0)
+    if path.removesuffix(".json") in WITH_MORE:
+        recorded = recorded | {"outputs": recorded["outputs"][:1]}
     assert compare(outputs, recorded) < BAR[recorded["dtype"]]

@@ -73,6 +73,7 @@ WRITTEN: dict[str, str] = {
     "rest": "rest(3)",
     "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
     "routed": "attention(2, over=routed(2, 2))",
+    "sample": "sample(coordinates)",
     "sine": "sine(12)",
     "scalar": "id * scalar(0.5)",
     "scan": "scan((x, h -> (x || h) >> linear(4)), start=4, over=0)",

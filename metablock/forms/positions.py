@@ -11,6 +11,7 @@ from ..lowering.arguments import Module
 from ..lowering.ir import ValueTree, single
 from ..operators.extents import half_steps
 from ..shape import Feature
+from .sampling import moving_bias
 
 if TYPE_CHECKING:
     from ..lowering.context import Pair
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def relative_bias(
-    t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False, stride: int | list[int] | None = None
+    t: Tracer,
+    x: ValueTree,
+    *,
+    std: float = 0.02,
+    mirror: bool = False,
+    stride: int | list[int] | None = None,
+    at: Module | None = None,
+    kind: str = "index",
+    queries: Module | None = None,
 ) -> ValueTree:
     """In ``pos=`` of attention: a learned bias for each head and relative offset of query and key.
 
@@ -32,15 +41,19 @@ def relative_bias(
             2104.01136).
         stride: places of the keys' grid from a query to the next, one number or one an axis; by default the smallest that gives
             the queries' grid. Offsets are counted on the keys' grid (LeViT's attention that subsamples).
+        at: where the keys stand on the queries' grid, if they were read at places between (:func:`sample`): a token a key, a
+            channel an axis, or as many places as divide the heads. The table is read linearly between offsets.
+        kind: what these coordinates are, as of ``coordinates``.
+        queries: where the queries stand, in the same coordinates: by default ``coordinates(kind)``, their own places.
 
     Returns:
-        A table: ``(heads, queries, keys)``.
+        A table: ``(heads, queries, keys)``; with ``at`` a map with a channel a head on the extents (queries, keys).
 
     Raises:
         SpecError: outside ``pos=`` of attention; queries that do not lie on the keys' grid; more than one prefix token;
-            ``mirror`` or ``stride`` with ``near``.
+            ``mirror`` or ``stride`` with ``near`` or ``at``; ``kind`` or ``queries`` without ``at``; places of another shape.
 
-    Swin, Liu et al. 2021, Eq. 4 (arXiv 2103.14030).
+    Swin, Liu et al. 2021, Eq. 4 (arXiv 2103.14030). ``at``: DAT, Xia et al. 2022, Eq. 8 (arXiv 2201.00520).
 
     >>> shape_of("attention(4, pos=relative_bias)", "64x7x7")
     'tokens 7x7 x 64'
@@ -49,6 +62,14 @@ def relative_bias(
     """
     pair = pair_around(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
+    if at is not None:
+        fixed = "mirror" if mirror else "stride" if stride is not None else None
+        if fixed is not None:
+            raise error(f"`{fixed}=` of keys at places of their own", at.span, f"leave out `{fixed}=`, or `at=`")
+        return moving_bias(t, pair, at, kind, queries, std)
+    if queries is not None or kind != "index":
+        name = "kind" if queries is None else "queries"
+        raise error(f"`{name}=` without `at=`: queries and keys stand on one grid", hint=f"leave out `{name}=`")
     if pair.near is not None:
         if mirror:
             raise error("the table of neighbours has no mirrored form", hint="leave out `mirror=`")

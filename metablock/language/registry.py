@@ -111,6 +111,7 @@ res: residual.res inline
 rest: order.rest inline
 restore: order.restore inline
 routed: routed.routed inline
+sample: sampling.sample inline later
 scan: recurrence.scan later
 sine: constants.sine inline later
 split: lists.split inline

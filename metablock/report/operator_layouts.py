@@ -47,6 +47,7 @@ _CALLS: dict[str, dict[str, str]] = {
     "merge": {"": "windows(7) >> merge"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "sample": {"": "sample(coordinates)", "a map": "sample(pw(2))"},
     "split": {"": "split(id, id)"},
 }
 

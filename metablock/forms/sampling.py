@@ -1,0 +1,87 @@
+"""Reading a map at places that a network computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import error
+from ..lowering.arguments import Module
+from ..lowering.ir import Value, ValueTree, single
+from ..operators.extents import KINDS
+
+if TYPE_CHECKING:
+    from ..lowering.context import Pair
+    from ..lowering.tracer import Tracer
+
+
+def sample(t: Tracer, x: ValueTree, *, at: Module, kind: str = "index", padding: str = "zeros") -> ValueTree:
+    """A map read at places that a module computes, linearly between pixels: bilinear in two dimensions.
+
+    A place is a channel an axis of the map, in its order (y before x), counted as ``coordinates(kind)`` counts:
+    ``sample(coordinates)`` gives the map back, ``sample(coordinates + pw(2))`` reads beside each pixel, by an offset in pixels.
+
+    Args:
+        at: the places, applied to the map: any number of them, a map or tokens. Of several places a position (``2 * rank``
+            channels are two) each reads its own of as many consecutive groups of channels.
+        kind: what the coordinates are, as of ``coordinates``: on an axis of ``n`` pixels ``"index"``: 0 ... n - 1. ``"unit"``: 0
+            and 1 are the first and the last pixel. ``"signed"``: -1 and 1 are (``align_corners=True`` of torch's
+            ``grid_sample``). ``"centers"``: 0 and 1 are the outer edges of these. ``"signed_centers"``: -1 and 1 are
+            (``align_corners=False``).
+        padding: what lies outside: ``"zeros"``, or at each place the nearest pixel of the ``"border"``.
+
+    Returns:
+        The layout and extents of ``at``, with the channels of the map.
+
+    Raises:
+        SpecError: channels of ``at`` that are no places on the axes of the map, or whose groups do not divide its width; prefix
+            tokens; another word for ``kind`` or ``padding``.
+
+    Spatial transformers, Jaderberg et al. 2015, Eq. 5 (arXiv 1506.02025); deformable attention of DAT, Xia et al. 2022, Eq. 3
+    (arXiv 2201.00520).
+
+    >>> shape_of("sample(coordinates + pw(2))", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of('sample(conv(8, 3, stride=2) >> tanh, "signed")', "64x14x14")
+    'map 64 x 7x7'
+    """
+    value = t.ir.cast(single(x), "map")
+    places = places_of(t, at, value, "at")
+    value, tokens = t.ir.together(value, t.ir.cast(places, "grid", "tokens"))
+    read = t.ir.call("sample.Sample", "sample", [value, tokens], kind=kind, padding=padding)
+    return t.ir.cast(read, "map") if places.feature.layout == "map" else read
+
+
+def moving_bias(t: Tracer, pair: Pair, at: Module, kind: str, queries: Module | None, std: float) -> Value:
+    """The bias of keys that stand at places of their own on the queries' grid. Raises SpecError for other shapes of places."""
+    q = pair.queries.feature
+    if pair.near is not None:
+        raise error("`at=` of neighbours: they stand on the grid", at.span, "leave out `near(...)`, or `at=`")
+    if q.prefix or pair.keys.feature.prefix:
+        hint = "use it without prefix tokens: they have no place"
+        raise error(f"`at=` needs queries and keys at places, here {q} and {pair.keys.feature}", at.span, hint)
+    if kind not in KINDS:
+        raise error(f'unknown kind "{kind}"', hint="known: " + ", ".join(f'"{word}"' for word in KINDS))
+    own = t.ir.call("waves.Coordinates", "coordinates", [pair.queries], kind=kind) if queries is None else None
+    own = own or t.ir.cast(places_of(t, queries, pair.queries, "queries"), "grid", "tokens")
+    keys = t.ir.cast(places_of(t, at, pair.queries, "at"), "grid", "tokens")
+    own, keys, _ = t.ir.together(own, keys, pair.queries)
+    for value, n, whose, name in ((own, q.n, "queries", "queries"), (keys, pair.keys.feature.n, "keys", "at")):
+        if value.feature.n != n:
+            raise error(f"`{name}=` gives {value.feature} for {n} {whose}", hint="a token for each of them")
+    groups = keys.c // q.rank
+    if own.c != q.rank or keys.c % q.rank or pair.heads % groups:
+        several = f"{pair.heads} heads, {q.rank} axes"
+        raise error(
+            f"places of {keys.c} channels, of the queries {own.c}: {several}", at.span, "a channel an axis, for groups of heads"
+        )
+    shape = q.with_(layout="map", c=pair.heads, grid=(q.n, pair.keys.feature.n))
+    return t.ir.call("moving_bias.MovingBias", "table", [keys, own], shape, grid=q.grid, heads=pair.heads, kind=kind, std=std)
+
+
+def places_of(t: Tracer, at: Module, x: ValueTree, name: str) -> Value:
+    """What an argument of this name computes. Raises SpecError for what has no positions, or prefix tokens."""
+    places = single(t.apply(at, x))
+    f = places.feature
+    if f.layout not in ("map", "grid", "tokens") or f.prefix:
+        raise error(f"`{name}=` gives {f}, places are a map or tokens", at.span, "a channel an axis: `coordinates + pw(2)`")
+    return places
