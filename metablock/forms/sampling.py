@@ -61,8 +61,10 @@ def moving_bias(t: Tracer, pair: Pair, at: Module, kind: str, queries: Module | 
         raise error(f"`at=` needs queries and keys at places, here {q} and {pair.keys.feature}", at.span, hint)
     if kind not in KINDS:
         raise error(f'unknown kind "{kind}"', hint="known: " + ", ".join(f'"{word}"' for word in KINDS))
-    own = t.ir.call("waves.Coordinates", "coordinates", [pair.queries], kind=kind) if queries is None else None
-    own = own or t.ir.cast(places_of(t, queries, pair.queries, "queries"), "grid", "tokens")
+    if queries is None:
+        own = t.ir.call("waves.Coordinates", "coordinates", [pair.queries], kind=kind)
+    else:
+        own = t.ir.cast(places_of(t, queries, pair.queries, "queries"), "grid", "tokens")
     keys = t.ir.cast(places_of(t, at, pair.queries, "at"), "grid", "tokens")
     own, keys, _ = t.ir.together(own, keys, pair.queries)
     for value, n, whose, name in ((own, q.n, "queries", "queries"), (keys, pair.keys.feature.n, "keys", "at")):

@@ -16,7 +16,7 @@ class MovingBias(nn.Module):
 
     ``forward(at, queries)`` with the places of ``M`` keys, of each of ``g`` groups of consecutive heads its own, and those of
     ``N`` queries. The table has a number for each head and distance on the grid, in the rows of :class:`RelativeBias`; it is read
-    at ``queries - at``, linearly between distances along each axis. Beyond the last distance the bias falls to 0 within one place.
+    at ``queries - at``, linearly between distances along each axis. Beyond the last one the bias falls to 0 within one place.
 
     Args:
         heads: number of heads.
