@@ -20,9 +20,9 @@ from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
+from .language.inputs import resized
 from .language.load import IncompleteError
 from .language.spec import Edit, Spec
-from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
 from .lowering.network import lower
 from .shape import Feature
@@ -171,12 +171,8 @@ def sized_inputs(spec: Spec, features: Sequence[Feature]) -> Spec:
     >>> [show(node) for node in sized_inputs(resolved("resnet18"), [Feature("map", 1, (64, 96))]).inputs.values()]
     ['image(1, 64, 96)']
     """
-    nodes = []
-    for feature in features:
-        kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
-        [edit] = parse_edits([f"input = {kind}({', '.join(map(str, (feature.c, *feature.grid)))})"], "--input")
-        nodes.append(edit.value)
-    return spec.with_(inputs=dict(zip(spec.inputs, nodes, strict=True)))
+    entries = zip(spec.inputs.items(), features, strict=True)
+    return spec.with_(inputs={name: resized(node, (feature.c, *feature.grid)) for (name, node), feature in entries})
 
 
 def parse_input(size: InputSize | None) -> Feature | None:
@@ -195,7 +191,7 @@ def parse_input(size: InputSize | None) -> Feature | None:
         return None
     numbers: list[int | None] = []  # None for a part that is no number
     if isinstance(size, Feature):
-        numbers = [size.c, *size.grid] if size.layout == "map" else []
+        numbers = [size.c, *size.grid] if size.layout in ("map", "grid", "ids") else []
     elif isinstance(size, str):
         parts = [part.strip() for part in size.lower().split("x")]
         numbers = [int(part) if part.isdecimal() and len(part) <= MAX_DIGITS else None for part in parts]

@@ -34,7 +34,9 @@ WRITTEN: dict[str, str] = {
     "drop_path": "drop_path(0.1)",
     "dropout": "dropout(0.1)",
     "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
+    "embedding": "embedding(4)",
     "first": "first(3)",
+    "fold": "linear(2 * 4 ** 2) >> fold(2)",
     "fourier": "fourier(12)",
     "frozen": "frozen(conv(c, 3))",
     "grid": "|\n    y = tokens\n    return y >> grid(2, y.n // 2)",
@@ -55,6 +57,7 @@ WRITTEN: dict[str, str] = {
     "merge": "windows(2) >> global_pool >> merge",
     "minimum": "minimum(conv(c), linear(c))",
     "mixture_conv": "mixture_conv(4, 3, stride=2)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates))",
     "near": "attention(2, over=near(3))",
     "ones": "ones(2)",
     "outer": "outer(id, linear(3))",
@@ -62,6 +65,7 @@ WRITTEN: dict[str, str] = {
     "pair_bias": "attention(2, over=avg_pool(2, stride=2), pos=pair_bias)",
     "patches": "join(learned(1), id) >> patches",
     "per_head": "per_head(2, conv(c, 3, stride=2) >> linear(4))",
+    "pick": "pick([0, -1, 0])",
     "prefix": "join(learned(1), id) >> prefix",
     "random_features": "random_features(4)",
     "recurrence": "recurrence(sigmoid, id, over=0)",
@@ -84,6 +88,8 @@ WRITTEN: dict[str, str] = {
     "std_conv": "std_conv(4, 3, stride=2)",
     "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",
     "take": "take(3)",
+    "tile": "tile(2)",
+    "tied": "|\n    shared table = embedding(4)\n    return table >> linear(4) >> tied(table)",
     "times": "times(2)",
     "transpose": "transpose >> linear(3)",
     "transposed": "transposed(linear(c))",
@@ -99,17 +105,21 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "avg_pool": (6, 4, 2),
     "conv": (4, 4, 2),
     "deconv": (4, 16, 8),
+    "fold": (8, 16, 8),
     "linear": (4, 8, 4),
     "max_pool": (6, 4, 2),
     "merge": (6, 4, 2),
     "mixture_conv": (4, 4, 2),
     "random_features": (4, 8, 4),
     "resize": (6, 5, 5),
+    "tile": (6, 16, 8),
     "unfold": (24, 4, 2),
     "upsample": (6, 16, 8),
 }
 # Ranks, where they are not all.
-ONLY = {"deform_conv": [2], "deformable": [2]}
+ONLY = {"deform_conv": [2], "deformable": [2], "embedding": [1], "tied": [1]}
+# Those that are about ids.
+IDS = ("embedding", "tied")
 CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
 WRONG = [
     ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
@@ -136,7 +146,12 @@ def network(body: str, rank: int) -> str:
 
 
 def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    model = metablock.build(load_text(network(WRITTEN.get(name, name), rank)))
+    text = network(WRITTEN.get(name, name), rank)
+    if name in IDS:
+        model = metablock.build(load_text(text.replace(INPUTS[1], "tokens(6, 8)")))
+        ids = torch.randint(6, (2, 8))
+        return model, ids, model.eval()(ids)
+    model = metablock.build(load_text(text))
     x = torch.randn(2, 6, *(8, 4, 4)[:rank])
     return model, x, model.eval()(x)
 

@@ -11,13 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import MetablockError
 from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
+from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
 from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
+# What generated code calls by name, beside torch and modules.
+HELPERS = {"scan": scan, "valid_part": valid_part}
 
 
 class Block(nn.Module):
@@ -131,12 +135,33 @@ class Network(Block):
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
-            values = [*args, *(named[name] for name in _argument_names(type(self)) if name in named)] if named else args
+            values = args
+            if named or len(args) > len(self.inputs):
+                names = _argument_names(type(self))
+                known = dict(zip(names, args, strict=False)) | named
+                values = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values += args[len(names) :]
+                _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
-                self._check_inputs(values)
+                if self._check_inputs(values):
+                    return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
+
+    def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """The call; after one that fails, ids that no table has are looked for, on the CPU alone."""
+        try:
+            return super().__call__(*args, **named)
+        except (IndexError, RuntimeError):
+            for feature, ids in zip(self.inputs, values, strict=False):
+                if feature.layout == "ids" and isinstance(ids, Tensor) and ids.device.type == "cpu" and ids.numel():
+                    low, high = int(ids.min()), int(ids.max())
+                    if low < 0 or high >= feature.c:
+                        wrong = low if low < 0 else high
+                        message = f"{wrong} is no id of '{self.spec.variant or self.spec.name}': there are {feature.c}"
+                        raise MetablockError(message, f"ids are whole numbers from 0 to {feature.c - 1}") from None
+            raise
 
     def _input_sizes(self) -> InputSizes:
         """The sizes that it is good for."""
@@ -145,12 +170,18 @@ class Network(Block):
         return self._sizes
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
-    def _check_inputs(self, values: Sequence[Any]) -> None:
-        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
+    def _check_inputs(self, values: Sequence[Any]) -> bool:
+        """Whether the network takes ids. Raises MetablockError if it is not made for tensors of these shapes. It leaves other
+        values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
+            for feature, value in zip(self.inputs, values, strict=True):
+                if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
+                    message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
+                    raise MetablockError(message, "ids are whole numbers: `x.long()`")
+        return any(feature.layout == "ids" for feature in self.inputs)
 
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
@@ -174,6 +205,22 @@ class Network(Block):
             rest = rest[axes - 1 :]
         problem = self._input_sizes().problem(shapes)
         return "" if problem is None else str(problem)
+
+
+def _check_masks(masks: Mapping[str, Any], images: Sequence[Any]) -> None:
+    """Raises MetablockError for a mask that has not the batch and the extents of its image. None stands for no mask."""
+    for name, mask in masks.items():
+        number = int(name[5:] or 1) - 1
+        if mask is None or number >= len(images) or not (isinstance(mask, Tensor) and isinstance(images[number], Tensor)):
+            continue
+        wanted = (images[number].shape[0], 1, *images[number].shape[2:])
+        if tuple(mask.shape) != wanted:
+            hint = (
+                f"`{name}[:, None]` has a channel"
+                if mask.dim() == len(wanted) - 1
+                else "a number for each pixel, and one channel"
+            )
+            raise MetablockError(f"`{name}` is {tuple(mask.shape)}, and {wanted} belongs to the input", hint)
 
 
 def _argument_names(cls: type[Block]) -> tuple[str, ...]:
@@ -253,7 +300,7 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     if cls is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
-        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, "scan": scan}
+        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, **HELPERS}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
         loops = "scan(" in source

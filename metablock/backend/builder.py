@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
+from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
 from .codegen import Link, Sources, numbered, recurrent
 from .draws import Doubles, Draws, keep_constants, unsaved
@@ -20,8 +21,9 @@ Initialise = Callable[[str, ModuleNode, nn.Module], None]
 # The modules of the package whose operators draw weights. A mode of torch that sees no draw costs more than a small module.
 _OPERATORS = "metablock.operators"
 DRAWING = {
-    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "learned", "linear", "mixture_conv",
-    "moving_bias", "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "std_conv",
+    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "embedding", "learned", "linear", "mixture_conv",
+    "moving_bias", "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys",
+    "std_conv",
 }  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]
@@ -121,6 +123,8 @@ class _Builder:
         if self.make_leaf is not None:
             return self.make_leaf(path, leaf)
         module = on_meta(leaf) if self.meta else self.with_values(leaf, path)
+        if leaf.constant:
+            as_buffers(module)
         if not leaf.trainable:
             module.requires_grad_(False)
         if leaf.role is not None:

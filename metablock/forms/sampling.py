@@ -8,9 +8,9 @@ from ..errors import error
 from ..lowering.arguments import Module
 from ..lowering.ir import Value, ValueTree, single
 from ..operators.extents import KINDS
+from .positions import pair_around
 
 if TYPE_CHECKING:
-    from ..lowering.context import Pair
     from ..lowering.tracer import Tracer
 
 
@@ -51,14 +51,40 @@ def sample(t: Tracer, x: ValueTree, *, at: Module, kind: str = "index", padding:
     return t.ir.cast(read, "map") if places.feature.layout == "map" else read
 
 
-def moving_bias(t: Tracer, pair: Pair, at: Module, kind: str, queries: Module | None, std: float) -> Value:
-    """The bias of keys that stand at places of their own on the queries' grid. Raises SpecError for other shapes of places."""
+def moving_bias(
+    t: Tracer, x: ValueTree, *, at: Module, kind: str = "index", queries: Module | None = None, std: float = 0.02
+) -> ValueTree:
+    """In ``pos=`` of attention: the learned bias of ``relative_bias`` where keys stand between the places of the queries' grid.
+
+    A table has a number for each head and offset on the grid of the queries; it is read at query minus key, linearly between
+    offsets along each axis. Beyond the largest offset the bias falls to 0 within one place.
+
+    Args:
+        at: where the keys stand, as of :func:`sample`: a token a key and a channel an axis, applied to the queries. Several
+            places of a token are for as many groups of consecutive heads.
+        kind: what these coordinates are, as of ``coordinates``, on the queries' grid.
+        queries: where the queries stand, in the same coordinates: by default ``coordinates(kind)``, their own places.
+        std: standard deviation of the initial values (truncated normal).
+
+    Returns:
+        A map with a channel a head on the extents (queries, keys).
+
+    Raises:
+        SpecError: outside ``pos=`` of attention; with ``near``; prefix tokens; places that are not as many as the keys or
+            queries, or whose groups do not divide the heads; another word for ``kind``.
+
+    DAT, Xia et al. 2022, Eq. 8 (arXiv 2201.00520).
+
+    >>> shape_of("x -> p = x >> coordinates + pw(2) return x >> attention(4, over=sample(p), pos=moving_bias(p))", "64x14x14")
+    'tokens 14x14 x 64'
+    """
+    pair = pair_around(t, "moving_bias")
     q = pair.queries.feature
     if pair.near is not None:
-        raise error("`at=` of neighbours: they stand on the grid", at.span, "leave out `near(...)`, or `at=`")
+        raise error("`moving_bias` is not for neighbours", hint="`relative_bias` has a number for each of them")
     if q.prefix or pair.keys.feature.prefix:
         hint = "use it without prefix tokens: they have no place"
-        raise error(f"`at=` needs queries and keys at places, here {q} and {pair.keys.feature}", at.span, hint)
+        raise error(f"`moving_bias` needs queries and keys at places, here {q} and {pair.keys.feature}", hint=hint)
     if kind not in KINDS:
         raise error(f'unknown kind "{kind}"', hint="known: " + ", ".join(f'"{word}"' for word in KINDS))
     if queries is None:

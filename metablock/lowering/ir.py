@@ -47,6 +47,7 @@ class ModuleNode:
         context: positional arguments of the class, which the input supplies: ``c``, ``rank``, ``grid`` ...
         args: keyword arguments of the class, which the spec gives; complete, with the defaults.
         trainable: False inside ``frozen``.
+        constant: True inside ``constant``: its weights become buffers.
         role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
         span: the place in the spec.
@@ -59,6 +60,7 @@ class ModuleNode:
     args: Mapping[str, Any]
     trainable: bool = True
     role: str | None = None
+    constant: bool = False
     text: str = field(default="", compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -84,6 +86,7 @@ class ModuleCall:
         root: the path starts at the root of the network, not at the subgraph of the step.
         loop: the child is called at every position of a sequence, and the call lists its inputs.
         near: of a module that a stream around the step holds: the length of the path that leads to the holder.
+        weight: the step reads the child's weight, and does not call it.
     """
 
     child: tuple[str, ...]
@@ -93,6 +96,7 @@ class ModuleCall:
     root: bool = False
     loop: Loop | None = None
     near: int | None = None
+    weight: bool = False
 
     @property
     def once(self) -> bool:
@@ -132,6 +136,7 @@ class Subgraph:
     Attributes:
         text: the expression of the spec.
         inputs: the values that enter.
+        masks: of the root: by the number of an input that may have padding its mask, which enters behind the inputs, or does not.
         children: the parts by name.
         steps: what ``forward`` computes, in order.
         output: what ``forward`` returns.
@@ -148,6 +153,7 @@ class Subgraph:
 
     text: str = ""
     inputs: tuple[Value, ...] = ()
+    masks: dict[int, Value] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     output: ValueTree = None
@@ -342,7 +348,7 @@ def same_computation(a: Child, b: Child) -> bool:
 def action(step: Step) -> object:
     """What a step does, without its values: the child that it calls and how, or the template of its expression."""
     if isinstance(step, ModuleCall):
-        return step.child if step.loop is None else (step.child, step.loop)
+        return step.child if step.loop is None and not step.weight else (step.child, step.loop, step.weight)
     return step.template
 
 

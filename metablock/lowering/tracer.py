@@ -226,6 +226,8 @@ class Tracer:
                 return self.resolve(node, scope, x, f"{self.names.of(node, _own_name(node))}{suffix}", region)
             case e.Broken(problems=problems):
                 raise UnreadableError(problems)
+            case e.Attribute() if isinstance(value := self.evaluate.value(node, scope), Value):
+                return value
             case e.Attribute() | e.Number() | e.String() | e.Compare() | e.Logic() | e.Not():
                 raise no_module(node)
             case e.Conditional():

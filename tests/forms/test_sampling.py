@@ -126,7 +126,7 @@ def test_half_precision_keeps_the_places() -> None:
     torch.testing.assert_close(model((x / 1024).bfloat16(), at.float())[0, 0, 0].double().item(), 300 / 1024, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("text", ["sample(at, padding=PADDING)", "attention(4, over=sample(at), pos=relative_bias(at=at))"])
+@pytest.mark.parametrize("text", ["sample(at, padding=PADDING)", "attention(4, over=sample(at), pos=moving_bias(at))"])
 def test_compiles_whole(text: str) -> None:
     torch._dynamo.reset()
     model = build(f"x -> at = x >> coordinates + linear(2); return x >> {text}".replace("PADDING", '"border"'))
@@ -142,7 +142,7 @@ PLAIN = "q=id, k=id, v=id, proj=id"
 
 @grids
 def test_keys_on_the_grid_have_the_bias_of_the_grid(grid: tuple[int, ...]) -> None:
-    moving = build(f"attention(4, over=id, {PLAIN}, pos=relative_bias(1, at=coordinates))", grid)
+    moving = build(f"attention(4, over=id, {PLAIN}, pos=moving_bias(coordinates, std=1))", grid)
     fixed = build(f"attention(4, over=id, {PLAIN}, pos=relative_bias(1))", grid)
     fixed.load_state_dict(moving.state_dict())
     x = torch.randn(2, 8, *grid)
@@ -175,7 +175,7 @@ def test_places_of_the_bias_count_as_those_of_sample(kind: str) -> None:
     counted = at if kind == "index" else 2 * unit - 1 if "signed" in kind else unit
 
     def net(kind: str, more: str = "") -> nn.Module:
-        pos = f'relative_bias(1, at=p, kind="{kind}"{more})'
+        pos = f'moving_bias(p, "{kind}"{more})'
         model = build(f'x, p -> return x >> attention(4, over=sample(p, "{kind}"), {PLAIN}, pos={pos})', places=2)
         model.load_state_dict(table)
         return model
@@ -191,17 +191,15 @@ def test_places_of_the_bias_count_as_those_of_sample(kind: str) -> None:
 def test_bias_beside_other_keys() -> None:
     """One member of a list moves, the others stand still, or have no bias."""
     model = build(
-        "x -> at = x >> pw(2); return x >> attention(4, over=[sample(at), avg_pool(2, stride=2)], pos=[relative_bias(at=at), none])"
+        "x -> at = x >> pw(2); return x >> attention(4, over=[sample(at), avg_pool(2, stride=2)], pos=[moving_bias(at), none])"
     )
     assert model(torch.randn(2, 8, 5, 4)).shape == (2, 5, 4, 8)
-    model = build(
-        "x -> at = x >> pw(2); return x >> attention(4, over=[sample(at), id], pos=[relative_bias(at=at), relative_bias])"
-    )
+    model = build("x -> at = x >> pw(2); return x >> attention(4, over=[sample(at), id], pos=[moving_bias(at), relative_bias])")
     assert model(torch.randn(2, 8, 5, 4)).shape == (2, 5, 4, 8)
 
 
-@pytest.mark.parametrize("body", ["attention(4, over=sample(pw(2)), pos=relative_bias(at=pw(2)), mix=linear(4))",
-                                  "window(2, attention(4, over=sample(pw(2)), pos=relative_bias(at=pw(2))), shift=1)"])  # fmt: skip
+@pytest.mark.parametrize("body", ["attention(4, over=sample(pw(2)), pos=moving_bias(pw(2)), mix=linear(4))",
+                                  "window(2, attention(4, over=sample(pw(2)), pos=moving_bias(pw(2))), shift=1)"])  # fmt: skip
 def test_bias_of_a_seen_matrix_and_in_windows(body: str) -> None:
     model = build(body, (4, 4))
     x = torch.randn(3, 8, 4, 4)
@@ -221,31 +219,15 @@ def test_bias_of_a_seen_matrix_and_in_windows(body: str) -> None:
         ('sample(coordinates, "pixel")', 'unknown kind "pixel"', '"index"'),
         ('sample(coordinates, padding="wrap")', 'unknown padding "wrap"', '"zeros", "border"'),
         ("sample(none)", "'at' of 'sample' cannot be `none`", "`id` passes on"),
-        ("id + relative_bias(at=coordinates)", "`relative_bias` is not inside an attention", "pos="),
-        ("attention(4, over=near(3), pos=relative_bias(at=coordinates))", "`at=` of neighbours", "leave out `near(...)`"),
-        ("attention(4, pos=relative_bias(at=coordinates, mirror=true))", "`mirror=` of keys at places", "leave out `mirror=`"),
-        ("attention(4, pos=relative_bias(at=coordinates, stride=1))", "`stride=` of keys at places", "leave out `stride=`"),
-        ('attention(4, pos=relative_bias(kind="unit"))', "`kind=` without `at=`", "leave out `kind=`"),
-        ("attention(4, pos=relative_bias(queries=coordinates))", "`queries=` without `at=`", "leave out `queries=`"),
-        ('attention(4, pos=relative_bias(at=coordinates, kind="pixel"))', 'unknown kind "pixel"', '"signed_centers"'),
-        ("attention(4, pos=relative_bias(at=first(3) >> linear(2)))", "`at=` gives tokens 3 x 2 for 20 keys", "a token for each"),
-        ("attention(4, pos=relative_bias(at=id, queries=first(3) >> linear(2)))", "gives tokens 3 x 2 for 20 queries", "a token"),
-        (
-            "attention(4, pos=relative_bias(at=linear(3)))",
-            "places of 3 channels, of the queries 2: 4 heads, 2 axes",
-            "a channel an axis",
-        ),
-        (
-            "attention(4, pos=relative_bias(at=linear(6)))",
-            "places of 6 channels, of the queries 2: 4 heads, 2 axes",
-            "groups of heads",
-        ),
-        (
-            "attention(4, pos=relative_bias(at=id, queries=linear(4)))",
-            "places of 8 channels, of the queries 4",
-            "a channel an axis",
-        ),
-        ("class_token >> attention(4, pos=relative_bias(at=id))", "`at=` needs queries and keys at places", "prefix tokens"),
+        ("id + moving_bias(coordinates)", "`moving_bias` is not inside an attention", "pos="),
+        ("attention(4, over=near(3), pos=moving_bias(coordinates))", "`moving_bias` is not for neighbours", "relative_bias"),
+        ('attention(4, pos=moving_bias(coordinates, "pixel"))', 'unknown kind "pixel"', '"signed_centers"'),
+        ("attention(4, pos=moving_bias(first(3) >> linear(2)))", "`at=` gives tokens 3 x 2 for 20 keys", "a token for each"),
+        ("attention(4, pos=moving_bias(id, queries=first(3) >> linear(2)))", "gives tokens 3 x 2 for 20 queries", "a token"),
+        ("attention(4, pos=moving_bias(linear(3)))", "places of 3 channels, of the queries 2: 4 heads, 2 axes", "an axis"),
+        ("attention(4, pos=moving_bias(linear(6)))", "places of 6 channels, of the queries 2: 4 heads, 2 axes", "of heads"),
+        ("attention(4, pos=moving_bias(id, queries=linear(4)))", "places of 8 channels, of the queries 4", "an axis"),
+        ("class_token >> attention(4, pos=moving_bias(id))", "needs queries and keys at places", "prefix tokens"),
     ],
 )
 def test_errors(model: str, message: str, hint: str) -> None:
