@@ -31,6 +31,8 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {"pathformer": lambda y: [y["forecast
 SQUEEZES = {"cvt__cvt_13", "beit_pretraining__mim_base"}
 # Papers whose answer is an image: a map there, channels last here.
 IMAGES = {"dfn"}
+# Recordings that have what a network computes on the way, too; tests/parity compares that.
+WITH_MORE = {"dat__tiny"}
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -113,4 +115,6 @@ def test_recorded_outputs(path) -> None:
         outputs = outputs.squeeze(0)
     if recorded["slug"] in IMAGES:
         outputs = outputs.movedim(-1, 1)
+    if path.removesuffix(".json") in WITH_MORE:
+        recorded = recorded | {"outputs": recorded["outputs"][:1]}
     assert compare(outputs, recorded) < BAR[recorded["dtype"]]

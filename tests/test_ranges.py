@@ -28,6 +28,7 @@ CALLS = {
     "knob": "id * knob(ARGUMENT)",
     "learned": "id + (learned(1, ARGUMENT) >> linear(c))",
     "inner": "inner(outer(id, id), id, ARGUMENT)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates, ARGUMENT))",
     "near": "attention(2, over=near(ARGUMENT))",
     "ones": "join(id, ones(1, ARGUMENT))",
     "outer": "outer(id, id, ARGUMENT)",

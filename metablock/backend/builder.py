@@ -22,7 +22,8 @@ Initialise = Callable[[str, ModuleNode, nn.Module], None]
 _OPERATORS = "metablock.operators"
 DRAWING = {
     "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "embedding", "learned", "linear", "mixture_conv",
-    "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "route", "std_conv",
+    "moving_bias", "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys",
+    "route", "std_conv",
 }  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]

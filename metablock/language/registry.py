@@ -108,6 +108,7 @@ mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
+moving_bias: sampling.moving_bias later
 near: neighbours.near inline
 ones: tokens.ones inline source
 outer: recurrence.outer inline later
@@ -126,6 +127,7 @@ resize_like: grids.resize_like later
 restore: order.restore inline
 route: route.route later
 routed: routed.routed inline
+sample: sampling.sample inline later
 scan: recurrence.scan later
 sine: constants.sine inline later
 split: lists.split inline

@@ -143,6 +143,9 @@ def _cases() -> list[Case]:
     found += [Case("route.Mixture", (feature("vector", 3), f, f, f), {}) for f in every]
     levels = (lasts[1], feature("grid", 4, 3, 5), feature("grid", 4, 2, 2))
     found.append(Case("attend_deformable.AttendDeformable", levels, {"heads": 2, "points": 3, "levels": 2}))
+    for image, grid in zip(maps, lasts, strict=True):
+        found.append(Case("sample.Sample", (image, grid.with_(c=2 * grid.rank)), {"kind": "unit"}))
+        found.append(Case("sample.Sample", (image, feature("tokens", grid.rank, 5)), {"padding": "border"}))
     for grid, regions in zip(lasts, ([11], [3, 3], [2, 5, 3]), strict=True):
         found.append(Case("attend_routed.AttendRouted", (grid,) * 3, {"heads": 2, "regions": regions, "top": 2}))
     for grid in lasts:
