@@ -65,6 +65,7 @@ LEAVES: list[tuple[str, Any, dict[str, Any], type[nn.Module]]] = [
     ("upsample.Upsample", MAP, {"factor": 2}, nn.Upsample),
     ("resize.Resize", MAP, {"size": 4}, nn.Upsample),
     ("shuffle.Shuffle", MAP, {"groups": 2}, nn.ChannelShuffle),
+    ("fold.Fold", feature("map", 8, 4, 4), {"kernel": 2}, nn.PixelShuffle),
     ("activations.Relu", MAP, {}, nn.ReLU),
     ("activations.Relu6", MAP, {}, nn.ReLU6),
     ("pad.Pad", MAP, {"start": 1}, nn.ConstantPad2d),

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from ..errors import MetablockError
 from ..operators.scan import scan
 from ..operators.tables import GRIDS, grids_of
+from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
 from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
+# What generated code calls by name, beside torch and modules.
+HELPERS = {"scan": scan, "valid_part": valid_part}
 
 
 class Block(nn.Module):
@@ -132,7 +135,12 @@ class Network(Block):
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
-            values = [*args, *(named[name] for name in _argument_names(type(self)) if name in named)] if named else args
+            values = args
+            if named or len(args) > len(self.inputs):
+                names = _argument_names(type(self))
+                known = dict(zip(names, args, strict=False)) | named
+                values = (*(known[name] for name in names if name in known and name[:5] != "valid"), *args[len(names) :])
+                _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
@@ -195,6 +203,22 @@ class Network(Block):
             rest = rest[axes - 1 :]
         problem = self._input_sizes().problem(shapes)
         return "" if problem is None else str(problem)
+
+
+def _check_masks(masks: Mapping[str, Any], images: Sequence[Any]) -> None:
+    """Raises MetablockError for a mask that has not the batch and the extents of its image. None stands for no mask."""
+    for name, mask in masks.items():
+        number = int(name[5:] or 1) - 1
+        if mask is None or number >= len(images) or not (isinstance(mask, Tensor) and isinstance(images[number], Tensor)):
+            continue
+        wanted = (images[number].shape[0], 1, *images[number].shape[2:])
+        if tuple(mask.shape) != wanted:
+            hint = (
+                f"`{name}[:, None]` has a channel"
+                if mask.dim() == len(wanted) - 1
+                else "a number for each pixel, and one channel"
+            )
+            raise MetablockError(f"`{name}` is {tuple(mask.shape)}, and {wanted} belongs to the input", hint)
 
 
 def _argument_names(cls: type[Block]) -> tuple[str, ...]:
@@ -274,7 +298,7 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     if cls is None:
         name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
-        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, "scan": scan}
+        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, **HELPERS}
         exec(compile(code, name, "exec"), space)
         linecache.cache[name] = (len(code), None, code.splitlines(True), name)
         loops = "scan(" in source

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
+from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
 from .codegen import Link, Sources, numbered, recurrent
 from .draws import Doubles, Draws, keep_constants, unsaved
@@ -121,6 +122,8 @@ class _Builder:
         if self.make_leaf is not None:
             return self.make_leaf(path, leaf)
         module = on_meta(leaf) if self.meta else self.with_values(leaf, path)
+        if leaf.constant:
+            as_buffers(module)
         if not leaf.trainable:
             module.requires_grad_(False)
         if leaf.role is not None:

@@ -105,9 +105,8 @@ class Sources:
     def _describe(self, child: Child) -> str:
         if isinstance(child, ModuleNode):
             args = {k: v for k, v in child.args.items() if (child.operator, k) not in VARYING}
-            return json.dumps(
-                [child.operator, child.module, dict(child.context), args, child.trainable], default=list, sort_keys=True
-            )
+            about = [child.operator, child.module, dict(child.context), args, child.trainable, *([True] * child.constant)]
+            return json.dumps(about, default=list, sort_keys=True)
         below = [(name, self.describe(part)) for name, part in child.children.items()]
         text = self.text(child, False)[0] if isinstance(child, Subgraph) else "items"
         return json.dumps([text, below])
@@ -123,9 +122,15 @@ class _ForwardWriter:
 
     def source(self) -> tuple[str, tuple[Link, ...]]:
         inputs = free_values(self.subgraph, self.known)
-        params = ["x"] if len(inputs) == 1 else [f"x{i + 1}" for i in range(len(inputs))]
+        masks = {value.id: number for number, value in self.subgraph.masks.items() if value in inputs}
+        inputs = [value for value in inputs if value.id not in masks]
+        several = len(inputs) > 1
+        params = [f"x{i + 1}" for i in range(len(inputs))] if several else ["x"] * len(inputs)
         for value, name in zip(inputs, params, strict=True):
             self.names[value.id] = name
+        for key, number in masks.items():
+            self.names[key] = f"valid{number + 1}" if several else "valid"
+            params.append(f"{self.names[key]}=None")
         lines = [f"def forward(self, {', '.join(params)}):" if params else "def forward(self):"]
         lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
         if self.subgraph.prediction is not None:

@@ -161,8 +161,9 @@ def bias_of(
     Tables ``(heads, queries, keys)``, or maps with a channel a head on the extents (queries, keys), which have a batch. One map
     makes a map of all.
     """
-    pairs = zip(per_source(t, pos, sources, "pos"), sources, strict=True)
-    biases = [_one_bias(t, arg, Pair(heads, queries, source.keys, source.near, plain), source.count) for arg, source in pairs]
+    args = per_source(t, pos, sources, "pos")
+    pairs = [Pair(heads, queries, source.keys, source.near, plain, source.outside) for source in sources]
+    biases = [_one_bias(t, arg, pair, source.count) for arg, pair, source in zip(args, pairs, sources, strict=True)]
     present = [bias for bias in biases if bias is not None]
     if len(sources) == 1 or not present:
         return biases[0]

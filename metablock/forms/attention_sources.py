@@ -28,6 +28,7 @@ class KeySource:
         routed: how keys are selected, if each region has its regions.
         number: its place in the list of ``over=``.
         extra: weights of the neighbours outside the softmax.
+        outside: whether its keys stand outside the queries' window, and are repeated for it.
     """
 
     source: Value
@@ -37,6 +38,7 @@ class KeySource:
     routed: Routed | None = None
     number: int = 0
     extra: Value | None = None
+    outside: bool = False
 
     @property
     def count(self) -> int:
@@ -177,6 +179,7 @@ def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, 
     d = queries.c // heads
     for source in sources:
         _check(queries, source, heads, by.kv_heads, d if by.head_dim is None else by.head_dim)
+        source.outside = source.keys.feature.around != queries.feature.around
     return queries
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import error
-from ..lowering.ir import Value, ValueTree, flat_values
+from ..lowering.arguments import Expr
+from ..lowering.ir import Value, ValueTree, flat_values, single
 from ..lowering.layouts import check_channels
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def sine(
     start: float = 0.0,
     normalize: bool = False,
     reverse: bool = False,
+    shift: float = 0.0,
+    valid: Expr | None = None,
+    of: Expr | None = None,
 ) -> ValueTree:
     """Sines and cosines of positions, ``(b, *grid, out)``: ``sin(p / temperature ** (k / bands))``, and the cosine.
 
@@ -57,6 +61,10 @@ def sine(
         start: the first position.
         normalize: whether positions are divided by the last one (plus 1e-6) and multiplied by 2 pi.
         reverse: whether the last axis comes first.
+        shift: is added to the positions before they are divided, but not to the last one: Deformable DETR's -0.5.
+        valid: a mask on the same grid, a channel, 1 where the picture is: positions count only what is valid in their line, and
+            the last one that they are divided by is that of the line.
+        of: numbers, channel by channel, in place of positions: ``sine(512, of=boxes)``; the default of `out` is their width.
 
     MoCo v3 (arXiv 2104.02057): the defaults; MAE (arXiv 2111.06377): ``reverse=true``. timm's ``build_sincos2d_pos_embed``:
     ``order="wave axis band"``. Vaswani et al. 2017, Sec. 3.5 (arXiv 1706.03762), of a sequence: ``order="axis band wave"``. DETR
@@ -67,13 +75,29 @@ def sine(
         The grid and prefix that enter; a sequence has one axis.
 
     Raises:
-        SpecError: ``out`` is no such multiple; another word for ``order``; a vector arrives.
+        SpecError: ``out`` is no such multiple; another word for ``order``; a vector arrives; a mask on another grid;
+            what concerns positions beside ``of``.
 
     >>> shape_of("id + sine", "64x14x14")
     'map 64 x 14x14'
+    >>> shape_of("sine(256, of=linear(4))", "64x14x14")
+    'tokens 14x14 x 256'
     """
-    options = {"temperature": temperature, "order": order, "start": start, "normalize": normalize, "reverse": reverse}
-    return _on_grid(t, x, "sine", "waves.Sine", out=out, **options)
+    options: dict[str, Any] = {"temperature": temperature, "order": order, "reverse": reverse}
+    if of is not None:
+        if valid is not None or normalize or start or shift:
+            raise error("`of=` takes numbers as they are", of.span, "`start`, `shift`, `normalize` and `valid` are of positions")
+        numbers = single(t.apply(of, x))
+        return t.ir.call("sine_of.SineOf", "sine", [numbers], out=numbers.c if out is None else out, **options)
+    options |= {"start": start, "normalize": normalize, "shift": shift}
+    if valid is None:
+        return _on_grid(t, x, "sine", "waves.Sine", out=out, **options)
+    value = next(flat_values(x), None)
+    mask = t.apply(valid, x)
+    if value is None or mask is None:
+        raise error("`sine` of what is absent", valid.span, "leave out `valid=` where there is no mask")
+    value, mask = t.ir.cast(value, "grid"), t.ir.cast(single(mask), "grid")
+    return t.ir.call("sine_of.SineOfValid", "sine", [value, mask], out=value.c if out is None else out, **options)
 
 
 def fourier(

@@ -38,6 +38,30 @@ def tokens(t: Tracer, x: ValueTree) -> ValueTree:
     return value if f.rank == 1 else t.ir.inline("{0}", [value], f.with_(grid=(prod(f.grid),)))
 
 
+def resize_like(t: Tracer, x: ValueTree, *, to: Expr, mode: str = "bilinear") -> ValueTree:
+    """Interpolation to the extents of another wire: ``(b, c, *grid) -> (b, c, *extents)``.
+
+    Unlike ``resize(to.grid)``, which fits one size of the input, it fits any.
+
+    Args:
+        to: a wire, or an expression on what arrives; only its extents are read.
+        mode: ``"bilinear"`` (linear in 1-D, trilinear in 3-D), ``"nearest"`` or ``"bicubic"`` (2-D). Edges are aligned.
+
+    Returns:
+        A map on the grid of ``to``.
+
+    Raises:
+        SpecError: another mode; another number of axes; what has no grid.
+
+    >>> shape_of("resize_like(conv(8, 3, stride=2))", "64x15x14")
+    'map 64 x 8x7'
+    """
+    like = t.apply(to, x)
+    if like is None:
+        raise error("`resize_like` of what is absent", to.span, "give it a wire")
+    return t.ir.call("resize.ResizeLike", "resize", [single(x), t.ir.cast(single(like), "map")], mode=mode)
+
+
 def grid(t: Tracer, x: ValueTree, *extents: Expr) -> ValueTree:
     """Gives tokens a grid: ``(b, N, c) -> (b, *extents, c)``, row by row. Prefix tokens stay prefix tokens.
 

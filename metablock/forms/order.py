@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Expr, Module
-from ..lowering.ir import Value, ValueTree, single
+from ..lowering.ir import Value, ValueTree, mapped, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -54,7 +54,7 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
         order: an order of the same tokens, or its beginning: ``order >> first(n)`` selects n tokens.
 
     Returns:
-        One-dimensional tokens.
+        One-dimensional tokens. For a list a list: all members in one order.
 
     Raises:
         SpecError: ``order`` is not an order, or has more tokens than arrive; there are prefix tokens.
@@ -62,10 +62,16 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
     >>> shape_of("reorder(linear(1) >> argsort >> first(49))", "64x14x14")
     'tokens 49 x 64'
     """
-    value, places = _pair(t, x, order, "reorder")
+    values = mapped(x, lambda value: _plain(t, value, "reorder"))
+    wanted = t.apply(order, values)
+    return mapped(values, lambda value: _reordered(t, value, wanted, order))
+
+
+def _reordered(t: Tracer, x: Value, order: ValueTree, source: Expr) -> Value:
+    value, places = _pair(t, x, order, source)
     n, f = places.feature.n, value.feature
     if n > f.n:
-        raise error(f"an order of {n} tokens meets {f.n}", order.span, "it comes from scores of the same tokens")
+        raise error(f"an order of {n} tokens meets {f.n}", source.span, "it comes from scores of the same tokens")
     return t.ir.inline(f"{{0}}.gather(1, {{1}}.expand(-1, -1, {value.c}))", [value, places], f.with_(grid=(n,)))
 
 
@@ -92,7 +98,8 @@ def restore(t: Tracer, x: ValueTree, *, order: Module, fill: Expr | None = None)
     ... ''', "64x14x14")
     'tokens 14x14 x 64'
     """
-    value, places = _pair(t, x, order, "restore")
+    value = _plain(t, single(x), "restore")
+    value, places = _pair(t, value, t.apply(order, value), order)
     n, total = value.feature.n, places.feature.n
     if places.feature.of is not None:
         hint = "write the order itself: the tokens that arrive are its first, `fill=` stands for the others"
@@ -168,12 +175,11 @@ def _plain(t: Tracer, x: ValueTree, name: str) -> Value:
     return value
 
 
-def _pair(t: Tracer, x: ValueTree, order: Expr, name: str) -> tuple[Value, Value]:
-    """The tokens and their order, in the same windows."""
-    value = _plain(t, x, name)
-    places = single(t.apply(order, value))
+def _pair(t: Tracer, value: Value, order: ValueTree, source: Expr) -> tuple[Value, Value]:
+    """The tokens and their order, in the same windows; ``source`` is what computed the order."""
+    places = single(order)
     if places.feature.layout != "order":
-        raise error(f"{places.feature} is no order", order.span, _SCORES)
+        raise error(f"{places.feature} is no order", source.span, _SCORES)
     value, places = t.ir.together(value, places)
     return value, places
 

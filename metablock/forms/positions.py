@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 
 
 def relative_bias(
-    t: Tracer, x: ValueTree, *, std: float = 0.02, mirror: bool = False, stride: int | list[int] | None = None
+    t: Tracer,
+    x: ValueTree,
+    *,
+    std: float = 0.02,
+    mirror: bool = False,
+    stride: int | list[int] | None = None,
+    numbers: int = 3,
 ) -> ValueTree:
     """In ``pos=`` of attention: a learned bias for each head and relative offset of query and key.
 
     Queries and keys stand on one grid, or the queries on every ``stride``-th place of that of the keys. A class token has three
     biases more a head: from it, to it, and with itself (BEiT, arXiv 2106.08254). With ``over=near(n)`` the table has an entry
-    for each neighbour.
+    for each neighbour. With ``stride=`` the grids may be any two: query ``i`` and key ``j`` have the offset ``stride * i - j``,
+    and the table has those that occur (Focal Transformer's pooled keys, arXiv 2107.00641: ``stride=1``).
 
     Args:
         std: standard deviation of the initial values (truncated normal).
@@ -32,13 +39,15 @@ def relative_bias(
             2104.01136).
         stride: places of the keys' grid from a query to the next, one number or one an axis; by default the smallest that gives
             the queries' grid. Offsets are counted on the keys' grid (LeViT's attention that subsamples).
+        numbers: biases of a class token: 3; or 2, the first of which also stands for the one with itself (MSG-Transformer,
+            arXiv 2105.15168).
 
     Returns:
         A table: ``(heads, queries, keys)``.
 
     Raises:
-        SpecError: outside ``pos=`` of attention; queries that do not lie on the keys' grid; more than one prefix token;
-            ``mirror`` or ``stride`` with ``near``.
+        SpecError: outside ``pos=`` of attention; queries that do not lie on the keys' grid, without ``stride``; more than one
+            prefix token; ``mirror`` or ``stride`` with ``near``; another number of ``numbers``, or 2 without a class token.
 
     Swin, Liu et al. 2021, Eq. 4 (arXiv 2103.14030).
 
@@ -49,6 +58,10 @@ def relative_bias(
     """
     pair = pair_around(t, "relative_bias")
     q, k = pair.queries.feature, pair.keys.feature
+    if numbers not in (2, 3):
+        raise error(f"{numbers} bias(es) of a class token", hint="3: from it, to it, with itself; 2: the first two")
+    if numbers == 2 and not (q.prefix and k.prefix):
+        raise error("`numbers=` are biases of a class token, and there is none", hint="leave it out")
     if pair.near is not None:
         if mirror:
             raise error("the table of neighbours has no mirrored form", hint="leave out `mirror=`")
@@ -57,29 +70,34 @@ def relative_bias(
         shape = q.with_(layout="table", c=pair.heads, grid=(q.n, prod(pair.near.size)))
         sizes = {"size": list(pair.near.size), "clamp": pair.near.border == "clamp"}
         return t.ir.call("near_bias.NearBias", "table", [], shape, grid=q.grid, heads=pair.heads, std=std, **sizes)
-    strides = _strides(q, k, stride)
+    strides = _strides(q, k, stride, pair.outside)
     if strides is None or q.prefix != k.prefix or q.prefix > 1:
         hint = "use it in self-attention, with one prefix token at most; queries may be subsampled: `q=max_pool(1, stride=2)`"
         raise error(f"`relative_bias` needs queries and keys on one grid, here {q} and {k}", hint=hint)
     shape = q.with_(layout="table", c=pair.heads, grid=(q.n, k.n), prefix=0)
     arguments: dict[str, object] = {"heads": pair.heads, "std": std, "prefix": q.prefix, "mirror": mirror}
+    if numbers != 3:
+        arguments["numbers"] = numbers
     if q.grid != k.grid:
         arguments |= {"keys": list(k.grid), "stride": list(strides)}
     return t.ir.call("relative_bias.RelativeBias", "table", [], shape, grid=q.grid, **arguments)
 
 
-def _strides(q: Feature, k: Feature, stride: int | list[int] | None) -> tuple[int, ...] | None:
-    """The places of the keys' grid from a query to the next on each axis; None if no stride gives the queries' grid.
+def _strides(q: Feature, k: Feature, stride: int | list[int] | None, outside: bool) -> tuple[int, ...] | None:
+    """The places of the keys' grid from a query to the next on each axis; None if queries and keys do not fit each other.
 
-    Raises SpecError for numbers that are no strides.
+    They fit if a stride gives the queries' grid, and with one that is written if their grids differ. Raises SpecError for numbers
+    that are no strides.
     """
     if stride is not None and ((isinstance(stride, list) and len(stride) != k.rank) or min(expanded(stride)) < 1):
         raise error(f"a stride of {stride} on {k.rank} axes", hint="one number from 1, or one an axis")
-    if q.rank != k.rank or (q.around and q.grid != k.grid):  # in a window the keys of the whole map have no place
+    if q.rank != k.rank or (outside and q.grid != k.grid):  # in a window the keys of the whole map have no place
+        return None
+    if stride is None and q.around and q.grid != k.grid:
         return None
     steps = [-(-m // n) for n, m in zip(q.grid, k.grid, strict=True)] if stride is None else expanded(stride, k.rank)
     fits = all(-(-m // s) == n for n, m, s in zip(q.grid, k.grid, steps, strict=True))
-    return tuple(steps) if fits else None
+    return tuple(steps) if fits or (stride is not None and q.grid != k.grid) else None
 
 
 def expanded(value: int | list[int], rank: int = 1) -> list[int]:

@@ -8,7 +8,7 @@ from ..errors import error
 from ..language import ast as e
 from ..language.scope import Bound, Scope
 from ..lowering.arguments import Expr, Lazy
-from ..lowering.ir import Value, ValueTree, single
+from ..lowering.ir import Value, ValueTree, mapped, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -140,6 +140,42 @@ def frozen(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     """
     with t.context.push(trainable=False):
         return t.apply(a, x)
+
+
+def constant(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
+    """Applies ``a`` with weights that are constants: buffers, which a state dict has, and no parameters.
+
+    A batch norm inside normalises by its running averages in training, too, and never changes them: the frozen batch norm of
+    detectors, ``(x - running_mean) / sqrt(running_var + eps) * weight + bias``, four buffers by these names. What other modules
+    do in training alone (dropout) they do here, too. ``frozen(a)`` keeps parameters, and the mode of a norm.
+
+    Args:
+        a: any module without a recurrent layer of torch's.
+
+    Returns:
+        The output of ``a``.
+
+    Raises:
+        SpecError: ``lstm`` or ``gru`` inside.
+
+    DETR, Carion et al. 2020 (arXiv 2005.12872), and torchvision's ``FrozenBatchNorm2d``.
+
+    >>> shape_of("conv(128, 3, stride=2, bias=false) >> constant(batch_norm)", "64x14x14")
+    'map 128 x 7x7'
+    """
+    with t.context.push(constant=True):
+        return t.apply(a, x)
+
+
+def stop(t: Tracer, x: ValueTree) -> ValueTree:
+    """What arrives, as a constant: no gradient flows back through it. ``x >> stop``; a list member by member.
+
+    The values are the same. :func:`frozen` keeps weights from being trained, and lets gradients through.
+
+    >>> shape_of("stop", "64x14x14")
+    'map 64 x 14x14'
+    """
+    return mapped(x, lambda value: t.ir.inline("{0}.detach()", [value], value.feature))
 
 
 def transposed(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:

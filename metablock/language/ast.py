@@ -49,11 +49,12 @@ class Splice(Node):
 
 @dataclass(frozen=True, slots=True)
 class Comprehension(Node):
-    """``[item for var in source]``."""
+    """``[item for var in source]``, or ``[item for var in source if test]``."""
 
     item: Node
     var: str
     source: Node
+    test: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)

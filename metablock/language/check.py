@@ -224,10 +224,11 @@ class _Checker:
                 self._walk(left, names)
                 self._sources(right, names)
                 self._walk(right, names)
-            case e.Comprehension(item=item, var=var, source=source):
+            case e.Comprehension(item=item, var=var, source=source, test=test):
                 self._reserved(var, node)
                 self._walk(source, names)
-                self._walk(item, names | {var})
+                for inner in [item] if test is None else [item, test]:
+                    self._walk(inner, names | {var})
             case e.Chain(items=items):
                 for position, item in enumerate(items):
                     if position and grouped_by_c(item):

@@ -40,7 +40,7 @@ parameter, buffer, embedding, constant: `learned(n)` is a table of n learned tok
 clstoken, cls: `class_token`
 where, select: `alternate(a, b)`, or an "if", which chooses when the network is built
 unbind: `chunk(n)` gives n parts of the channels
-gather, indexselect: `take(0)` takes one token, `reorder(linear(1) >> argsort)` orders them
+gather, indexselect: `take(0)` takes one token, `pick([0, 2])` several, `reorder(linear(1) >> argsort)` orders them
 stopgradient, detach, nograd: `frozen(a)` is not trained
 checkpoint, remat: a training recipe decides that, not the network
 einmix, einsum: products of two streams are `a * b`, of two matrices of tokens `a >> matmul(b >> transpose)`
@@ -50,10 +50,11 @@ rearrange, reshape, permute, transpose, view, swapaxes, moveaxis, movedim, chann
 totokens, seq, sequence: `tokens`
 tomap, togrid, unflatten, tokenstomap: `tokens >> grid(16, 16)`
 flattenchannels: `flatten`
-pixelshuffle, depthtospace, pixelunshuffle, spacetodepth: `unfold(2, 2)` moves a neighbourhood into channels; the way back is none
+pixelunshuffle, spacetodepth: `unfold(2, 2)` moves a neighbourhood into channels, `fold(2)` moves it back
+pixelshuffle, depthtospace: `fold(2)`
 im2col: `unfold(3)`
 roll, shift, cyclicshift: `window(4, a, shift=2)` moves the windows
-flip, rot90, repeatinterleave, tile: {_NONE}
+flip, rot90, repeatinterleave: {_NONE}
 expandasspatial, broadcast: sums and products spread vectors over maps by themselves: `id + global_pool`
 
 # Arithmetic

@@ -28,9 +28,9 @@ class InputKind:
 
 # What `input:` may call: `image(channels, height, width)`.
 INPUT_KINDS = {
-    "signal": InputKind("map", 1),
-    "image": InputKind("map", 2),
-    "volume": InputKind("map", 3),
+    "signal": InputKind("map", 1, options=("padded",)),
+    "image": InputKind("map", 2, options=("padded",)),
+    "volume": InputKind("map", 3, options=("padded",)),
     "series": InputKind("grid", 1),
     "tokens": InputKind("ids", 1, "ids", ("padding",)),
 }

@@ -78,7 +78,9 @@ def _text(node: e.Node) -> tuple[str, int]:
         case e.List(items=items):
             return f"[{', '.join(_item(item) for item in items)}]", _ATOM
         case e.Comprehension():
-            return f"[{_at(node.item, _CHOICE)} for {node.var} in {_at(node.source, _CHOICE)}]", _ATOM
+            source = _at(node.source, _CHOICE if node.test is None else _CHAIN)
+            test = "" if node.test is None else f" if {_test(node.test, _OR)}"
+            return f"[{_at(node.item, _CHOICE)} for {node.var} in {source}{test}]", _ATOM
         case e.Call():
             return f"{_at(node.func, _POSTFIX)}({', '.join(map(_argument, node.args))})", _POSTFIX
         case e.Index():

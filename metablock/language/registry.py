@@ -15,10 +15,12 @@ _ROOT = Path(__file__).parents[2]
 # One that came after the first release is `later`: a number of a file may have its name.
 _LEAVES = """
 abs: elementwise.Abs later
+above: elementwise.Above later
 adaptive_avg_pool: adaptive_avg_pool.AdaptiveAvgPool
 adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
+below: elementwise.Below later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
@@ -28,6 +30,7 @@ dropout: dropout.Dropout
 elu: activations.Elu
 embedding: embedding.Embedding later
 exp: elementwise.Exp later
+fold: fold.Fold later
 gelu: activations.Gelu
 global_pool: global_pool.GlobalPool
 grn: grn.GRN
@@ -44,6 +47,7 @@ log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
 pad: pad.Pad later
+pick: pick.Pick later
 position: position.Position
 quick_gelu: activations.QuickGelu
 random_features: random_features.RandomFeatures
@@ -59,9 +63,11 @@ sin: elementwise.Sin later
 softmax: softmax.Softmax
 softplus: activations.Softplus
 sqrt: elementwise.Sqrt later
+standardize: standardize.Standardize later
 star_relu: activations.StarRelu
 std_conv: std_conv.StdConv
 tanh: activations.Tanh
+tile: tile.Tile later
 times: times.Times
 unfold: unfold.Unfold
 unused: unused.Unused
@@ -77,6 +83,7 @@ axial: rotary.axial inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 concat: lists.concat inline later
+constant: residual.constant inline later
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline later
 deformable: deformable.deformable
@@ -110,6 +117,7 @@ relative_keys: relative_keys.relative_keys later
 reorder: order.reorder inline
 res: residual.res inline
 rest: order.rest inline
+resize_like: grids.resize_like later
 restore: order.restore inline
 routed: routed.routed inline
 scan: recurrence.scan later
@@ -117,6 +125,7 @@ sine: constants.sine inline later
 split: lists.split inline
 spread: tokens.spread inline
 steps: lists.steps inline
+stop: residual.stop inline later
 take: tokens.take inline
 tied: tied.tied inline later
 tokens: grids.tokens inline later

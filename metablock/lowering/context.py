@@ -52,6 +52,7 @@ class Pair:
         queries, keys: both token sets, after their projections.
         near: how keys are selected, if each query has its neighbours.
         plain: the queries before ``query=`` and ``scale=`` of the attention.
+        outside: whether the keys stand outside the queries' window, and are repeated for it.
     """
 
     heads: int
@@ -59,6 +60,7 @@ class Pair:
     keys: Value
     near: Near | None = None
     plain: Value | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Context:
         copies: inside a repeat that stands outside the stages: its copies are what ``index`` and ``layer`` count.
         unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
+        constant: True inside ``constant``.
         role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
         window: the innermost window around, if it is shifted.
@@ -156,6 +159,7 @@ class Context:
     copies: bool = False
     unit: Literal["block", "line"] | None = None
     trainable: bool = True
+    constant: bool = False
     role: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     window: ShiftedWindow | None = None

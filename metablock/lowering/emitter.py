@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import AxesError, Problem, Span, error
 from ..language.budget import spend
-from ..language.registry import OPERATORS
 from ..shape import Feature, Layout
 from . import layouts
 from .context import ContextStack
@@ -31,7 +30,7 @@ from .ir import (
     same_computation,
     single,
 )
-from .leaves import inner_operator, output_shape
+from .leaves import operator_of, output_shape
 from .sequences import sequences, together
 from .wiring import same_use, same_wiring
 from .written import written
@@ -122,7 +121,8 @@ class Emitter:
         **args: Any,
     ) -> list[Value]:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
-        entry = OPERATORS.get(operator) or inner_operator(operator)
+        now = self.context.now
+        entry = operator_of(operator, now.constant)
         cls = entry.load()
         along = getattr(cls, "along", False)
         first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
@@ -138,8 +138,8 @@ class Emitter:
                 raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None
         self.budget(feature)
-        now, text = self.context.now, written(entry, complete)
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, now.trainable, now.role, text, self.place)
+        kind = (now.trainable, now.role, now.constant, written(entry, complete))
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, *kind, self.place)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()

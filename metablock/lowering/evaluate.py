@@ -136,7 +136,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
-        """A scope for each round of a comprehension. Raises SpecError if its source is no list, or a very long one."""
+        """A scope for each round of a comprehension whose test holds. Raises SpecError for no list, or a very long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
@@ -144,7 +144,9 @@ class Evaluator:
             raise error(f"a list of {len(source)} entries", node.source.span, f"at most {MAX_LIST} are allowed")
         for item in source:
             self._budget.spend(1, node.span)
-            yield scope.bind({node.var: item})
+            inner = scope.bind({node.var: item})
+            if node.test is None or self.test(node.test, inner):
+                yield inner
 
     def _limited(self, items: list[Any], node: e.Node) -> list[Any]:
         """A list that was computed. Raises SpecError for one that is too long, the entries of its lists counted too."""
@@ -318,10 +320,10 @@ class Evaluator:
             return base.feature.n
         if node.name == "valid":
             if base.id not in self.valid:
-                hint = "name the input, `ids -> ...`, and write `ids.valid`"
+                hint = "ids and `image(3, 224, padded=true)` have it: name the input, `image -> ...`, and write `image.valid`"
                 raise error("only an input that may have padding has `valid`", node.span, hint)
             return self.valid[base.id]
-        known = "it has `c` (width), `grid` (extents) and `n` (number of tokens); an input of ids has `valid`"
+        known = "it has `c` (width), `grid` (extents) and `n` (number of tokens); a padded input has `valid`"
         raise error(f"a wire has no '{node.name}'", node.span, known)
 
     def _binary(self, node: e.Binary, scope: Scope) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import UnreadableError, error
+from ..errors import Problem, UnreadableError, error
 from ..language import ast as e
 from ..language.arithmetic import is_whole
 from ..language.inputs import INPUT_HINT, INPUT_KINDS
@@ -11,7 +11,7 @@ from ..language.scope import Scope
 from ..shape import Feature
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .ir import ModuleCall, ModuleList, Subgraph, ValueTree, flat_values, subgraphs
+from .ir import ModuleCall, ModuleList, Subgraph, flat_values, inputs_of
 from .splices import arguments
 
 
@@ -25,7 +25,7 @@ def input_feature(evaluate: Evaluator, node: e.Node) -> Feature:
     options = {argument.name: argument for argument in node.args if argument.name is not None}
     unknown = next((option for key, option in options.items() if key not in kind.options), None)
     if unknown is not None:
-        hint = f"write `{name}({', '.join(['512', '24', 'padding=1'] if kind.options else ['3', '64'])})`"
+        hint = f"write `{name}({'512, 24, padding=1' if kind.layout == 'ids' else '3, 64'})`"
         raise error(f"the sizes of an input have no names, this one is '{unknown.name}'", unknown.span, hint)
     spread = arguments(evaluate, tuple(argument for argument in node.args if argument.name is None), Scope())
     sizes = [evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
@@ -50,30 +50,48 @@ def _padding(evaluate: Evaluator, option: e.Argument | None, ids: int) -> int | 
     return int(padding)
 
 
-def state_valid(evaluate: Evaluator, ir: Emitter, x: ValueTree) -> None:
-    """Computes what `valid` means of the inputs of ids, if the spec mentions it: 0 where there is padding, 1 elsewhere.
+def padded(evaluate: Evaluator, node: e.Node) -> bool:
+    """Whether an entry of `input:` has a mask beside it: ``image(3, 224, padded=true)``. Raises SpecError for another value."""
+    options = [argument for argument in node.args if argument.name == "padded"] if isinstance(node, e.Call) else []
+    values = [evaluate.value(option.value, Scope()) for option in options]
+    if any(not isinstance(value, bool) for value in values):
+        raise error("`padded` is true or false", options[0].span, "leave it out where there is no padding")
+    return any(values)
+
+
+def state_valid(evaluate: Evaluator, ir: Emitter, root: Subgraph) -> None:
+    """States what `valid` means of the inputs that may have padding: 0 where they have it, 1 elsewhere.
+
+    Of a padded input it is a mask, which enters too; of ids it is computed, if the spec mentions it.
 
     Args:
         evaluate: gets the masks, by the values' ids.
         ir: writes into the root of the network.
-        x: the inputs.
+        root: the root, with its inputs.
     """
     spec = evaluate.spec
-    if not any(isinstance(part, e.Attribute) and part.name == "valid" for node in spec.nodes() for part in e.walk(node)):
-        return
-    for (name, node), value in zip(spec.inputs.items(), flat_values(x), strict=True):
-        if value.feature.layout == "ids":
+    asked = any(isinstance(part, e.Attribute) and part.name == "valid" for node in spec.nodes() for part in e.walk(node))
+    for number, ((name, node), value) in enumerate(zip(spec.inputs.items(), root.inputs, strict=True)):
+        if padded(evaluate, node):
+            one = value.feature.with_(c=1)
+            root.masks[number] = mask = ir.value(one)
+            evaluate.valid[value.id] = ir.inline("valid_part({0}, {1})", [value, mask], one)
+        elif asked and value.feature.layout == "ids":
             ir.place = node.span
             evaluate.valid[value.id] = ir.call("valid.Valid", f"input.{name}", [value])
 
 
-def drop_unread(evaluate: Evaluator, root: Subgraph) -> None:
-    """Removes the masks of inputs that nothing reads."""
-    read = {value.id for _, part in subgraphs(root) for step in part.all_steps for value in step.inputs}
-    read |= {value.id for _, part in subgraphs(root) for value in flat_values([part.output, part.prediction])}
-    for mask in evaluate.valid.values():
+def tidy_valid(evaluate: Evaluator, ir: Emitter, root: Subgraph) -> None:
+    """Removes the masks of ids that nothing reads, and notes those of padded inputs."""
+    read = {value.id for step in root.all_steps for value in inputs_of(root, step)}
+    read |= {value.id for value in flat_values([root.output, root.prediction])}
+    entries = {value.id: node for value, node in zip(root.inputs, evaluate.spec.inputs.values(), strict=True)}
+    for key, mask in evaluate.valid.items():
         for step in [step for step in root.steps if step.output is mask and mask.id not in read]:
-            assert isinstance(step, ModuleCall)
+            if not isinstance(step, ModuleCall):
+                hint = "read it in `model`, `image -> ... image.valid`, or leave out `padded`"
+                ir.doubts["padded", key] = Problem("nothing reads the `valid` of a padded input", entries[key].span, hint)
+                continue
             root.steps.remove(step)
             holder = root.child(step.child[:-1])
             assert isinstance(holder, ModuleList)

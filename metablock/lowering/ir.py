@@ -47,6 +47,7 @@ class ModuleNode:
         context: positional arguments of the class, which the input supplies: ``c``, ``rank``, ``grid`` ...
         args: keyword arguments of the class, which the spec gives; complete, with the defaults.
         trainable: False inside ``frozen``.
+        constant: True inside ``constant``: its weights become buffers.
         role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
         span: the place in the spec.
@@ -59,6 +60,7 @@ class ModuleNode:
     args: Mapping[str, Any]
     trainable: bool = True
     role: str | None = None
+    constant: bool = False
     text: str = field(default="", compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -134,6 +136,7 @@ class Subgraph:
     Attributes:
         text: the expression of the spec.
         inputs: the values that enter.
+        masks: of the root: by the number of an input that may have padding its mask, which enters behind the inputs, or does not.
         children: the parts by name.
         steps: what ``forward`` computes, in order.
         output: what ``forward`` returns.
@@ -150,6 +153,7 @@ class Subgraph:
 
     text: str = ""
     inputs: tuple[Value, ...] = ()
+    masks: dict[int, Value] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     output: ValueTree = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from ..language.registry import Operator
+from ..errors import error
+from ..language.registry import OPERATORS, Operator
 from ..shape import Feature
 
 
@@ -14,6 +16,18 @@ def inner_operator(operator: str) -> Operator:
     """A leaf operator that only composite operators use, by its file and class: ``attend.Attend``."""
     file, _, attribute = operator.partition(".")
     return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
+
+
+def operator_of(name: str, constant: bool) -> Operator:
+    """A leaf operator by its name in a spec, or by its file and class; inside ``constant`` what stands for it there.
+
+    Raises SpecError for one whose weights cannot be buffers.
+    """
+    operator = OPERATORS.get(name) or inner_operator(name)
+    file = getattr(operator.load(), "constant", None) if constant else None
+    if file == "":
+        raise error(f"the weights of `{name}` cannot be buffers", hint="`frozen(a)` keeps parameters from training")
+    return operator if file is None else replace(inner_operator(file), name=name, declared=operator.schema)
 
 
 def output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:

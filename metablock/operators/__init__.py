@@ -18,6 +18,9 @@ plain ``nn.Module`` classes. The compiler reads of a class:
 ``along = True``
     ``forward`` works along sequences, ``(b, n, c)``, and returns its output and what the network leaves behind (the states of
     ``nn.LSTM``). The compiler takes a grid apart into sequences by the argument ``over`` (:mod:`metablock.lowering.sequences`).
+``constant``
+    What stands for it inside ``constant(a)``: a class with the same ``__init__``, ``"file.Class"``; empty where there is none.
+    Without it the weights of its own class become buffers.
 ``roles``
     What its own parameters are, ``{"weight": "table"}``, by the name of a parameter or of a submodule
     (:mod:`metablock.backend.roles`). One called ``bias`` is a bias without being named. Weight decay goes by it.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import error
+from ..shape import Feature
+
 
 class BatchNorm:
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``: ``(b, c, ...) -> (b, c, ...)``.
@@ -16,6 +19,7 @@ class BatchNorm:
         eps: added to the (biased) variance.
         momentum: weight of a batch's statistics in the running averages.
         gamma: initial value of the weight; 0 makes a residual branch that ends in this norm start as zero.
+        affine: whether there are a weight and a bias at all.
 
     Ioffe & Szegedy 2015 (arXiv 1502.03167). ``reset_parameters`` of the module is torch's and sets the weight to 1.
 
@@ -27,13 +31,21 @@ class BatchNorm:
     """
 
     takes = ("map", "vector")
+    constant = "frozen_batch_norm.FrozenBatchNorm"
 
     def __new__(  # type: ignore[misc]
-        cls, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0
+        cls, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0, affine: bool = True
     ) -> _BatchNorm:
-        norm = BATCH_NORMS[max(rank, 1)](c, eps, momentum)
-        nn.init.constant_(norm.weight, gamma)
+        norm = BATCH_NORMS[max(rank, 1)](c, eps, momentum, affine)
+        if affine:
+            nn.init.constant_(norm.weight, gamma)
         return norm
+
+    @staticmethod
+    def shape(x: Feature, *, gamma: float, affine: bool) -> Feature:
+        if not affine and gamma != 1:
+            raise error(f"a weight of {gamma:g} without a weight", hint="leave out `gamma=`, or `affine=false`")
+        return x
 
 
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -79,6 +79,54 @@ class Cos(nn.Module):
         return torch.cos(x)
 
 
+class Above(nn.Module):
+    """1 where a number is above ``than``, 0 elsewhere, in any layout. It has no gradient.
+
+    Args:
+        than: the number.
+
+    Example:
+        >>> Above(than=0.0)(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([0., 0., 1.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __init__(self, *, than: float):
+        super().__init__()
+        self.than = than
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x > self.than).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.than:g}"
+
+
+class Below(nn.Module):
+    """1 where a number is below ``than``, 0 elsewhere, in any layout. It has no gradient.
+
+    Args:
+        than: the number.
+
+    Example:
+        >>> Below(than=0.0)(torch.tensor([-1.0, 0.0, 2.0]))
+        tensor([1., 0., 0.])
+    """
+
+    takes = ("map", "grid", "tokens", "vector")
+
+    def __init__(self, *, than: float):
+        super().__init__()
+        self.than = than
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x < self.than).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.than:g}"
+
+
 class Clip(nn.Module):
     """``min(max(x, low), high)``, in any layout; the gradient outside is 0.
 

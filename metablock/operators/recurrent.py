@@ -35,6 +35,7 @@ class Lstm:
 
     takes = ("tokens",)
     along = True
+    constant = ""  # torch keeps a list of their weights beside the parameters
 
     def __new__(  # type: ignore[misc]
         cls, c: int, *, out: int, over: str | int | None = None, bidirectional: bool = False, bias: bool = True
@@ -74,6 +75,7 @@ class Gru:
 
     takes = ("tokens",)
     along = True
+    constant = ""  # torch keeps a list of their weights beside the parameters
 
     def __new__(  # type: ignore[misc]
         cls, c: int, *, out: int, over: str | int | None = None, bidirectional: bool = False, bias: bool = True

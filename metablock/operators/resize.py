@@ -72,6 +72,38 @@ class AntialiasedUpsample(nn.Upsample):
         return F.interpolate(x, self.size, mode=self.mode, align_corners=self.align_corners, antialias=True)
 
 
+class ResizeLike(nn.Module):
+    """Interpolation to the extents of another map: ``(b, c, *grid), (b, d, *size) -> (b, c, *size)``.
+
+    Args:
+        mode: as :class:`Resize` has it.
+
+    Example:
+        >>> import torch
+        >>> ResizeLike(2, mode="nearest")(torch.tensor([[[[1.0, 0.0]]]]), torch.zeros(1, 3, 1, 4))
+        tensor([[[[1., 1., 0., 0.]]]])
+    """
+
+    takes = ("map",)
+
+    def __init__(self, rank: int, *, mode: str = "bilinear"):
+        super().__init__()
+        self.mode = MODES[mode][rank]
+
+    @staticmethod
+    def shape(x: Feature, like: Feature, *, mode: str) -> Feature:
+        check(mode, x.rank)
+        if like.rank != x.rank:
+            raise error(f"a map of rank {x.rank} has not the extents of {like}", hint="both have as many axes")
+        return x.with_(grid=like.grid)
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return F.interpolate(x, like.shape[2:], mode=self.mode, align_corners=None if self.mode == "nearest" else False)
+
+    def extra_repr(self) -> str:
+        return f'"{self.mode}"'
+
+
 def check(mode: str, rank: int, antialias: bool = False) -> None:
     """Raises SpecError if torch has no such interpolation."""
     if mode not in MODES:

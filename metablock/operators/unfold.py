@@ -112,10 +112,10 @@ def missing(grid: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, .
     return tuple(max(k - g - 2 * p, -(g + 2 * p - k) % s) for g, k, s, p in zip(grid, kernel, stride, padding, strict=True))
 
 
-def ordered(order: str | None, rank: int) -> tuple[str, ...]:
+def ordered(order: str | None, rank: int, name: str = "unfold") -> tuple[str, ...]:
     """The names of the axes in ``order``, the slowest first. Raises SpecError for another rank or order."""
     if rank not in AXES:
-        raise error(f"unfold works in 1, 2 or 3 dimensions, not in {rank}", hint="tokens or vectors have no windows")
+        raise error(f"{name} works in 1, 2 or 3 dimensions, not in {rank}", hint="tokens or vectors have no windows")
     default = ("c", *AXES[rank])
     names = default if order is None else tuple(order.split())
     if sorted(names) != sorted(default):

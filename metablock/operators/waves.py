@@ -67,6 +67,7 @@ class Sine(nn.Module):
         start: the first position, from which they are counted.
         normalize: whether positions are divided by the last one (plus 1e-6) and multiplied by 2 pi.
         reverse: whether the last axis comes first.
+        shift: is added to the positions before they are divided, but not to the last one that they are divided by.
 
     Example:
         >>> Sine(out=4, start=0.0)(torch.zeros(1, 2, 8))
@@ -85,10 +86,11 @@ class Sine(nn.Module):
         start: float = 0.0,
         normalize: bool = False,
         reverse: bool = False,
+        shift: float = 0.0,
     ):
         super().__init__()
         self.out, self.temperature, self.order = out, temperature, order
-        self.start, self.normalize, self.reverse = start, normalize, reverse
+        self.start, self.normalize, self.reverse, self.shift = start, normalize, reverse, shift
 
     @staticmethod
     def shape(x: Feature, *, out: int, order: str) -> Feature:
@@ -97,7 +99,7 @@ class Sine(nn.Module):
         return x.with_(c=out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sine_table(x, self.out, self.temperature, self.order, self.start, self.normalize, self.reverse)
+        return sine_table(x, self.out, self.temperature, self.order, self.start, self.normalize, self.reverse, self.shift)
 
     def extra_repr(self) -> str:
         return f'{self.out}, temperature={self.temperature:g}, order="{self.order}"'
@@ -219,10 +221,17 @@ def coordinate_table(x: Tensor, kind: str) -> Tensor:
 
 
 def sine_table(
-    x: Tensor, out: int, temperature: float, order: str, start: float, normalize: bool, reverse: bool = False
+    x: Tensor,
+    out: int,
+    temperature: float,
+    order: str,
+    start: float,
+    normalize: bool,
+    reverse: bool = False,
+    shift: float = 0.0,
 ) -> Tensor:
     """:class:`Sine` on the positions of ``x (b, *grid, c)``: ``(b, *grid, out)``, in its dtype."""
-    table = sines(x.shape[1:-1], out, temperature, order, start, normalize, reverse, _precise(x), x.device)
+    table = sines(x.shape[1:-1], out, temperature, order, start, normalize, reverse, _precise(x), x.device, shift)
     return _spread(x, table.to(x.dtype))
 
 
@@ -236,6 +245,7 @@ def sines(
     reverse: bool = False,
     dtype: torch.dtype = torch.float64,
     device: torch.device | None = None,
+    shift: float = 0.0,
 ) -> Tensor:
     """The table of :class:`Sine`, ``(*grid, out)``. On one axis ``out`` may be odd in the order ``"axis band wave"``.
 
@@ -244,7 +254,9 @@ def sines(
     """
     axes = [axis + start for axis in _coordinates(grid, "index", dtype, device)]
     if normalize:
-        axes = [axis / (n - 1 + start + 1e-6) * (2 * math.pi) for axis, n in zip(axes, grid, strict=True)]
+        axes = [(axis + shift) / (n - 1 + start + 1e-6) * (2 * math.pi) for axis, n in zip(axes, grid, strict=True)]
+    elif shift:
+        axes = [axis + shift for axis in axes]
     each = out / (2 * len(grid))
     periods = temperature ** (torch.arange(math.ceil(each), dtype=dtype, device=device) / each)
     return _waves([axis[:, None] / periods for axis in axes], order, reverse)[..., :out]

@@ -78,6 +78,7 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
     if isinstance(model, Network) and model.check_sizes:
         model._check_inputs(images)
     tensors = {value.id: tensor for value, tensor in zip(flat_values(model.ir.inputs), images, strict=True)}
+    tensors |= {mask.id: None for mask in model.ir.masks.values()}
     logits = rows = None  # rows: which images of the batch the current piece runs on; None for all
     for number, piece in enumerate(parts):
         outputs = piece.run(model, *[tensors[value.id] for value in piece.inputs])

@@ -83,6 +83,8 @@ def _doubled(feature: Feature, names: Sequence[str]) -> tuple[int, ...]:
 def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
     """Exports a network in evaluation mode as a program of ``torch.export``.
 
+    The program takes the inputs, then a mask for each that may have padding.
+
     Args:
         model: from :func:`metablock.build`; it does not change.
         dynamic: the sizes to leave open, of ``batch``, ``height``, ``width`` (``length`` of a signal or sequence, ``depth`` of a
@@ -100,7 +102,7 @@ def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
     check_dynamic(model.spec, model.inputs, dynamic)
     bare = deepcopy(model).eval()  # copies of compiled regions are eager
     inputs = _inputs(bare, 2 if "batch" in dynamic else 1)
-    shapes = tuple(_open(feature, dynamic) for feature in model.inputs)
+    shapes = tuple(_open(feature, dynamic) for feature in [*model.inputs, *(mask.feature for mask in model.ir.masks.values())])
     import torch.export as exporting
 
     with _reported("torch.export", "leave open fewer sizes" if dynamic else "write .py or .safetensors"):
@@ -201,12 +203,16 @@ def _compare(model: Block, run: Callable[..., Any], dynamic: Sequence[str], wher
 
 
 def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tensor]:
-    """Random inputs, ``doubled`` along these axes."""
+    """Random inputs, ``doubled`` along these axes, then the masks of those that may have padding."""
     first = next(model.parameters(), torch.empty(0))
     result, generator = [], torch.Generator().manual_seed(0)
     for feature in model.inputs:
         grid = _doubled(feature, doubled)
         result.append(random_input(feature.with_(grid=grid), batch, first.device, first.dtype, generator))
+    for number in model.ir.masks:
+        mask = torch.ones_like(result[number][:, :1])
+        mask[..., -(mask.shape[-1] // 4) :] = 0
+        result.append(mask)
     return result
 
 

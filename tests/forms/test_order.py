@@ -99,6 +99,49 @@ def test_order_inside_windows_is_each_window_s() -> None:
 
 
 @grids
+def test_top(grid: tuple[int, ...]) -> None:
+    """The best tokens, best first; by a wire or a module; of a list all members by one order."""
+    x, s = two(grid)
+    best = s.flatten(1).topk(3).indices
+    expected = torch.stack([image.flatten(1).T[places] for image, places in zip(x, best, strict=True)])
+    torch.testing.assert_close(stream("return x >> top(3, by=s)", grid)(x, s), expected)
+    scores, tokens = stream("return [s, x] >> top(3, by=s)", grid)(x, s)
+    torch.testing.assert_close(scores[..., 0], s.flatten(1).topk(3).values)
+    torch.testing.assert_close(tokens, expected)
+    assert build("top(3, by=linear(1))", grid)(x).shape == (3, 3, 4)
+    with pytest.raises(SpecError, match="there are not 13 tokens, but"):
+        stream("return x >> top(13, by=s)", grid)
+
+
+def test_a_list_in_the_order_of_its_first() -> None:
+    x, s = two((3, 4))
+    model = stream("y = x >> linear(6); return [x, y] >> reorder((a, b -> a >> linear(1) >> argsort))")
+    few, wide = model(x, s)
+    w = dict(model.named_parameters())
+    torch.testing.assert_close(wide, F.linear(few, w["y.weight"], w["y.bias"]))
+
+
+def test_stop() -> None:
+    """The same values and no gradient: to a wire, inside a chain, to the members of a list."""
+    x, s = (value.requires_grad_() for value in two((3, 4)))
+    torch.testing.assert_close(stream("return x * (s >> stop)")(x, s), x * s)
+    for lines in (
+        "return x * (s >> stop)",
+        "a, b = [s, s] >> stop; return x + a * b",
+        "return x * (s >> linear(1) >> stop >> tanh)",
+    ):
+        x.grad = s.grad = None
+        stream(lines)(x, s).square().sum().backward()
+        assert s.grad is None
+        assert x.grad is not None
+    x.grad = None
+    model = build("linear(4) >> stop >> linear(3)")
+    model(x).sum().backward()
+    assert x.grad is None
+    assert [parameter.grad is None for parameter in model.parameters()] == [True, True, False, False]
+
+
+@grids
 def test_first_and_rest(grid: tuple[int, ...]) -> None:
     x = torch.randn(2, 4, *grid)
     t = x.flatten(2).mT

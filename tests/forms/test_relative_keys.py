@@ -183,6 +183,46 @@ def test_a_stride_that_is_said() -> None:
     assert fourth.attention.pos.table.index[2, 0] == 2 * 4 + 8
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize(("keys", "stride"), [((5,), 1), ((3, 5), 1), ((3, 3), 2), ((6, 9), [2, 1]), ((3, 2, 2), 1)])
+def test_a_bias_between_two_grids(keys: tuple[int, ...], stride: int | list[int], mirror: bool) -> None:
+    """The offset of query i and key j is `stride * i - j`; the table has those that occur, and no others."""
+    grid, steps = (4, 7, 2)[: len(keys)], [stride] * len(keys) if isinstance(stride, int) else stride
+    text = f"attention(2, over=resize({list(keys)}), pos=relative_bias(1, {str(mirror).lower()}, {stride}))"
+    table = part(build(text, grid), "pos.table")
+    pairs = list(itertools.product(enumerate(places(grid)), enumerate(places(keys))))
+    far = {(n, m): [s * a - b for s, a, b in zip(steps, i, j, strict=True)] for (n, i), (m, j) in pairs}
+    lows = [0 if mirror else 1 - k for k in keys]
+    counts = [max(abs(d[axis]) if mirror else d[axis] for d in far.values()) - low + 1 for axis, low in enumerate(lows)]
+    rows, bias = table.weight.unflatten(0, counts), torch.zeros(2, len(places(grid)), len(places(keys)))
+    for (n, m), d in far.items():
+        bias[:, n, m] = rows[tuple((abs(a) if mirror else a) - low for a, low in zip(d, lows, strict=True))]
+    torch.testing.assert_close(table(), bias)
+    assert not table.tables()
+    assert table.resized(table.weight) is table.weight
+    assert table.resized(table.weight[1:]) is None
+
+
+def test_two_numbers_of_a_class_token() -> None:
+    """MSG-Transformer: from it to all, itself too, and from all others to it."""
+    model = build("class_token >> attention(2, pos=relative_bias(std=1, numbers=2))", (4, 3))
+    table = part(model, "pos.table")
+    weight, bias = table.weight, table()
+    assert weight.shape == (7 * 5 + 2, 2)
+    torch.testing.assert_close(bias[:, 0], weight[-2, :, None].expand(2, 13))
+    torch.testing.assert_close(bias[:, 1:, 0], weight[-1, :, None].expand(2, 12))
+    plain = part(build("attention(2, pos=relative_bias)", (4, 3)), "pos.table")
+    plain.load_state_dict({"weight": weight[:-2].detach()})
+    torch.testing.assert_close(bias[:, 1:, 1:], plain())
+    assert table.tables()["weight"][0].extra == 2
+
+
+def test_keys_of_a_window_s_own_pool_have_a_place_and_those_of_the_map_do_not() -> None:
+    build("window(2, attention(2, over=adaptive_avg_pool(1), pos=relative_bias(stride=1)))")
+    with pytest.raises(MetablockError, match="needs queries and keys on one grid"):
+        build("x -> x >> window(2, attention(2, k=x, v=x, pos=relative_bias(stride=1)))")
+
+
 # Numbers and products
 
 
@@ -240,6 +280,8 @@ def test_products_with_prefix_tokens() -> None:
         ("attention(2, pos=conv(3, 1))", "`pos=` gives map 3 x 4x6", "position bias"),
         ("attention(2, pos=relative_bias(stride=2))", "needs queries and keys on one grid", "subsampled"),
         ("attention(2, pos=relative_bias(stride=[1, 1, 1]))", "a stride of [1, 1, 1] on 2 axes", "one an axis"),
+        ("attention(2, pos=relative_bias(numbers=1))", "1 bias(es) of a class token", "3: from it, to it, with itself"),
+        ("attention(2, pos=relative_bias(numbers=2))", "and there is none", "leave it out"),
         ("attention(2, over=near(3), pos=relative_bias(stride=1))", "the table of neighbours has no stride", "`stride=`"),
         ("scalar(1, 0)", "0 learned numbers", "at least 1"),
         ("matmul(id)", "8 channels meet 24 tokens", "`transpose`"),

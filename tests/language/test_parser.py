@@ -39,6 +39,9 @@ PAIRS = {
     "[*(x >> f)]": "[*x >> f]",
     "[f(i) for i in range(n)]": "[f(i) for i in range(n)]",
     "[a >> b for i in x if y else z]": "[a >> b for i in x if y else z]",
+    "[i for i in x if (i > 0 and not j)]": "[i for i in x if i > 0 and not j]",
+    "[i for i in (x if y else z) if i]": "[i for i in (x if y else z) if i]",
+    "[i for i in a >> b if i or j]": "[i for i in a >> b if i or j]",
     # white space and comments
     "a\n  >> b   # and then\n>> c": "a >> b >> c",
     "f(  # arguments\n  x,\n  y=1,\n)": "f(x, y=1)",

@@ -71,7 +71,7 @@ def compounds(part: st.SearchStrategy) -> st.SearchStrategy:
     optional = st.none() | part
     return st.one_of(
         tuples(part | part.map(e.Splice)).map(e.List),
-        st.builds(e.Comprehension, part, names, part),
+        st.builds(e.Comprehension, part, names, part, optional),
         calls(part),
         st.builds(e.Index, part, part | st.builds(e.Slice, optional, optional)),
         st.builds(e.Attribute, part, names),

@@ -74,6 +74,27 @@ def test_batch_norm_starts_with_gamma_and_becomes_a_synchronised_one() -> None:
     assert isinstance(nn.SyncBatchNorm.convert_sync_batchnorm(module), nn.SyncBatchNorm)
 
 
+def test_batch_norm_without_weights() -> None:
+    module, reference = build("batch_norm.BatchNorm", MAPS[1], affine=False), nn.BatchNorm2d(6, affine=False)
+    assert not list(module.parameters())
+    (tensor,) = inputs(MAPS[1], batch=4)
+    for training in (True, False):
+        torch.testing.assert_close(module.train(training)(tensor), reference.train(training)(tensor))
+
+
+@layouts
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_standardize(x: Feature, unbiased: bool) -> None:
+    (tensor,) = inputs(x)
+    last = channels_last(x, tensor)
+    for parts in (1, 2):
+        apart = last.unflatten(-1, (parts, -1))
+        var, mean = torch.var_mean(apart, -1, correction=int(unbiased), keepdim=True)
+        for outside, divisor in ((False, (var + 0.25).sqrt()), (True, var.sqrt() + 0.25)):
+            module = build("standardize.Standardize", x, eps=0.25, unbiased=unbiased, parts=parts, outside=outside)
+            torch.testing.assert_close(channels_last(x, module(tensor)), ((apart - mean) / divisor).flatten(-2))
+
+
 @pytest.mark.parametrize("grid", [(7,), (3, 5), (2, 3, 4)], ids=str)
 def test_grn(grid: tuple[int, ...]) -> None:
     x = feature("grid", 6, *grid)

@@ -88,6 +88,58 @@ def test_unfold_same(layout: str, kernel: int, stride: int, pads: tuple[int, ...
     torch.testing.assert_close(module(tensor), expected if layout == "map" else expected.movedim(1, -1))
 
 
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize(
+    ("grid", "kernel", "order"),
+    [
+        ((5,), 3, None),
+        ((5,), 3, "x c"),
+        ((4, 6), 2, None),
+        ((4, 6), [2, 3], "c x y"),
+        ((4, 6), [3, 2], "y c x"),
+        ((2, 3, 4), [2, 1, 3], "x c z y"),
+    ],
+)
+def test_fold_undoes_unfold(layout: str, grid: tuple[int, ...], kernel: Any, order: str | None) -> None:
+    kernels = [kernel] * len(grid) if isinstance(kernel, int) else kernel
+    x = feature(layout, 3, *(g * k for g, k in zip(grid, kernels, strict=True)))
+    (tensor,) = inputs(x)
+    windows = build("unfold.Unfold", x, kernel=kernel, stride=kernel, order=order)(tensor)
+    small = shape("unfold.Unfold", x, kernel=kernel, stride=kernel, order=order, padding=None, ceil=False)
+    assert torch.equal(build("fold.Fold", small, kernel=kernel, order=order)(windows), tensor)
+    assert shape("fold.Fold", small, kernel=kernel, order=order) == x
+
+
+def test_fold_is_torchs_pixel_shuffle() -> None:
+    x = feature("grid", 12, 4, 5)
+    (tensor,) = inputs(x)
+    expected = F.pixel_shuffle(tensor.movedim(-1, 1), 2).movedim(1, -1)
+    assert torch.equal(build("fold.Fold", x, kernel=2)(tensor), expected)
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize("copies", [2, [1, 3]])
+def test_tile(layout: str, copies: Any) -> None:
+    x = feature(layout, 3, 2, 4)
+    (tensor,) = inputs(x)
+    tiled = build("tile.Tile", x, n=copies)(tensor)
+    assert tuple(tiled.shape) == shape("tile.Tile", x, n=copies).size(2)
+    down, right = [copies] * 2 if isinstance(copies, int) else copies
+    axes = (2, 3) if layout == "map" else (1, 2)
+    for place, piece in enumerate(tiled.split(2, axes[0])):
+        assert place < down
+        for across, copy in enumerate(piece.split(4, axes[1])):
+            assert across < right
+            assert torch.equal(copy, tensor)
+
+
+def test_pick() -> None:
+    x = feature("tokens", 3, 2, 4, prefix=1)
+    (tensor,) = inputs(x)
+    picked = build("pick.Pick", x, tokens=[8, 0, -2, 0])(tensor)
+    assert torch.equal(picked, torch.stack([tensor[:, i] for i in (8, 0, 7, 0)], 1))
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
 @pytest.mark.parametrize(
     ("grid", "start", "end", "pads"),

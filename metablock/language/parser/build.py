@@ -72,8 +72,8 @@ class Builder:
         return e.Splice(parts[1], span=self._at(parts))
 
     def comprehension(self, parts: Parts) -> e.Comprehension:
-        _, item, _, var, _, source, _ = parts
-        return e.Comprehension(item, str(var), source, span=self._at(parts))
+        _, item, _, var, _, source, *rest = parts
+        return e.Comprehension(item, str(var), source, rest[1] if len(rest) > 1 else None, span=self._at(parts))
 
     # Calls and subscripts
 

@@ -22,6 +22,7 @@ from ...backend.codegen import Sources
 from ...backend.random_input import random_input
 from ...errors import MetablockError
 from ...lowering.ir import ModuleNode, Subgraph, module_nodes, subgraphs
+from ...operators.as_buffers import as_buffers, weights_of
 from .affine import Affine
 from .candidates import Candidate, Find, Planner, evaluate
 from .flow import Atom, flow
@@ -161,7 +162,7 @@ def _merges(candidates: list[Candidate], root: Subgraph, find: Find) -> list[Mer
 
 def _affine(candidate: Candidate, find: Find) -> Affine:
     """The map of a candidate with its weights; on ``meta`` if the model is."""
-    meta = any(p.is_meta for atom in candidate.atoms if atom.leaf is not None for p in find(atom).parameters())
+    meta = any(p.is_meta for atom in candidate.atoms if atom.leaf is not None for p in weights_of(find(atom)).values())
     return candidate.shape if meta else evaluate(candidate, find)
 
 
@@ -175,7 +176,7 @@ def _build_merged(model: Block, root: Subgraph, merges: list[Merge], find: Find)
         if path in merged:
             return _merged_module(merged[path], node, find)
         module: nn.Module = copy.deepcopy(model.get_submodule(path), memo)
-        return module if node == before[path] else _with_weights(node, dict(module.named_parameters()))
+        return module if node == before[path] else _with_weights(node, _as_parameters(module))
 
     result = build(root, make_leaf=make_leaf)
     for path, _ in subgraphs(root):
@@ -191,8 +192,8 @@ def _merged_module(one: Merge, node: ModuleNode, find: Find) -> nn.Module:
     They train if what they are made of does: a kernel is made of kernels and factors, a bias of biases, norms and scales (of the
     kernel, where there are none).
     """
-    old = find(one.anchor).get_parameter("weight")
-    parts = [p for atom in one.candidate.atoms if atom.leaf is not None for p in find(atom).named_parameters()]
+    old = weights_of(find(one.anchor))["weight"]
+    parts = [p for atom in one.candidate.atoms if atom.leaf is not None for p in weights_of(find(atom)).items()]
     trained = {part for part, parameter in parts if parameter.requires_grad}
     vectors = [parameter.requires_grad for _, parameter in parts if parameter.dim() <= 1]
     shifts = any(vectors) if vectors else bool(trained)
@@ -215,7 +216,13 @@ def _with_weights(node: ModuleNode, weights: Mapping[str, nn.Parameter]) -> nn.M
         weight.data = weight.data.view(parameter.shape)
         above, _, last = name.rpartition(".")
         module.get_submodule(above).register_parameter(last, weight)
-    return module
+    return as_buffers(module) if node.constant else module
+
+
+def _as_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of a module; constants as parameters."""
+    weights = weights_of(module).items()
+    return {name: w if isinstance(w, nn.Parameter) else nn.Parameter(w, requires_grad=False) for name, w in weights}
 
 
 def _keep_hooks(before: nn.Module, after: nn.Module) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...lowering.ir import Value
+from ...operators.as_buffers import weights_of
 from .affine import Affine, channelwise, convolution, identity, linear, plus, then
 from .flow import Atom, Flow
 
@@ -147,7 +148,7 @@ def _price(candidate: Candidate, find: Find) -> int:
     """The number of weights if a candidate is chosen: of the convolution it becomes, or of its parts if it merges nothing."""
     if merges(candidate):
         return candidate.cost
-    return candidate.rest + sum(p.numel() for a in candidate.atoms if a.leaf is not None for p in find(a).parameters())
+    return candidate.rest + sum(p.numel() for a in candidate.atoms if a.leaf is not None for p in weights_of(find(a)).values())
 
 
 def merges(candidate: Candidate) -> bool:

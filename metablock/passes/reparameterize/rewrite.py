@@ -67,7 +67,9 @@ def merge(candidate: Candidate, shape: Affine) -> Merge:
         }
     entry = OPERATORS[leaf.operator]
     context = {**leaf.context, "c": shape.width}
-    return Merge(candidate, anchor, replace(leaf, context=context, args=args, text=written(entry, args)), shape)
+    constant = all(atom.leaf.constant for atom in candidate.atoms if atom.leaf is not None)
+    node = replace(leaf, context=context, args=args, constant=constant, text=written(entry, args))
+    return Merge(candidate, anchor, node, shape)
 
 
 def _extent(atom: Atom) -> int:

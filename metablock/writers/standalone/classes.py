@@ -64,7 +64,7 @@ class _ClassWriter:
         """Describes what a part does apart from numbers: parts with the same key share a class."""
         if node.kind == "leaf":
             fixed = [[slot.name, slot.value if _structural(slot.value) else "number"] for slot in node.slots]
-            return json.dumps([node.call, node.frozen, fixed])
+            return json.dumps([node.call, node.frozen, node.constant, fixed])
         below = [(name, self.keys[child.path]) for name, child in node.children.items()]
         if node.kind == "list" and self.looped(node):
             return json.dumps(["each", below[0][1]])
@@ -203,7 +203,7 @@ class _Class:
             for (name, hint, keyword, default), *column in zip(self.arguments(first), *values, strict=True)
             if default is REQUIRED or any(not _same(value, default) for value in column)
         ]
-        return _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
+        return first.settled(_call(self.callee(first), arguments))
 
     def each(self, nodes: Sequence[CodeNode]) -> str:
         """The expression for the items of a list: a loop over lists of the numbers that differ between the items."""
@@ -222,7 +222,7 @@ class _Class:
             variable = _free(hint, [taken for taken, _ in loops])
             loops.append((variable, self.number([_List(column) for column in columns], f"{hint}s")))
             arguments.append((name, variable, named))
-        call = _call(self.callee(first), arguments) + (".requires_grad_(False)" if first.frozen else "")
+        call = first.settled(_call(self.callee(first), arguments))
         if not loops:
             count = self.number([len(group) for group in items], "depth")
             return f"[{call}]" if count == "1" else f"{call} for _ in range({count})"

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from ...backend.block import Block
+from ...backend.block import HELPERS, Block
 from ...backend.builder import on_meta
 from ...errors import MetablockError
 from ...lowering.ir import ModuleNode, module_nodes
+from ...operators.as_buffers import as_buffers
 
 REQUIRED: Any = object()
 
@@ -48,6 +49,7 @@ class CodeNode:
         call, slots: of a leaf: the class it calls and the arguments.
         operator: of a leaf that torch has no class for: module and class of the operator.
         frozen: whether its parameters do not train.
+        constant: whether its parameters have become buffers.
         params: of a leaf: the names of the arguments of its ``forward``.
         block: of a block: its module.
         children: the parts below it, by name.
@@ -60,17 +62,25 @@ class CodeNode:
     operator: tuple[str, str] | None = None
     frozen: bool = False
     params: tuple[str, ...] = ()
+    constant: bool = False
     block: Block | None = None
     children: dict[str, CodeNode] = field(default_factory=dict)
 
     def operators(self) -> Iterator[tuple[str, str]]:
-        """The operators (module and class) that torch has no class for, and the function that loops."""
+        """The operators (module and class) that torch has no class for, and the functions that are called by name."""
         if self.operator is not None:
             yield self.operator
-        if self.block is not None and self.block._loops:
-            yield "metablock.operators.scan", "scan"
+        if self.constant:
+            yield as_buffers.__module__, as_buffers.__name__
+        if self.block is not None:
+            yield from ((function.__module__, name) for name, function in HELPERS.items() if f"{name}(" in self.block.source)
         for child in self.children.values():
             yield from child.operators()
+
+    def settled(self, call: str) -> str:
+        """The call that makes the part, whose parameters may be constants, or not train."""
+        call = f"as_buffers({call})" if self.constant else call
+        return f"{call}.requires_grad_(False)" if self.frozen else call
 
     def nodes(self) -> Iterator[CodeNode]:
         """All nodes, children before parents."""
@@ -96,7 +106,11 @@ class _Reader:
             return CodeNode("list", path, children=below)
         if isinstance(module, nn.ModuleDict):
             return CodeNode("dict", path, children=below)
-        return self.leaf(module, path)
+        leaf = self.leaf(module, path)
+        built = self.built.get(path)
+        tensors = on_meta(built).named_parameters() if built is not None and built.constant else ()
+        leaf.constant = any(name in dict(module.named_buffers()) for name, _ in tensors)
+        return leaf
 
     def leaf(self, module: nn.Module, path: str) -> CodeNode:
         parameters = list(module.parameters())
@@ -259,6 +273,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.Linear: _linear,
+    nn.PixelShuffle: lambda m: list(_at(m, "upscale_factor")),
     nn.Softmax: lambda m: [Slot("dim", m.dim)],
     nn.Softplus: _settings(beta=1.0, threshold=20.0),
     nn.Upsample: _upsample,
