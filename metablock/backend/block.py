@@ -143,10 +143,8 @@ class Network(Block):
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
-            else:
-                self._check_inputs(values)
-                if any(feature.layout == "ids" for feature in self.inputs):
-                    return self._call_with_ids(values, args, named)
+            elif self._check_inputs(values):
+                return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
 
     def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -170,8 +168,11 @@ class Network(Block):
         return self._sizes
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
-    def _check_inputs(self, values: Sequence[Any]) -> None:
-        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
+    def _check_inputs(self, values: Sequence[Any]) -> bool:
+        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone.
+
+        Returns whether there are ids among them.
+        """
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
@@ -180,6 +181,7 @@ class Network(Block):
                 if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
                     message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
                     raise MetablockError(message, "ids are whole numbers: `x.long()`")
+        return any(feature.layout == "ids" for feature in self.inputs)
 
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
