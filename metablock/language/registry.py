@@ -54,6 +54,7 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+rms_norm: rms_norm.RmsNorm later
 scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
