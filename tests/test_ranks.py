@@ -58,6 +58,7 @@ WRITTEN: dict[str, str] = {
     "minimum": "minimum(conv(c), linear(c))",
     "mixture_conv": "mixture_conv(4, 3, stride=2)",
     "near": "attention(2, over=near(3))",
+    "past": "attention(2, over=past)",
     "ones": "ones(2)",
     "outer": "outer(id, linear(3))",
     "pad": "pad(0, 1)",

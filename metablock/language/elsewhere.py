@@ -107,6 +107,8 @@ crossattention, crossattn: `attention(2, over=a)` reads its keys from a
 windowattention, windowedattention, wmsa: `window(4, attention(2))`
 swmsa, shiftedwindowattention: `window(4, attention(2), shift=2)`
 linearattention: `attention(2, feature=relu)`
+causalattention, causalselfattention, maskedselfattention: `attention(2, over=past)`
+dynamicfilter, dynamicfilterlayer, localfilter, lightconv, lightweightconv: `attention(2, over=near(3), logits=linear(18))`
 neighborhoodattention, natten, neighborhoodattention2d: `attention(2, over=near(3))`
 deformableattention, msdeformattn: `deformable(2)`
 groupedqueryattention, gqa: `attention(4, kv_heads=2)`
@@ -209,7 +211,8 @@ x, input, inputs: leave it out: data flows with `a >> b`
 query: `q` ;; `over`
 key, keys, context, memory: `k` ;; `kv` ;; `over`
 value, values: `v`
-attnmask, maskattention, causal, iscausal: `mask`
+attnmask, maskattention: `mask`
+causal, iscausal: keys up to the query are a source: `over=past`
 relpos, posbias, attnbias: `pos`
 rope, rotarydim: `rotary`
 numkvheads, nkvheads, kvhead: `kv_heads`

@@ -105,10 +105,11 @@ mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
-near: attention_sources.near inline
+near: neighbours.near inline
 ones: tokens.ones inline source
 outer: recurrence.outer inline later
 pair_bias: positions.pair_bias
+past: neighbours.past inline later
 patches: tokens.patches inline
 per_head: heads.per_head inline later
 prefix: tokens.prefix inline

@@ -65,6 +65,7 @@ _INSIDE = {
     "continuous_bias": ("pos", "a bias for every head, query and key"),
     "keys_seen": ("scale", "one number for each query"),
     "near": ("over", "the neighbours of each query"),
+    "past": ("over", "each query, and what stands before it"),
     "pair_bias": ("pos", "a bias for every head, query and key"),
     "relative_bias": ("pos", "a bias for every head, query and key"),
     "relative_keys": ("pos", "a bias for every head, query and key"),

@@ -146,6 +146,8 @@ def _cases() -> list[Case]:
         found.append(
             Case("attend_near.AttendNear", (*(grid,) * 3, weights), {"heads": 2, "size": [3] * grid.rank, "extra": True})
         )
+        for past in ({}, {"side": "past", "border": "cut"}, {"norm": "none", "border": "zeros"}):
+            found.append(Case("attend_taps.AttendTaps", (grid, weights), {"heads": 2, "size": [3] * grid.rank, **past}))
     return found
 
 
