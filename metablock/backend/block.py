@@ -139,12 +139,14 @@ class Network(Block):
             if named or len(args) > len(self.inputs):
                 names = _argument_names(type(self))
                 known = dict(zip(names, args, strict=False)) | named
-                values = (*(known[name] for name in names if name in known and name[:5] != "valid"), *args[len(names) :])
+                values = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values += args[len(names) :]
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
-            elif self._check_inputs(values):
-                return self._call_with_ids(values, args, named)
+            else:
+                if self._check_inputs(values):
+                    return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
 
     def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -169,10 +171,8 @@ class Network(Block):
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
     def _check_inputs(self, values: Sequence[Any]) -> bool:
-        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone.
-
-        Returns whether there are ids among them.
-        """
+        """Whether the network takes ids. Raises MetablockError if it is not made for tensors of these shapes. It leaves other
+        values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:

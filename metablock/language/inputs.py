@@ -25,12 +25,17 @@ class InputKind:
     first: str = "channels"
     options: tuple[str, ...] = ()
 
+    @property
+    def example(self) -> str:
+        """Arguments that it may have."""
+        return "512, 24, padding=1" if self.layout == "ids" else "3, 64, padded=true" if self.options else "3, 64"
+
 
 # What `input:` may call: `image(channels, height, width)`.
 INPUT_KINDS = {
-    "signal": InputKind("map", 1, options=("padded",)),
+    "signal": InputKind("map", 1),
     "image": InputKind("map", 2, options=("padded",)),
-    "volume": InputKind("map", 3, options=("padded",)),
+    "volume": InputKind("map", 3),
     "series": InputKind("grid", 1),
     "tokens": InputKind("ids", 1, "ids", ("padding",)),
 }

@@ -46,6 +46,7 @@ linear: linear.Linear
 log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
+nmf: nmf.NMF later
 pad: pad.Pad later
 pick: pick.Pick later
 position: position.Position

@@ -320,7 +320,7 @@ class Evaluator:
             return base.feature.n
         if node.name == "valid":
             if base.id not in self.valid:
-                hint = "ids and `image(3, 224, padded=true)` have it: name the input, `image -> ...`, and write `image.valid`"
+                hint = "`image(3, 224, padded=true)` and `tokens(...)` have it: name the input, `x -> ...`, and write `x.valid`"
                 raise error("only an input that may have padding has `valid`", node.span, hint)
             return self.valid[base.id]
         known = "it has `c` (width), `grid` (extents) and `n` (number of tokens); a padded input has `valid`"

@@ -11,7 +11,7 @@ from ..language.scope import Scope
 from ..shape import Feature
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .ir import ModuleCall, ModuleList, Subgraph, flat_values, inputs_of
+from .ir import ModuleCall, ModuleList, Subgraph, ValueTree, flat_values, subgraphs
 from .splices import arguments
 
 
@@ -25,7 +25,7 @@ def input_feature(evaluate: Evaluator, node: e.Node) -> Feature:
     options = {argument.name: argument for argument in node.args if argument.name is not None}
     unknown = next((option for key, option in options.items() if key not in kind.options), None)
     if unknown is not None:
-        hint = f"write `{name}({'512, 24, padding=1' if kind.layout == 'ids' else '3, 64'})`"
+        hint = f"write `{name}({kind.example})`"
         raise error(f"the sizes of an input have no names, this one is '{unknown.name}'", unknown.span, hint)
     spread = arguments(evaluate, tuple(argument for argument in node.args if argument.name is None), Scope())
     sizes = [evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
@@ -36,6 +36,7 @@ def input_feature(evaluate: Evaluator, node: e.Node) -> Feature:
     if len(sizes) != kind.rank + 1:
         lengths = "one length" if kind.layout != "map" else "one size" if kind.rank == 1 else f"one size, or {kind.rank} sizes"
         raise error(f"`{name}` takes {kind.first} and {lengths}", node.span, f"{len(sizes)} numbers are given")
+    padded(evaluate, node)
     first, *grid = map(int, sizes)
     return Feature(kind.layout, first, tuple(grid), padding_id=_padding(evaluate, options.get("padding"), first))
 
@@ -51,27 +52,28 @@ def _padding(evaluate: Evaluator, option: e.Argument | None, ids: int) -> int | 
 
 
 def padded(evaluate: Evaluator, node: e.Node) -> bool:
-    """Whether an entry of `input:` has a mask beside it: ``image(3, 224, padded=true)``. Raises SpecError for another value."""
-    options = [argument for argument in node.args if argument.name == "padded"] if isinstance(node, e.Call) else []
-    values = [evaluate.value(option.value, Scope()) for option in options]
-    if any(not isinstance(value, bool) for value in values):
-        raise error("`padded` is true or false", options[0].span, "leave it out where there is no padding")
-    return any(values)
+    """Whether an entry of `input:` may have padding: ``image(3, 224, padded=true)``. Raises SpecError for another word."""
+    option = next((argument for argument in node.args if argument.name == "padded"), None) if isinstance(node, e.Call) else None
+    if option is None:
+        return False
+    value = evaluate.value(option.value, Scope())
+    if not isinstance(value, bool):
+        raise error("`padded` is true or false", option.span, "leave it out where there is no padding")
+    return value
 
 
-def state_valid(evaluate: Evaluator, ir: Emitter, root: Subgraph) -> None:
-    """States what `valid` means of the inputs that may have padding: 0 where they have it, 1 elsewhere.
-
-    Of a padded input it is a mask, which enters too; of ids it is computed, if the spec mentions it.
+def state_valid(evaluate: Evaluator, ir: Emitter, x: ValueTree, root: Subgraph) -> None:
+    """Computes what `valid` means of the inputs that may have padding: 0 where there is padding, 1 elsewhere.
 
     Args:
         evaluate: gets the masks, by the values' ids.
         ir: writes into the root of the network.
-        root: the root, with its inputs.
+        x: the inputs.
+        root: gets the masks that enter beside padded images.
     """
     spec = evaluate.spec
     asked = any(isinstance(part, e.Attribute) and part.name == "valid" for node in spec.nodes() for part in e.walk(node))
-    for number, ((name, node), value) in enumerate(zip(spec.inputs.items(), root.inputs, strict=True)):
+    for number, ((name, node), value) in enumerate(zip(spec.inputs.items(), flat_values(x), strict=True)):
         if padded(evaluate, node):
             one = value.feature.with_(c=1)
             root.masks[number] = mask = ir.value(one)
@@ -81,16 +83,16 @@ def state_valid(evaluate: Evaluator, ir: Emitter, root: Subgraph) -> None:
             evaluate.valid[value.id] = ir.call("valid.Valid", f"input.{name}", [value])
 
 
-def tidy_valid(evaluate: Evaluator, ir: Emitter, root: Subgraph) -> None:
-    """Removes the masks of ids that nothing reads, and notes those of padded inputs."""
-    read = {value.id for step in root.all_steps for value in inputs_of(root, step)}
-    read |= {value.id for value in flat_values([root.output, root.prediction])}
-    entries = {value.id: node for value, node in zip(root.inputs, evaluate.spec.inputs.values(), strict=True)}
+def drop_unread(evaluate: Evaluator, root: Subgraph, doubts: dict[object, Problem]) -> None:
+    """Removes the masks of ids that nothing reads, and notes those of padded images."""
+    read = {value.id for _, part in subgraphs(root) for step in part.all_steps for value in step.inputs}
+    read |= {value.id for _, part in subgraphs(root) for value in flat_values([part.output, part.prediction])}
+    places = dict(zip((value.id for value in root.inputs), evaluate.spec.inputs.values(), strict=True))
     for key, mask in evaluate.valid.items():
         for step in [step for step in root.steps if step.output is mask and mask.id not in read]:
             if not isinstance(step, ModuleCall):
                 hint = "read it in `model`, `image -> ... image.valid`, or leave out `padded`"
-                ir.doubts["padded", key] = Problem("nothing reads the `valid` of a padded input", entries[key].span, hint)
+                doubts["padded", key] = Problem("nothing reads the `valid` of a padded input", places[key].span, hint)
                 continue
             root.steps.remove(step)
             holder = root.child(step.child[:-1])

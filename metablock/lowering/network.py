@@ -15,7 +15,7 @@ from ..shape import Feature
 from .context import BlockCount, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .inputs import input_feature, state_valid, tidy_valid
+from .inputs import drop_unread, input_feature, state_valid
 from .ir import Child, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
 from .once import Once
@@ -99,7 +99,7 @@ class NetworkLowering:
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs, self.root.span = tuple(flat_values(x)), self.spec.place("model") or self.spec.place("stages")
-        state_valid(self.evaluate, self.ir, self.root)
+        state_valid(self.evaluate, self.ir, x, self.root)
         try:
             self.root.output = self._present(self._flow(x))
             self._predict()
@@ -107,7 +107,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
-        tidy_valid(self.evaluate, self.ir, self.root)
+        drop_unread(self.evaluate, self.root, self.ir.doubts)
         self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
