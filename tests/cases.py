@@ -27,6 +27,7 @@ FAMILIES = {
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
     "dynamic_conv": ["dy_resnet10", "dy_mobilenet_v2_0_35"],
     "efficientnet": ["efficientnet_b0"],
+    "igpt": ["igpt_s_clf"],
     "maxvit": ["maxvit_tiny_tf_224"],
     "metaformer": ["poolformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
     "mobilenet_v2": ["mobilenetv2_035"],
@@ -75,6 +76,10 @@ PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
+# Networks of sequences: no maps, and sizes of their own.
+SEQUENCES = {"igpt": "512x16"}
+PICTURES = [pair for pair in SMALLEST if pair[0] not in SEQUENCES]
+
 # What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
 # for each would be seen.
 SMALL = {
@@ -111,6 +116,7 @@ SMALL = {
     "focal_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "heads = [1, 1, 2, 4]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
+    "igpt": ["depth = 2", "dim = 64", "heads = 2"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
     "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "litv2_hilo": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
@@ -154,7 +160,8 @@ ONE_SIZE = {"focal_transformer", "msg_transformer", "stvit"}
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
     """Options of ``metablock.build`` that make a network of the catalogue quick to run; some fit one size, or have no image."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": "3x64x64" if name in IMAGES - ONE_SIZE else None}
+    size = SEQUENCES.get(name, "3x64x64" if name in IMAGES - ONE_SIZE else None)
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": size}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:

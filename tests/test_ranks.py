@@ -148,18 +148,18 @@ WRONG = [
 ]
 
 
-def network(body: str, rank: int) -> str:
-    return f"name: tiny\ninput: {INPUTS[rank]}\nstages:\n  body: {body}\n"
+def network(body: str, rank: int, source: str | None = None) -> str:
+    return f"name: tiny\ninput: {source or INPUTS[rank]}\nstages:\n  body: {body}\n"
+
+
+def network_of(name: str, rank: int) -> str:
+    """The text of a network of one operator."""
+    return network(WRITTEN.get(name, name), rank, "tokens(6, 8)" if name in IDS else None)
 
 
 def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    text = network(WRITTEN.get(name, name), rank)
-    if name in IDS:
-        model = metablock.build(load_text(text.replace(INPUTS[1], "tokens(6, 8)")))
-        ids = torch.randint(6, (2, 8))
-        return model, ids, model.eval()(ids)
-    model = metablock.build(load_text(text))
-    x = torch.randn(2, 6, *(8, 4, 4)[:rank])
+    model = metablock.build(load_text(network_of(name, rank)))
+    x = torch.randint(6, (2, 8)) if name in IDS else torch.randn(2, 6, *(8, 4, 4)[:rank])
     return model, x, model.eval()(x)
 
 

@@ -58,6 +58,7 @@ relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
 rfft: spectrum.Rfft later
+rms_norm: rms_norm.RmsNorm later
 scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
