@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Block(nn.Module):
         source: the text of ``forward``.
         key: a hash of what the part computes: one class, and one compiled graph, per key.
         text: the expression in the spec.
+        routed_share: for how many of the samples its result counts: of an expert of ``route``.
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
@@ -47,6 +49,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    routed_share: Fraction = Fraction(1)
     _loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]

@@ -12,7 +12,7 @@ from .yaml import Node, Sequence
 COUNTS = ("params", "trainable", "macs", "deployed")
 FACTS = (
     "variant", "input", "params", "trainable", "macs", "deployed",
-    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu",
+    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu", "reported.loss",
 )  # fmt: skip
 
 

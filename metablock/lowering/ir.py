@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ..errors import Problem, Span, error
@@ -52,6 +53,7 @@ class ModuleNode:
         role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
         span: the place in the spec.
+        share: as of a :class:`Subgraph`.
     """
 
     operator: str
@@ -64,6 +66,7 @@ class ModuleNode:
     constant: bool = False
     text: str = field(default="", compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+    share: Fraction | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,7 @@ class Subgraph:
             for a call that is read several times with different values.
         names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
         doubts: of the root: what is allowed, but may not be meant, by kind and place.
+        share: for how many of the samples its result counts, if not for all (an expert of ``route``); for counts of operations.
     """
 
     text: str = ""
@@ -173,6 +177,7 @@ class Subgraph:
     numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
     names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
     doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
+    share: Fraction | None = field(default=None, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:

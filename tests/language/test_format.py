@@ -11,8 +11,8 @@ from language.trees import expressions, headers, targets, tuples, values, words
 
 from metablock.language import ast as e
 from metablock.language.edits import parse_edits, resolve
-from metablock.language.format import WIDTH, show_spec, spec_hash
 from metablock.language.fact_reader import COUNTS, FACTS
+from metablock.language.format import WIDTH, show_spec, spec_hash
 from metablock.language.load import PAPER, load_file, load_text
 from metablock.language.printer import show
 from metablock.language.resources import architectures
