@@ -22,8 +22,8 @@ def _examples(x: Tensor) -> int:
 class CrossEntropy(nn.Module):
     """``-sum_k q_k log softmax(x)_k`` of each position, in float32 at least; then a sum, divided by what ``over`` says.
 
-    ``forward(x, target)``: ``x (b, ..., K)``, channels last; ``target (b, ...)`` ids in int64, or distributions ``(b, ..., K)``.
-    Returns ``(1, 1)``.
+    ``forward(x, target, [where])``: ``x (b, ..., K)``, channels last; ``target (b, ...)`` ids in int64, or distributions
+    ``(b, ..., K)``; ``where (b, ..., 1)`` is 0 at positions that do not count. Returns ``(1, 1)``.
 
     Args:
         over: ``"tokens"``: the positions that are not ignored, by their weights; ``"all"``: all positions; ``"batch"``: the
@@ -59,32 +59,30 @@ class CrossEntropy(nn.Module):
         self.weight, self.temperature = weight, temperature
 
     @staticmethod
-    def shape(x: Feature, target: Feature) -> Feature:
+    def shape(x: Feature, target: Feature, where: Feature | None = None) -> Feature:
         return _NUMBER
 
-    def forward(self, x: Tensor, target: Tensor) -> Tensor:
+    def forward(self, x: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
         classes = x.shape[-1]
         log = F.log_softmax(_precise(x) / self.temperature, -1).reshape(-1, classes)
         batch = _examples(x)
         weight = None if self.weight is None else log.new_tensor(self.weight)
+        kept = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
         if target.dtype.is_floating_point and self.hard:
             target = target.argmax(-1)
         if target.dtype.is_floating_point:
-            soft = _precise(target).reshape(-1, classes)
-            soft = self._smooth(soft)
-            each = -(soft * log * (1 if weight is None else weight)).sum(-1)
-            counted = torch.full((), float(len(each)), dtype=log.dtype, device=log.device)
+            soft = self._smooth(_precise(target).reshape(-1, classes))
+            each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * kept, kept.sum()
         else:
             target = target.reshape(-1)
-            kept = torch.ones_like(target, dtype=torch.bool) if self.ignore is None else target != self.ignore
-            target = target.masked_fill(~kept, 0)
-            own = torch.ones_like(log[:, 0]) if weight is None else weight[target]
-            soft = self._smooth(F.one_hot(target, classes).to(log.dtype))
-            scaled = soft * log
+            if self.ignore is not None:
+                kept = kept * (target != self.ignore)
+                target = target.masked_fill(target == self.ignore, 0)
+            own = torch.ones_like(kept) if weight is None else weight[target]
+            scaled = self._smooth(F.one_hot(target, classes).to(log.dtype)) * log
             if weight is not None:
                 scaled = scaled * (weight if self.smoothing else own[:, None])
-            each = -scaled.sum(-1) * kept
-            counted = (own * kept).sum()
+            each, counted = -scaled.sum(-1) * kept, (own * kept).sum()
         return _number(each.sum() / _divisor(self.over, counted, len(each), batch))
 
     def _smooth(self, target: Tensor) -> Tensor:
