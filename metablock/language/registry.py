@@ -24,6 +24,7 @@ below: elementwise.Below later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
+crop: crop.Crop later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
