@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import metablock
 from metablock.errors import SpecError
@@ -123,6 +124,24 @@ def test_sinusoid_counts_the_class_token() -> None:
     torch.testing.assert_close(
         table[0, 3, 10:12], torch.tensor([math.sin(3 / 10000 ** (10 / 256)), math.cos(3 / 10000 ** (10 / 256))])
     )
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_a_transposed_convolution_that_interpolates(factor: int, groups: int) -> None:
+    """Between the centres of the outermost pixels it is what `upsample` does; of an odd factor the kernel is one less wide."""
+    up = f"deconv(3, {2 * factor - factor % 2}, stride={factor}, groups={groups}, bias=false)"
+    net = f"name: i\ninput: image(3, 4)\nmodel: {up}\ninit: {{deconv: bilinear}}\n"
+    model, x = metablock.build(load_text(net)), torch.randn(1, 3, 4, 4)
+    inside = slice(factor, -factor)
+    expected = nn.functional.interpolate(x, scale_factor=factor, mode="bilinear")
+    torch.testing.assert_close(model(x)[:, :, inside, inside], expected[:, :, inside, inside])
+
+
+def test_what_cannot_interpolate() -> None:
+    text = "name: i\ninput: image(3, 4)\nmodel: deconv(6, 4, stride=2)\ninit: {deconv: bilinear}\n"
+    with pytest.raises(SpecError, match="`bilinear` for weights of shape \\(3, 6, 4, 4\\)"):
+        metablock.build(load_text(text))
 
 
 def test_numbers_by_the_block() -> None:

@@ -117,7 +117,24 @@ def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
         weight.copy_(weight.uniform_(generator=generator).softmax(-1))
 
 
+def _bilinear(weight: Tensor) -> None:
+    """A kernel that interpolates each channel linearly: of a transposed convolution whose kernel is twice its stride (FCN)."""
+    out, inputs = weight.shape[:2]
+    if weight.dim() < 3 or inputs not in (1, out):
+        shape = tuple(weight.shape)
+        raise error(f"`bilinear` for weights of shape {shape}", hint="they are a kernel: `deconv(c, 4, stride=2, groups=c)`")
+    kernel = torch.ones((), dtype=torch.float64)
+    for n in weight.shape[2:]:
+        middle, reach = (n - 1) / 2, (n + 1) // 2
+        kernel = kernel[..., None] * (1 - (torch.arange(n, dtype=torch.float64) - middle).abs() / reach)
+    with torch.no_grad():
+        weight.zero_()
+        for channel in range(out):
+            weight[channel, channel if inputs == out else 0] = kernel
+
+
 CONSTANT: Mapping[str, Rule] = {
+    "bilinear": _bilinear,
     "constant": lambda w, value: nn.init.constant_(w, value),
     "ones": nn.init.ones_,
     "sine": _sine,

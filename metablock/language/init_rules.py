@@ -40,6 +40,7 @@ _ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
+    "bilinear": (),
     "constant": (RuleArgument("value"),),
     "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
     "kaiming_uniform": (RuleArgument("a", 0.0),),

@@ -26,6 +26,7 @@ channel_dropout: dropout.ChannelDropout later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
+crop: crop.Crop later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
