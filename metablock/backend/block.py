@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..language.format import show_spec
 from ..operators.scan import scan
-from ..operators.tables import GRIDS, grids_of
+from ..operators.tables import GRIDS, METHOD, grids_of
 from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
@@ -31,6 +33,7 @@ class Block(nn.Module):
         source: the text of ``forward``.
         key: a hash of what the part computes: one class, and one compiled graph, per key.
         text: the expression in the spec.
+        routed_share: for how many of the samples its result counts: of an expert of ``route``.
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
@@ -46,6 +49,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    routed_share: Fraction = Fraction(1)
     _loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
@@ -115,11 +119,13 @@ class Network(Block):
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        """A state dict also says on which grids its tables lie, and which method trained it."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         about = getattr(destination, "_metadata", {}).get(prefix[:-1])
         if about is not None:
             about[GRIDS] = grids_of(self)
+            if self.spec is not None and self.spec.method is not None:
+                about[METHOD] = show_spec(self.spec.method)
 
     def _load_from_state_dict(self, state: Any, prefix: str, about: Any, strict: bool, *lists: list[str]) -> None:
         """torch's, and an error for each table that a state dict says to lie on another grid."""
