@@ -60,6 +60,7 @@ def test_torch_keeps_what_the_operator_does() -> None:
         ("kaiming_uniform(0)", math.sqrt(2 / 4096)),
         ("lecun_normal", math.sqrt(1 / 4096)),
         ("xavier_uniform", math.sqrt(2 / (4096 + 9))),
+        ("xavier_uniform(2)", 2 * math.sqrt(2 / (4096 + 9))),
         ("xavier_normal", math.sqrt(2 / (4096 + 9))),
         ("uniform(1)", 1 / math.sqrt(3)),
         ("normal(fan_out)", math.sqrt(2 / 9)),
@@ -163,6 +164,15 @@ def test_a_number_that_is_none() -> None:
     spec = load_text("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
     with pytest.raises(SpecError, match="'1 / layer' is no number in block 0"):
         metablock.build(spec)
+
+
+def test_the_kernel_of_a_patch_as_a_matrix() -> None:
+    """MAE, MoCo v3: the fan-out counts outputs, not outputs times extents."""
+    text = "name: i\ninput: image(3, 64)\nmodel: conv(256, 16, stride=16)\ninit:\n  conv: xavier_uniform{}\n"
+    kernel, matrix = (metablock.build(load_text(text.format(rule))).state_dict()["conv.weight"] for rule in ("", "(1, matrix)"))
+    assert kernel.abs().max().item() == pytest.approx(math.sqrt(6 / (259 * 256)), rel=0.01)
+    assert matrix.abs().max().item() == pytest.approx(math.sqrt(6 / (768 + 256)), rel=0.01)
+    assert torch.equal(metablock.build(load_text(text.format("(1, kernel)"))).state_dict()["conv.weight"], kernel)
 
 
 def test_numbers_by_the_fans_and_the_depth() -> None:

@@ -19,7 +19,7 @@ from metablock.shape import Feature
 from oracles import BAR, compare, golden, golden_inputs, goldens, recipe, variant_of
 
 # Papers whose page and recordings are named otherwise than their file.
-PAGES = {"beit_pretraining": "beit"}
+PAGES = {"beit_pretraining": "beit", "deit_distillation": "deit"}
 # Recordings of a model in another state than inference's: Dynamic_conv2d as it is constructed, its temperature not yet lowered.
 RECORDED_WITH = {"dynamic_conv": ["temperature = 34"]}
 # Tables that the official code reads when it is put into evaluation: there the recipe's values came after that, and it went on with

@@ -136,7 +136,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
-        """A scope for each round of a comprehension. Raises SpecError if its source is no list, or a very long one."""
+        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or too long."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
