@@ -87,6 +87,7 @@ SMALL = {
     "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
     "cvt": ["depth = [1, 2, 2]", "dim = [8, 16, 32]", "heads = [1, 2, 4]"],
     "deit": ["depth = 2", "dim = 64"],
+    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],
     "efficientformer": ["depth = [1, 1, 2, 1, 1]", "dim = [16, 32, 64, 96, 96]"],

@@ -40,7 +40,7 @@ _ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
-    "constant": (RuleArgument("value"),),
+    "constant": (RuleArgument("value"), RuleArgument("then", 0.0), RuleArgument("after", 0.0, least=0.0)),
     "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
     "kaiming_uniform": (RuleArgument("a", 0.0),),
     "lecun_normal": (),
