@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.ir import Value, ValueTree, flat_values, single
-
 from .padding import valid_share
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def coordinates(
-    t: Tracer, x: ValueTree, *, kind: str = "index", reverse: bool = False, valid: Expr | None = None
-) -> ValueTree:
+def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index", reverse: bool = False, valid: Expr | None = None) -> ValueTree:
     """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
 
     No parameter and no entry of a state dict: computed from the extents that arrive. A prefix token has no place: it gets zeros.

@@ -39,8 +39,9 @@ def deformable(
         ratio: width of the values, relative to that of the queries.
         v: projection of the values, the same for all maps; by default a biased linear map.
         proj: last projection; by default a biased linear map to the width of the input.
-        at: where the queries stand, by default on their own grid: a wire with two channels, x and y from 0 to 1, or four, boxes of
-            x, y, width and height: what is read lies around a place, or in parts of the box around it. Queries may be a sequence.
+        at: where the queries stand, by default on their own grid: a wire with two channels, x and y from 0 to 1, or four, boxes
+            of x, y, width and height: what is read lies around a place, or in parts of the box around it. Queries may be a
+            sequence.
         mask: a channel for each map of values, 1 where the picture is, 0 where it is padding: values there count as 0, and places
             are parts of the picture, whose extents are counted on the first row and the first column.
 

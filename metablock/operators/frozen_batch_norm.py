@@ -32,9 +32,7 @@ class FrozenBatchNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(
-        self, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0, affine: bool = True
-    ):
+    def __init__(self, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0, affine: bool = True):
         super().__init__()
         self.eps, self.gamma = eps, gamma
         for name in ("weight", "bias", "running_mean", "running_var"):
