@@ -12,6 +12,7 @@ from metablock.errors import SpecError
 from metablock.front import front, resolved
 from metablock.language.load import load_text
 
+HINT = "write the number itself, or what it is by `layer`, `layers`, `fan_in`, `fan_out`"
 TEXT = """
 name: i
 input: image(4, 8)
@@ -73,12 +74,19 @@ def test_spread(rule: str, std: float) -> None:
     assert abs(weight.std().item() / std - 1) < 0.03
 
 
+def test_uniform_around_a_mean() -> None:
+    text = "name: i\ninput: image(64, 2)\nmodel: learned(99, 64)\ninit: {learned: 'uniform(0.5, mean=1.5)'}\n"
+    weight = metablock.build(load_text(text)).state_dict()["learned.weight"]
+    assert 1 <= weight.min() < 1.01
+    assert 1.99 < weight.max() < 2
+
+
 @pytest.mark.parametrize(
     ("rule", "message", "hint"),
     [
         ("trunc_norml(0.02)", "unknown initialisation 'trunc_norml'", "did you mean 'trunc_normal'?"),
         ("3", "'3' is no initialisation", "write `trunc_normal(0.02)`, `zeros`, `torch` ..."),
-        ("normal(gelu(1))", "an initialisation takes numbers", "write the number itself, or what it is by `layer`"),
+        ("normal(gelu(1))", "an initialisation takes numbers", HINT),
         ('trunc_normal("fan_out")', 'unknown std "fan_out"', "write a number"),
         ("normal(-1)", "`std` is -1", "write a number from 0"),
         ("trunc_normal(0)", "`std` is 0", "write a number above 0"),
@@ -136,3 +144,19 @@ def test_a_number_that_is_none() -> None:
     spec = load_text("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
     with pytest.raises(SpecError, match="'1 / layer' is no number in block 0"):
         metablock.build(spec)
+
+
+def test_numbers_by_the_fans_and_the_depth() -> None:
+    """Each matrix has its own inputs; `layers` counts the blocks of all stages."""
+    text = "name: i\ninput: series(16, 4)\nstages:\n  depth: [2, 1]\n  body: depth * (linear(400) >> linear(c))\n"
+    rules = "init:\n  linear: normal((fan_in * layers) ** -0.5)\n  linear2: normal(1 / fan_out)\n"
+    model = metablock.build(load_text(text + rules))
+    for stage, block in ((0, 1), (1, 0)):
+        part = model.stages[stage].blocks[block]
+        assert part.linear1.weight.std().item() == pytest.approx((16 * 3) ** -0.5, rel=0.05)
+        assert part.linear2.weight.std().item() == pytest.approx(1 / 16, rel=0.05)
+    for rule, message in {"trunc_normal(fan_in)": 'unknown std "fan_in"', "normal(0.1 * width)": "takes numbers"}.items():
+        with pytest.raises(SpecError, match=message):
+            metablock.build(load_text(f"{text}init: {{linear: {rule}}}\n"))
+    with pytest.raises(SpecError, match="`fan_in` of a parameter with one axis"):
+        metablock.build(load_text(f"{text}init: {{linear.bias: normal(fan_in ** -0.5)}}\n"))

@@ -24,6 +24,7 @@ WRITTEN: dict[str, str] = {
     "cascade": "cascade(linear(c), parts=2)",
     "clip": "clip(0, 1)",
     "continuous_bias": "attention(2, over=avg_pool(2, stride=2), pos=continuous_bias(linear(2)))",
+    "channel_dropout": "channel_dropout(0.1)",
     "chunk": "|\n    a, b = chunk(2)\n    return a * b",
     "concat": "concat(conv(c), linear(c))",
     "conv": "conv(4, 3, stride=2)",
@@ -34,6 +35,7 @@ WRITTEN: dict[str, str] = {
     "drop_path": "drop_path(0.1)",
     "dropout": "dropout(0.1)",
     "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
+    "embedding": "embedding(4)",
     "first": "first(3)",
     "fold": "linear(2 * 4 ** 2) >> fold(2)",
     "fourier": "fourier(12)",
@@ -43,6 +45,7 @@ WRITTEN: dict[str, str] = {
     "gru": "gru(4)",
     "inner": "inner(outer(id, linear(3)), linear(3))",
     "join": "join(learned(2), id)",
+    "irfft": "irfft(2 * grid[-1] - 2)",
     "keys_seen": "attention(2, over=near(3), scale=keys_seen >> log)",
     "knob": "knob(0.5)",
     "learned": "id * learned(1)",
@@ -56,7 +59,10 @@ WRITTEN: dict[str, str] = {
     "merge": "windows(2) >> global_pool >> merge",
     "minimum": "minimum(conv(c), linear(c))",
     "mixture_conv": "mixture_conv(4, 3, stride=2)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates))",
     "near": "attention(2, over=near(3))",
+    "past": "attention(2, over=past)",
+    "nmf": "nmf(2)",
     "ones": "ones(2)",
     "outer": "outer(id, linear(3))",
     "pad": "pad(0, 1)",
@@ -74,7 +80,9 @@ WRITTEN: dict[str, str] = {
     "resize": "resize(5)",
     "rest": "rest(3)",
     "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
+    "route": "route(2, [linear(c), id, dw(3)])",
     "routed": "attention(2, over=routed(2, 2))",
+    "sample": "sample(coordinates)",
     "sine": "sine(12)",
     "scalar": "id * scalar(0.5)",
     "scan": "scan((x, h -> (x || h) >> linear(4)), start=4, over=0)",
@@ -86,6 +94,7 @@ WRITTEN: dict[str, str] = {
     "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",
     "take": "take(3)",
     "tile": "tile(2)",
+    "tied": "|\n    shared table = embedding(4)\n    return table >> linear(4) >> tied(table)",
     "times": "times(2)",
     "transpose": "transpose >> linear(3)",
     "transposed": "transposed(linear(c))",
@@ -106,14 +115,18 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "max_pool": (6, 4, 2),
     "merge": (6, 4, 2),
     "mixture_conv": (4, 4, 2),
+    "irfft": (3, 8, 6),
     "random_features": (4, 8, 4),
     "resize": (6, 5, 5),
+    "rfft": (12, 8, 3),
     "tile": (6, 16, 8),
     "unfold": (24, 4, 2),
     "upsample": (6, 16, 8),
 }
 # Ranks, where they are not all.
-ONLY = {"deform_conv": [2], "deformable": [2]}
+ONLY = {"deform_conv": [2], "deformable": [2], "embedding": [1], "tied": [1]}
+# Those that are about ids.
+IDS = ("embedding", "tied")
 CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
 WRONG = [
     ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
@@ -135,13 +148,18 @@ WRONG = [
 ]
 
 
-def network(body: str, rank: int) -> str:
-    return f"name: tiny\ninput: {INPUTS[rank]}\nstages:\n  body: {body}\n"
+def network(body: str, rank: int, source: str | None = None) -> str:
+    return f"name: tiny\ninput: {source or INPUTS[rank]}\nstages:\n  body: {body}\n"
+
+
+def network_of(name: str, rank: int) -> str:
+    """The text of a network of one operator."""
+    return network(WRITTEN.get(name, name), rank, "tokens(6, 8)" if name in IDS else None)
 
 
 def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    model = metablock.build(load_text(network(WRITTEN.get(name, name), rank)))
-    x = torch.randn(2, 6, *(8, 4, 4)[:rank])
+    model = metablock.build(load_text(network_of(name, rank)))
+    x = torch.randint(6, (2, 8)) if name in IDS else torch.randn(2, 6, *(8, 4, 4)[:rank])
     return model, x, model.eval()(x)
 
 

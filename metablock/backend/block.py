@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..language.format import show_spec
 from ..operators.scan import scan
-from ..operators.tables import GRIDS, grids_of
+from ..operators.tables import GRIDS, METHOD, grids_of
 from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
@@ -31,6 +33,7 @@ class Block(nn.Module):
         source: the text of ``forward``.
         key: a hash of what the part computes: one class, and one compiled graph, per key.
         text: the expression in the spec.
+        routed_share: for how many of the samples its result counts: of an expert of ``route``.
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
@@ -46,6 +49,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    routed_share: Fraction = Fraction(1)
     _loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
@@ -115,11 +119,13 @@ class Network(Block):
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        """A state dict also says on which grids its tables lie, and which method trained it."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         about = getattr(destination, "_metadata", {}).get(prefix[:-1])
         if about is not None:
             about[GRIDS] = grids_of(self)
+            if self.spec is not None and self.spec.method is not None:
+                about[METHOD] = show_spec(self.spec.method)
 
     def _load_from_state_dict(self, state: Any, prefix: str, about: Any, strict: bool, *lists: list[str]) -> None:
         """torch's, and an error for each table that a state dict says to lie on another grid."""
@@ -139,13 +145,29 @@ class Network(Block):
             if named or len(args) > len(self.inputs):
                 names = _argument_names(type(self))
                 known = dict(zip(names, args, strict=False)) | named
-                values = (*(known[name] for name in names if name in known and name[:5] != "valid"), *args[len(names) :])
+                values = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values += args[len(names) :]
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
-                self._check_inputs(values)
+                if self._check_inputs(values):
+                    return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
+
+    def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """The call; after one that fails, ids that no table has are looked for, on the CPU alone."""
+        try:
+            return super().__call__(*args, **named)
+        except (IndexError, RuntimeError):
+            for feature, ids in zip(self.inputs, values, strict=False):
+                if feature.layout == "ids" and isinstance(ids, Tensor) and ids.device.type == "cpu" and ids.numel():
+                    low, high = int(ids.min()), int(ids.max())
+                    if low < 0 or high >= feature.c:
+                        wrong = low if low < 0 else high
+                        message = f"{wrong} is no id of '{self.spec.variant or self.spec.name}': there are {feature.c}"
+                        raise MetablockError(message, f"ids are whole numbers from 0 to {feature.c - 1}") from None
+            raise
 
     def _input_sizes(self) -> InputSizes:
         """The sizes that it is good for."""
@@ -154,12 +176,18 @@ class Network(Block):
         return self._sizes
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
-    def _check_inputs(self, values: Sequence[Any]) -> None:
-        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
+    def _check_inputs(self, values: Sequence[Any]) -> bool:
+        """Whether the network takes ids. Raises MetablockError if it is not made for tensors of these shapes. It leaves other
+        values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
+            for feature, value in zip(self.inputs, values, strict=True):
+                if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
+                    message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
+                    raise MetablockError(message, "ids are whole numbers: `x.long()`")
+        return any(feature.layout == "ids" for feature in self.inputs)
 
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""

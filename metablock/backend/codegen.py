@@ -21,6 +21,7 @@ from ..lowering.ir import (
     free_values,
     inputs_of,
     module_nodes,
+    steps_for,
     subgraphs,
 )
 
@@ -128,10 +129,23 @@ class _ForwardWriter:
         params = [f"x{i + 1}" for i in range(len(inputs))] if several else ["x"] * len(inputs)
         for value, name in zip(inputs, params, strict=True):
             self.names[value.id] = name
+        drawn = [_drawn(name, params[0], value, source) for name, value, source in self.drawn(params, inputs)]
+        params = [f"{name}=None" if any(name == other for other, _ in drawn) else name for name in params]
         for key, number in masks.items():
             self.names[key] = f"valid{number + 1}" if several else "valid"
             params.append(f"{self.names[key]}=None")
         lines = [f"def forward(self, {', '.join(params)}):" if params else "def forward(self):"]
+        lines += [f"    {line}" for _, line in drawn]
+        if self.subgraph.sources and self.subgraph.prediction is not None:  # inference runs what it needs, and no more
+            steps = self.subgraph.prediction_steps
+            needed = steps_for(self.subgraph, self.subgraph.all_steps, list(flat_values(self.subgraph.prediction)))
+            common = [step for step in self.subgraph.steps if any(step is other for other in needed)]
+            lines.append("    if not self.training:")
+            lines += [f"        {self.step(step)}" for step in [*common, *steps]]
+            lines.append(f"        return {self.result(self.subgraph.prediction)}")
+            lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
+            lines.append(f"    return {self.result(self.subgraph.output)}")
+            return "\n".join(lines) + "\n", tuple(self.links)
         lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
         if self.subgraph.prediction is not None:
             lines += ["    if self.training:", f"        return {self.result(self.subgraph.output)}"]
@@ -142,6 +156,11 @@ class _ForwardWriter:
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
 
+    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, str]]:
+        """The inputs of a method that are drawn where they are not given: name, value, distribution."""
+        triples = zip(params, inputs, self.subgraph.sources, strict=bool(self.subgraph.sources))
+        return [(name, value, source.kind) for name, value, source in triples if source.drawn]
+
     def step(self, step: Step) -> str:
         inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
         right = step.template.format(*inputs) if isinstance(step, InlineOp) else self.call(step, inputs)
@@ -150,7 +169,9 @@ class _ForwardWriter:
         return f"{self.pattern(step.output)} = {right}"
 
     def call(self, step: ModuleCall, inputs: list[str]) -> str:
-        """The expression that calls a module, once or at every position of a sequence."""
+        """The expression that calls a module, once or at every position of a sequence, or reads its weight."""
+        if step.weight:
+            return f"{self.child(step)}.weight"
         if step.loop is None:
             return f"{self.child(step)}({', '.join(inputs)})"
         first, second = step.loop.sequences, step.loop.sequences + step.loop.states
@@ -212,6 +233,13 @@ def _link(step: ModuleCall) -> Link:
     at = at if step.near is None else step.near
     holder = step.child[:at]
     return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
+
+
+def _drawn(name: str, first: str, value: Value, kind: str) -> tuple[str, str]:
+    """The name of an input that is drawn, and the line that draws it; ``first`` is the input that has the batch."""
+    size = ", ".join([f"{first}.shape[0]", *map(str, value.feature.size()[1:])])
+    draw = {"uniform": "rand", "normal": "randn"}[kind]
+    return name, f"{name} = torch.{draw}({size}, dtype={first}.dtype, device={first}.device) if {name} is None else {name}"
 
 
 def subscript(parent: Child, name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +42,11 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
     nn.init.normal_(weight, mean, std, generator)
 
 
-def _uniform(weight: Tensor, bound: float | str = 1.0, *, generator: torch.Generator) -> None:
-    """``uniform(0.1)``: within this bound. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
+def _uniform(weight: Tensor, bound: float | str = 1.0, mean: float = 0.0, *, generator: torch.Generator) -> None:
+    """``uniform(0.1)``: within this bound of the mean. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
     if isinstance(bound, str):
         bound = 1 / math.sqrt(_fan(weight, bound))
-    nn.init.uniform_(weight, -bound, bound, generator)
+    nn.init.uniform_(weight, mean - bound, mean + bound, generator)
 
 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
@@ -146,13 +146,14 @@ RANDOM: Mapping[str, Rule] = {
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
+def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialise:
     """Returns the callback that the builder runs on every leaf.
 
     Args:
         rules: of a spec's `init:`, from a selector to the call of a rule.
         seed: of the network; each parameter is drawn with a seed that depends on this one and its name.
         wanted: only these parameters are initialised (default: all); the set is read at call time.
+        layers: the number of blocks of the network.
 
     Raises:
         SpecError: a rule that does not exist, or wrong arguments.
@@ -170,7 +171,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
     def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
-        layer = _layer(path, depths)
+        place = {"layer": _layer(path, depths), "layers": layers}
         for name, parameter in module.named_parameters():
             if wanted is not None and f"{path}.{name}" not in wanted:
                 continue
@@ -178,19 +179,28 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
             if best is None or best[0].name == KEEP:
                 continue
             rule, direct = best
+            numbers = place | ({mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")} if parameter.dim() > 1 else {})
             with torch.no_grad():
                 if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
                     if rule.name in CONSTANT:
                         about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
-                        CONSTANT[rule.name](parameter, **rule.arguments(layer), **about)
+                        CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
+                        _clear_padding(module, parameter)
                         continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     generator.manual_seed(path_seed(seed, f"{path}.{name}"))
-                    RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
+                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=generator)
+                    _clear_padding(module, parameter)
 
     return initialise
+
+
+def _clear_padding(module: nn.Module, parameter: nn.Parameter) -> None:
+    """The row of the padding id is zeros again, where a table has one of zeros."""
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        parameter[module.padding_idx] = 0
 
 
 def _tables(module: nn.Module, name: str) -> Sequence[GridTable]:
@@ -207,6 +217,18 @@ def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -
         if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
             best = rule, direct
     return best
+
+
+def count_layers(paths: Iterable[str]) -> int:
+    """The number of blocks in the stages of a network with parts at these paths.
+
+    >>> count_layers(["stages.0.blocks.0.norm", "stages.0.blocks.1.norm", "stages.1.blocks.0.norm", "head"])
+    3
+    """
+    depths: dict[int, int] = {}
+    for path in paths:
+        _layer(path, depths)
+    return sum(depths.values())
 
 
 def _layer(path: str, depths: dict[int, int]) -> int:

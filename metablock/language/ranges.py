@@ -61,6 +61,7 @@ _RANGES: Mapping[str, Range] = {
     "rate": Range(0),
     "dropout.rate": Range(0, 1),
     "drop": Range(0, 1),
+    "noise": Range(0),
     "std": Range(0),
     "agent_bias.std": Range(0, open=True),
     "pair_bias.std": Range(0, open=True),

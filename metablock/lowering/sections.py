@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..errors import Span
 from ..language import ast as e
-from .ir import ValueTree
+from .ir import Child, ValueTree
 from .once import Once
 
 
@@ -25,8 +25,20 @@ class Sections(Protocol):
         """
         ...
 
+    def hole(self, name: str, x: ValueTree, span: Span | None) -> ValueTree:
+        """Applies the part of a backbone that a method takes under this name to ``x``."""
+        ...
+
+    def average(self, once: Once, start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of a module that is built once."""
+        ...
+
     def once(self, once: Once, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module that is built once to ``x``. ``node`` is the expression that names it."""
+        ...
+
+    def built(self, once: Once, node: e.Node) -> tuple[Child, tuple[str, ...], int | None]:
+        """A module that is built once and was applied, its path from the root, and the length of the path to what holds it."""
         ...
 
     def mark_shared(self) -> Callable[[], None]:

@@ -60,6 +60,34 @@ class Dropout(nn.Dropout):
         return drop_entries(x, self.rate, self.training)
 
 
+class ChannelDropout(Dropout):
+    """Dropout of whole channels, over all positions of a map: ``(b, c, *grid) -> (b, c, *grid)``.
+
+    Args:
+        rate: share of the channels that become 0, in ``[0, 1)``.
+
+    Tompson et al. 2015 (arXiv 1411.4280); torch's ``nn.Dropout2d``, with its rate where that of ``dropout`` is.
+
+    Example:
+        >>> y = ChannelDropout(rate=0.5)(torch.ones(4, 8, 3, 5)).flatten(2)
+        >>> torch.equal(y, y[..., :1].expand_as(y))
+        True
+    """
+
+    takes = ("map",)
+
+    def __init__(self, *, rate: float):
+        super().__init__(rate=rate)
+
+    @staticmethod
+    def shape(x: Feature, *, rate: float) -> Feature:
+        checked(rate)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return drop_channels(x, self.rate, self.training)
+
+
 def checked(rate: float) -> float:
     """The rate itself. Raises SpecError if it is not in ``[0, 1)``."""
     if not 0 <= rate < 1:
@@ -72,6 +100,11 @@ def drop_entries(x: Tensor, rate: Tensor, training: bool) -> Tensor:
     return keep(x, x.shape, rate) if training else x
 
 
+def drop_channels(x: Tensor, rate: Tensor, training: bool) -> Tensor:
+    """In training, zeroes channels of an item with probability ``rate`` and scales the others by ``1 / (1 - rate)``."""
+    return keep(x, x.shape[:2] + (1,) * (x.dim() - 2), rate) if training else x
+
+
 def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
     """Inverted dropout with a mask of shape ``size``, which is broadcast to ``x``."""
     # Drawn in float32 whatever x is: bfloat16 has 256 numbers between 0 and 1, too few for a rate.
@@ -80,3 +113,4 @@ def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
 
 
 torch.fx.wrap("drop_entries")  # one node of a traced graph, in training and in evaluation
+torch.fx.wrap("drop_channels")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..errors import MetablockError
 from ..language.registry import OPERATORS, Operator, Param
@@ -43,14 +43,23 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "fold": {"": "fold(2)"},
     "grid": {"": "grid(14, 28)"},
+    "irfft": {"": "irfft(26)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
     "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "pick": {"": "pick([0, 2, 4])"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "route": {"": "route(1, [id, id])"},
+    "sample": {"": "sample(coordinates)", "a map": "sample(pw(2))"},
     "split": {"": "split(id, id)"},
 }
+
+# Where none of the samples fits.
+_IDS = {"ids": "392 ids of 64"}
+
+# What needs a module that was applied before.
+_AFTER = {"tied": ("map, grid, sequence, prefix tokens, vector", "grid, sequence, prefix tokens, vector", "keeps the grid")}
 
 # Operators that stand in an argument of `attention`, and what they give there.
 _INSIDE = {
@@ -58,7 +67,9 @@ _INSIDE = {
     "agent_bias": ("pos", "a bias for every head, query and key"),
     "continuous_bias": ("pos", "a bias for every head, query and key"),
     "keys_seen": ("scale", "one number for each query"),
+    "moving_bias": ("pos", "a bias for every head, query and key"),
     "near": ("over", "the neighbours of each query"),
+    "past": ("over", "each query, and what stands before it"),
     "pair_bias": ("pos", "a bias for every head, query and key"),
     "relative_bias": ("pos", "a bias for every head, query and key"),
     "relative_keys": ("pos", "a bias for every head, query and key"),
@@ -96,6 +107,8 @@ def row(operator: Operator) -> tuple[str, str, str]:
     if operator.name in _INSIDE:
         argument, result = _INSIDE[operator.name]
         return f"`attention({argument}=)`", result, ""
+    if operator.name in _AFTER:
+        return _AFTER[operator.name]
     results = [(label, results) for label, call in _calls(operator).items() if (results := _run(call))]
     if not results:
         return ", ".join(operator.load().takes) if operator.leaf else "", "", ""
@@ -160,8 +173,13 @@ def _call(operator: Operator, values: dict[str, str]) -> str:
 
 def _run(call: str) -> dict[str, tuple[Feature, list[Feature]]]:
     """What a call gives for each sample that it takes, with the sample."""
+    return _on(_SAMPLES, call) or _on(_IDS, call)
+
+
+def _on(samples: Mapping[str, str], call: str) -> dict[str, tuple[Feature, list[Feature]]]:
+    """What a call gives for each of some samples that it takes."""
     results = {}
-    for kind, text in _SAMPLES.items():
+    for kind, text in samples.items():
         sample = feature_of(text)
         try:
             output = [value.feature for value in flat_values(result_of(call, sample))]

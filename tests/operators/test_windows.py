@@ -123,7 +123,7 @@ def test_tile(layout: str, copies: Any) -> None:
     x = feature(layout, 3, 2, 4)
     (tensor,) = inputs(x)
     tiled = build("tile.Tile", x, n=copies)(tensor)
-    assert tuple(tiled.shape) == shape("tile.Tile", x, n=copies).size(2)
+    assert tuple(tiled.shape) == shape("tile.Tile", x, n=copies, over="tokens").size(2)
     down, right = [copies] * 2 if isinstance(copies, int) else copies
     axes = (2, 3) if layout == "map" else (1, 2)
     for place, piece in enumerate(tiled.split(2, axes[0])):
@@ -131,6 +131,15 @@ def test_tile(layout: str, copies: Any) -> None:
         for across, copy in enumerate(piece.split(4, axes[1])):
             assert across < right
             assert torch.equal(copy, tensor)
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+def test_tile_of_channels(layout: str) -> None:
+    x = feature(layout, 3, 2, 4)
+    (tensor,) = inputs(x)
+    tiled = build("tile.Tile", x, n=2, over="channels")(tensor)
+    assert tuple(tiled.shape) == shape("tile.Tile", x, n=2, over="channels").size(2)
+    assert torch.equal(tiled, torch.cat([tensor, tensor], 1 if layout == "map" else -1))
 
 
 def test_pick() -> None:

@@ -1,0 +1,50 @@
+"""What the root of a network says about its training: its loss, its moving averages, where its inputs come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a network, which is a child of its root that ``forward`` does not call.
+
+    Attributes:
+        child: the child's name.
+        reads: what its ``forward`` takes, in order: ``("output", key)`` of the training outputs (None for all of them),
+            ``("input", number)``, ``("data", name)``.
+        terms: the names of what it returns.
+    """
+
+    child: str
+    reads: tuple[tuple[str, str | int | None], ...]
+    terms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Average:
+    """A module whose weights are a moving average of another one's: ``m * own + (1 - m) * other``, once before each step.
+
+    Attributes:
+        own, other: the names that lead to the two from the root.
+        start, end: ``m`` at the beginning and at the end of the training; a half cosine lies between.
+    """
+
+    own: tuple[str, ...]
+    other: tuple[str, ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an input of a training method comes from: ``view`` of an example under an augmentation's name (``word``; empty: the
+    recipe's own), ``uniform`` or ``normal``: drawn."""
+
+    kind: str
+    word: str = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is drawn where it is not given."""
+        return self.kind != "view"
