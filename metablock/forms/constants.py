@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.ir import Value, ValueTree, flat_values, single
-from .padding import valid_share
 from ..lowering.layouts import check_channels
+from .padding import valid_share
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
