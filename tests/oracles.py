@@ -146,6 +146,11 @@ def _draw(seed: str, key: str, shape: tuple[int, ...], gain: float = 1.0) -> np.
 def _input(entry: Mapping[str, Any], seed: str, dtype: torch.dtype) -> Tensor | None:
     if "normal" in entry:
         return torch.from_numpy(_rng(seed).standard_normal(entry["normal"])).to(dtype)
+    if "rectangles" in entry:  # a mask: ones in a rectangle at the origin of each image
+        mask = torch.zeros(entry["shape"], dtype=dtype)
+        for image, (height, width) in zip(mask, entry["rectangles"], strict=True):
+            image[:, :height, :width] = 1
+        return mask
     if "randint" in entry:
         return torch.from_numpy(_rng(seed).randint(0, entry["randint"], entry["shape"]))
     if entry["value"] is None:

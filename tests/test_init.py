@@ -189,3 +189,18 @@ def test_numbers_by_the_fans_and_the_depth() -> None:
             metablock.build(load_text(f"{text}init: {{linear: {rule}}}\n"))
     with pytest.raises(SpecError, match="`fan_in` of a parameter with one axis"):
         metablock.build(load_text(f"{text}init: {{linear.bias: normal(fan_in ** -0.5)}}\n"))
+
+
+def test_a_number_in_a_selector_belongs_to_what_it_counts() -> None:
+    text = "name: n\ninput: image(3, 8)\nstages: {depth: [2, 2], body: depth * conv(3)}\ninit: {stages.0: ones}"
+    weights = {name: float(w.mean()) for name, w in metablock.build(load_text(text)).state_dict().items() if "weight" in name}
+    assert {name for name, mean in weights.items() if mean == 1} == {f"stages.0.blocks.{i}.weight" for i in range(2)}
+    model = metablock.build(load_text(text.replace("init: {stages.0: ones}", "freeze: [stages.0]")))
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        f"stages.1.blocks.{i}.{part}" for i in range(2) for part in ("weight", "bias")
+    }
+
+
+def test_a_constant_may_change_behind_the_first_entries() -> None:
+    text = "name: n\ninput: image(3, 8)\nmodel: linear(5)\ninit: {linear.bias: 'constant(0, then=-2, after=3)'}"
+    assert metablock.build(load_text(text)).linear.bias.tolist() == [0, 0, 0, -2, -2]

@@ -61,6 +61,13 @@ def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
+def _constant(weight: Tensor, value: float, then: float | None = None, after: float = 0.0) -> None:
+    """``constant(0.1)``: this number. ``constant(0, then=-2, after=2)``: another one behind the first two entries."""
+    nn.init.constant_(weight, value)
+    if then is not None:
+        nn.init.constant_(weight[int(after) :], then)
+
+
 def _sinusoid(weight: Tensor) -> None:
     """A position table: sines (even channels j) and cosines (odd ones) of ``i / 10000 ** (2 * (j // 2) / c)`` in row i."""
     n, c = weight.shape[-2:]
@@ -141,7 +148,7 @@ def _bilinear(weight: Tensor) -> None:
 
 CONSTANT: Mapping[str, Rule] = {
     "bilinear": _bilinear,
-    "constant": lambda w, value: nn.init.constant_(w, value),
+    "constant": _constant,
     "ones": nn.init.ones_,
     "sine": _sine,
     "sinusoid": _sinusoid,
