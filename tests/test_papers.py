@@ -22,6 +22,8 @@ RECORDED_WITH = {"dynamic_conv": ["temperature = 34"]}
 # Tables that the official code reads when it is put into evaluation: there the recipe's values came after that, and it went on with
 # those of construction, zeros. (timm's, which read them each time, hold us to them in tests/parity.)
 READ_TOO_EARLY = {"efficientformer": ".attention_biases"}
+# Networks that also take the lengths of their sequences, and return them.
+LENGTHS = {"conformer_speech"}
 # Recordings without a batch: code that squeezes all axes of one; that takes masked places out of the whole batch.
 SQUEEZES = {"cvt__cvt_13", "beit_pretraining__mim_base"}
 
@@ -93,6 +95,8 @@ def test_recorded_outputs(path) -> None:
     else:
         model = metablock.build(spec, variant=variant, edits=edits, weights=state, dtype=dtype).eval()
     assert sum(p.numel() for p in model.parameters()) == recorded["params"]
+    if recorded["slug"] in LENGTHS:
+        recorded |= {key: recorded[key][:-1] for key in ("inputs", "outputs")}
     with torch.no_grad():
         outputs = model(*[fitted(x, feature) for x, feature in zip(golden_inputs(recorded), model.inputs, strict=True)])
     if path.removesuffix(".json") in SQUEEZES:
