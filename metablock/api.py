@@ -15,6 +15,7 @@ from .backend.builder import drawn
 from .backend.device import parse_device, parse_dtype
 from .backend.init import initialiser
 from .backend.limits import check_size
+from .backend.random_input import random_input
 from .errors import MetablockError
 from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
@@ -156,7 +157,7 @@ def state_of(weights: Weights, spec: Spec) -> Mapping[str, Tensor]:
 
 
 def example(model: Block, batch: int = 1, *, seed: int | None = None) -> list[Tensor]:
-    """Random inputs of the size the model was built for, on its device and in its dtype.
+    """Random inputs of the size the model was built for, on its device and in its dtype; ids are no padding.
 
     With ``seed`` they are drawn on the CPU from a generator of their own; otherwise from torch's.
 
@@ -164,8 +165,5 @@ def example(model: Block, batch: int = 1, *, seed: int | None = None) -> list[Te
     [(2, 3, 224, 224)]
     """
     first = next(model.parameters(), torch.empty(0))
-    sizes = [feature.size(batch) for feature in model.inputs]
-    if seed is None or first.is_meta:
-        return [torch.randn(size, device=first.device, dtype=first.dtype) for size in sizes]
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(size, generator=generator, dtype=first.dtype, device="cpu").to(first.device) for size in sizes]
+    generator = None if seed is None or first.is_meta else torch.Generator().manual_seed(seed)
+    return [random_input(feature, batch, first.device, first.dtype, generator) for feature in model.inputs]

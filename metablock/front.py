@@ -15,16 +15,14 @@ from typing import NamedTuple
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MAX_PROBLEMS, MetablockError, MetablockWarning, Problem, Span, SpecError
 from .language.arithmetic import is_whole
-from .language.ast import Call
 from .language.budget import FILE, LARGE, reading
 from .language.check import RESERVED, check_edits, check_names
 from .language.cycles import CIRCLE
 from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
+from .language.inputs import resized
 from .language.load import IncompleteError
-from .language.printer import show
 from .language.spec import Edit, Spec
-from .language.standard import INPUT_RANKS
 from .lowering.ir import Subgraph
 from .lowering.network import lower
 from .shape import Feature
@@ -173,14 +171,8 @@ def sized_inputs(spec: Spec, features: Sequence[Feature]) -> Spec:
     >>> [show(node) for node in sized_inputs(resolved("resnet18"), [Feature("map", 1, (64, 96))]).inputs.values()]
     ['image(1, 64, 96)']
     """
-    nodes = []
-    for feature, before in zip(features, spec.inputs.values(), strict=True):
-        kind = next(kind for kind, rank in INPUT_RANKS.items() if rank == feature.rank)
-        named = [argument for argument in before.args if argument.name is not None] if isinstance(before, Call) else []
-        rest = [f"{argument.name}={show(argument.value)}" for argument in named]
-        [edit] = parse_edits([f"input = {kind}({', '.join([*map(str, (feature.c, *feature.grid)), *rest])})"], "--input")
-        nodes.append(edit.value)
-    return spec.with_(inputs=dict(zip(spec.inputs, nodes, strict=True)))
+    entries = zip(spec.inputs.items(), features, strict=True)
+    return spec.with_(inputs={name: resized(node, (feature.c, *feature.grid)) for (name, node), feature in entries})
 
 
 def parse_input(size: InputSize | None) -> Feature | None:
@@ -199,7 +191,7 @@ def parse_input(size: InputSize | None) -> Feature | None:
         return None
     numbers: list[int | None] = []  # None for a part that is no number
     if isinstance(size, Feature):
-        numbers = [size.c, *size.grid] if size.layout == "map" else []
+        numbers = [size.c, *size.grid] if size.layout in ("map", "grid", "ids") else []
     elif isinstance(size, str):
         parts = [part.strip() for part in size.lower().split("x")]
         numbers = [int(part) if part.isdecimal() and len(part) <= MAX_DIGITS else None for part in parts]

@@ -78,7 +78,9 @@ SMALL = {
     "agent_swin_t": ["depth = [2, 2, 2, 1]", "dim = [24, 48, 96, 192]"],
     "beit": ["depth = 2", "dim = 64", "heads = 2"],
     "biformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]", "regions = 4"],
+    "ceit": ["depth = 2", "d = 64"],
     "cf_vit": ["d = 48", "heads = 3", "depth = 5"],
+    "cloformer": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "cmt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "coatnet": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
@@ -89,12 +91,16 @@ SMALL = {
     "cvt": ["depth = [1, 2, 2]", "dim = [8, 16, 32]", "heads = [1, 2, 4]"],
     "ddf": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "deit": ["depth = 2", "dim = 64"],
+    "dilateformer": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],
+    "edgevit": ["depth = [1, 1, 2, 1]", "dim = [12, 24, 48, 96]", "head_dim = 12"],
     "efficientformer": ["depth = [1, 1, 2, 1, 1]", "dim = [16, 32, 64, 96, 96]"],
     "efficientnet": ["width = 0.25", "repeat = [1, 2, 1, 1, 2, 1, 1]"],
     "efficientvit_msra": ["depth = [1, 1, 2]", "dim = [32, 48, 64]"],
+    "emo": ["depth = [1, 1, 2, 2]", "dim = [16, 24, 40, 42]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
@@ -114,6 +120,7 @@ SMALL = {
     "resnet": ["depth = [1, 2, 1, 1]"],
     "shufflenet_v1": ["depth = [2, 3, 2]"],
     "shufflenet_v2": ["depth = [2, 3, 2]"],
+    "shuffle_transformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "shunted": ["depth = [1, 1, 1, 1]", "dim = [8, 16, 32, 64]", "ratio = 2"],
     "smt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "stvit": ["depths = [1, 1, 6, 1]", "dim = [24, 48, 96, 192]"],
@@ -131,8 +138,8 @@ SMALL = {
 
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name == "stvit" else "3x64x64"}
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone; of DFN each network has its own input."""
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name in ("stvit", "dfn") else "3x64x64"}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:

@@ -138,7 +138,7 @@ def test_early_exit_of_a_padded_network() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: n\ninput: image(3, 8)\nmodel: x -> x * x.valid", "only an input that is padded has `valid`"),
+        ("name: n\ninput: image(3, 8)\nmodel: x -> x * x.valid", "only an input that may have padding has `valid`"),
         (
             "name: n\ninput: image(3, 8, padded=true)\nmodel: x -> y = x >> relu return y * y.valid",
             "only an input that is padded",

@@ -34,6 +34,7 @@ WRITTEN: dict[str, str] = {
     "drop_path": "drop_path(0.1)",
     "dropout": "dropout(0.1)",
     "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
+    "embedding": "embedding(4)",
     "first": "first(3)",
     "fold": "linear(2 * 4 ** 2) >> fold(2)",
     "fourier": "fourier(12)",
@@ -87,6 +88,7 @@ WRITTEN: dict[str, str] = {
     "steps": "|\n    y = steps(2 * linear(c))\n    return y[0] + y[1]",
     "take": "take(3)",
     "tile": "tile(2)",
+    "tied": "|\n    shared table = embedding(4)\n    return table >> linear(4) >> tied(table)",
     "times": "times(2)",
     "transpose": "transpose >> linear(3)",
     "transposed": "transposed(linear(c))",
@@ -114,7 +116,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "upsample": (6, 16, 8),
 }
 # Ranks, where they are not all.
-ONLY = {"deform_conv": [2], "deformable": [2]}
+ONLY = {"deform_conv": [2], "deformable": [2], "embedding": [1], "tied": [1]}
+# Those that are about ids.
+IDS = ("embedding", "tied")
 CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
 WRONG = [
     ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
@@ -141,7 +145,12 @@ def network(body: str, rank: int) -> str:
 
 
 def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    model = metablock.build(load_text(network(WRITTEN.get(name, name), rank)))
+    text = network(WRITTEN.get(name, name), rank)
+    if name in IDS:
+        model = metablock.build(load_text(text.replace(INPUTS[1], "tokens(6, 8)")))
+        ids = torch.randint(6, (2, 8))
+        return model, ids, model.eval()(ids)
+    model = metablock.build(load_text(text))
     x = torch.randn(2, 6, *(8, 4, 4)[:rank])
     return model, x, model.eval()(x)
 

@@ -276,6 +276,7 @@ def test_definitions_of_operators_have_names_of_their_own() -> None:
         f"    # {'a comment ' * 20}",
         f'    """{"a sentence " * 20}"""',
         f"call(first, 'a, b (c', [{', '.join('x' * 10 for _ in range(20))}])  # {'why ' * 5}",
+        "    blocks = [Block(" + "size, " * 20 + "rate) for size, rate in zip(" + "first.second.sizes, " * 6 + "strict=True)]",
     ],
 )
 def test_long_lines_are_broken(line: str) -> None:
@@ -288,6 +289,12 @@ def test_long_lines_are_broken(line: str) -> None:
         assert [ast.literal_eval(tree.body[0].value).split() for tree in (whole, broken)] == [["a", "sentence"] * 20] * 2
     else:
         assert ast.dump(whole) == ast.dump(broken)
+
+
+def test_a_number_of_a_block_hides_none_of_its_stage() -> None:
+    """One differs from block to block, the other from stage to stage alone, and both have the name of their argument."""
+    block = "pad(2 + stage + index, 0) >> pad(0, 3 + stage) >> conv(4, 3)"
+    compare(metablock.build(load_text(f"name: t\ninput: image(4, 16)\nstages:\n  depth: [2, 2]\n  body: depth * ({block})\n")))
 
 
 def test_ruff_likes_it(tmp_path: Path, repository: Path) -> None:

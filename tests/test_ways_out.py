@@ -83,7 +83,7 @@ def test_an_architecture_that_is_bound_to_its_size(name: str) -> None:
 
 # Convolutional networks, and those whose attention has neither position tables nor windows of a fixed number.
 ABLE = """
-    biformer conv2former convnext crossvit dynamic_conv efficientnet fastvit hrnet inception_next metaformer mobile_former
+    biformer cloformer conv2former convnext crossvit dilateformer dynamic_conv edgevit efficientnet fastvit fat hrnet inception_next metaformer mobile_former
     mobilenet_v1 mobilenet_v2 mobilenet_v3 repnext repvgg resnest resnet shufflenet_v1 shufflenet_v2 shunted smt twins unireplknet
     xception
 """
@@ -137,11 +137,11 @@ model: |
 predict: one, two -> (one + two) / 2
 """
     model = metablock.build(load_text(text)).eval()
-    program = rewritten(model, tmp_path / "net.pt2", ("batch",))
-    x = torch.randn(5, 3, 8, 8), torch.randn(5, 3, 8, 8)
+    program = rewritten(model, tmp_path / "net.pt2", ("batch", "width"))
+    x = torch.randn(5, 3, 8, 12), torch.randn(5, 3, 8, 12)
     assert torch.equal(program(*x), model(*x))
-    with pytest.raises(MetablockError, match="'pair' has 2 inputs"):
-        export(model, dynamic=("height",))
+    with pytest.raises(MetablockError, match="unknown size 'length'"):
+        export(model, dynamic=("length",))
 
 
 @onnx

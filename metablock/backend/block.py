@@ -139,13 +139,29 @@ class Network(Block):
             if named or len(args) > len(self.inputs):
                 names = _argument_names(type(self))
                 known = dict(zip(names, args, strict=False)) | named
-                values = (*(known[name] for name in names if name in known and name[:5] != "valid"), *args[len(names) :])
+                values = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values += args[len(names) :]
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
-                self._check_inputs(values)
+                if self._check_inputs(values):
+                    return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
+
+    def _call_with_ids(self, values: Sequence[Any], args: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        """The call; after one that fails, ids that no table has are looked for, on the CPU alone."""
+        try:
+            return super().__call__(*args, **named)
+        except (IndexError, RuntimeError):
+            for feature, ids in zip(self.inputs, values, strict=False):
+                if feature.layout == "ids" and isinstance(ids, Tensor) and ids.device.type == "cpu" and ids.numel():
+                    low, high = int(ids.min()), int(ids.max())
+                    if low < 0 or high >= feature.c:
+                        wrong = low if low < 0 else high
+                        message = f"{wrong} is no id of '{self.spec.variant or self.spec.name}': there are {feature.c}"
+                        raise MetablockError(message, f"ids are whole numbers from 0 to {feature.c - 1}") from None
+            raise
 
     def _input_sizes(self) -> InputSizes:
         """The sizes that it is good for."""
@@ -154,12 +170,18 @@ class Network(Block):
         return self._sizes
 
     @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
-    def _check_inputs(self, values: Sequence[Any]) -> None:
-        """Raises MetablockError if the network is not made for tensors of these shapes. It leaves other values alone."""
+    def _check_inputs(self, values: Sequence[Any]) -> bool:
+        """Whether the network takes ids. Raises MetablockError if it is not made for tensors of these shapes. It leaves other
+        values alone."""
         if all(isinstance(value, Tensor) for value in values) and not torch.jit.is_tracing():
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
+            for feature, value in zip(self.inputs, values, strict=True):
+                if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
+                    message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
+                    raise MetablockError(message, "ids are whole numbers: `x.long()`")
+        return any(feature.layout == "ids" for feature in self.inputs)
 
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""

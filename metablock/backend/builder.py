@@ -21,8 +21,8 @@ Initialise = Callable[[str, ModuleNode, nn.Module], None]
 # The modules of the package whose operators draw weights. A mode of torch that sees no draw costs more than a small module.
 _OPERATORS = "metablock.operators"
 DRAWING = {
-    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "learned", "linear", "mixture_conv", "near_bias",
-    "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "std_conv",
+    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "embedding", "learned", "linear", "mixture_conv",
+    "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "std_conv",
 }  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]

@@ -150,7 +150,9 @@ class _ForwardWriter:
         return f"{self.pattern(step.output)} = {right}"
 
     def call(self, step: ModuleCall, inputs: list[str]) -> str:
-        """The expression that calls a module, once or at every position of a sequence."""
+        """The expression that calls a module, once or at every position of a sequence, or reads its weight."""
+        if step.weight:
+            return f"{self.child(step)}.weight"
         if step.loop is None:
             return f"{self.child(step)}({', '.join(inputs)})"
         first, second = step.loop.sequences, step.loop.sequences + step.loop.states

@@ -87,7 +87,7 @@ def _uses(every: Mapping[tuple[str, ...], Subgraph]) -> dict[tuple[str, ...], se
     uses: dict[tuple[str, ...], set[_Sizes]] = {}
     for above, subgraph in every.items():
         for step in subgraph.all_steps:
-            if isinstance(step, ModuleCall) and step.shared:
+            if isinstance(step, ModuleCall) and step.shared and not step.weight:
                 path = step.child if step.root else (*above, *step.child)
                 first = {_sizes(free_values(every[path]))} if path in every else set()
                 uses.setdefault(path, first)

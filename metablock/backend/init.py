@@ -178,12 +178,20 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
                     if rule.name in CONSTANT:
                         about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
                         CONSTANT[rule.name](parameter, **rule.arguments(layer), **about)
+                        _clear_padding(module, parameter)
                         continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     generator.manual_seed(path_seed(seed, f"{path}.{name}"))
                     RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
+                    _clear_padding(module, parameter)
 
     return initialise
+
+
+def _clear_padding(module: nn.Module, parameter: nn.Parameter) -> None:
+    """The row of the padding id is zeros again, where a table has one of zeros."""
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        parameter[module.padding_idx] = 0
 
 
 def _tables(module: nn.Module, name: str) -> Sequence[GridTable]:

@@ -113,7 +113,7 @@ class InputSizes:
         if reason is None:
             self.good.add(sizes)
             return None
-        remedy = f"build it with input='{_size(shapes[0])}'" if len(shapes) == 1 else "build it for that size"
+        remedy = f"build it with input='{_size(self.inputs[0], shapes[0])}'" if len(shapes) == 1 else "build it for that size"
         return MetablockError(message, f"{reason}: {remedy}")
 
     def step(self) -> int:
@@ -132,8 +132,10 @@ class InputSizes:
         """Sizes that differ from the network's by multiples of ``step``, a little and by more than its own extents."""
         return [
             tuple(
-                (size[0], *(extent + step * (1 + axis + far * -(-extent // step)) for axis, extent in enumerate(size[1:])))
-                for size in self.own
+                feature.with_(
+                    grid=tuple(n + step * (1 + axis + far * -(-n // step)) for axis, n in enumerate(feature.grid))
+                ).size()[1:]
+                for feature in self.inputs
             )
             for far in (0, 1, 2)
         ]
@@ -151,7 +153,7 @@ class InputSizes:
         return size_dependence(self._ir, self._lowered(sizes))
 
     def _lowered(self, sizes: Shapes) -> Subgraph:
-        inputs = [feature.with_(grid=size[1:]) for feature, size in zip(self.inputs, sizes, strict=True)]
+        inputs = [feature.resized(size) for feature, size in zip(self.inputs, sizes, strict=True)]
         ir = front(sized_inputs(self.spec, inputs), large=True).ir
         return self.narrow(ir) if self.narrow is not None else ir
 
@@ -169,9 +171,13 @@ def _wrong_axes(feature: Feature, shape: Sequence[Any]) -> str | None:
     if len(shape) == axes - 1:
         return "the batch comes first: x[None]"
     if len(shape) != axes:
-        return "the batch comes first, then channels, then extents"
-    if feature.layout == "map" and shape[1] != feature.c:
-        return f"it takes {feature.c} channels; another number is built by input='{_size(shape)}'"
+        rest = {"map": ", then channels, then extents", "grid": ", then the length, then channels"}.get(
+            feature.layout, ", then the length"
+        )
+        return f"the batch comes first{rest}"
+    channels = {"map": shape[1], "grid": shape[-1]}.get(feature.layout, feature.c)
+    if channels != feature.c:
+        return f"it takes {feature.c} channels; another number is built by input='{_size(feature, shape)}'"
     if min(shape[1:]) < 1:
         return "an extent is 0"
     return None
@@ -185,5 +191,7 @@ def _shape(shape: Sequence[object]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape[1:]))
+def _size(feature: Feature, shape: Sequence[int]) -> str:
+    """The size of an input of this shape, as `input=` takes it."""
+    c = {"map": shape[1], "grid": shape[-1]}.get(feature.layout, feature.c)
+    return "x".join(map(str, (c, *feature.resized(shape[1:]).grid)))

@@ -17,6 +17,7 @@ from ..errors import Span, error
 from ..lowering.ir import ModuleCall, ModuleList, ModuleNode, Subgraph, Value, flat_values
 from .builder import build, on_meta
 from .costs import macs
+from .random_input import random_input
 
 MAX_PARAMETERS = 20_000_000_000
 MAX_MACS = 100_000_000_000_000
@@ -93,7 +94,7 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
     if parameters > MAX_PARAMETERS:
         raise error(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,}", heaviest[1], _HINT)
     if work > MAX_MACS or largest > _ORDINARY_ELEMENTS or operators > _ORDINARY_OPERATORS:
-        inputs = [torch.empty(value.feature.size(1), device="meta") for value in flat_values(root.inputs)]
+        inputs = [random_input(value.feature, 1, torch.device("meta"), torch.float32) for value in flat_values(root.inputs)]
         exact = macs(build(root, device=torch.device("meta")), *inputs).get("", 0)
         if exact > MAX_MACS:
             raise error(f"the network takes {exact:,} multiply-accumulates; at most {MAX_MACS:,}", heaviest[1], _HINT)

@@ -16,7 +16,7 @@ _ABOUT = {
     "metablock": "The revision of the language that the file is written in; 1 where it is not stated.",
     "name": "The name of the architecture, that of its file.",
     "paper": "Where it was published.",
-    "input": "What enters: image(3, 224), signal(12, 5000), volume(1, 32, 64, 64); or several, by name.",
+    "input": "What enters: image(3, 224), signal(12, 5000), series(80, 400), tokens(512, 1024) ...; or several, by name.",
     "classes": "The number of classes; 1000 by default.",
     "let": "Bindings: a name stands for an expression, each use builds anew; `ffn(r=4): ...` takes parameters. Names are slots.",
     "shared": "Modules that are built once and used wherever they are named.",

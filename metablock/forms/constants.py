@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.ir import Value, ValueTree, flat_values, single
+from ..lowering.layouts import check_channels
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -146,6 +147,7 @@ def _on_grid(t: Tracer, x: ValueTree, name: str, operator: str, **args: Any) -> 
     if "out" in args and args["out"] is None:
         args["out"] = value.c
     f = value.feature
+    check_channels(f)
     if f.layout not in ("map", "grid", "tokens"):
         raise error(f"`{name}` needs positions, this is {f}", hint="use it before `global_pool`, `take` or `flatten`")
     if not f.prefix:

@@ -29,6 +29,7 @@ def window(
     shift: int | list[int] = 0,
     fit: str = "exact",
     stride: int | list[int] | None = None,
+    dilated: bool = False,
 ) -> ValueTree:
     """Applies ``a`` to each window of ``size`` tokens as to an image of its own: ``(b * windows, *size, c)``, and back.
 
@@ -46,6 +47,8 @@ def window(
             one window up (Twins, DaViT), ``"shrink"`` makes the window smaller (Swin, EfficientViT), and so does ``"exact"``.
         stride: distance between windows, which may overlap; the map gets ``ceil((size - stride) / 2)`` zeros on each side, and
             the outputs are summed (unfold and fold of VOLO, arXiv 2106.13112). Not with ``shift`` or ``fit``.
+        dilated: the tokens of a window stand as far apart as the map allows, so that each window spans the map: grid attention
+            (MaxViT, arXiv 2204.01697; Shuffle Transformer, arXiv 2106.03650). Not with ``shift`` or ``stride``.
 
     Returns:
         Tokens on the grid that enters.
@@ -59,12 +62,16 @@ def window(
     'tokens 14x14 x 64'
     >>> shape_of('window(8, attention(4) >> linear(32), fit="pad")', "64x14x14")
     'tokens 14x14 x 32'
+    >>> shape_of("window(7, attention(4), dilated=true)", "64x28x28")
+    'tokens 28x28 x 64'
     """
     if a is None:
         return None
     whole = t.ir.cast(single(x), "grid")
     f = whole.feature
     _check_fit(fit, ("exact", "pad", "shrink"))
+    if dilated and (stride is not None or shift != 0):
+        raise error("dilated windows are neither shifted nor overlapping", hint="leave out `shift=` and `stride=`, or `dilated=`")
     if stride is not None:
         if shift != 0 or fit != "exact":
             raise error("windows with a `stride=` are not shifted or fitted", hint="leave out `shift=` and `fit=`, or `stride=`")
@@ -75,13 +82,13 @@ def window(
         hint = '`fit="pad"` or `"shrink"` fills the map up with zeros; or choose another size'
         raise error(f"windows of {_by(sizes)} do not divide a map of {_by(f.grid)}", hint=hint)
     whole = _roll(t, whole, tuple(-s for s in shifts))
-    inside = _cut(t, _pad(t, whole, padded), _over(padded, sizes), sizes)
+    inside = _cut(t, _pad(t, whole, padded), _over(padded, sizes), sizes, phases=dilated)
     with t.context.push(window=ShiftedWindow(padded, sizes, shifts) if any(shifts) else None):
         value = t.apply(a, inside)
     if value is None:
         return None
     result = _inside(t, value, inside, "windows", "what is inside a window keeps its extents")
-    return _roll(t, _crop(t, _join(t, result), f.grid), shifts)
+    return _roll(t, _crop(t, _join(t, result, phases=dilated), f.grid), shifts)
 
 
 def dilated(t: Tracer, x: ValueTree, *, rate: int | list[int], a: Expr, fit: str = "exact") -> ValueTree:

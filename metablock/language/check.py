@@ -28,11 +28,12 @@ from .edits import resolve, stage_count
 from .elsewhere import LIBRARIES
 from .fact_tables import check_tables
 from .hints import hint_for
+from .inputs import INPUT_HINT, INPUT_KINDS
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
 from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
-from .standard import BUILTIN, INPUT_RANKS, LATE, NUMERIC, standard
+from .standard import BUILTIN, LATE, NUMERIC, standard
 from .stream_checks import never_read, returned_twice, unread
 from .suggestions import Suggestions
 from .unused import unused
@@ -338,11 +339,11 @@ class _Checker:
 
     def _input(self) -> None:
         for node in self.spec.inputs.values():
-            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_RANKS:
+            if isinstance(node, e.Call) and isinstance(node.func, e.Name) and node.func.id in INPUT_KINDS:
                 for argument in node.args:
                     self._walk(argument.value, frozenset())
             elif not isinstance(node, e.Broken):
-                self.wrong("this is no input", node, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`")
+                self.wrong("this is no input", node, INPUT_HINT)
 
     def _body(self) -> None:
         bodies = [self.spec.columns["body"].body] if "body" in self.spec.columns else []

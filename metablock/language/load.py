@@ -322,5 +322,5 @@ class _SpecLoader(EntryReader):
 
 _MISSING = {
     "name": "write `name: my_network`",
-    "input": "write `input: image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`",
+    "input": "write `input: image(3, 224)`, `signal(12, 5000)`, `series(80, 400)` or `tokens(512, 1024)`",
 }

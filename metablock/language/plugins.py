@@ -21,9 +21,10 @@ from ..errors import MetablockError, Span, SpecError, Text, error, suggest
 from ..shape import LAYOUTS
 from .choices import NAME as ONE_OF
 from .importing import guarded, import_source, near
+from .inputs import FIRST_KINDS
 from .loaded import loaded_source, note_sources
 from .registry import OPERATORS, Operator, Param, Schema
-from .standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from .standard import BUILTIN, NUMERIC, standard
 
 GROUP = "metablock.operators"
 CONTEXT = ("c", "grid", "rank", "prefix", "n", "layout")
@@ -177,7 +178,7 @@ def _taken(name: str) -> str | None:
         return f"{known.module}:{known.attribute} has it"
     if name in standard():
         return "a standard binding has it"
-    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *INPUT_RANKS, ONE_OF} else None
+    return "it is a word of the language" if name in {*BUILTIN, *NUMERIC, *FIRST_KINDS, ONE_OF} else None
 
 
 def _check_name(declared: Operator, cls: type) -> None:

@@ -28,6 +28,7 @@ deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
 elu: activations.Elu
+embedding: embedding.Embedding later
 exp: elementwise.Exp later
 fold: fold.Fold later
 gelu: activations.Gelu
@@ -45,6 +46,7 @@ linear: linear.Linear
 log: activations.Log
 lstm: recurrent.Lstm later
 max_pool: max_pool.MaxPool
+nmf: nmf.NMF later
 pad: pad.Pad later
 pick: pick.Pick later
 position: position.Position
@@ -127,6 +129,7 @@ spread: tokens.spread inline
 steps: lists.steps inline
 stop: residual.stop inline later
 take: tokens.take inline
+tied: tied.tied inline later
 tokens: grids.tokens inline later
 transpose: products.transpose inline later
 transposed: residual.transposed inline

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -217,6 +217,12 @@ class Spec:
     def binding_tables(self) -> dict[str, Table]:
         """The four tables of bindings by the names of their fields, innermost scope first: reversed, the order of the text."""
         return {"stage_shared": self.stage_shared, "columns": self.columns, "shared": self.shared, "let": self.let}
+
+    def nodes(self) -> Iterator[Node]:
+        """The expressions of its sections and bindings."""
+        yield from self.sections.values()
+        for table in self.binding_tables().values():
+            yield from (binding.body for binding in table.values())
 
     def place(self, section: str) -> Span | None:
         """Where a section of the file begins."""

@@ -16,8 +16,6 @@ BUILTIN = ("c", "classes", "index", "layer", "layers", "stage", "part", "grid", 
 LATE = ("w",)
 # Functions on numbers (`sum` also adds wires, `range` feeds comprehensions).
 NUMERIC = tuple(FUNCTIONS)
-# What `input:` may call, and how many spatial extents each has: `image(channels, height, width)`.
-INPUT_RANKS = {"signal": 1, "image": 2, "volume": 3}
 LIBRARY = "standard.yaml"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from . import ast as e
 from .call_checks import bound_by
+from .inputs import stated
 from .scope import tables
 from .spec import RUNNING, Binding, Edit, Spec
 from .standard import BUILTIN
@@ -54,7 +55,7 @@ class Uses:
     def reached(self, further: Iterable[str] = ()) -> set[str]:
         """Every name that the network, in any variant, or one of the ``further`` names may reach."""
         roots = {*RUNNING, *further, *self.spec.unread}
-        for node in (*self.spec.sections.values(), *self.spec.inputs.values()):
+        for node in (*self.spec.sections.values(), *(part for entry in self.spec.inputs.values() for part in stated(entry))):
             roots |= _mentioned(node)
         for edit in self.edits:
             values = [edit.value] if isinstance(edit.value, e.Node) else [b.body for b in edit.value.values()]

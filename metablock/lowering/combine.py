@@ -11,6 +11,7 @@ from ..language import ast as e
 from ..language.printer import show
 from ..language.scope import Scope
 from .ir import Value, ValueTree, single
+from .layouts import check_channels
 from .places import located
 from .references import no_module
 
@@ -93,6 +94,7 @@ def shifted(t: Tracer, template: str, x: ValueTree) -> Value:
     value = single(x)
     if value.feature.layout == "order":
         raise error("an order is no number", hint="`tokens >> reorder(order)` puts tokens in an order")
+    check_channels(value.feature)
     return t.ir.inline(template, [value], value.feature)
 
 

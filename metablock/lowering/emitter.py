@@ -264,8 +264,8 @@ class Emitter:
         if sum(sizes) != f.c:
             total = f"{' + '.join(map(str, sizes))} = {sum(sizes)}"
             raise error(f"parts of {total} channels, {f.c} arrive", hint="the sizes must add up")
-        outputs = [self.value(f.with_(c=size)) for size in sizes]
-        self.steps.append(InlineOp(f"{{0}}.split({list(sizes)}, dim={layouts.channel_axis(f)})", (value,), outputs))
+        axis, outputs = layouts.channel_axis(f), [self.value(f.with_(c=size)) for size in sizes]
+        self.steps.append(InlineOp(f"{{0}}.split({list(sizes)}, dim={axis})", (value,), outputs))
         return outputs
 
     def take_tokens(self, value: Value, start: int, stop: int, *, prefix: int = 0, grid: tuple[int, ...]) -> Value:

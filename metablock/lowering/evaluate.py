@@ -34,7 +34,7 @@ class Evaluator:
     Attributes:
         names: what the names of the spec mean.
         grid: the extents of the input.
-        valid: by the id of an input that may have padding: where the picture is.
+        valid: by the id of an input that may have padding: where it has none.
     """
 
     def __init__(self, spec: Spec, stages: int, context: ContextStack, layers: Callable[[Span | None], int]):
@@ -136,7 +136,7 @@ class Evaluator:
         return bool(value)
 
     def loop(self, node: e.Comprehension, scope: Scope) -> Iterator[Scope]:
-        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or a very long one."""
+        """A scope for each round of a comprehension whose test holds. Raises SpecError if its source is no list, or a long one."""
         source = self.value(node.source, scope)
         if not isinstance(source, (list, tuple)):
             raise error("a comprehension runs over a list", node.source.span, "write `range(n)` or a list")
@@ -320,8 +320,8 @@ class Evaluator:
             return base.feature.n
         if node.name == "valid":
             if base.id not in self.valid:
-                hint = "`input: image(3, 224, padded=true)` has it: write `image -> ...` in `model`, and `image.valid`"
-                raise error("only an input that is padded has `valid`", node.span, hint)
+                hint = "`image(3, 224, padded=true)` and `tokens(...)` have it: name the input, `x -> ...`, and write `x.valid`"
+                raise error("only an input that may have padding has `valid`", node.span, hint)
             return self.valid[base.id]
         known = "it has `c` (width), `grid` (extents) and `n` (number of tokens); a padded input has `valid`"
         raise error(f"a wire has no '{node.name}'", node.span, known)

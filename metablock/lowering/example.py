@@ -14,6 +14,7 @@ from .network import lower
 _EXTENTS = r"\d+(?:x\d+)*"
 _MAP = re.compile(rf"(?:map )?(\d+) ?x ?({_EXTENTS})")
 _TOKENS = re.compile(rf"tokens (?:(\d+) \+ )?({_EXTENTS}) x (\d+)")
+_IDS = re.compile(r"(\d+) ids of (\d+)")
 _VECTOR = re.compile(r"vector of (\d+)")
 
 
@@ -23,7 +24,7 @@ def shape_of(expression: str, input: str = "64x14x14") -> str:
     Args:
         expression: an expression or a stream, as a spec has it.
         input: the size of a map, ``64x14x14``; or any shape in the words of the result: ``tokens 1 + 14x14 x 64``,
-            ``vector of 64``.
+            ``vector of 64``, ``24 ids of 512``.
 
     Returns:
         ``map c x extents``, ``tokens extents x c``, ``tokens prefix + extents x c``, ``vector of c`` or ``order of n tokens``;
@@ -81,6 +82,8 @@ def feature_of(text: str) -> Feature:
         return Feature("tokens" if prefix else "grid", int(match[3]), _numbers(match[2]), prefix)
     if match := _VECTOR.fullmatch(text):
         return Feature("vector", int(match[1]))
+    if match := _IDS.fullmatch(text):
+        return Feature("ids", int(match[2]), (int(match[1]),))
     raise MetablockError(f"'{text}' is not a shape", "write `64x14x14`, `tokens 1 + 14x14 x 64` or `vector of 64`")
 
 

@@ -86,6 +86,7 @@ class ModuleCall:
         root: the path starts at the root of the network, not at the subgraph of the step.
         loop: the child is called at every position of a sequence, and the call lists its inputs.
         near: of a module that a stream around the step holds: the length of the path that leads to the holder.
+        weight: the step reads the child's weight, and does not call it.
     """
 
     child: tuple[str, ...]
@@ -95,6 +96,7 @@ class ModuleCall:
     root: bool = False
     loop: Loop | None = None
     near: int | None = None
+    weight: bool = False
 
     @property
     def once(self) -> bool:
@@ -346,7 +348,7 @@ def same_computation(a: Child, b: Child) -> bool:
 def action(step: Step) -> object:
     """What a step does, without its values: the child that it calls and how, or the template of its expression."""
     if isinstance(step, ModuleCall):
-        return step.child if step.loop is None else (step.child, step.loop)
+        return step.child if step.loop is None and not step.weight else (step.child, step.loop, step.weight)
     return step.template
 
 

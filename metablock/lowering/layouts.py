@@ -50,6 +50,7 @@ def casts(feature: Feature, layouts: Sequence[Layout]) -> list[Cast]:
         steps = _route(feature, wanted)
         if steps is not None:
             return steps
+    check_channels(feature)
     wanted = layouts[-1]
     raise error(f"a {_name(wanted)} is needed here, this is {_article(feature)} {feature}", hint=_hint(feature, wanted))
 
@@ -156,6 +157,7 @@ def check_meeting(a: Feature, b: Feature) -> None:
 
     >>> check_meeting(Feature("map", 8, (4, 4)), Feature("grid", 8, (4, 4)))
     """
+    check_channels(a, b)
     vector = "vector" in (a.layout, b.layout)
     if not vector and (a.grid, a.prefix) != (b.grid, b.prefix) and not (a.n == 1 or b.n == 1):
         hint = apart(a, b) or "both sides must have the same extents; change a stride, or give `skip=`"
@@ -163,6 +165,16 @@ def check_meeting(a: Feature, b: Feature) -> None:
     if a.c != b.c and 1 not in (a.c, b.c):
         remedy = f"end the second with `linear({a.c})` (in an argument, `c` is the width that enters it), or give `skip=`"
         raise error(f"two widths do not meet: {a} and {b}", hint=f"both sides must have the same width; {remedy}")
+
+
+def check_channels(*features: Feature) -> None:
+    """Raises SpecError for ids: they are numbers of rows, and nothing is computed with them.
+
+    >>> check_channels(Feature("map", 8, (4, 4)), Feature("vector", 8))
+    """
+    for feature in features:
+        if feature.layout == "ids":
+            raise error(f"{feature} have no channels", hint="`embedding(64)` gives each id its channels")
 
 
 def _met(a: Feature, b: Feature) -> Feature:
@@ -238,18 +250,20 @@ def check_beside(a: Feature, b: Feature) -> None:
 
     >>> check_beside(Feature("map", 8, (4, 4)), Feature("grid", 2, (4, 4)))
     """
+    check_channels(a, b)
     if (a.grid, a.prefix) != (b.grid, b.prefix):
         hint = apart(a, b) or "they need the same extents"
         raise error(f"{a} and {b} cannot be concatenated", hint=hint)
 
 
 def channel_axis(feature: Feature) -> int:
-    """The axis of the channels in a tensor of this shape: 1, or -1 where they come last."""
+    """The axis of the channels in a tensor of this shape: 1, or -1 where they come last. Raises SpecError for ids."""
+    check_channels(feature)
     return 1 if feature.layout in ("map", "vector") else -1
 
 
 def _name(layout: Layout) -> str:
-    return {"grid": "grid of tokens", "tokens": "sequence of tokens"}.get(layout, layout)
+    return {"grid": "grid of tokens", "tokens": "sequence of tokens", "ids": "sequence of ids"}.get(layout, layout)
 
 
 def _article(feature: Feature) -> str:
@@ -257,6 +271,8 @@ def _article(feature: Feature) -> str:
 
 
 def _hint(feature: Feature, wanted: Layout) -> str | None:
+    if wanted == "ids":
+        return "ids are an input: `input: tokens(512, 1024)`"
     if feature.layout == "order":
         return "`tokens >> reorder(order)` puts tokens in an order"
     if feature.layout == "vector":

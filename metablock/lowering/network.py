@@ -9,19 +9,17 @@ from ..errors import Problem, Span, SpecError, UnreadableError, error
 from ..language import ast as e
 from ..language.budget import LARGE, NETWORK, reading, spend
 from ..language.edits import stage_count
-from ..language.printer import show
 from ..language.scope import Closure, Scope
 from ..language.spec import Spec
-from ..language.standard import INPUT_RANKS
 from ..shape import Feature
 from .context import BlockCount, ContextStack
 from .emitter import Emitter
 from .evaluate import Evaluator
-from .ir import Subgraph, ValueTree, flat_values, inputs_of, width
+from .inputs import drop_unread, input_feature, state_valid
+from .ir import Child, Subgraph, ValueTree, flat_values, width
 from .layer_count import LayerCounter
 from .once import Once
 from .shared_modules import SharedModules
-from .splices import arguments
 from .tracer import ID, MAX_REPEATS, Tracer
 
 MAX_PROBLEMS = 50
@@ -63,8 +61,8 @@ def input_features(spec: Spec) -> list[Feature]:
     >>> [str(feature) for feature in input_features(spec)]
     ['map 12 x 5000', 'map 3 x 32x32']
     """
-    network = NetworkLowering(spec)
-    return [network.feature(node) for node in spec.inputs.values()]
+    evaluate = NetworkLowering(spec).evaluate
+    return [input_feature(evaluate, node) for node in spec.inputs.values()]
 
 
 class NetworkLowering:
@@ -101,7 +99,7 @@ class NetworkLowering:
         x = self._input(input)
         self.root.text, self.root.pinned, self.root.unlimited = self.spec.name, True, self.large
         self.root.inputs, self.root.span = tuple(flat_values(x)), self.spec.place("model") or self.spec.place("stages")
-        self._masks(x)
+        state_valid(self.evaluate, self.ir, x, self.root)
         try:
             self.root.output = self._present(self._flow(x))
             self._predict()
@@ -109,7 +107,7 @@ class NetworkLowering:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
             raise SpecError(self.problems)
-        self._doubt_masks()
+        drop_unread(self.evaluate, self.root, self.ir.doubts)
         self.root.doubts = self.ir.doubts
         blocks = self.context.now.blocks.layer
         if self.evaluate.stages and self.layers.known not in (None, blocks):
@@ -176,7 +174,7 @@ class NetworkLowering:
                 message = f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}"
                 raise error(message, self.spec.place("input"), "set their sizes in the spec")
             return self._entering(replacement)
-        values = [self._entering(self.feature(node)) for node in inputs.values()]
+        values = [self._entering(input_feature(self.evaluate, node)) for node in inputs.values()]
         return values[0] if len(values) == 1 else values
 
     def _entering(self, feature: Feature) -> ValueTree:
@@ -185,56 +183,6 @@ class NetworkLowering:
         if not self.large and (max(feature.grid, default=1) > MAX_EXTENT or feature.c > MAX_EXTENT):
             raise error(f"an input of {feature}", self.spec.place("input"), "--large lifts the limit")
         return self.ir.value(feature)
-
-    def _masks(self, x: ValueTree) -> None:
-        """The masks of the inputs that may have padding, and what `valid` means of them."""
-        for number, (node, value) in enumerate(zip(self.spec.inputs.values(), flat_values(x), strict=True)):
-            if not self.padded(node):
-                continue
-            one = value.feature.with_(c=1)
-            self.root.masks[number] = mask = self.ir.value(one)
-            self.evaluate.valid[value.id] = self.ir.inline("valid_part({0}, {1})", [value, mask], one)
-
-    def _doubt_masks(self) -> None:
-        """Notes each mask that nothing reads."""
-        read = {value.id for step in self.root.all_steps for value in inputs_of(self.root, step)}
-        read |= {value.id for value in flat_values([self.root.output, self.root.prediction])}
-        for node, (key, mask) in zip(self.spec.inputs.values(), self.evaluate.valid.items(), strict=False):
-            if mask.id not in read:
-                hint = "read it in `model`, `image -> ... image.valid`, or leave out `padded`"
-                self.ir.doubts["padded", key] = Problem("nothing reads the `valid` of a padded input", node.span, hint)
-
-    def padded(self, node: e.Node) -> bool:
-        """Whether an entry of `input:` may have padding: ``image(3, 224, padded=true)``."""
-        if not isinstance(node, e.Call) or not node.args or node.args[-1].name != "padded":
-            return False
-        value = self.evaluate.value(node.args[-1].value, Scope())
-        if not isinstance(value, bool):
-            raise error("`padded` is true or false", node.args[-1].span, "leave it out where there is no padding")
-        return value
-
-    def feature(self, node: e.Node) -> Feature:
-        """The shape that an entry of `input:` states: ``image(3, 224)``. Raises SpecError if it is no input."""
-        if isinstance(node, e.Broken):
-            raise UnreadableError(node.problems)
-        if not isinstance(node, e.Call) or not isinstance(node.func, e.Name) or node.func.id not in INPUT_RANKS:
-            raise error(
-                f"'{show(node)}' is no input", node.span, "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"
-            )
-        kind, rank = node.func.id, INPUT_RANKS[node.func.id]
-        args = node.args[:-1] if node.args and node.args[-1].name == "padded" else node.args
-        named = next((argument for argument in args if argument.name is not None), None)
-        if named is not None:
-            raise error(f"the sizes of an input have no names, this one is '{named.name}'", named.span, f"write `{kind}(3, 64)`")
-        spread = arguments(self.evaluate, args, Scope())
-        sizes = [self.evaluate.number(item.value, member.scope if member else Scope(), "a size") for item, member in spread]
-        if any(not isinstance(size, int) or size < 1 for size in sizes):
-            raise error("the sizes of an input are whole numbers from 1", node.span, f"write `{kind}(channels, size)`")
-        if len(sizes) == 2:
-            sizes = [sizes[0]] + [sizes[1]] * rank
-        if len(sizes) != rank + 1:
-            raise error(f"`{kind}` takes channels and one size, or {rank} sizes", node.span, f"{len(sizes)} numbers are given")
-        return Feature("map", int(sizes[0]), tuple(int(size) for size in sizes[1:]))
 
     # Sections
 
@@ -281,6 +229,10 @@ class NetworkLowering:
         Raises SpecError if a module of a stage is used outside, or on shapes that need other modules.
         """
         return self._shared.apply(once, x, node)
+
+    def built(self, once: Once, node: e.Node) -> tuple[Child, tuple[str, ...], int | None]:
+        """A module that is built once, and where it is. Raises SpecError if it has not been applied before."""
+        return self._shared.built(once, node)
 
     def mark_shared(self) -> Callable[[], None]:
         """Returns a function that forgets the modules, built once, that are first used after this call."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..errors import Span
 from ..language import ast as e
-from .ir import ValueTree
+from .ir import Child, ValueTree
 from .once import Once
 
 
@@ -27,6 +27,10 @@ class Sections(Protocol):
 
     def once(self, once: Once, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module that is built once to ``x``. ``node`` is the expression that names it."""
+        ...
+
+    def built(self, once: Once, node: e.Node) -> tuple[Child, tuple[str, ...], int | None]:
+        """A module that is built once and was applied, its path from the root, and the length of the path to what holds it."""
         ...
 
     def mark_shared(self) -> Callable[[], None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import error
 from ..language import ast as e
-from .ir import ModuleList, Subgraph, ValueTree, width
+from .ir import Child, ModuleList, ModuleNode, Subgraph, ValueTree, width
 from .once import Once, captured
 from .tracer import Tracer
 
@@ -68,6 +68,24 @@ class SharedModules:
         if numbers:
             _sort(owner.children)
         return output
+
+    def built(self, once: Once, node: e.Node) -> tuple[Child, _Path, int | None]:
+        """A module that has been applied before, its path from the root, and ``near`` as :class:`ModuleCall` has it.
+
+        Raises SpecError if it has not been applied. ``node`` is the expression that names it.
+        """
+        first, *numbers = once.name.split(".")
+        child: Child
+        child, path = self._owner(once, node)
+        if once.home is not None:
+            first = self._names.get((*path, first), first)
+        if (*path, first, *numbers) not in self._first_inputs:
+            hint = f"apply it before: `ids >> {once.name}`"
+            raise error(f"'{once.name}' has no weights before it is applied", node.span, hint)
+        for name in (first, *numbers):
+            assert not isinstance(child, ModuleNode)
+            child = child.children[name]
+        return child, (*path, first, *numbers), None if once.home is None else len(once.home.path)
 
     def _owner(self, once: Once, node: e.Node) -> tuple[Subgraph | ModuleList, _Path]:
         """What a module is registered in, and the path to it from the root."""

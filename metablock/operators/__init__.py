@@ -42,6 +42,7 @@ conv                ``Conv1d, 2d, 3d``                     ``"same"`` padding by
 deconv              ``ConvTranspose1d, 2d, 3d``            no
 dropout             ``Dropout``                            subclass with its own ``forward``: the rate is a buffer
 elu                 ``ELU``                                no
+embedding           ``Embedding``                          no
 gelu                ``GELU``                               no
 group_norm          ``GroupNorm``                          without bias: a subclass without the parameter, torch's forward
 gru, lstm           ``GRU``, ``LSTM``                      no; a network goes on with the first of their results
@@ -63,6 +64,6 @@ upsample            ``Upsample``                           no
 
 Torch has no class for the others, or one with another interface: ``global_pool`` gives a vector (``AdaptiveAvgPool2d(1)`` a
 map), ``unfold`` keeps the grid (``Unfold`` flattens it), ``learned``, ``position`` and ``relative_bias`` hold tables in the
-shapes of the papers' checkpoints and take no indices (``Embedding`` does), and the cores of attention have no projections
+shapes of the papers' checkpoints and take no ids (``Embedding`` does), and the cores of attention have no projections
 (``MultiheadAttention`` has).
 """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import error
-from ..shape import Feature
+from ..shape import Feature, Layout
 
 
 class Dropout(nn.Dropout):
@@ -14,6 +14,7 @@ class Dropout(nn.Dropout):
 
     Args:
         rate: share of the numbers that become 0, in ``[0, 1)``.
+        channels: keep or drop whole channels of an image, over all positions (Tompson et al. 2015, torch's ``Dropout2d``).
 
     Srivastava et al. 2014. A subclass of torch's ``nn.Dropout`` with its own ``forward``: the rate is a buffer outside the state
     dict, so that modules with different rates share one compiled graph. It therefore draws other random numbers than
@@ -31,10 +32,11 @@ class Dropout(nn.Dropout):
     takes = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
-    def __init__(self, *, rate: float):
+    def __init__(self, layout: Layout = "map", *, rate: float, channels: bool = False):
         nn.Module.__init__(self)  # torch's own would keep the rate as a Python number
         self.inplace = False
         self.initial = checked(rate)
+        self.axis = None if not channels else 1 if layout == "map" else -1
         self.register_buffer("rate", torch.empty(1), persistent=False)
         self.reset_parameters()
 
@@ -57,7 +59,7 @@ class Dropout(nn.Dropout):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return drop_entries(x, self.rate, self.training)
+        return drop_entries(x, self.rate, self.training, self.axis)
 
 
 def checked(rate: float) -> float:
@@ -67,9 +69,16 @@ def checked(rate: float) -> float:
     return rate
 
 
-def drop_entries(x: Tensor, rate: Tensor, training: bool) -> Tensor:
-    """In training, zeroes entries with probability ``rate`` and scales the rest by ``1 / (1 - rate)``."""
-    return keep(x, x.shape, rate) if training else x
+def drop_entries(x: Tensor, rate: Tensor, training: bool, axis: int | None = None) -> Tensor:
+    """In training, zeroes entries, or those of the batch and an axis, with probability ``rate`` and scales the rest by
+    ``1 / (1 - rate)``."""
+    if not training:
+        return x
+    if axis is None:
+        return keep(x, x.shape, rate)
+    size = [1] * x.dim()
+    size[0], size[axis] = x.shape[0], x.shape[axis]
+    return keep(x, tuple(size), rate)
 
 
 def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:

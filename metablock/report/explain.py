@@ -13,12 +13,13 @@ from ..front import resolved
 from ..language import ast as e
 from ..language.edits import OPTIONAL_COLUMNS, chosen_stages, parse_edits, stage_count
 from ..language.hints import hint_for
+from ..language.inputs import INPUT_KINDS, stated
 from ..language.parser import parse_target, whole
 from ..language.printer import number, show
 from ..language.registry import OPERATORS, Operator
 from ..language.scope import Bound, Names, Scope, Section, Word
 from ..language.spec import Binding, Edit, Spec
-from ..language.standard import BUILTIN, INPUT_RANKS, NUMERIC, standard
+from ..language.standard import BUILTIN, NUMERIC, standard
 from ..language.uses import IMPLICIT, Uses
 from ..lowering.numbers import numbers_by_block
 from .check import named_source
@@ -198,7 +199,7 @@ class _Explainer:
             note=None if text else "no section sets it",
             place=next((place_of(node.span) for node in nodes.values()), None),
             set_by=self.settings(name, None),
-            parts=tuple(self.parts(list(nodes.values()), Scope(), set())),
+            parts=tuple(self.parts(list(nodes.values()), Scope(), set(INPUT_KINDS) if name == "input" else set())),
         )
 
     def operator(self, operator: Operator, text: str, root: bool = False) -> NameText:
@@ -255,7 +256,7 @@ class _Explainer:
 
     def parts(self, nodes: Sequence[e.Node], scope: Scope, hidden: set[str]) -> Iterator[NameText]:
         """What the names in expressions mean, each once, in the order of the text; ``hidden`` are parameters and wires."""
-        hidden = hidden | _locals(nodes) | set(INPUT_RANKS)
+        hidden = hidden | _locals(nodes)
         seen: set[str] = set()
         calls = {id(node.func): node for root in nodes for node in e.walk(root) if isinstance(node, e.Call)}
         for node in (part for root in nodes for part in e.walk(root)):
@@ -281,7 +282,10 @@ class _Explainer:
         bindings = {binding.name: binding for binding in [*library, *own]}
         readers = {name, *(IMPLICIT if name == "drop" else ())}
         yield from sorted(other for other, binding in bindings.items() if other != name and readers & self.uses.of(binding))
-        sections = {**self.spec.sections, "input": e.List(tuple(self.spec.inputs.values()))}
+        sections = {
+            **self.spec.sections,
+            "input": e.List(tuple(part for node in self.spec.inputs.values() for part in stated(node))),
+        }
         yield from (other for other, node in sections.items() if readers & _names([node]))
 
 

@@ -66,7 +66,7 @@ def outputs_of(root: Subgraph) -> dict[Path, ValueTree]:
     outputs: dict[Path, ValueTree] = {}
     for above, level in subgraphs(root):
         for step in level.all_steps:
-            if isinstance(step, ModuleCall):
+            if isinstance(step, ModuleCall) and not step.weight:
                 outputs.setdefault(step.child if step.root else (*above, *step.child), step.output)
     return outputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..errors import MetablockError
 from ..language.registry import OPERATORS, Operator, Param
@@ -52,6 +52,12 @@ _CALLS: dict[str, dict[str, str]] = {
     "split": {"": "split(id, id)"},
 }
 
+# Where none of the samples fits.
+_IDS = {"ids": "392 ids of 64"}
+
+# What needs a module that was applied before.
+_AFTER = {"tied": ("map, grid, sequence, prefix tokens, vector", "grid, sequence, prefix tokens, vector", "keeps the grid")}
+
 # Operators that stand in an argument of `attention`, and what they give there.
 _INSIDE = {
     "axial": ("rotary", "angles of each token"),
@@ -97,6 +103,8 @@ def row(operator: Operator) -> tuple[str, str, str]:
     if operator.name in _INSIDE:
         argument, result = _INSIDE[operator.name]
         return f"`attention({argument}=)`", result, ""
+    if operator.name in _AFTER:
+        return _AFTER[operator.name]
     results = [(label, results) for label, call in _calls(operator).items() if (results := _run(call))]
     if not results:
         return ", ".join(operator.load().takes) if operator.leaf else "", "", ""
@@ -161,8 +169,13 @@ def _call(operator: Operator, values: dict[str, str]) -> str:
 
 def _run(call: str) -> dict[str, tuple[Feature, list[Feature]]]:
     """What a call gives for each sample that it takes, with the sample."""
+    return _on(_SAMPLES, call) or _on(_IDS, call)
+
+
+def _on(samples: Mapping[str, str], call: str) -> dict[str, tuple[Feature, list[Feature]]]:
+    """What a call gives for each of some samples that it takes."""
     results = {}
-    for kind, text in _SAMPLES.items():
+    for kind, text in samples.items():
         sample = feature_of(text)
         try:
             output = [value.feature for value in flat_values(result_of(call, sample))]

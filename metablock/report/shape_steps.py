@@ -86,7 +86,7 @@ class _Steps:
         rows: list[list[_Copy]] = []
         for number, level, path, above in parts:
             numbers = calls_of(level, above)
-            calls = [step for step in level.all_steps if isinstance(step, ModuleCall)]
+            calls = [step for step in level.all_steps if isinstance(step, ModuleCall) and not step.weight]
             position = 0
             for call in calls:
                 copy = _Copy(number, level, path, call, numbers)

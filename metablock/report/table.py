@@ -34,15 +34,14 @@ SURVEY = (
     ("Swin-T", "swin_tiny_patch4_window7_224"),
     ("Swin-S", "swin_small_patch4_window7_224"), ("Swin-B", "swin_base_patch4_window7_224"),
     ("Twins-SVT-S", "svt_small"), ("Twins-SVT-B", "svt_base"), ("Twins-SVT-L", "svt_large"),
-    ("Shuffle-T", None), ("Shuffle-S", None), ("Shuffle-B", None),
+    *((f"Shuffle-{letter}", f"shuffle_transformer_{letter.lower()}") for letter in "TSB"),
     ("CMT-S", "cmt_s"), ("CMT-B", "cmt_b"),
     *((f"VOLO-D{i}", f"volo_d{i}_224") for i in range(1, 6)),
 )  # fmt: skip
-ABSENT = "not in the catalogue"
 
 
 def table_rows(
-    names: Sequence[tuple[str, str | None]],
+    names: Sequence[tuple[str, str]],
     *,
     measured: bool = False,
     device: str = "cpu",
@@ -54,7 +53,7 @@ def table_rows(
     """A row for each network.
 
     Args:
-        names: the label of a row, and its network: a catalogue name or a path; None for a network that is not here.
+        names: the label of a row, and its network: a catalogue name or a path.
         measured: whether the throughput is measured: images a second, in evaluation.
         device: where it is measured.
         dtype: of the weights and the input, by name.
@@ -65,18 +64,15 @@ def table_rows(
     Raises:
         MetablockError: an unknown network, or one that cannot be built; a device that is not here.
 
-    >>> row, absent = table_rows([("ResNet-18", "resnet18"), ("Shuffle-T", None)])
-    >>> row.parameters, row.macs, absent.note
-    (11689512, 1814073344, 'not in the catalogue')
+    >>> (row,) = table_rows([("ResNet-18", "resnet18")])
+    >>> row.name, row.parameters, row.macs
+    ('ResNet-18', 11689512, 1814073344)
     """
     place, kind = parse_device(device), parse_dtype(dtype)
     if measured and place.type == "meta":
         raise MetablockError("nothing runs on 'meta'", "leave out --measure, or name a device")
     rows = []
     for label, name in names:
-        if name is None:
-            rows.append(TableRow(name=label, note=ABSENT))
-            continue
         progress(label)
         spec = resolved_spec(BuildOptions(name))
         facts = spec.facts.of(spec.variant or spec.name)

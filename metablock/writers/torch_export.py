@@ -17,9 +17,10 @@ from torch.utils._pytree import tree_leaves
 
 from ..backend.block import Block
 from ..backend.input_size import asks_for_extents, size_dependence
+from ..backend.random_input import random_input
 from ..errors import MetablockError, install_hint, suggest
 from ..files import Latch
-from ..front import front
+from ..front import front, sized_inputs
 from ..language.format import show_spec, spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import module_nodes
@@ -55,28 +56,28 @@ def check_dynamic(spec: Spec, inputs: Sequence[Feature], dynamic: Sequence[str])
     """
     if not dynamic:
         return
-    rank = max((feature.rank for feature in inputs), default=0)
-    known = ("batch", *AXES.get(rank, ()))
+    known = ("batch", *dict.fromkeys(name for feature in inputs for name in AXES.get(feature.rank, ())))
     for name in dynamic:
         if name not in known:
             hint = suggest(name, known, f"there are {', '.join(known)}")
             raise MetablockError(f"unknown size '{name}'", hint)
-    axes = [AXES[rank].index(name) for name in dynamic if name != "batch"]
-    if not axes:
+    if not set(dynamic) - {"batch"}:
         return
     shown = " and ".join(name for name in dynamic if name != "batch")
-    if len(inputs) != 1:
-        raise MetablockError(f"{shown} cannot be left open: '{spec.name}' has {len(inputs)} inputs", "leave open only the batch")
-    only = inputs[0]
-    larger = only.with_(grid=tuple(2 * size if axis in axes else size for axis, size in enumerate(only.grid)))
+    larger = [feature.with_(grid=_doubled(feature, dynamic)) for feature in inputs]
     try:
-        smaller, wider = (front(spec, input=size, large=True).ir for size in (only, larger))
+        smaller, wider = (front(sized_inputs(spec, sizes), large=True).ir for sizes in (inputs, larger))
         reason = size_dependence(smaller, wider) or ("its expressions ask for `grid`" if asks_for_extents(spec) else None)
     except MetablockError as problem:
         reason = str(problem).strip().split("\n")[0]
     if reason:
         remedy = f"leave out --dynamic {shown.replace(' and ', ',')}, and write one file for each size (--input)"
         raise MetablockError(f"{shown} cannot be left open: the architecture is bound to its size", f"{reason}\n  {remedy}")
+
+
+def _doubled(feature: Feature, names: Sequence[str]) -> tuple[int, ...]:
+    """The extents of an input, twice as large along these axes."""
+    return tuple(2 * n if name in names else n for n, name in zip(feature.grid, AXES[feature.rank], strict=True))
 
 
 def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
@@ -86,8 +87,8 @@ def export(model: Block, *, dynamic: Sequence[str] = ()) -> ExportedProgram:
 
     Args:
         model: from :func:`metablock.build`; it does not change.
-        dynamic: the sizes to leave open, of ``batch``, ``height``, ``width`` (``length`` of a signal, ``depth`` of a volume). The
-            others are fixed to the sizes the network was built for, and a batch of one.
+        dynamic: the sizes to leave open, of ``batch``, ``height``, ``width`` (``length`` of a signal or sequence, ``depth`` of a
+            volume), of every input. The others are fixed to the sizes the network was built for, and a batch of one.
 
     Raises:
         MetablockError: the architecture is bound to one of the open sizes; torch.export cannot trace the network.
@@ -113,7 +114,8 @@ def _open(feature: Feature, dynamic: Sequence[str]) -> dict[int, Any]:
     from torch.export import Dim
 
     shape: dict[int, Any] = {0: Dim("batch", min=1)} if "batch" in dynamic else {}
-    return shape | {2 + axis: Dim.DYNAMIC for axis, name in enumerate(AXES.get(feature.rank, ())) if name in dynamic}
+    first = 2 if feature.layout == "map" else 1
+    return shape | {first + axis: Dim.DYNAMIC for axis, name in enumerate(AXES.get(feature.rank, ())) if name in dynamic}
 
 
 def write_pt2(model: Block, path: Path, dynamic: Sequence[str] = ()) -> str:
@@ -205,8 +207,8 @@ def _inputs(model: Block, batch: int, doubled: Sequence[str] = ()) -> list[Tenso
     first = next(model.parameters(), torch.empty(0))
     result, generator = [], torch.Generator().manual_seed(0)
     for feature in model.inputs:
-        grid = [2 * s if name in doubled else s for s, name in zip(feature.grid, AXES[feature.rank], strict=True)]
-        result.append(torch.randn(batch, feature.c, *grid, generator=generator, device="cpu").to(first.device, first.dtype))
+        grid = _doubled(feature, doubled)
+        result.append(random_input(feature.with_(grid=grid), batch, first.device, first.dtype, generator))
     for number in model.ir.masks:
         mask = torch.ones_like(result[number][:, :1])
         mask[..., -(mask.shape[-1] // 4) :] = 0

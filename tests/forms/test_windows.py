@@ -114,6 +114,31 @@ def test_a_window_larger_than_the_map_is_filled_up(grid: Extents, size: str, shi
     torch.testing.assert_close(model(x).movedim(-1, 1), reference(x, attend, sizes, shifts))
 
 
+@pytest.mark.parametrize(
+    ("grid", "size", "fit", "rate"),
+    [
+        ((12,), "4", "exact", (3,)),
+        ((6, 9), "3", "exact", (2, 3)),
+        ((6, 9), "[2, 3]", "exact", (3, 3)),
+        ((6, 9), "4", "pad", (2, 3)),
+        ((3, 9), "4", "shrink", (1, 3)),  # the window shrinks on one axis, zeros fill the other
+        ((3, 9), "4", "pad", (1, 3)),
+        ((4, 6, 6), "2", "exact", (2, 3, 3)),
+    ],
+)
+def test_dilated_windows(grid: Extents, size: str, fit: str, rate: Extents) -> None:
+    """Each sees every `rate`-th place of the padded map: a convolution inside is one of this dilation."""
+    model = build(f'window({size}, conv(5, 3), fit="{fit}", dilated=true)', *grid)
+    conv = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[len(grid)]
+    sizes = [int(n) for n in size.strip("[]").split(",")] * (1 if "," in size else len(grid))
+    sizes = [min(s, g) if fit == "shrink" else s for s, g in zip(sizes, grid, strict=True)]
+    x, zeros = torch.randn(2, 4, *grid), []
+    for extent, s, r in zip(grid[::-1], sizes[::-1], rate[::-1], strict=True):
+        zeros += [0, s * r - extent]
+    expected = conv(F.pad(x, zeros), model.conv.weight, model.conv.bias, padding=rate, dilation=rate)
+    torch.testing.assert_close(model(x).movedim(-1, 1), expected[:, :, *[slice(g) for g in grid]])
+
+
 @pytest.mark.parametrize("fit", ["exact", "shrink"])
 def test_a_window_larger_than_the_map_shrinks(fit: str) -> None:
     model = build(f'window(7, attention(2, pos=relative_bias), shift=3, fit="{fit}")', 3, 5)
@@ -232,7 +257,10 @@ def test_absent_inside_is_absent() -> None:
         ("window(3, id, shift=-1)", "a shift of -1 for windows of 3", "smaller than the window"),
         ("window(3, id, shift=[1])", "a shift of [1] for windows of 3", "one an axis"),
         ("window(3, id, shift=0.5)", "'shift' of 'window' must be a whole number or a list of whole numbers", "//"),
-        ("window(3)", "'window' needs the argument 'a'", "window(size, a, shift=0, fit=exact, stride=none)"),
+        ("window(3)", "'window' needs the argument 'a'", "window(size, a, shift=0, fit=exact, stride=none, dilated=false)"),
+        ("window(3, id, shift=1, dilated=true)", "dilated windows are neither shifted nor overlapping", "leave out `shift=`"),
+        ("window(3, id, stride=2, dilated=true)", "dilated windows are neither shifted nor overlapping", "leave out `shift=`"),
+        ("window(4, id, dilated=true)", "windows of 4x4 do not divide a map of 6x9", 'fit="pad"'),
         ("window(3, conv(c, 2, stride=2))", "windows of 3x3 come back as tokens 1x1 x 4", "keeps its extents"),
         ("global_pool >> window(3, id)", "a grid of tokens is needed here, this is a vector of 4", "global_pool"),
         ("class_token >> window(3, id)", "1 prefix token(s) have no place on a map", "join(prefix, patches >> ...)"),

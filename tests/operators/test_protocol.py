@@ -10,7 +10,7 @@ import pytest
 
 from leaves import CASES, FOLDER, find
 
-CONTEXT = {"c", "grid", "rank", "prefix", "n", "layout"}
+CONTEXT = {"c", "grid", "rank", "prefix", "n", "layout", "padding_id"}
 TYPES = {"int", "float", "bool", "str", "None", "list[int]", "list[float]", "list[str]"}
 
 
@@ -57,7 +57,7 @@ def test_class(name: str) -> None:
     assert "takes" in assigned(node), "it says which layouts it takes"
     takes = ast.literal_eval(assigned(node)["takes"])
     assert isinstance(takes, tuple)
-    assert set(takes) <= {"map", "grid", "tokens", "vector"}
+    assert set(takes) <= {"map", "grid", "tokens", "vector", "ids"}
 
 
 @pytest.mark.parametrize("name", FOUND)

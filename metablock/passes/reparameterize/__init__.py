@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ...backend.block import Block
 from ...backend.builder import build, on_meta
 from ...backend.codegen import Sources
+from ...backend.random_input import random_input
 from ...errors import MetablockError
 from ...lowering.ir import ModuleNode, Subgraph, module_nodes, subgraphs
 from ...operators.as_buffers import as_buffers, weights_of
@@ -241,9 +242,8 @@ def _difference(model: Block, result: Block) -> float | None:
     if kind in (torch.bfloat16, torch.float16):
         model, result, kind = copy.deepcopy(model).float(), copy.deepcopy(result).float(), torch.float32
     generator = torch.Generator().manual_seed(0)
-    inputs = [
-        torch.randn(feature.size(2), generator=generator, dtype=torch.float32).to(first.device, kind) for feature in model.inputs
-    ]
+    inputs = [random_input(feature, 2, first.device, torch.float32, generator) for feature in model.inputs]
+    inputs = [x.to(kind) if x.is_floating_point() else x for x in inputs]
     with torch.no_grad():
         pairs = list(zip(_tensors(model(*inputs)), _tensors(result(*inputs)), strict=True))
     worst = max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) for a, b in pairs)

@@ -19,6 +19,7 @@ from ...backend.block import Block, Network
 from ...lowering.ir import is_stage
 from .forwards import rewrite, singular
 from .leaves import REQUIRED, CodeNode
+from .numbers import Expression, Values, inverse_root, multiple, numbers, same, shown, structural
 from .text import WIDTH
 
 # Arguments that may be written as a multiple of another (`2 * dim`). Strides are left out: there an equal ratio is coincidence.
@@ -63,7 +64,7 @@ class _ClassWriter:
     def key(self, node: CodeNode) -> str:
         """Describes what a part does apart from numbers: parts with the same key share a class."""
         if node.kind == "leaf":
-            fixed = [[slot.name, slot.value if _structural(slot.value) else "number"] for slot in node.slots]
+            fixed = [[slot.name, slot.value if structural(slot.value) else "number"] for slot in node.slots]
             return json.dumps([node.call, node.frozen, node.constant, fixed])
         below = [(name, self.keys[child.path]) for name, child in node.children.items()]
         if node.kind == "list" and self.looped(node):
@@ -72,7 +73,7 @@ class _ClassWriter:
             return json.dumps([node.kind, below])
         self.forwards[node.path] = function = self.forward(node)
         template = deepcopy(function)
-        for constant in _numbers(template):
+        for constant in numbers(template):
             constant.value = 0
         return json.dumps([ast.unparse(template), below, list(node.block._links), node is self.root])
 
@@ -201,7 +202,7 @@ class _Class:
         arguments = [
             (name, self.number(column, hint), keyword)
             for (name, hint, keyword, default), *column in zip(self.arguments(first), *values, strict=True)
-            if default is REQUIRED or any(not _same(value, default) for value in column)
+            if default is REQUIRED or any(not same(value, default) for value in column)
         ]
         return first.settled(_call(self.callee(first), arguments))
 
@@ -211,17 +212,24 @@ class _Class:
         first = items[0][0]
         values = [[self.values(item) for item in group] for group in items]
         arguments: list[tuple[str, str, bool]] = []
-        loops: list[tuple[str, str]] = []
+        varied: list[tuple[int, str, str]] = []
         for at, (name, hint, named, default) in enumerate(self.arguments(first)):
             columns = [[item[at] for item in group] for group in values]
-            if all(_same(value, column[0]) for column in columns for value in column):
+            if all(same(value, column[0]) for column in columns for value in column):
                 column = [column[0] for column in columns]
-                if default is REQUIRED or any(not _same(value, default) for value in column):
+                if default is REQUIRED or any(not same(value, default) for value in column):
                     arguments.append((name, self.number(column, hint), named))
                 continue
-            variable = _free(hint, [taken for taken, _ in loops])
-            loops.append((variable, self.number([_List(column) for column in columns], f"{hint}s")))
-            arguments.append((name, variable, named))
+            varied.append((len(arguments), hint, self.number([Values(column) for column in columns], f"{hint}s")))
+            arguments.append((name, hint, named))
+        places = {at for at, _, _ in varied}
+        outer = [text for at, (_, text, _) in enumerate(arguments) if at not in places]
+        taken = re.findall(r"[A-Za-z_]\w*", " ".join(outer))  # what the loop's own names would hide
+        loops: list[tuple[str, str]] = []
+        for at, hint, source in varied:
+            variable = _free(hint, [*taken, *(other for other, _ in loops)])
+            loops.append((variable, source))
+            arguments[at] = (arguments[at][0], variable, arguments[at][2])
         call = first.settled(_call(self.callee(first), arguments))
         if not loops:
             count = self.number([len(group) for group in items], "depth")
@@ -247,10 +255,10 @@ class _Class:
 
     def forward(self) -> str:
         functions = [deepcopy(self.writer.forwards[node.path]) for node in self.nodes]
-        for constants in zip(*map(_numbers, functions), strict=True):
+        for constants in zip(*map(numbers, functions), strict=True):
             text = self.number([constant.value for constant in constants], "number", stored=True)
             if re.search(r"[a-z]", text) and not isinstance(constants[0].value, float):
-                constants[0].value = _Expression(text)
+                constants[0].value = Expression(text)
         return _unquoted(ast.unparse(ast.fix_missing_locations(functions[0])))
 
     def number(self, values: list[Any], hint: str, stored: bool = False) -> str:
@@ -258,15 +266,15 @@ class _Class:
 
         ``hint`` names a new argument; ``stored``: the expression stands in ``forward``, so it reads an attribute.
         """
-        if hint == "scale" and all(_root(value) for value in values):  # of attention: one over the root of a head's width
-            text = self.number([_root(value) for value in values], "width")
+        if hint == "scale" and all(inverse_root(value) for value in values):  # of attention: one over the root of a head's width
+            text = self.number([inverse_root(value) for value in values], "width")
             return f"{text if text.isalnum() else f'({text})'} ** -0.5"
-        if all(_same(value, values[0]) for value in values):
-            return _shown(values[0])
+        if all(same(value, values[0]) for value in values):
+            return shown(values[0])
         whole = all(type(value) is int for value in values)
         for param in self.params:
-            template = _multiple(values, param) if whole and (hint in _WIDTHS or stored) else None
-            if template is None and all(_same(a, b) for a, b in zip(values, param.values, strict=True)):
+            template = multiple(values, param.values) if whole and (hint in _WIDTHS or stored) else None
+            if template is None and all(same(a, b) for a, b in zip(values, param.values, strict=True)):
                 template = "{}"
             if template is not None:
                 param.stored |= stored
@@ -282,82 +290,8 @@ class _Class:
         return not taken and name not in ("training", "links") and all(param.name != name for param in self.params)
 
 
-class _List(list[Any]):
-    """The values of one argument for all items of a list."""
-
-
-class _Expression(int):
-    """An expression in place of a number in a syntax tree."""
-
-    text: str
-
-    def __new__(cls, text: str) -> _Expression:
-        expression = super().__new__(cls, 0)
-        expression.text = text
-        return expression
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def _multiple(values: list[int], param: _Param) -> str | None:
-    """The values as a fixed multiple or fraction of an argument, ``2 * {}``; None if the ratio varies."""
-    others = param.values
-    if not all(type(other) is int and other > 0 for other in others) or min(values) < 1:
-        return None
-    if values == others:
-        return "{}"
-    times = values[0] // others[0]
-    if times > 1 and all(value == times * other for value, other in zip(values, others, strict=True)):
-        return f"{times} * {{}}"
-    part = others[0] // values[0]
-    if part > 1 and all(other == part * value for value, other in zip(values, others, strict=True)):
-        return f"{{}} // {part}"
-    return None
-
-
-def _numbers(function: ast.FunctionDef) -> list[ast.Constant]:
-    """The numbers in a ``forward`` that may differ between instances of a class. Indices of children may not."""
-    numbers: list[ast.Constant] = []
-
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value).startswith("self."):
-            visit(node.value)
-            return
-        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-            numbers.append(node)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(function)
-    return numbers
-
-
-def _structural(value: Any) -> bool:
-    """Whether a value may decide over parameters or control flow: parts that differ in it do not share a class."""
-    return value is None or isinstance(value, (bool, str))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(a == b)
-
-
 def _docable(text: str) -> bool:
     return bool(text) and "\\" not in text and '"""' not in text
-
-
-def _root(value: Any) -> int:
-    """The integer n of a value ``n ** -0.5``; 0 if it is none."""
-    width = round(value**-2) if isinstance(value, float) and 0 < value < 1 else 0
-    return width if width and width**-0.5 == value else 0
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, (list, _List)):
-        return f"[{', '.join(map(_shown, value))}]"
-    return repr(value)
 
 
 def _call(name: str, arguments: Sequence[tuple[str, str, bool]]) -> str:

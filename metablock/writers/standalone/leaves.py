@@ -237,6 +237,12 @@ def _recurrent(m: Any) -> Slots:
     return [*_at(m, "input_size", "hidden_size"), *_by(m, bias=True, batch_first=False, bidirectional=False)]
 
 
+def _embedding(m: Any) -> Slots:
+    if m.max_norm is not None or m.scale_grad_by_freq or m.sparse:
+        return None
+    return [*_at(m, "num_embeddings", "embedding_dim"), *_by(m, padding_idx=None)]
+
+
 def _settings(**defaults: Any) -> Callable[[Any], Slots]:
     return lambda m: list(_by(m, **defaults))
 
@@ -262,6 +268,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     **dict.fromkeys((nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d), _pad),
     nn.ChannelShuffle: lambda m: list(_at(m, "groups")),
     nn.ELU: _settings(alpha=1.0),
+    nn.Embedding: _embedding,
     nn.GELU: _settings(approximate="none"),
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,

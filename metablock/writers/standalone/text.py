@@ -40,7 +40,7 @@ def _wrap(line: str) -> list[str]:
     if len(deeper + inner.strip()) <= WIDTH and line[start] != "[":
         body = [deeper + inner.strip()]
     elif len(parts) == 1:
-        body = _wrap(deeper + inner.strip())
+        body = [below for clause in _clauses(inner.strip()) for below in _wrap(deeper + clause)]
     elif all(_number(part) for part in parts):
         body = _filled(parts, deeper)
     else:
@@ -61,7 +61,7 @@ def _pairs(line: str) -> Iterator[tuple[int, int]]:
         elif char in _OPEN:
             start = at if depth == 0 else start
             depth += 1
-        elif char in _CLOSE:
+        elif char in _CLOSE and depth > 0:  # a line may begin with the end of a bracket
             depth -= 1
             if depth == 0:
                 yield start, at
@@ -85,6 +85,15 @@ def _split(inner: str) -> Iterator[str]:
         if inner[start:cut].strip():
             yield inner[start:cut].strip()
         start = cut + 1
+
+
+def _clauses(inner: str) -> Iterator[str]:
+    """A comprehension as its element and its loop; anything else as it stands."""
+    spans = list(_pairs(inner))
+    at = inner.find(" for ")
+    while at >= 0 and any(start < at < stop for start, stop in spans):
+        at = inner.find(" for ", at + 1)
+    yield from [inner] if at < 0 else [inner[:at], inner[at + 1 :]]
 
 
 def _number(part: str) -> bool:
