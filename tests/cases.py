@@ -164,7 +164,7 @@ SMALL = {
 }
 
 # What fits one size alone.
-ONE_SIZE = {"focal_transformer", "msg_transformer", "stvit"}
+ONE_SIZE = {"dfn", "focal_transformer", "msg_transformer", "stvit"}
 
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
