@@ -62,8 +62,6 @@ _RANGES: Mapping[str, Range] = {
     "dropout.rate": Range(0, 1),
     "drop": Range(0, 1),
     "std": Range(0),
-    "agent_bias.std": Range(0, open=True),
-    "pair_bias.std": Range(0, open=True),
     "sine.start": Range(0),
     "sine.temperature": Range(1),
     "temperature": Range(tiny=1e-30),
