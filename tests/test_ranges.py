@@ -28,6 +28,7 @@ CALLS = {
     "knob": "id * knob(ARGUMENT)",
     "learned": "id + (learned(1, ARGUMENT) >> linear(c))",
     "inner": "inner(outer(id, id), id, ARGUMENT)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates, ARGUMENT))",
     "near": "attention(2, over=near(ARGUMENT))",
     "ones": "join(id, ones(1, ARGUMENT))",
     "outer": "outer(id, id, ARGUMENT)",
@@ -43,7 +44,7 @@ CALLS = {
 }
 # What an operator needs besides the argument under test.
 NEEDS = {"out": "8", "kernel": "3", "stride": "2", "size": "4", "n": "2", "heads": "2", "rate": "0.5", "groups": "2", "value": "1",
-         "factor": "2", "parts": "2", "a": "relu", "top": "2", "i": "0", "start": "1"}  # fmt: skip
+         "factor": "2", "parts": "2", "a": "relu", "top": "2", "experts": "[id, pool(3), dw(3)]", "i": "0", "start": "1"}  # fmt: skip
 NUMBERS = ["-1", "0", "0.5", "3", "-0.5", "1e300", "1e-300", str(2**31), str(2**63), str(2**70), "1e400"]
 NUMERIC = {"int", "float", "list[int]", "list[float]", "Lazy"}
 

@@ -29,6 +29,7 @@ from ..errors import MetablockError, Span, error
 from ..language import ast as e
 from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
+from ..language.methods import open_method, trained_by
 from ..language.parser import parse_target, parse_value, whole
 from ..language.printer import show
 from ..language.spec import Binding, Edit, Spec
@@ -39,10 +40,11 @@ MATCHES = ("macs", "params", "none")
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a factor: its name in tables, and the edits that it makes to the base."""
+    """One value of a factor: its name in tables, the edits that it makes to the base, and the method that it trains it by."""
 
     name: str
     edits: tuple[Edit, ...]
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Study:
         overrides: values of the recipe that differ.
         seeds: one run of every variant for each of them.
         alpha: family-wise error of each of the two questions (:mod:`metablock.ablation.statistics`).
+        method: trains every variant, by name or path; None: by the recipe's loss.
         margin: the smallest difference in top-1 that matters, as a share: 0.01 is one point.
 
     >>> Study("mixers", "poolformer_s12").resolved().name
@@ -115,16 +118,18 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     alpha: float = 0.05
     margin: float = 0.01
+    method: str | None = None
 
     def spec(self) -> tuple[Spec, str | None]:
         """The base's spec and the name of its variant. Raises MetablockError where there is no such base."""
         spec, named = open_spec(self.base)
         return spec, self.variant or named
 
-    def resolved(self) -> Spec:
-        """The resolved spec of the base, with the study's edits. Raises MetablockError."""
+    def resolved(self, method: str | None = None) -> Spec:
+        """The resolved spec of the base, with the study's edits and its method, or another one. Raises MetablockError."""
         spec, variant = self.spec()
-        return resolve(spec, variant, self.edits)
+        method = method or self.method
+        return resolve(spec, variant, self.edits) if method is None else trained_by(spec, variant, self.edits, method)
 
     def varied(self) -> Study:
         """The study with one more factor for each choice that its base leaves open (``one_of``). Raises MetablockError."""
@@ -208,6 +213,18 @@ def factor(target: Span, values: Sequence[tuple[Span, e.Node]], base: Spec) -> F
                 sweep.append((show(value), stage))
         return Factor(f"{place.name} in a stage", tuple(levels), tuple(sweep))
     return Factor(name, tuple(Level(show(value), (Edit(place, value, span),)) for span, value in values))
+
+
+def method_factor(names: str) -> Factor:
+    """A factor of methods, from their names or paths, separated by commas.
+
+    >>> [level.method for level in method_factor("mae, moco_v3").levels]
+    ['mae', 'moco_v3']
+    """
+    words = [name.strip() for name in names.split(",")]
+    if not all(words) or repeated(words) is not None:
+        raise MetablockError(f"'{names}' is no list of methods", "for instance --methods 'mae, moco_v3'")
+    return Factor("method", tuple(Level(open_method(word).name, (), word) for word in words))
 
 
 def open_factors(spec: Spec) -> tuple[Factor, ...]:

@@ -40,7 +40,8 @@ _ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
-    "constant": (RuleArgument("value"),),
+    "bilinear": (),
+    "constant": (RuleArgument("value"), RuleArgument("then", 0.0), RuleArgument("after", 0.0, least=0.0)),
     "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
     "kaiming_uniform": (RuleArgument("a", 0.0),),
     "lecun_normal": (),
@@ -57,9 +58,9 @@ SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
     "sinusoid": (),
     "softmax_rand": (),
     "trunc_normal": (RuleArgument("std", 1.0, above=0.0), RuleArgument("cut", 2.0, above=0.0)),
-    "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS),),
+    "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS), RuleArgument("mean", 0.0)),
     "xavier_normal": (RuleArgument("gain", 1.0),),
-    "xavier_uniform": (RuleArgument("gain", 1.0),),
+    "xavier_uniform": (RuleArgument("gain", 1.0), RuleArgument("view", "kernel", words=("kernel", "matrix"))),
     "zeros": (),
 }
 
@@ -99,11 +100,11 @@ class InitRule:
         (False, None)
         """
         trail = _trail(path)
-        *above, last = self.selector
+        *above, last = _with_numbers(self.selector)
         own = parameter.split(".")
         if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
-        leaf = path.rpartition(".")[2]
+        leaf = _with_numbers(path.split("."))[-1]
         places = {leaf, _bare(leaf), operator}
         if last in places and _inside(above, trail):
             return False
@@ -271,8 +272,16 @@ def _number(node: e.Node, numbers: Mapping[str, int]) -> float:
 
 
 def _trail(path: str) -> list[str]:
-    """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`."""
-    return [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
+    """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`.
+
+    A number belongs to what it counts: `stages.0` is one name beside `stages`.
+    """
+    return [name for part in _with_numbers(path.split(".")) for name in dict.fromkeys((_bare(part), part))]
+
+
+def _with_numbers(parts: Sequence[str]) -> list[str]:
+    """The parts of a path, a number with the part that it counts: ``stages``, ``stages.0``, ``blocks``, ``blocks.1``."""
+    return [f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts)]
 
 
 def _bare(name: str) -> str:

@@ -15,6 +15,8 @@ Grid = tuple[int, ...]
 
 # The key under which a state dict, or the metadata of a file, says on which grids its tables lie.
 GRIDS = "grids"
+# That under which weights of a method's network hold the text of the method.
+METHOD = "method"
 
 
 @dataclass(frozen=True)

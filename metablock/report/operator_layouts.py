@@ -43,12 +43,15 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "fold": {"": "fold(2)"},
     "grid": {"": "grid(14, 28)"},
+    "irfft": {"": "irfft(26)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
     "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "pick": {"": "pick([0, 2, 4])"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "route": {"": "route(1, [id, id])"},
+    "sample": {"": "sample(coordinates)", "a map": "sample(pw(2))"},
     "split": {"": "split(id, id)"},
 }
 
@@ -64,6 +67,7 @@ _INSIDE = {
     "agent_bias": ("pos", "a bias for every head, query and key"),
     "continuous_bias": ("pos", "a bias for every head, query and key"),
     "keys_seen": ("scale", "one number for each query"),
+    "moving_bias": ("pos", "a bias for every head, query and key"),
     "near": ("over", "the neighbours of each query"),
     "past": ("over", "each query, and what stands before it"),
     "pair_bias": ("pos", "a bias for every head, query and key"),
