@@ -27,7 +27,7 @@ _MATRIX = frozenset({"scale", "drop", "mix", "mix_after", "norm"})
 _TAKES: Mapping[str, tuple[frozenset[str], str]] = {
     "softmax": (_QUERIES_AND_KEYS | _MATRIX | {"pos", "mask", "extra", "row"}, ""),
     "feature=": (_QUERIES_AND_KEYS | {"feature", "eps"}, "there is no softmax"),
-    "logits=": (frozenset({"logits", "scale", "drop"}), "there are no queries and keys"),
+    "logits=": (frozenset({"logits", "scale", "drop", "norm"}), "there are no queries and keys"),
     'over="channels"': (_QUERIES_AND_KEYS - {"rotary"} | _MATRIX, "its matrix is one of channels, not of queries and keys"),
 }
 
@@ -78,12 +78,13 @@ def attention(
             for the queries and ``kv`` for keys and values.
         over: the source of keys and values, applied to the input: a reduction, a pool, a value of another stream. A list: the
             same projections of each member, or lists in ``k``, ``v``, ``kv``, one a member; one softmax over all keys.
-            :func:`near`: the neighbours of each query. :func:`routed`: the regions that match each region. The word
+            :func:`near`: the neighbours of each query. :func:`past`: itself and those before it. :func:`routed`: the regions
+            that match each region. The word
             ``"channels"``: each channel attends to the channels of its head, over all tokens, prefix tokens too:
             ``softmax(scale * q' k) v'``; ``qk_norm`` then gets all heads at once.
         head_dim, value_dim: channels a head of q and k, and of v; by default the width divided by the heads.
-        scale: factor on the logits, by default ``head_dim ** -0.5``. A module: it gets the queries and returns one channel, or
-            one a head.
+        scale: factor on the logits, by default ``head_dim ** -0.5``, and 1 for ``logits`` with ``near``. A module: it gets the
+            queries and returns one channel, or one a head.
         pos: a position bias, added to the logits: ``relative_bias``, ``pair_bias``, ``continuous_bias``, ``agent_bias``,
             ``relative_keys``; or a map on the extents (queries, keys) with one channel, or one a head.
         value: gets the values on their grid; its output is added before ``proj``.
@@ -100,7 +101,9 @@ def attention(
             ``f(q) (f(k)' v) / (f(q) sum f(k)' + eps)``. Its cost grows with the number of tokens, not with its square.
         eps: the constant in that denominator.
         logits: computes the logits itself, instead of q and k: ``heads * keys`` channels of each query, head by head, or
-            ``heads * queries * keys`` channels of one token, such as the vector of a window.
+            ``heads * queries * keys`` channels of one token, such as the vector of a window. With ``near``: the weights of the
+            neighbours, ``heads * neighbours`` channels of each place, or of one token for all places. On a coarser grid, what
+            comes out stands on it, too: at every second place of the values, say.
         rotary: angles for the tokens on the grid of the queries, and on that of the keys, of which only the extents enter: a
             channel for each pair of channels of a head (``head_dim / 2``), or for each head its own (``heads * head_dim / 2``).
             Pairs of channels of q and k are rotated by them, after ``qk_norm`` and ``query``; prefix tokens are left alone.
@@ -111,7 +114,8 @@ def attention(
         mix, mix_after: applied to the matrix before and behind the softmax: a map with a channel a head on the extents (queries,
             keys). ``mix=linear(heads)`` are talking heads. ``pos`` is added before ``mix``, masks apply after it.
         norm: ``"softmax"``; or ``"none"``: the weights are ``scale * q k' + pos``. If nothing needs the matrix, the product is
-            computed as ``scale * q (k' v)``, whose cost grows with the number of tokens, not with its square.
+            computed as ``scale * q (k' v)``, whose cost grows with the number of tokens, not with its square. With ``logits``
+            these are the weights.
 
     Returns:
         The grid and prefix of the queries, with the width of ``proj``; with ``row`` also one channel, a token a key.
@@ -122,10 +126,12 @@ def attention(
             not divide the heads.
 
     Vaswani et al. 2017, Eq. 1 (arXiv 1706.03762). ``feature``: Katharopoulos et al. 2020, Eq. 5 (arXiv 2006.16236). ``logits``:
-    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112). ``rotary``: RoFormer, Su et al. 2021, Eq. 34 (arXiv
-    2104.09864); with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298). ``over="channels"``: XCiT,
-    El-Nouby et al. 2021, Eq. 2 (arXiv 2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150), Ainslie et al. 2023 (arXiv
-    2305.13245). ``mix``: Shazeer et al. 2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al. 2021 (arXiv 2103.11886).
+    outlook attention of VOLO, Yuan et al. 2021 (arXiv 2106.13112); with ``near`` Dynamic Filter Networks, De Brabandere et al.
+    2016 (arXiv 1605.09673), and LightConv and DynamicConv, Wu et al. 2019 (arXiv 1901.10430). ``rotary``: RoFormer, Su et al.
+    2021, Eq. 34 (arXiv 2104.09864); with learned frequencies RoPE-Mixed, Heo et al. 2024, Eq. 9 (arXiv 2403.13298).
+    ``over="channels"``: XCiT, El-Nouby et al. 2021, Eq. 2 (arXiv 2106.09681). ``kv_heads``: Shazeer 2019 (arXiv 1911.02150),
+    Ainslie et al. 2023 (arXiv 2305.13245). ``mix``: Shazeer et al. 2020 (arXiv 2003.02436); ``mix_after``: DeepViT, Zhou et al.
+    2021 (arXiv 2103.11886).
 
     >>> shape_of("attention(4)", "64x14x14")
     'tokens 14x14 x 64'
@@ -135,6 +141,10 @@ def attention(
     '[tokens 1 + 14x14 x 64, tokens 1 + 14x14 x 1]'
     >>> shape_of("attention(4, mix=linear(4), mix_after=linear(4))", "64x14x14")
     'tokens 14x14 x 64'
+    >>> shape_of("attention(4, over=near(3), logits=linear(4 * 9))", "64x14x14")
+    'tokens 14x14 x 64'
+    >>> shape_of("attention(4, over=near(3), logits=pw(4 * 9, stride=2))", "64x14x14")
+    'tokens 7x7 x 64'
     """
     x = t.ir.cast(single(x), "grid", "tokens")
     _refuse_empty(heads=heads, head_dim=head_dim, value_dim=value_dim, kv_heads=kv_heads)
@@ -174,7 +184,7 @@ def attention(
     weights: list[Value] = []
     if logits is not None:
         values = project(t, v, sources[0].source, "v", heads * value_dim if value_dim else sources[0].source.c)
-        out = attend_by_logits(t, x, values, sources, logits, heads=heads, scale=scale, drop=drop)
+        out = attend_by_logits(t, x, values, sources, logits, heads=heads, scale=scale, drop=drop, norm=norm)
     else:
         few, matrix = kv_heads or heads, Matrix(mix, mix_after, norm, "tokens" if over is source else "channels")
         projections = Projections(q, k, v, kv, qkv, head_dim, value_dim, few)
@@ -261,8 +271,9 @@ def _scaled(t: Tracer, scale: Arg | float | None, queries: Value, sources: list[
 
 def _multiplied(t: Tracer, scale: Arg, queries: Value, sources: list[KeySource], heads: int) -> Value:
     """The queries times the factor that a module computes for each of them, or for each of their heads."""
-    far = sum(source.count for source in sources if source.near is None)
-    with t.context.push(scaled=Scaled(queries, sources[0].near, far)):
+    first = sources[0]
+    far = sum(source.count for source in sources if source.near is None and source.past is None)
+    with t.context.push(scaled=Scaled(queries, first.near, first.past is not None, far)):
         factor = single(t.apply(scale, queries))
     if factor.c not in (1, heads):
         raise error(f"`scale=` gives {factor.feature}", scale.span, f"one channel, or {heads}: one a head")

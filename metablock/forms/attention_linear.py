@@ -40,11 +40,12 @@ def attend_by_features(
         The extents of the queries, the width of the values.
 
     Raises:
-        SpecError: keys that are left out (a shifted window, ``near``, ``routed``); ``feature`` changes the extents; ``rotary`` of
-            several sources.
+        SpecError: keys that are left out (a shifted window, ``near``, ``past``, ``routed``); ``feature`` changes the extents;
+            ``rotary`` of several sources.
     """
-    if t.now.window is not None or any(source.selects for source in sources):
-        raise error("`feature=` where keys are left out", feature.span, "it is for all keys: without `shift=`, `near`, `routed`")
+    if t.now.window is not None or any(source.chooses for source in sources):
+        hint = "it is for all keys: without `shift=`, `near`, `past`, `routed`"
+        raise error("`feature=` where keys are left out", feature.span, hint)
     queries, *rest = t.ir.together(queries, *[value for source in sources for value in (source.keys, source.values)])
     keys, values = union(t, rest[::2]), union(t, rest[1::2])
     width = [queries.c // heads]

@@ -90,12 +90,20 @@ def attend_by_matrix(
     shape = queries.feature.with_(c=values.c)
     mixed = matrix.mix is not None or matrix.mix_after is not None
     masks = [value for value in (shifted, keep) if value is not None]
-    if matrix.norm == "none" and not (mixed or masks or bias is not None or row is not None or drop):
+    causal = sources[0].past is not None
+    if matrix.norm == "none" and not (mixed or masks or causal or bias is not None or row is not None or drop):
         return [t.ir.call("attend_matrix.AttendProduct", "attend", [queries, keys, values], shape, heads=heads, scale=scale)]
     between = queries.feature.with_(layout="map", c=heads, grid=(queries.feature.n, keys.feature.n), prefix=0, of=None)
     inputs = [queries, keys, *([] if bias is None else [bias])]
     logits = t.ir.call("attend_matrix.Logits", "logits", inputs, between, heads=heads, scale=scale)
-    weights = _weights(t, logits, matrix, masks, heads, {"windowed": shifted is not None, "masked": keep is not None})
+    weights = _weights(
+        t,
+        logits,
+        matrix,
+        masks,
+        heads,
+        {"windowed": shifted is not None, "masked": keep is not None} | ({"causal": True} if causal else {}),
+    )
     result = [t.ir.call("attend_matrix.WeightedSum", "attend", [weights, values, queries], shape, drop=drop)]
     if row is not None:
         template = f"{{0}}[:, :, {row}].mean(1).unsqueeze(-1).unflatten(1, {{1}}.shape[1:-1])"
@@ -124,7 +132,7 @@ def _channels(t: Tracer, queries: Value, source: KeySource, matrix: Matrix, *, h
 def _weights(t: Tracer, logits: Value, matrix: Matrix, masks: list[Value], heads: int, options: dict[str, bool]) -> Value:
     """The weights: the logits mixed, normalised and mixed again."""
     logits = _mixed(t, matrix.mix, logits, "mix", None if matrix.mix_after is not None else heads)
-    if masks or matrix.norm != "none":
+    if masks or matrix.norm != "none" or "causal" in options:
         logits = t.ir.call("attend_matrix.Weights", "weights", [logits, *masks], logits.feature, norm=matrix.norm, **options)
     return _mixed(t, matrix.mix_after, logits, "mix_after", heads)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.arguments import Arg
@@ -62,6 +62,8 @@ def attend(
     inputs += [value for value in (bias, shifted, keep, extra) if value is not None]
     shape = queries.feature.with_(c=sources[0].values.c * heads // (kv_heads or heads))
     shared: dict[str, object] = {"heads": heads, "scale": scale, "drop": drop, "biased": bias is not None}
+    if sources[0].past is not None:
+        shared |= {"causal": True, "far": len(sources) > 1}
     if neighbours is None:
         shared["batched"] = bias is not None and bias.feature.layout == "map"
         further = () if row is None else (row_shape(queries, inputs[1], row),)
@@ -70,8 +72,7 @@ def attend(
         )
     if row is not None:
         raise error("`row=` of neighbours: each query has keys of its own", hint="leave out `near(...)`, or `row=`")
-    options = {"size": list(neighbours.size), "border": neighbours.border, "dilation": neighbours.dilation}
-    options |= {"far": bool(far), "extra": extra is not None}
+    options = neighbours.options | {"far": bool(far), "extra": extra is not None}
     return [t.ir.call("attend_near.AttendNear", "attend", inputs, shape, **options, **shared)]
 
 
@@ -127,11 +128,12 @@ def weigh(t: Tracer, extra: Arg, sources: list[KeySource], queries: Value, heads
 def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
     """In ``scale=`` of attention: the number of keys that each query attends to, in one channel.
 
-    Keys that ``mask=`` excludes count; those that a neighbourhood lacks at the border do not. ``keys_seen >> log`` keeps the
+    Keys that ``mask=`` excludes count; those that a neighbourhood lacks at the border, or that come after a query that sees the
+    ``past``, do not. ``keys_seen >> log`` keeps the
     entropy of the attention weights the same for any number of keys.
 
     Returns:
-        One token for all queries; with ``near`` and its border ``"mask"`` one channel on their grid.
+        One token for all queries; with ``past``, and with ``near`` and its border ``"mask"``, a token for each of them.
 
     Raises:
         SpecError: outside ``scale=`` of attention.
@@ -145,11 +147,16 @@ def keys_seen(t: Tracer, x: ValueTree) -> ValueTree:
     if scaled is None:
         raise error("`keys_seen` is not in the scale of an attention", hint="write `attention(heads, scale=keys_seen >> log)`")
     near, f = scaled.near, scaled.queries.feature
+    if scaled.past:  # a neighbourhood of all tokens, in a row, that ends at the query
+        options: dict[str, Any] = {"size": [f.n], "side": "past", "far": scaled.far}
+        row = t.ir.cast(scaled.queries, "tokens")
+        count = t.ir.call("keys_seen.KeysSeen", "keys_seen", [row], row.feature.with_(c=1), grid=(f.n,), **options)
+        return t.ir.cast(count, f.layout)
     if near is None or near.border != "mask":
-        far = scaled.far + (prod(near.size) if near is not None else 0)
+        reached = 0 if near is None else near.reach(f.grid)
         shape = f.with_(layout="tokens", c=1, grid=(1,), prefix=0)
-        return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], shape, grid=(), far=far)
-    sizes = {"size": list(near.size), "dilation": near.dilation, "far": scaled.far}
+        return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], shape, grid=(), far=scaled.far + reached)
+    sizes = {name: value for name, value in near.options.items() if name != "border"} | {"far": scaled.far}
     return t.ir.call("keys_seen.KeysSeen", "keys_seen", [scaled.queries], f.with_(c=1), grid=f.grid, **sizes)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..lowering.arguments import Arg
-from ..lowering.context import Near, Routed
-from ..lowering.ir import Value, ValueTree, single
+from ..lowering.context import Near, Past, Routed
+from ..lowering.ir import Value, single
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -25,6 +25,7 @@ class KeySource:
         source: what is projected.
         keys, values: the projections; until then the source itself.
         near: how keys are selected, if each query has its neighbours.
+        past: how keys are selected, if each query has itself and those before it.
         routed: how keys are selected, if each region has its regions.
         number: its place in the list of ``over=``.
         extra: weights of the neighbours outside the softmax.
@@ -38,6 +39,7 @@ class KeySource:
     routed: Routed | None = None
     number: int = 0
     extra: Value | None = None
+    past: Past | None = None
     outside: bool = False
 
     @property
@@ -45,12 +47,17 @@ class KeySource:
         """The number of keys that a query attends to."""
         if self.routed is not None:
             return self.routed.top * prod(self.routed.size)
-        return prod(self.near.size) if self.near else self.keys.feature.n
+        return self.near.count if self.near else self.keys.feature.n
 
     @property
     def selects(self) -> str | None:
-        """The operator that selects keys, ``near`` or ``routed``; None if all queries share all keys."""
+        """The operator that selects keys for each query, ``near`` or ``routed``; None if there is a matrix of both."""
         return "near" if self.near is not None else "routed" if self.routed is not None else None
+
+    @property
+    def chooses(self) -> str | None:
+        """The operator that leaves keys out, ``near``, ``past`` or ``routed``; None if all queries see all keys."""
+        return "past" if self.past is not None else self.selects
 
 
 @dataclass(frozen=True)
@@ -67,61 +74,19 @@ class Projections:
     kv_heads: int
 
 
-def near(t: Tracer, x: ValueTree, *, size: int | list[int], border: str = "mask", dilation: int = 1) -> ValueTree:
-    """In ``over=`` of attention: each query attends to the ``size`` tokens an axis around it, ``dilation`` apart.
-
-    Args:
-        size: extents of the neighbourhood, one odd number or one an axis.
-        border: what stands beyond the map: nothing (``"mask"``, TransNeXt, arXiv 2311.17132), or zeros that take part
-            (``"zeros"``, DilateFormer, arXiv 2302.01791); or the neighbourhood moves inside the map (``"clamp"``, NAT, arXiv
-            2204.07143).
-        dilation: distance between neighbours; 1 for ``"clamp"``.
-
-    Returns:
-        What enters, on its grid; the attention around selects its keys.
-
-    Raises:
-        SpecError: outside ``over=`` of attention; an even size; with ``"clamp"`` a neighbourhood larger than the map.
-
-    >>> shape_of("attention(4, over=near(3), pos=relative_bias)", "64x14x14")
-    'tokens 14x14 x 64'
-    >>> shape_of("attention(4, over=[near(3), adaptive_avg_pool(7)])", "64x14x14")
-    'tokens 14x14 x 64'
-    """
-    selections = t.now.selections
-    if selections is None:
-        raise error("`near` is not where attention's keys come from", hint="write `attention(heads, over=near(3))`")
-    value = t.ir.cast(single(x), "grid")
-    grid = value.feature.grid
-    sizes = (size,) * len(grid) if isinstance(size, int) else tuple(size)
-    if len(sizes) != len(grid) or any(s < 1 or s % 2 == 0 for s in sizes):
-        axes = f"{len(grid)} ax{'e' if len(grid) > 1 else 'i'}s"
-        raise error(f"a neighbourhood of {size} on {axes}", hint="one odd number, or one an axis")
-    if border not in ("mask", "zeros", "clamp"):
-        raise error(f'unknown border "{border}"', hint='"mask", "zeros" or "clamp"')
-    if dilation < 1 or (border == "clamp" and dilation > 1):
-        raise error(f"a dilation of {dilation}", hint='at least 1, and 1 for the border "clamp"')
-    if border == "clamp" and any(s > g for s, g in zip(sizes, grid, strict=True)):
-        shape = "x".join(map(str, sizes))
-        raise error(f"a neighbourhood of {shape} does not fit {value.feature}", hint='choose the border "mask"')
-    result = t.ir.inline("{0}", [value], value.feature)
-    selections[result.id] = Near(sizes, border, dilation, value.id)
-    return result
-
-
 def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
-    """What ``over=`` returns as sources of keys, not projected yet; neighbours come first.
+    """What ``over=`` returns as sources of keys, not projected yet; those that `near` or `past` select come first.
 
     Args:
         over: this argument of attention; None: the input itself.
         x: the input.
 
     Raises:
-        SpecError: no keys; ``near`` or ``routed`` before another operator, or twice; sources of several widths.
+        SpecError: no keys; ``near``, ``past`` or ``routed`` before another operator, or two; sources of several widths.
     """
     if over is None:
         return [KeySource(x, x, x)]
-    selections: dict[int, Near | Routed] = {}
+    selections: dict[int, Near | Past | Routed] = {}
     with t.context.push(selections=selections):
         result = t.apply(over, x)
         listed = result if isinstance(result, (list, tuple)) else [result]
@@ -129,7 +94,7 @@ def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
     if not members:
         raise error("`over=` gives no keys", over.span, "leave it out for self-attention")
     if not set(selections) <= {member.id for member in members.values()}:
-        name = "near" if any(isinstance(selection, Near) for selection in selections.values()) else "routed"
+        name = next(type(selection).__name__.lower() for selection in selections.values())
         raise error(f"`{name}` is not the last of its chain", over.span, "`k` and `v` project what it sees")
     if len(selections) > 1:
         raise error("two neighbourhoods in one attention", over.span, "choose one, or split the heads")
@@ -138,8 +103,9 @@ def key_sources(t: Tracer, over: Arg | None, x: Value) -> list[KeySource]:
         selection = selections.get(member.id)
         neighbours = selection if isinstance(selection, Near) else None
         regions = selection if isinstance(selection, Routed) else None
-        sources.append(KeySource(member, member, member, neighbours, regions, number))
-    return sorted(sources, key=lambda source: source.near is None)
+        earlier = selection if isinstance(selection, Past) else None
+        sources.append(KeySource(member, member, member, neighbours, regions, number, past=earlier))
+    return sorted(sources, key=lambda source: source.near is None and source.past is None)
 
 
 def project(t: Tracer, arg: Arg | None, x: Value, name: str, out: int) -> Value:
@@ -166,11 +132,11 @@ def project_all(t: Tracer, x: Value, sources: list[KeySource], by: Projections, 
         SpecError: projections that exclude each other; widths or extents that do not fit.
     """
     if by.qkv is not None or all(arg is None for arg in (over, by.q, by.k, by.v, by.kv)):
-        span, near = by.qkv.span if by.qkv else None, sources[0].near
+        span, chosen = by.qkv.span if by.qkv else None, sources[0].near or sources[0].past
         if any(arg is not None for arg in (by.q, by.k, by.v, by.kv)):
             raise error("`qkv=` stands for all three projections", span, "remove it, or `q`, `k`, `v`, `kv`")
-        if over is not None and (len(sources) > 1 or near is None or near.source != x.id):
-            hint = "write `q=` and `kv=`; with `over=near(n)` alone the keys come from what arrives"
+        if over is not None and (len(sources) > 1 or chosen is None or chosen.source != x.id):
+            hint = "write `q=` and `kv=`; with `over=near(n)` or `over=past` alone the keys come from what arrives"
             raise error("`qkv=` projects what arrives, `over=` gives keys from elsewhere", span, hint)
         queries = _packed(t, sources[0], by, heads)
     else:
@@ -265,6 +231,10 @@ def _check(queries: Value, source: KeySource, heads: int, kv_heads: int, d: int)
         shapes = f"here {queries.feature} and {keys.feature}"
         hint = "use it without prefix tokens, on what arrives"
         raise error(f"`{source.selects}` needs queries, keys and values on one grid, {shapes}", hint=hint)
+    tokens = {(v.feature.grid, v.feature.prefix) for v in (queries, keys, values)}
+    if source.past and len(tokens) > 1:
+        hint = "queries and keys are the same tokens: use it on what arrives"
+        raise error(f"`past` needs queries, keys and values in one order, here {queries.feature} and {keys.feature}", hint=hint)
 
 
 def heads_apart(t: Tracer, value: Value, heads: int) -> Value:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import prod
 from typing import Any, Literal
 
 from .draft import Draft
@@ -16,15 +18,48 @@ class Near:
     """How the operator ``near`` selects keys: each query has its neighbours.
 
     Attributes:
-        size: extents of a neighbourhood, one odd number an axis.
-        border: what stands beyond the border of the map: ``mask``, ``zeros`` or ``clamp``.
+        size: extents of a neighbourhood, one number an axis.
+        border: what stands beyond the border of the map: ``mask``, ``zeros``, ``cut`` or ``clamp``.
         dilation: the distance between neighbours, in tokens.
+        side: ``both``, or ``past``: the query is the last of its neighbours on each axis.
         source: the id of the value whose tokens they are.
     """
 
     size: tuple[int, ...]
     border: str
     dilation: int
+    side: str
+    source: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of a leaf that reads neighbours."""
+        sizes: dict[str, Any] = {"size": list(self.size), "border": self.border, "dilation": self.dilation}
+        return sizes if self.side == "both" else sizes | {"side": self.side}
+
+    @property
+    def count(self) -> int:
+        """The number of neighbours of a query."""
+        return prod(self.size)
+
+    def reach(self, grid: tuple[int, ...]) -> int:
+        """The number of neighbours that take part, those in the border included."""
+        count = 1
+        for size, extent in zip(self.size, grid, strict=True):
+            far = (extent - 1) // self.dilation if self.border == "cut" else size
+            ahead = 0 if self.side == "past" else size // 2
+            count *= min(size - 1 - ahead, far) + min(ahead, far) + 1
+        return count
+
+
+@dataclass(frozen=True)
+class Past:
+    """How the operator ``past`` selects keys: each query has itself and those before it.
+
+    Attributes:
+        source: the id of the value whose tokens they are.
+    """
+
     source: int
 
 
@@ -70,11 +105,13 @@ class Scaled:
     Attributes:
         queries: its queries.
         near: how some of the keys are selected, if each query has its neighbours.
+        past: whether some of the keys are the query itself and those before it.
         far: number of the keys that all queries share.
     """
 
     queries: Value
     near: Near | None
+    past: bool
     far: int
 
 
@@ -143,10 +180,12 @@ class Context:
         role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
         window: the innermost window around, if it is shifted.
-        selections: inside ``over=`` of attention: how ``near`` and ``routed`` select keys, by the ids of their results.
+        selections: inside ``over=`` of attention: how ``near``, ``past`` and ``routed`` select keys, by the ids
+            of their results.
         pair: the attention around, inside its ``pos=``.
         scaled: the attention around, inside its ``scale=``.
         rotary: the attention around, inside its ``rotary=``.
+        share: of the samples that the next module or subgraph sees, an expert of ``route``.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -163,10 +202,11 @@ class Context:
     role: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     window: ShiftedWindow | None = None
-    selections: dict[int, Near | Routed] | None = None
+    selections: dict[int, Near | Past | Routed] | None = None
     pair: Pair | None = None
     scaled: Scaled | None = None
     rotary: Rotary | None = None
+    share: Fraction | None = None
 
 
 class ContextStack:

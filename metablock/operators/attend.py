@@ -15,10 +15,9 @@ class Attend(nn.Module):
 
     ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., g * d)``, ``v (b, ..., g * e)``; extents
     between the first and the last axis are flattened to tokens. ``bias`` is ``(h, N, M)``, with ``batched`` ``(b, h, N, M)``;
-    ``mask``, for windows, is
-    ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``, ``(b, ..., 1)``, is 0 for keys
-    that no query may read. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with ``row`` also ``(b, ..., 1)`` with
-    those of ``k``.
+    ``mask``, for windows, is ``(windows, N, N)`` and the batch holds the windows of an image one after the other; ``keep``,
+    ``(b, ..., 1)``, is 0 for keys that no query may read. Returns ``(b, ..., h * e)`` with the extents of ``q``, and with
+    ``row`` also ``(b, ..., 1)`` with those of ``k``.
 
     Args:
         heads: number of heads h: consecutive groups of channels.
@@ -30,6 +29,8 @@ class Attend(nn.Module):
         row: number of the query whose attention weights, averaged over the heads, ``forward`` returns too. It then writes out all
             weights and uses no fused kernel.
         kv_heads: number of heads g of keys and values, each shared by ``h / g`` consecutive heads of the queries; by default h.
+        causal: whether a query reads only the keys up to its own number.
+        far: with ``causal``: whether keys that all queries read follow the first N.
 
     Example:
         >>> q, k, v = torch.zeros(2, 3, 8), torch.zeros(2, 5, 8), torch.zeros(2, 5, 16)
@@ -50,8 +51,11 @@ class Attend(nn.Module):
         row: int | None = None,
         kv_heads: int | None = None,
         batched: bool = False,
+        causal: bool = False,
+        far: bool = False,
     ):
         super().__init__()
+        self.causal, self.far = causal, far
         self.heads, self.scale, self.drop, self.biased, self.masked = heads, scale, drop, biased, masked
         self.row, self.kv_heads, self.batched = row, heads if kv_heads is None else kv_heads, batched
 
@@ -69,12 +73,17 @@ class Attend(nn.Module):
                 bias = mask if bias is None else mask + bias
                 bias = bias.repeat(q.shape[0] // mask.shape[0], 1, 1, 1)
         keep = tables[-1].flatten(1, -2)[:, None, None, :, 0] != 0 if self.masked else None
+        only = bias is None and keep is None and self.row is None and not self.far
+        if self.causal and not only:
+            seen = up_to(q, k)
+            keep = seen if keep is None else keep & seen
         if keep is not None and bias is not None:
             bias = torch.where(keep, bias, -math.inf)
         drop = self.drop if self.training else 0.0
         if self.row is None:
             bias = keep if bias is None else bias
-            x = F.scaled_dot_product_attention(q, k, v, bias, drop, scale=self.scale, enable_gqa=grouped)
+            causal = self.causal and only
+            x = F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=self.scale, enable_gqa=grouped)
             return x.transpose(1, 2).flatten(2).unflatten(1, extents)
         if grouped:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
@@ -87,6 +96,15 @@ class Attend(nn.Module):
         x = F.dropout(weights, drop) @ v if drop else weights @ v
         row = weights[:, :, self.row].mean(1)
         return x.transpose(1, 2).flatten(2).unflatten(1, extents), row.unsqueeze(-1).unflatten(1, places)
+
+
+def up_to(q: Tensor, k: Tensor) -> Tensor:
+    """Which of the keys ``(..., M, d)`` each of ``N`` queries reads: those up to its own number, and all after the first N."""
+    n, key = q.shape[-2], torch.arange(k.shape[-2], device=k.device)
+    return (key <= torch.arange(n, device=k.device)[:, None]) | (key >= n)
+
+
+torch.fx.wrap("up_to")  # makes numbers from sizes: one node of a graph that torch.fx traces
 
 
 def window_regions(

@@ -17,6 +17,7 @@ class AttendGiven(nn.Module):
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
+        norm: ``"softmax"``, or ``"none"``: ``scale * logits`` are the weights.
 
     Example:
         >>> import torch
@@ -26,13 +27,15 @@ class AttendGiven(nn.Module):
 
     takes = ("grid", "tokens")
 
-    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0):
+    def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, norm: str = "softmax"):
         super().__init__()
-        self.heads, self.scale, self.drop = heads, scale, drop
+        self.heads, self.scale, self.drop, self.norm = heads, scale, drop, norm
 
     def forward(self, v: Tensor, logits: Tensor) -> Tensor:
         v, logits = v.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2), logits.flatten(1, -2)
         apart = logits.unflatten(-1, (self.heads, -1, v.shape[2]))  # (b, n, h, N / n, M)
-        weights = (apart.transpose(1, 2).flatten(2, 3) * self.scale).softmax(-1)
+        weights = apart.transpose(1, 2).flatten(2, 3) * self.scale
+        if self.norm == "softmax":
+            weights = weights.softmax(-1)
         weights = F.dropout(weights, self.drop, self.training)
         return (weights @ v).transpose(1, 2).flatten(2)

@@ -7,6 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attend import up_to
+
 
 class AttendProduct(nn.Module):
     """``scale * q (k' v)`` for each head: the plain product, by a matrix of channels, without one of all pairs of tokens.
@@ -79,6 +81,7 @@ class Weights(nn.Module):
         norm: ``"softmax"``; or ``"none"``: the weight of a key that is masked is 0, the others stay.
         windowed: whether ``forward`` takes ``mask``.
         masked: whether ``forward`` takes ``keep``.
+        causal: whether a query reads only the keys up to its own number, and those after the first N.
 
     Example:
         >>> import torch
@@ -88,9 +91,9 @@ class Weights(nn.Module):
 
     takes = ("map",)
 
-    def __init__(self, *, norm: str = "softmax", windowed: bool = False, masked: bool = False):
+    def __init__(self, *, norm: str = "softmax", windowed: bool = False, masked: bool = False, causal: bool = False):
         super().__init__()
-        self.norm, self.windowed, self.masked = norm, windowed, masked
+        self.norm, self.windowed, self.masked, self.causal = norm, windowed, masked, causal
 
     def forward(self, logits: Tensor, *masks: Tensor) -> Tensor:
         plain = self.norm == "none"
@@ -101,6 +104,8 @@ class Weights(nn.Module):
         if self.masked:
             lost = masks[-1].flatten(1, -2)[:, None, None, :, 0] == 0
             logits = logits.masked_fill(lost, 0.0 if plain else -math.inf)
+        if self.causal:
+            logits = logits.masked_fill(~up_to(logits, logits.mT), 0.0 if plain else -math.inf)
         return logits if plain else logits.softmax(-1)
 
 

@@ -19,10 +19,11 @@ class AttendNear(nn.Module):
     added to the neighbours' weights after the softmax. Returns ``(b, *grid, h * e)``. One, two or three dimensions.
 
     Args:
-        size: extents of a neighbourhood, one odd number per axis.
-        border: what lies beyond the map: no keys (``"mask"``) or zeros (``"zeros"``); with ``"clamp"`` the neighbourhood moves
-            inside.
+        size: extents of a neighbourhood, one number per axis.
+        border: what lies beyond the map: no keys (``"mask"``) or zeros (``"zeros"``), but for those neighbours that lie there for
+            every query (``"cut"``); with ``"clamp"`` the neighbourhood moves inside.
         dilation: distance between neighbours.
+        side: where the neighbours stand: on ``"both"`` sides of the query, or in the ``"past"`` that ends at it.
         heads: number of heads h: consecutive groups of channels.
         scale: factor on the logits.
         drop: dropout on the attention weights.
@@ -52,19 +53,21 @@ class AttendNear(nn.Module):
         far: bool = False,
         biased: bool = False,
         extra: bool = False,
+        side: str = "both",
     ):
         super().__init__()
-        self.size, self.border, self.dilation = tuple(size), border, dilation
+        self.size, self.border, self.dilation, self.side = tuple(size), border, dilation, side
         self.heads, self.scale, self.drop, self.far, self.biased, self.extra = heads, scale, drop, far, biased, extra
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> Tensor:
         grid, heads = q.shape[1:-1], self.heads
         q = q.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)  # b, h, N, d
-        k, v = (neighbours(t, self.size, self.border, self.dilation).unflatten(1, (heads, -1)) for t in (k, v))
+        around = self.size, self.border, self.dilation, self.side
+        k, v = (neighbours(t, *around).unflatten(1, (heads, -1)) for t in (k, v))
         k, v = k.permute(0, 1, 3, 2, 4), v.permute(0, 1, 3, 4, 2)  # b, h, N, d, K and b, h, N, K, e
         logits = (q.unsqueeze(-2) @ k).squeeze(-2) * self.scale
-        if self.border == "mask":
-            logits = logits.masked_fill(beyond(q, grid, self.size, self.dilation), -math.inf)
+        if self.border in ("mask", "cut"):
+            logits = logits.masked_fill(beyond(q, grid, *around), -math.inf)
         if self.far:
             far_k, far_v = (t.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in rest[:2])
             logits = torch.cat([logits, q @ far_k.transpose(-1, -2) * self.scale], dim=-1)
@@ -81,22 +84,29 @@ class AttendNear(nn.Module):
         return x.transpose(1, 2).flatten(2).unflatten(1, grid)
 
 
-def beyond(like: Tensor, grid: Sequence[int], size: Sequence[int], dilation: int) -> Tensor:
-    """Which neighbours lie beyond the map, ``(N, prod(size))``, on the device of ``like``."""
-    return neighbours(like.new_ones((1, *grid, 1)), size, "mask", dilation)[0, 0] == 0
+def beyond(
+    like: Tensor, grid: Sequence[int], size: Sequence[int], border: str, dilation: int, side: str, stride: Sequence[int] = ()
+) -> Tensor:
+    """Which neighbours have no weight, ``(N, prod(size))``: those beyond the map; with ``"cut"``, those beyond it for all."""
+    lost = neighbours(like.new_ones((1, *grid, 1)), size, "mask", dilation, side, stride)[0, 0] == 0
+    return lost.all(0, keepdim=True) if border == "cut" else lost
 
 
-def neighbours(x: Tensor, size: Sequence[int], border: str, dilation: int) -> Tensor:
-    """The neighbours of each position: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
+def neighbours(
+    x: Tensor, size: Sequence[int], border: str, dilation: int, side: str = "both", stride: Sequence[int] = ()
+) -> Tensor:
+    """The neighbours of each position, or of every ``stride``-th: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
     rank = len(size)
-    sides = [dilation * (s // 2) for s in size]
+    after = [0 if side == "past" else dilation * (s // 2) for s in size]
+    before = [dilation * (s - 1) - end for s, end in zip(size, after, strict=True)]
     grid = x.shape[1:-1]
     if border != "clamp":
-        x = F.pad(x, [0, 0, *[side for side in reversed(sides) for _ in range(2)]])
-    for axis, (s, side) in enumerate(zip(size, sides, strict=True)):
-        x = x.unfold(axis + 1, dilation * (s - 1) + 1, 1)[..., ::dilation]
+        x = F.pad(x, [0, 0, *[end for axis in reversed(range(rank)) for end in (before[axis], after[axis])]])
+    for axis, (s, start) in enumerate(zip(size, before, strict=True)):
+        step = stride[axis] if stride else 1
+        x = x.unfold(axis + 1, dilation * (s - 1) + 1, 1 if border == "clamp" else step)[..., ::dilation]
         if border == "clamp":
-            x = x.index_select(axis + 1, starts(grid[axis], s, side, x.device))
+            x = x.index_select(axis + 1, starts(grid[axis], s, start, x.device)[::step])
     # b, *grid, c, *size
     return x.movedim(rank + 1, 1).flatten(2, rank + 1).flatten(3)
 

@@ -1,4 +1,4 @@
-"""A map again and again."""
+"""What arrives, again and again: a map, or the channels of each of its places."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Tile(nn.Module):
 
     Args:
         n: number of copies along each axis, one number or one per axis.
+        over: ``"tokens"``: of the map; or ``"channels"``: of the channels of each place, ``(b, n * c, *grid)``.
 
     Example:
         >>> import torch
@@ -23,16 +24,20 @@ class Tile(nn.Module):
 
     takes = ("grid", "map")
 
-    def __init__(self, rank: int, layout: Layout, *, n: int | list[int]):
+    def __init__(self, rank: int, layout: Layout, *, n: int | list[int], over: str = "tokens"):
         super().__init__()
-        copies = expand(n, rank)
-        self.copies = (1, 1, *copies) if layout == "map" else (1, *copies, 1)
+        copies, channels = ([1] * rank, expand(n, 1)[0]) if over == "channels" else (expand(n, rank), 1)
+        self.copies = (1, channels, *copies) if layout == "map" else (1, *copies, channels)
 
     @staticmethod
-    def shape(x: Feature, *, n: Extent) -> Feature:
-        copies = expand(n, x.rank)
+    def shape(x: Feature, *, n: Extent, over: str) -> Feature:
+        if over not in ("tokens", "channels"):
+            raise error(f'`tile(over="{over}")`', hint='"tokens" or "channels"')
+        copies = expand(n, 1 if over == "channels" else x.rank)
         if min(copies) < 1:
-            raise error(f"{n} copies", hint="at least 1 along each axis")
+            raise error(f"{n} copies", hint="at least 1" if over == "channels" else "at least 1 along each axis")
+        if over == "channels":
+            return x.with_(c=copies[0] * x.c)
         return x.with_(grid=tuple(g * k for g, k in zip(x.grid, copies, strict=True)))
 
     def forward(self, x: Tensor) -> Tensor:

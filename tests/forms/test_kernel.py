@@ -115,7 +115,7 @@ def test_outlook(grid: tuple[int, ...]) -> None:
         ("attention(2, logits=linear(9))", "`logits=` gives", "72 channels of each of 36 queries, or 2592 of one token"),
         ("attention(2, q=id, logits=linear(72))", "`q=` beside `logits=`", "leave out `q=`"),
         ("attention(2, scale=linear(1), logits=linear(72))", "a module as `scale=`", "give a number"),
-        ("attention(2, over=near(3), logits=linear(72))", "`logits=` where keys are left out", "they are for all keys"),
+        ("attention(2, over=routed(1, 3), logits=linear(72))", "`logits=` where keys are left out", "they are for all keys"),
         ("attention(3, v=id, logits=linear(108))", "3 heads do not divide 8 channels", "choose another number"),
         ("window(3, id, shift=1, stride=2)", "are not shifted or fitted", "leave out `shift=`"),
         ("window(3, conv(4, 3, stride=2), stride=2)", "windows of 3x3 come back", "keeps its extents"),

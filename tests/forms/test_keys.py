@@ -430,7 +430,7 @@ def test_absent_member_beside_one_with_parts() -> None:
         ("near(3)", "`near` is not where attention's keys come from", "attention(heads, over=near(3))"),
         ("attention(2, over=near(2))", "a neighbourhood of 2 on 2 axes", "one odd number"),
         ("attention(2, over=near([3, 3, 3]))", "a neighbourhood of [3, 3, 3] on 2 axes", "one an axis"),
-        ('attention(2, over=near(3, border="cut"))', 'unknown border "cut"', '"mask", "zeros" or "clamp"'),
+        ('attention(2, over=near(3, border="torn"))', 'unknown border "torn"', '"mask", "zeros", "cut" or "clamp"'),
         ('attention(2, over=near(7, border="clamp"))', "a neighbourhood of 7x7 does not fit tokens 5x4 x 8", '"mask"'),
         ('attention(2, over=near(3, border="clamp", dilation=2))', "a dilation of 2", '1 for the border "clamp"'),
         ("attention(2, over=near(3, dilation=0))", "a dilation of 0", "at least 1"),

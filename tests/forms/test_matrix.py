@@ -316,7 +316,6 @@ def test_channel_attention_costs() -> None:
         ("attention(2, mix_after=linear(2), feature=relu)", "`mix_after=` beside `feature=`", "leave out `mix_after=`"),
         ('attention(2, norm="none", feature=relu)', "`norm=` beside `feature=`", "leave out `norm=`"),
         ("attention(2, mix=linear(2), logits=linear(40))", "`mix=` beside `logits=`", "leave out `mix=`"),
-        ('attention(2, norm="none", logits=linear(40))', "`norm=` beside `logits=`", "leave out `norm=`"),
         ("attention(2, mix=linear(2), over=near(3))", "`mix=` of `near` keys", "leave out `mix=`"),
         ("attention(2, mix_after=id, over=routed(1, 1))", "`mix_after=` of `routed` keys", "leave out `mix_after=`"),
         ('attention(2, norm="none", over=near(3))', '`norm="none"` of `near` keys', "leave out `norm"),

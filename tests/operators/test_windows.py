@@ -118,12 +118,30 @@ def test_fold_is_torchs_pixel_shuffle() -> None:
 
 
 @pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize(
+    ("arguments", "rows", "columns"),
+    [
+        ({"size": 4}, slice(0, 4), slice(2, 6)),
+        ({"size": [2, 5]}, slice(1, 3), slice(1, 6)),
+        ({"size": [2, 3], "start": 1}, slice(1, 3), slice(1, 4)),
+        ({"size": 3, "start": [2, 5]}, slice(2, 5), slice(5, 8)),
+    ],
+)
+def test_crop(layout: str, arguments: dict[str, Any], rows: slice, columns: slice) -> None:
+    x = feature(layout, 3, 5, 8)
+    (tensor,) = inputs(x)
+    cropped = build("crop.Crop", x, **arguments)(tensor)
+    assert tuple(cropped.shape) == shape("crop.Crop", x, **{"start": None, **arguments}).size(2)
+    assert torch.equal(cropped, tensor[:, :, rows, columns] if layout == "map" else tensor[:, rows, columns])
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
 @pytest.mark.parametrize("copies", [2, [1, 3]])
 def test_tile(layout: str, copies: Any) -> None:
     x = feature(layout, 3, 2, 4)
     (tensor,) = inputs(x)
     tiled = build("tile.Tile", x, n=copies)(tensor)
-    assert tuple(tiled.shape) == shape("tile.Tile", x, n=copies).size(2)
+    assert tuple(tiled.shape) == shape("tile.Tile", x, n=copies, over="tokens").size(2)
     down, right = [copies] * 2 if isinstance(copies, int) else copies
     axes = (2, 3) if layout == "map" else (1, 2)
     for place, piece in enumerate(tiled.split(2, axes[0])):
@@ -131,6 +149,15 @@ def test_tile(layout: str, copies: Any) -> None:
         for across, copy in enumerate(piece.split(4, axes[1])):
             assert across < right
             assert torch.equal(copy, tensor)
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
+def test_tile_of_channels(layout: str) -> None:
+    x = feature(layout, 3, 2, 4)
+    (tensor,) = inputs(x)
+    tiled = build("tile.Tile", x, n=2, over="channels")(tensor)
+    assert tuple(tiled.shape) == shape("tile.Tile", x, n=2, over="channels").size(2)
+    assert torch.equal(tiled, torch.cat([tensor, tensor], 1 if layout == "map" else -1))
 
 
 def test_pick() -> None:

@@ -1,0 +1,101 @@
+"""The core of attention to neighbours whose weights come as an input: a convolution by a kernel of each place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attend_near import beyond, neighbours
+
+
+class AttendTaps(nn.Module):
+    """``sum_t softmax(scale * logits)_t v_t`` for each head, over the neighbours ``t`` of each query.
+
+    ``forward(v, logits)`` with ``v (b, *grid, h * e)`` and ``logits (b, *places, h * K)``, ``K = prod(size)``, head by head; or
+    ``(b, 1, h * K)`` for all queries. A query stands on every ``stride``-th place of the grid. Returns ``(b, *places, h * e)``.
+    One, two or three dimensions.
+
+    Args:
+        size: extents of a neighbourhood, one number per axis.
+        border: what lies beyond the map: nothing that has a weight (``"mask"``) or zeros (``"zeros"``), but for those neighbours
+            that lie there for every query (``"cut"``); with ``"clamp"`` the neighbourhood moves inside.
+        dilation: distance between neighbours.
+        side: where the neighbours stand: on ``"both"`` sides of the query, or in the ``"past"`` that ends at it.
+        stride: places from a query to the next on each axis; by default 1.
+        heads: number of heads h: consecutive groups of channels.
+        scale: factor on the logits.
+        norm: ``"softmax"``, or ``"none"``: the logits are the weights.
+        drop: dropout on the weights.
+
+    Example:
+        >>> v, logits = torch.ones(1, 4, 6), torch.ones(1, 4, 2 * 3)
+        >>> AttendTaps(size=[3], border="zeros", heads=2, norm="none")(v, logits)[0, :, 0]
+        tensor([2., 3., 3., 2.])
+    """
+
+    takes = ("grid",)
+
+    def __init__(
+        self,
+        *,
+        size: list[int],
+        border: str = "mask",
+        dilation: int = 1,
+        side: str = "both",
+        stride: list[int] | None = None,
+        heads: int,
+        scale: float = 1.0,
+        norm: str = "softmax",
+        drop: float = 0.0,
+    ):
+        super().__init__()
+        self.size, self.border, self.dilation, self.side = tuple(size), border, dilation, side
+        self.stride = tuple(stride) if stride else (1,) * len(size)
+        self.heads, self.scale, self.norm, self.drop = heads, scale, norm, drop
+
+    def forward(self, v: Tensor, logits: Tensor) -> Tensor:
+        grid, around = v.shape[1:-1], (self.size, self.border, self.dilation, self.side, self.stride)
+        weights = logits.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # b, h, N or 1, K
+        if self.scale != 1.0:
+            weights = weights * self.scale
+        if self.norm == "softmax":
+            if self.border in ("mask", "cut"):
+                weights = weights.masked_fill(beyond(v, grid, *around), -math.inf)
+            weights = weights.softmax(-1)
+        weights = F.dropout(weights, self.drop, self.training).to(v.dtype)
+        places = [-(-grid[axis] // step) for axis, step in enumerate(self.stride)]
+        plain = len(self.size) == 1 and self.dilation == self.stride[0] == 1 and self.border != "clamp"
+        x = by_band(v, weights, self.size[0], self.side) if plain else by_taps(v, weights, *around)
+        return x.unflatten(1, places)
+
+
+def by_taps(
+    v: Tensor, weights: Tensor, size: Sequence[int], border: str, dilation: int, side: str, stride: Sequence[int]
+) -> Tensor:
+    """The weighted sums of neighbours, ``(b, N, h * e)``, from ``v (b, *grid, h * e)`` and ``weights (b, h, N or 1, K)``."""
+    near = neighbours(v, size, border, dilation, side, stride).unflatten(1, (weights.shape[1], -1))  # b, h, e, N, K
+    return (near * weights.unsqueeze(2)).sum(-1).flatten(1, 2).mT
+
+
+def by_band(v: Tensor, weights: Tensor, size: int, side: str) -> Tensor:
+    """The same sums of a sequence, whose neighbours follow each other: its values times a band matrix.
+
+    That is faster than a copy of the values for each neighbour, but its cost grows with the square of the length: a long
+    sequence, or one of any length, is not multiplied so.
+    """
+    n = v.shape[1]
+    if torch.compiler.is_exporting() or n > 512:
+        return by_taps(v, weights, [size], "zeros", 1, side, [1])
+    # Rows of one more place than those of the matrix: each begins one place further to the right.
+    rows = F.pad(weights.expand(-1, -1, n, -1), (0, n)).flatten(-2)[..., :-n].unflatten(-1, (n, -1))
+    band = rows.narrow(-1, size - 1 if side == "past" else size // 2, n)
+    return (band @ v.unflatten(-1, (weights.shape[1], -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+torch.fx.wrap("beyond")
+torch.fx.wrap("by_taps")  # these read sizes, which torch.fx does not know: each is one node of a graph that it traces
+torch.fx.wrap("by_band")
