@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import build
     from .backend.compiler import compile
+    from .backend.objective import losses, update_averages
     from .backend.roles import roles
     from .errors import MetablockError, SpecError
     from .front import resolved
@@ -46,11 +47,13 @@ _HOME = {
     "load_plugin": "language.plugins",
     "load_text": "language.load",
     "load_weights": "weights.loading",
+    "losses": "backend.objective",
     "operator": "language.plugins",
     "reparameterize": "passes.reparameterize",
     "resolved": "front",
     "roles": "backend.roles",
     "standalone": "writers.standalone",
+    "update_averages": "backend.objective",
     "write": "writers.outputs",
 }
 __all__ = [
@@ -67,11 +70,13 @@ __all__ = [
     "load_plugin",
     "load_text",
     "load_weights",
+    "losses",
     "operator",
     "reparameterize",
     "resolved",
     "roles",
     "standalone",
+    "update_averages",
     "write",
 ]
 

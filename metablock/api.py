@@ -13,17 +13,19 @@ from .backend.block import Block
 from .backend.builder import build as build_module
 from .backend.builder import drawn
 from .backend.device import parse_device, parse_dtype
-from .backend.init import initialiser
+from .backend.init import count_layers, initialiser
 from .backend.limits import check_size
+from .backend.objective import start_averages
 from .backend.random_input import random_input
 from .errors import MetablockError
 from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
 from .language.spec import Spec
-from .lowering.ir import Subgraph, flat_values
+from .lowering.ir import Subgraph, flat_values, module_nodes
 from .passes.features import check_stages
 from .passes.features import features as feature_maps
-from .weights.carry import carry_weights
+from .weights.carry import carry_method, carry_weights
+from .weights.checkpoint import stated_method
 from .weights.hub import bring, is_place
 from .weights.loading import load_weights, read_checkpoint
 
@@ -45,6 +47,7 @@ def build(
     seed: int = 0,
     features: bool | Sequence[int] = False,
     large: bool = False,
+    method: str | Path | Spec | None = None,
 ) -> Block:
     """Builds an architecture as an ordinary ``nn.Module`` in eager mode.
 
@@ -56,10 +59,10 @@ def build(
         edits: changes, ``"token = attention(8)"``, made one after the other after the variant's.
         weights: a state dict, or a .safetensors or .pth file, with our names, the official repository's or timm's; ``"timm"`` or
             ``"official"``: the checkpoint that the spec names (``True``: the first); ``"hf:OWNER/NAME"``; an ``https://``
-            address. Another network, an ``nn.Module``: what has the same name and fits carries over, the rest keeps its initial
-            values, a warning counts it, and ``loaded`` lists both. For another input size, tables of positions and biases are
-            interpolated; for other input channels, the first layer is adapted; for other classes, the last layer stays as
-            initialised.
+            address. Another network, an ``nn.Module``, or weights of a method's network around this one: what has the same name
+            and fits carries over, the rest keeps its initial values, a warning counts it, and ``loaded`` lists both. For another
+            input size, tables of positions and biases are interpolated; for other input channels, the first layer is adapted;
+            for other classes, the last layer stays as initialised.
         weights_input: the input size that the weights were trained on, ``"3x288x512"``, if they do not say it: weights of ours
             do; tables of others are taken for squares.
         names: whose names the weights have, ``"ours"`` or a table of the spec's `weights:`; by default those that fit best.
@@ -71,6 +74,7 @@ def build(
         features: ``True``, or the numbers of stages: the module gives their maps instead of logits, and its ``feature_info`` says
             what they are (see :func:`metablock.features`).
         large: lifts the caps on sizes, repeats and costs.
+        method: builds the network that trains this one by a method (``"mae"``, a path): see :func:`metablock.losses`.
 
     Returns:
         The module. Its input is ``(batch, channels, *extents)``; its ``spec`` is the resolved spec, its ``ir`` the typed IR, its
@@ -87,7 +91,7 @@ def build(
     torch.Size([2, 10])
     """
     check_stages(features)
-    spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large)
+    spec, ir = front(source, variant=variant, edits=edits, classes=classes, input=input, large=large, method=method)
     warn_of_doubts(ir)
     model = assemble(spec, ir, weights=weights, weights_input=weights_input, names=names, device=device, dtype=dtype, seed=seed)
     return model if features is False else feature_maps(model, features)
@@ -120,10 +124,11 @@ def assemble(
     check_size(ir)
     # Parameters the checkpoint will overwrite are not initialised; on large networks that would dominate build time.
     wanted: set[str] | None = None if weights is None or weights is False else set()
-    initialise = initialiser(spec.init, seed, wanted)
+    initialise = initialiser(spec.init, seed, wanted, count_layers(".".join(path) for path, _ in module_nodes(ir)))
     model = build_module(ir, seed=seed, device=place, dtype=kind, initialise=initialise)
     model.spec, model.ir = spec, ir
     model.inputs = tuple(wire.feature for wire in flat_values(ir.inputs))
+    start_averages(model)
     model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None
@@ -131,8 +136,10 @@ def assemble(
             if names is not None:
                 raise MetablockError("`names=` is for checkpoints, these weights are a network", "leave it out")
             model.loaded = carry_weights(model, weights, spec, input=weights_input)
+        elif stated_method(state := state_of(weights, spec)) and spec.method is None and names is None:
+            model.loaded = carry_method(model, state, spec, input=weights_input)
         else:
-            model.loaded = load_weights(model, state_of(weights, spec), spec, names, input=weights_input)
+            model.loaded = load_weights(model, state, spec, names, input=weights_input)
         wanted |= set(model.loaded.initial)
         if place.type != "meta":
             with torch.no_grad():

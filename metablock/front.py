@@ -22,6 +22,8 @@ from .language.edits import apply, parse_edits, resolve
 from .language.init_rules import read_init_rules
 from .language.inputs import resized
 from .language.load import IncompleteError
+from .language.method_checks import check_method
+from .language.methods import divided, is_shipped_method, open_method, trained_by
 from .language.spec import Edit, Spec
 from .lowering.ir import Subgraph
 from .lowering.network import lower
@@ -52,6 +54,7 @@ def front(
     classes: int | None = None,
     input: InputSize | None = None,
     large: bool = False,
+    method: str | Path | Spec | None = None,
 ) -> Front:
     """The resolved spec of a network and its typed IR. Nothing is allocated.
 
@@ -62,6 +65,8 @@ def front(
         classes: the number of classes, instead of the spec's.
         input: the size of the input, ``"3x256x192"`` or ``(3, 256, 192)``, instead of the spec's.
         large: lifts the caps on sizes and repeats.
+        method: a method that trains the network, by name or path: then it is the method's network around this backbone. An edit
+            of what the backbone does not have is one of the method.
 
     Raises:
         MetablockError: an unknown name, a bad argument. Its subclass SpecError holds every problem of the spec, with places.
@@ -71,7 +76,7 @@ def front(
     ('poolformer_s12', 'vector of 10')
     """
     with reading(FILE * (LARGE if large else 1)):
-        spec, problems = _resolve(source, variant, edits, classes, input)
+        spec, problems = _resolve(source, variant, edits, classes, input, method)
         if not problems:
             ir = lower(spec, large=large)
             read_init_rules(spec.init)
@@ -95,6 +100,7 @@ def resolved(
     edits: Edits = (),
     classes: int | None = None,
     input: InputSize | None = None,
+    method: str | Path | Spec | None = None,
 ) -> Spec:
     """The spec of one network: the variant's edits made, then the given ones. Its names are right; shapes are not looked at.
 
@@ -107,7 +113,7 @@ def resolved(
     'swin_tiny_patch4_window7_224'
     """
     with reading(FILE):
-        spec, problems = _resolve(source, variant, edits, classes, input)
+        spec, problems = _resolve(source, variant, edits, classes, input, method)
         if problems:
             raise SpecError([*problems, *_shape_problems(spec, problems)])
         return spec
@@ -205,7 +211,12 @@ def parse_input(size: InputSize | None) -> Feature | None:
 
 
 def _resolve(
-    source: Source, variant: str | None, edits: Edits, classes: int | None, input: InputSize | None
+    source: Source,
+    variant: str | None,
+    edits: Edits,
+    classes: int | None,
+    input: InputSize | None,
+    method: str | Path | Spec | None = None,
 ) -> tuple[Spec, list[Problem]]:
     """The resolved spec, and what is wrong with its names (of a file: in all its variants)."""
     try:
@@ -218,10 +229,16 @@ def _resolve(
         names = ", ".join(list(file.variants)[:8])
         raise MetablockError(f"{reprlib.repr(variant)} is no variant", f"there are {names}" if names else "leave out the variant")
     changes = parse_edits(edits)
-    spec = resolve(file, variant, changes)
-    problems = check_edits(resolve(file, variant), spec, changes) if changes else []
+    if method is None:
+        spec = resolve(file, variant, changes)
+    else:
+        spec = trained_by(file, variant, changes, method)
+        changes = divided(file, open_method(method), changes)[1]
+    problems = check_edits(resolve(file, variant), resolve(file, variant, changes), changes) if changes else []
     whole = not file.resolved and not is_shipped(file)
     problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
+    if spec.method is not None and not is_shipped_method(spec.method):
+        problems += check_method(spec.method)
     return sized(spec, classes=classes, input=input), problems
 
 

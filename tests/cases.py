@@ -7,8 +7,11 @@ from typing import Any
 import metablock
 from metablock.backend.block import Block
 from metablock.catalogue.lookup import catalogue
+from metablock.language.printer import show
 
 SPECS = catalogue()
+# Files of networks for images.
+IMAGES = {name for name, spec in SPECS.items() if all(show(node).startswith("image(") for node in spec.inputs.values())}
 VARIANTS = [(name, variant) for name, spec in SPECS.items() for variant in spec.variants]
 # Files that hold several families run one variant of each; every other file its smallest.
 FAMILIES = {
@@ -17,17 +20,24 @@ FAMILIES = {
     "cf_vit": ["cf_deit_small_7_split"],
     "coatnet": ["coatnet_0_224"],
     "cpvt": ["ti", "pcpvt_small_v0"],
+    "deformable_detr": ["single_scale", "multi_scale_box_refine_two_stage"],
+    "dat": ["tiny", "pp_tiny"],
     "fastvit": ["fastvit_t8"],
     "dfn": ["steerable", "highway"],
+    "focal_transformer": ["tiny", "fast_tiny"],
     "deit": ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"],
     "dynamic_conv": ["dy_resnet10", "dy_mobilenet_v2_0_35"],
     "efficientnet": ["efficientnet_b0"],
+    "igpt": ["igpt_s_clf"],
+    "mae": ["ft_vit_base_patch16"],
     "maxvit": ["maxvit_tiny_tf_224"],
     "metaformer": ["poolformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
     "mobilenet_v2": ["mobilenetv2_035"],
     "mobile_former": ["26m"],
+    "moco_v3": ["backbone_vit_small", "backbone_vit_conv_small"],
     "shufflenet_v1": ["g3_0_5x"],
     "shufflenet_v2": ["x0_5", "megvii_0_5x"],
+    "parsenet": ["largefov_early", "fcn32s_early"],
     "resnet": ["resnet18", "resnet50"],
     "t2t_vit": ["t2t_vit_7"],
     "tnt": ["tnt_s_patch16_224"],
@@ -66,8 +76,13 @@ def smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [smallest(name)]]
+PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
+
+# Networks of sequences: no maps, and sizes of their own.
+SEQUENCES = {"igpt": "512x16"}
+PICTURES = [pair for pair in SMALLEST if pair[0] not in SEQUENCES]
 
 # What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
 # for each would be seen.
@@ -90,7 +105,10 @@ SMALL = {
     "crossvit": ["d = [24, 48]", "heads = 3", "depth = [1, 1, 1]"],
     "cvt": ["depth = [1, 2, 2]", "dim = [8, 16, 32]", "heads = [1, 2, 4]"],
     "ddf": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
+    "dat": ["depth = [2, 1, 2, 2]", "dim = [64, 64, 128, 128]", "size = 3"],
     "deit": ["depth = 2", "dim = 64"],
+    "deformable_detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
+    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
     "dilateformer": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],
@@ -101,26 +119,35 @@ SMALL = {
     "emo": ["depth = [1, 1, 2, 2]", "dim = [16, 24, 40, 42]"],
     "fastvit": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
+    "focal_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "heads = [1, 1, 2, 4]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
     "glmix": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
+    "igpt": ["depth = 2", "dim = 64", "heads = 2"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
     "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "litv2_hilo": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
+    "mae": ["depth = 2", "dim = 64", "heads = 2"],
     "maxvit": ["depth = [1, 2, 1, 1]", "dim = [32, 64, 96, 128]"],
     "metaformer": ["depth = [1, 1, 2, 2]", "dim = [32, 64, 96, 128]"],
     "mlp_mixer": ["depth = 2", "dim = 64"],
     "mobilenet_v1": ["width = 0.25", "depth = [1, 2, 2, 2, 2]"],
     "mobilenet_v2": ["depth = [1, 2, 2, 2, 1, 2, 1]"],
     "mobilenet_v3": ["depth = [1, 2, 2, 2, 2]"],
+    "pathformer": ["N = 3", "sizes = [[48, 32, 24, 16], [24, 16, 12, 32], [32, 16, 24, 12]]"],
+    "moco_v3": ["depth = 2", "dim = 96"],
+    "msg_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 64]", "heads = [1, 1, 2, 2]"],
     "pcpvt_small_v0": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
+    "parsenet": ["dim = [8, 16, 16, 32, 32]", "wide = 32"],
     "pvt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 80, 128]"],
     "repnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "repvgg": ["depth = [1, 1, 1, 2, 1]"],
     "resnest": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "resnet": ["depth = [1, 2, 1, 1]"],
+    "segnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "shufflenet_v1": ["depth = [2, 3, 2]"],
     "shufflenet_v2": ["depth = [2, 3, 2]"],
+    "scopevit": ["depth = [1, 1, 2, 1]", "dim = [8, 16, 32, 64]"],
     "shuffle_transformer": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "shunted": ["depth = [1, 1, 1, 1]", "dim = [8, 16, 32, 64]", "ratio = 2"],
     "smt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
@@ -137,10 +164,14 @@ SMALL = {
     "xception": ["depth = [1, 1, 1, 2, 1]", "dim = [16, 32, 48, 48, 64]"],
 }
 
+# What fits one size alone.
+ONE_SIZE = {"dfn", "focal_transformer", "msg_transformer", "stvit"}
+
 
 def shrunk(name: str, variant: str) -> dict[str, Any]:
-    """Options of ``metablock.build`` that make a network of the catalogue quick to run. STViT fits one size alone; of DFN each network has its own input."""
-    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": None if name in ("stvit", "dfn") else "3x64x64"}
+    """Options of ``metablock.build`` that make a network of the catalogue quick to run; some fit one size, or have no image."""
+    size = SEQUENCES.get(name, "3x64x64" if name in IMAGES - ONE_SIZE else None)
+    return {"edits": list(SMALL.get(variant, SMALL.get(name, []))), "input": size}
 
 
 def small(name: str, variant: str, **options: Any) -> Block:

@@ -84,9 +84,11 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 def check_gradients(model: nn.Module, moved: bool = False) -> None:
-    """After a backward pass: every parameter has a gradient, a finite one, and, where it is ``moved``, one that is not zero."""
+    """After a backward pass: every parameter that trains has a gradient, a finite one, where it is ``moved`` one that is not zero."""
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        if parameter.grad is None:
+            continue
         assert parameter.grad.isfinite().all(), name
         assert not moved or parameter.grad.any(), name
 
@@ -144,6 +146,11 @@ def _draw(seed: str, key: str, shape: tuple[int, ...], gain: float = 1.0) -> np.
 def _input(entry: Mapping[str, Any], seed: str, dtype: torch.dtype) -> Tensor | None:
     if "normal" in entry:
         return torch.from_numpy(_rng(seed).standard_normal(entry["normal"])).to(dtype)
+    if "rectangles" in entry:  # a mask: ones in a rectangle at the origin of each image
+        mask = torch.zeros(entry["shape"], dtype=dtype)
+        for image, (height, width) in zip(mask, entry["rectangles"], strict=True):
+            image[:, :height, :width] = 1
+        return mask
     if "randint" in entry:
         return torch.from_numpy(_rng(seed).randint(0, entry["randint"], entry["shape"]))
     if entry["value"] is None:

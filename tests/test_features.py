@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import SMALLEST, shrunk
+from cases import PICTURES, shrunk
 from torch import Tensor
 
 import metablock
@@ -30,7 +30,7 @@ def hooked(model: torch.nn.Module, paths: list[str], x: Tensor) -> list[Tensor]:
     return [got[path] for path in paths]
 
 
-@pytest.mark.parametrize(("name", "variant"), SMALLEST, ids=[variant for _, variant in SMALLEST])
+@pytest.mark.parametrize(("name", "variant"), PICTURES, ids=[variant for _, variant in PICTURES])
 def test_every_architecture(name: str, variant: str):
     if name == "cf_vit":
         pytest.skip("its stages run twice: `test_what_cannot_be`")

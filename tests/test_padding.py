@@ -141,7 +141,7 @@ def test_early_exit_of_a_padded_network() -> None:
         ("name: n\ninput: image(3, 8)\nmodel: x -> x * x.valid", "only an input that may have padding has `valid`"),
         (
             "name: n\ninput: image(3, 8, padded=true)\nmodel: x -> y = x >> relu return y * y.valid",
-            "only an input that is padded",
+            "only an input that may have padding",
         ),
         ("name: n\ninput: image(3, 8, padded=2)\nmodel: x -> x * x.valid", "`padded` is true or false"),
         ("name: n\ninput: image(3, 8, pad=true)\nmodel: x -> x", "the sizes of an input have no names"),

@@ -28,6 +28,7 @@ CALLS = {
     "knob": "id * knob(ARGUMENT)",
     "learned": "id + (learned(1, ARGUMENT) >> linear(c))",
     "inner": "inner(outer(id, id), id, ARGUMENT)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates, ARGUMENT))",
     "near": "attention(2, over=near(ARGUMENT))",
     "ones": "join(id, ones(1, ARGUMENT))",
     "outer": "outer(id, id, ARGUMENT)",
@@ -35,6 +36,7 @@ CALLS = {
     "position": "id + position(ARGUMENT)",
     "recurrence": "recurrence(sigmoid, id, ARGUMENT)",
     "relative_bias": "attention(2, pos=relative_bias(ARGUMENT))",
+    "relative_keys": "attention(2, pos=relative_keys(ARGUMENT))",
     "routed": "attention(2, over=routed(2, ARGUMENT))",
     "scan": "scan(id, ARGUMENT)",
     "split": "split(conv(c), ARGUMENT)",
@@ -43,7 +45,7 @@ CALLS = {
 }
 # What an operator needs besides the argument under test.
 NEEDS = {"out": "8", "kernel": "3", "stride": "2", "size": "4", "n": "2", "heads": "2", "rate": "0.5", "groups": "2", "value": "1",
-         "factor": "2", "parts": "2", "a": "relu", "top": "2", "i": "0", "start": "1"}  # fmt: skip
+         "factor": "2", "parts": "2", "a": "relu", "top": "2", "experts": "[id, pool(3), dw(3)]", "i": "0", "start": "1"}  # fmt: skip
 NUMBERS = ["-1", "0", "0.5", "3", "-0.5", "1e300", "1e-300", str(2**31), str(2**63), str(2**70), "1e400"]
 NUMERIC = {"int", "float", "list[int]", "list[float]", "Lazy"}
 
@@ -110,3 +112,20 @@ def test_numbers(name: str, param: Param) -> None:
         except Exception as problem:  # any other exception is what the test is for
             wrong.append((value, type(problem).__name__, str(problem)[:90]))
     assert not wrong, call(name, param, "?")
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        "agent_bias(8, std=0)",
+        "moving_bias(coordinates, std=0)",
+        "pair_bias(0)",
+        "relative_bias(0)",
+        "relative_keys(std=0)",
+        "relative_bias(0), over=near(3)",
+    ],
+)
+def test_tables_of_zeros(bias: str) -> None:
+    """A deviation of 0 is a start without a bias, of every table and of that of neighbours."""
+    model = build(load_text(f"name: n\ninput: image(8, 8)\nmodel: attention(2, pos={bias})\n"))
+    assert not any(parameter.any() for name, parameter in model.named_parameters() if ".pos." in name)

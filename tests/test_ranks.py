@@ -14,6 +14,10 @@ INPUTS = {1: "signal(6, 8)", 2: "image(6, 8, 4)", 3: "volume(6, 8, 4, 4)"}
 
 # How an operator is written, where its name alone is not enough, and the extents that leave where they are not those that enter.
 WRITTEN: dict[str, str] = {
+    "above": "above(0.5)",
+    "below": "below(0.5)",
+    "constant": "constant(conv(c, 3))",
+    "resize_like": "resize_like(avg_pool(2, stride=2))",
     "adaptive_avg_pool": "adaptive_avg_pool(3)",
     "adaptive_max_pool": "adaptive_max_pool(3)",
     "agent_bias": "|\n    a = adaptive_avg_pool(2)\n    return attention(2, q=a, pos=agent_bias(3))",
@@ -24,9 +28,11 @@ WRITTEN: dict[str, str] = {
     "cascade": "cascade(linear(c), parts=2)",
     "clip": "clip(0, 1)",
     "continuous_bias": "attention(2, over=avg_pool(2, stride=2), pos=continuous_bias(linear(2)))",
+    "channel_dropout": "channel_dropout(0.1)",
     "chunk": "|\n    a, b = chunk(2)\n    return a * b",
     "concat": "concat(conv(c), linear(c))",
     "conv": "conv(4, 3, stride=2)",
+    "crop": "crop(3, 1)",
     "deconv": "deconv(4, 2, stride=2)",
     "deform_conv": "deform_conv(4, 3, stride=2)",
     "deformable": "deformable(2)",
@@ -44,6 +50,7 @@ WRITTEN: dict[str, str] = {
     "gru": "gru(4)",
     "inner": "inner(outer(id, linear(3)), linear(3))",
     "join": "join(learned(2), id)",
+    "irfft": "irfft(2 * grid[-1] - 2)",
     "keys_seen": "attention(2, over=near(3), scale=keys_seen >> log)",
     "knob": "knob(0.5)",
     "learned": "id * learned(1)",
@@ -57,8 +64,10 @@ WRITTEN: dict[str, str] = {
     "merge": "windows(2) >> global_pool >> merge",
     "minimum": "minimum(conv(c), linear(c))",
     "mixture_conv": "mixture_conv(4, 3, stride=2)",
+    "moving_bias": "attention(2, pos=moving_bias(coordinates))",
     "near": "attention(2, over=near(3))",
     "past": "attention(2, over=past)",
+    "nmf": "nmf(2)",
     "ones": "ones(2)",
     "outer": "outer(id, linear(3))",
     "pad": "pad(0, 1)",
@@ -76,7 +85,9 @@ WRITTEN: dict[str, str] = {
     "resize": "resize(5)",
     "rest": "rest(3)",
     "restore": "|\n    o = linear(1) >> argsort\n    return reorder(o) >> linear(c) >> restore(o)",
+    "route": "route(2, [linear(c), id, dw(3)])",
     "routed": "attention(2, over=routed(2, 2))",
+    "sample": "sample(coordinates)",
     "sine": "sine(12)",
     "scalar": "id * scalar(0.5)",
     "scan": "scan((x, h -> (x || h) >> linear(4)), start=4, over=0)",
@@ -103,14 +114,18 @@ WRITTEN: dict[str, str] = {
 SHAPES: dict[str, tuple[int, ...]] = {
     "avg_pool": (6, 4, 2),
     "conv": (4, 4, 2),
+    "crop": (6, 3, 3),
     "deconv": (4, 16, 8),
     "fold": (8, 16, 8),
     "linear": (4, 8, 4),
     "max_pool": (6, 4, 2),
     "merge": (6, 4, 2),
     "mixture_conv": (4, 4, 2),
+    "irfft": (3, 8, 6),
     "random_features": (4, 8, 4),
     "resize": (6, 5, 5),
+    "resize_like": (6, 4, 2),
+    "rfft": (12, 8, 3),
     "tile": (6, 16, 8),
     "unfold": (24, 4, 2),
     "upsample": (6, 16, 8),
@@ -140,18 +155,18 @@ WRONG = [
 ]
 
 
-def network(body: str, rank: int) -> str:
-    return f"name: tiny\ninput: {INPUTS[rank]}\nstages:\n  body: {body}\n"
+def network(body: str, rank: int, source: str | None = None) -> str:
+    return f"name: tiny\ninput: {source or INPUTS[rank]}\nstages:\n  body: {body}\n"
+
+
+def network_of(name: str, rank: int) -> str:
+    """The text of a network of one operator."""
+    return network(WRITTEN.get(name, name), rank, "tokens(6, 8)" if name in IDS else None)
 
 
 def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
-    text = network(WRITTEN.get(name, name), rank)
-    if name in IDS:
-        model = metablock.build(load_text(text.replace(INPUTS[1], "tokens(6, 8)")))
-        ids = torch.randint(6, (2, 8))
-        return model, ids, model.eval()(ids)
-    model = metablock.build(load_text(text))
-    x = torch.randn(2, 6, *(8, 4, 4)[:rank])
+    model = metablock.build(load_text(network_of(name, rank)))
+    x = torch.randint(6, (2, 8)) if name in IDS else torch.randn(2, 6, *(8, 4, 4)[:rank])
     return model, x, model.eval()(x)
 
 

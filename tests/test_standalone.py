@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from cases import SMALLEST, small
-from test_ranks import CASES, WRITTEN, network
+from test_ranks import CASES, network, network_of
 from torch import Tensor, nn
 
 import metablock
@@ -91,7 +91,7 @@ def test_to_the_bit(name: str, variant: str) -> None:
 def test_every_operator_in_every_rank(rank: int) -> None:
     for name, given in CASES:
         if given == rank:
-            compare(metablock.build(load_text(network(WRITTEN.get(name, name), rank))))
+            compare(metablock.build(load_text(network_of(name, rank))))
 
 
 TINY = """

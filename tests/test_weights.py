@@ -74,6 +74,8 @@ A, B = numbered(4, 6), numbered(2, 6, start=100)
         ("w: net.a", {"net.a": A}, A),
         ("w: a ++ b", {"a": A, "b": B}, torch.cat([A, B])),
         ("w: a ++ b ++ a", {"a": A, "b": B}, torch.cat([A, B, A])),
+        ("w: a.{*}.w", {"a.0.w": A, "a.2.w": A + 1, "a.10.w": B}, torch.cat([A, A + 1, B])),
+        ("w: (a.{*} | flip) ++ b | transpose", {"a.1": A, "a.0": B, "b": A + 1}, torch.cat([torch.cat([B, A]).flip(0), A + 1]).T),
         ("w: a | chunk(0, 2)", {"a": A}, A[:2]),
         ("w: a | chunk(1, 4)", {"a": A}, A[1:2]),
         ("w: a | rows(1, 3)", {"a": A}, A[1:3]),
@@ -112,6 +114,23 @@ def test_steps(rule: str, state: State, expected: Tensor) -> None:
     assert report.complete
     assert report.source == "theirs"
     assert "1 tensors by the names of 'theirs'" in str(report)
+
+
+def test_every_number_there_and_back() -> None:
+    """`{*}` joins the tensors of a list, whatever its length, behind a `**` too; the way back needs their shapes."""
+    rules = spec("net.**: theirs.**", "w: heads.{*}.w | transpose")
+    module, state = model(net__w=(6, 10)), {f"theirs.heads.{i}.w": numbered(2, 6, start=10 * i) for i in range(5)}
+    report = load_weights(module, state, rules, "theirs")
+    torch.testing.assert_close(module.get_parameter("net.w"), torch.cat(list(state.values())).T)
+    back = export_state(module, rules, "theirs", report.shapes)
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+    with pytest.raises(MetablockError, match=re.escape("the shape of theirs.heads.{*}.w does not follow")):
+        export_state(module, rules, "theirs")
+    with pytest.raises(WeightsError, match=re.escape("net.w (theirs.heads.{*}.w)")):
+        load_weights(module, {"theirs.head.w": A}, rules, "theirs")
+    with pytest.raises(WeightsError, match="cannot be concatenated"):
+        load_weights(module, {"theirs.heads.0.w": A, "theirs.heads.1.w": B[:, :5]}, rules, "theirs")
 
 
 def blocks(*depths: int, **more: tuple[int, ...]) -> nn.Module:
@@ -532,6 +551,8 @@ MALFORMED = [
     ("a.**: b.*", "'*' on the right side", "*", "as on the left"),
     ("a.*: b.**", "'**' on the right side", "**", "as on the left"),
     ("a: b | chunk(1, 3) ++ c | chunk(2, 3)", "`++` after a step", "++", "`(a | chunk(0, 3)) ++ (b | chunk(2, 3))`"),
+    ("a.{i}: b.{*}.{*}", "a second `{*}` in a name", "b.{*}.{*}", "one number"),
+    ("a.**: b.{*}.**", "a rule with `**` only renames", "b.{*}.**", "translate the rest"),
     ("a.**: b.** ++ c.**", "a rule with `**` only renames", "b.** ++ c.**", "translate the rest"),
     ("a.**: b.** | transpose", "a rule with `**` only renames", "b.** | transpose", "translate the rest"),
     ("a.*: b", "`*` stands on the left side only", "b", "both sides"),

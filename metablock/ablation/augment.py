@@ -14,7 +14,7 @@ from .losses import soft_targets
 from .outside import require
 from .recipe import Recipe
 
-PICTURES_ONLY = ("flip", "crop", "randaugment", "erasing", "cutmix")
+PICTURES_ONLY = ("flip", "crop", "randaugment", "erasing", "cutmix", "jitter", "gray", "blur", "solarize")
 
 
 def check_augmentation(recipe: Recipe, input: Feature) -> None:
@@ -78,7 +78,7 @@ def augment(recipe: Recipe, x: Tensor, y: Tensor, classes: int) -> tuple[Tensor,
     if _needs_kornia(recipe):
         low, high = x.amin(), x.amax()
         unit = ((x - low) / (high - low).clamp_min(1e-6)).contiguous()  # kornia expects values from 0 to 1
-        x = _pipeline(recipe, tuple(x.shape[2:]))(unit) * (high - low) + low
+        x = _pipeline(recipe, tuple(x.shape[2:]), x.shape[1] == 3)(unit) * (high - low) + low
     targets = soft_targets(y, classes, recipe.smoothing)
     kinds = [kind for kind, alpha in (("mixup", recipe.mixup), ("cutmix", recipe.cutmix)) if alpha]
     if kinds and float(torch.rand(())) < recipe.mix_probability:
@@ -128,12 +128,12 @@ def mixed(x: Tensor, targets: Tensor, alpha: float, cut: bool) -> tuple[Tensor, 
 
 
 def _needs_kornia(recipe: Recipe) -> bool:
-    return bool(recipe.flip or recipe.crop < 1 or recipe.randaugment or recipe.erasing)
+    return bool(recipe.crop < 1 or any(getattr(recipe, name) for name in PICTURES_ONLY if name not in ("crop", "cutmix")))
 
 
 @cache
-def _pipeline(recipe: Recipe, grid: tuple[int, ...]) -> Any:
-    """kornia's modules, made once for a recipe and a size."""
+def _pipeline(recipe: Recipe, grid: tuple[int, ...], coloured: bool) -> Any:
+    """kornia's modules, made once for a recipe and a size. ``coloured``: pictures have three channels."""
     import kornia.augmentation as K
     from kornia.augmentation.auto import RandAugment
 
@@ -144,6 +144,15 @@ def _pipeline(recipe: Recipe, grid: tuple[int, ...]) -> Any:
         parts.append(K.RandomHorizontalFlip(p=recipe.flip))
     if recipe.randaugment:
         parts.append(RandAugment(n=recipe.randaugment, m=max(1, round(recipe.randaugment_magnitude))))
+    if recipe.jitter and coloured:
+        parts.append(K.ColorJitter(0.4, 0.4, 0.2, 0.1, p=recipe.jitter))
+    if recipe.gray and coloured:
+        parts.append(K.RandomGrayscale(p=recipe.gray))
+    if recipe.blur:
+        size = max(3, min(grid) // 10 // 2 * 2 + 1)
+        parts.append(K.RandomGaussianBlur((size, size), (0.1, 2.0), p=recipe.blur))
+    if recipe.solarize:
+        parts.append(K.RandomSolarize(thresholds=0.0, additions=0.0, p=recipe.solarize))
     if recipe.erasing:
         parts.append(K.RandomErasing(p=recipe.erasing))
     return torch.nn.Sequential(*parts)

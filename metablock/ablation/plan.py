@@ -13,6 +13,7 @@ from ..language.check import check_edits
 from ..language.edits import apply
 from ..language.format import spec_hash
 from ..language.spec import Edit, Spec
+from ..lowering.network import input_features
 from ..shape import Feature
 from .identity import code_of
 from .matching import Cost, cost_of, match
@@ -120,7 +121,9 @@ def combinations(study: Study) -> Iterator[list[Change]]:
 
 
 def _name(changes: Sequence[Change]) -> str:
-    return ", ".join(f"{factor} = {level.name}" if len(level.edits) == 1 else level.name for factor, level, _ in changes)
+    return ", ".join(
+        f"{factor} = {level.name}" if len(level.edits) == 1 or level.method else level.name for factor, level, _ in changes
+    )
 
 
 def cell_of(study: Study, base: Spec, cost: Cost, changes: Sequence[Change]) -> Cell:
@@ -141,8 +144,13 @@ def cell_of(study: Study, base: Spec, cost: Cost, changes: Sequence[Change]) -> 
     name, levels = _name(changes), tuple((factor, level.name) for factor, level, _ in changes)
     stage = next((at for _, _, at in changes if at is not None), None)
     edits: list[Edit] = [edit for _, level, _ in changes for edit in level.edits]
-    spec = apply(base, edits)
-    problems = check_edits(base, spec, edits)
+    try:
+        way = next((level.method for _, level, _ in changes if level.method is not None), None)
+        start = base if way is None else sized(study.resolved(way), classes=base.classes, input=input_features(base)[0])
+    except MetablockError as problem:
+        return Cell(name, levels, None, "", None, problem=_reason(problem), stage=stage)
+    spec = apply(start, edits)
+    problems = check_edits(start, spec, edits)
     if problems:
         raise SpecError(problems)
     try:

@@ -72,7 +72,18 @@ class Recipe(BaseModel):
     cutmix: Annotated[float, Field(ge=0, description="alpha of cutmix; 0: none. With both, each step draws one")] = 0.0
     mix_probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
+    jitter: Annotated[
+        float, Field(ge=0, le=1, description="probability of a jitter of brightness and contrast by 0.4, saturation 0.2, hue 0.1")
+    ] = 0.0
+    gray: Annotated[float, Field(ge=0, le=1, description="probability of a picture without colours")] = 0.0
+    blur: Annotated[float, Field(ge=0, le=1, description="probability of a Gaussian blur of 0.1 to 2 pixels")] = 0.0
+    solarize: Annotated[float, Field(ge=0, le=1, description="probability that values above the middle are inverted")] = 0.0
+
     # Everything else
+    score: Annotated[
+        Literal["neighbours", "probe"],
+        Field(description="of features without classes: votes of nearest neighbours, or a linear probe"),
+    ] = "neighbours"
     ema: Annotated[
         float, Field(ge=0, lt=1, description="decay of the moving average of the weights; the average is evaluated; 0: none")
     ] = 0.0
@@ -189,6 +200,11 @@ def override(key: str, node: Node, span: Span | None = None) -> Any:
         if any(item["loc"][:1] == (key,) for item in wrong.errors()):
             raise _wrong_value(key, text, span) from None
     return value
+
+
+def override_text(key: str, text: str, span: Span | None = None) -> Any:
+    """The value of one field from the text of a method's file. Raises SpecError as :func:`parse_override`."""
+    return parse_override(key, text, span)
 
 
 # What other trainers call the keys of a recipe.

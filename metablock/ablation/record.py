@@ -28,7 +28,7 @@ from .store import ELSEWHERE, DamagedError, damaged, need_journal, readable
 from .study import Factor, Level, Match, Study
 
 # Fields that are stored as they are.
-_OF_STUDY = ("name", "base", "variant", "design", "data", "input", "recipe", "alpha", "margin")
+_OF_STUDY = ("name", "base", "variant", "design", "data", "input", "recipe", "alpha", "margin", "method")
 _OF_CELL = ("name", "hash", "widths", "residual", "off", "problem", "stage")
 
 
@@ -137,6 +137,11 @@ def cells_key(study: Study, data: Data) -> str:
     return sha256(f"{json.dumps(decisive, sort_keys=True)} {data.input} {data.classes} {code}".encode()).hexdigest()
 
 
+def _changes(level: Level) -> list[str]:
+    """What a level changes, as texts."""
+    return [*map(_edit, level.edits), *([f"method: {level.method}"] if level.method is not None else [])]
+
+
 def study_to_json(study: Study) -> dict[str, Any]:
     """A study as JSON values, its edits as text.
 
@@ -150,7 +155,7 @@ def study_to_json(study: Study) -> dict[str, Any]:
         "factors": [
             {
                 "name": factor.name,
-                "levels": [[level.name, [_edit(edit) for edit in level.edits]] for level in factor.levels],
+                "levels": [[level.name, _changes(level)] for level in factor.levels],
                 "sweep": [list(pair) for pair in factor.sweep],
             }
             for factor in study.factors
@@ -180,7 +185,7 @@ def study_from_json(values: dict[str, Any]) -> Study:
         )
         for factor in values["factors"]
     )
-    plain = {name: values[name] for name in (*_OF_STUDY, "overrides")}
+    plain: dict[str, Any] = {name: values.get(name) for name in (*_OF_STUDY, "overrides")}
     match = Match(**{**values["match"], "scale": tuple(values["match"]["scale"])})
     return Study(**plain, factors=factors, match=match, seeds=tuple(values["seeds"]))
 

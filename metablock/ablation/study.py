@@ -29,6 +29,7 @@ from ..errors import MetablockError, Span, error
 from ..language import ast as e
 from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
+from ..language.methods import divided, open_method, trained_by
 from ..language.parser import parse_target, parse_value, whole
 from ..language.printer import show
 from ..language.spec import Binding, Edit, Spec
@@ -39,10 +40,11 @@ MATCHES = ("macs", "params", "none")
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a factor: its name in tables, and the edits that it makes to the base."""
+    """One value of a factor: its name in tables, the edits that it makes to the base, and the method that it trains it by."""
 
     name: str
     edits: tuple[Edit, ...]
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Study:
         overrides: values of the recipe that differ.
         seeds: one run of every variant for each of them.
         alpha: family-wise error of each of the two questions (:mod:`metablock.ablation.statistics`).
+        method: trains every variant, by name or path; None: by the recipe's loss.
         margin: the smallest difference in top-1 that matters, as a share: 0.01 is one point.
 
     >>> Study("mixers", "poolformer_s12").resolved().name
@@ -115,16 +118,30 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     alpha: float = 0.05
     margin: float = 0.01
+    method: str | None = None
 
     def spec(self) -> tuple[Spec, str | None]:
         """The base's spec and the name of its variant. Raises MetablockError where there is no such base."""
         spec, named = open_spec(self.base)
         return spec, self.variant or named
 
-    def resolved(self) -> Spec:
-        """The resolved spec of the base, with the study's edits. Raises MetablockError."""
+    def resolved(self, method: str | None = None) -> Spec:
+        """The resolved spec of the base, with the study's edits and its method, or another one. Raises MetablockError.
+
+        An edit of what only another method of the study has is left out.
+        """
         spec, variant = self.spec()
-        return resolve(spec, variant, self.edits)
+        method = method or self.method
+        if method is None:
+            return resolve(spec, variant, self.edits)
+        around = open_method(method)
+        others = [edit for name in self._methods() for edit in divided(spec, open_method(name), self.edits)[0]]
+        own = divided(spec, around, self.edits)[0]
+        return trained_by(spec, variant, [edit for edit in self.edits if edit in own or edit not in others], around)
+
+    def _methods(self) -> list[str]:
+        levels = [level.method for factor in self.factors for level in factor.levels]
+        return [name for name in (self.method, *levels) if name is not None]
 
     def varied(self) -> Study:
         """The study with one more factor for each choice that its base leaves open (``one_of``). Raises MetablockError."""
@@ -136,7 +153,9 @@ class Study:
             raise MetablockError(f"'{name}' varies twice", f"join the two: '{name} = value, value'")
         if not self.seeds:
             raise MetablockError("a study needs a seed", "seeds=(0, 1, 2)")
-        left_open = open_factors(resolve(spec, variant, self.edits, choose=False))
+        of_methods = [edit for name in self._methods() for edit in divided(spec, open_method(name), self.edits)[0]]
+        own = [edit for edit in self.edits if edit not in of_methods]
+        left_open = open_factors(resolve(spec, variant, own, choose=False))
         return replace(self, factors=(*self.factors, *(factor for factor in left_open if factor.name not in known)))
 
 
@@ -208,6 +227,18 @@ def factor(target: Span, values: Sequence[tuple[Span, e.Node]], base: Spec) -> F
                 sweep.append((show(value), stage))
         return Factor(f"{place.name} in a stage", tuple(levels), tuple(sweep))
     return Factor(name, tuple(Level(show(value), (Edit(place, value, span),)) for span, value in values))
+
+
+def method_factor(names: str) -> Factor:
+    """A factor of methods, from their names or paths, separated by commas.
+
+    >>> [level.method for level in method_factor("mae, moco_v3").levels]
+    ['mae', 'moco_v3']
+    """
+    words = [name.strip() for name in names.split(",")]
+    if not all(words) or repeated(words) is not None:
+        raise MetablockError(f"'{names}' is no list of methods", "for instance --methods 'mae, moco_v3'")
+    return Factor("method", tuple(Level(open_method(word).name, (), word) for word in words))
 
 
 def open_factors(spec: Spec) -> tuple[Factor, ...]:

@@ -16,7 +16,7 @@ from ..language.yaml import Node, Scalar, read, read_file
 from ..language.yaml import Sequence as SequenceNode
 from ..lowering.places import located
 from .recipe import override, parse_number
-from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor, repeated
+from .study import DESIGNS, MATCHES, Factor, Level, Match, Study, factor, method_factor, repeated
 
 
 def load_study(path: str | Path) -> Study:
@@ -56,7 +56,8 @@ def load_study_text(content: str, name: str = "<study>", folder: Path | None = N
 
 
 SECTIONS = (
-    "study", "base", "variant", "edits", "factors", "design", "match", "data", "input", "recipe", "seeds", "alpha", "margin",
+    "study", "base", "variant", "method", "edits", "factors", "design", "match", "data", "input", "recipe", "seeds", "alpha",
+    "margin",
 )  # fmt: skip
 _HINTS = {"study": "`study: mixers` names it", "base": "`base: poolformer_s12`, or a file: ./my.yaml"}
 
@@ -166,6 +167,11 @@ class _StudyLoader:
     def variant(self, node: Node) -> str:
         return self.word(node, "a variant")
 
+    def method(self, node: Node) -> str:
+        value = self.word(node, "a method")
+        near = self.folder / value
+        return str(near) if value.endswith((".yaml", ".yml")) and near.is_file() else value
+
     def data(self, node: Node) -> str:
         return self.word(node, "a data set")
 
@@ -270,7 +276,10 @@ class _StudyLoader:
         result: list[Factor] = []
         for key, value in node.entries:
             try:
-                if isinstance(value, MappingNode):
+                if key.value == "method":
+                    items = value.items if isinstance(value, SequenceNode) else (value,)
+                    result.append(method_factor(", ".join(self.method(item) for item in items)))
+                elif isinstance(value, MappingNode):
                     levels = tuple(Level(name.value, self.table(edits)) for name, edits in value.entries)
                     result.append(Factor(key.value, levels))
                 else:

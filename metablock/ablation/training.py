@@ -13,20 +13,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_leaves
 
 from ..api import assemble
 from ..backend.block import Block
 from ..backend.compiler import compile
 from ..backend.device import parse_device
+from ..backend.objective import loss_terms, update_averages
 from ..errors import MetablockError
 from ..front import front
 from ..language.spec import Spec
-from .augment import augment, check_augmentation, step_seed
+from .augment import check_augmentation, step_seed
 from .checkpoint import check_place, read_checkpoint, unreadable, write_checkpoint
 from .data import Data, Split
 from .identity import Identity, identity_of
 from .losses import distillation, loss, soft_targets
+from .objective import Batches, features_of, full, is_supervised, judged
 from .optimizer import learning_rate, optimizer_of
+from .places import check_device
 from .reach import check_batch, unreached
 from .recipe import Recipe
 from .results import Epoch
@@ -70,6 +74,7 @@ def train(
     checkpoint: Path | None = None,
     options: Options | None = None,
     teacher: nn.Module | None = None,
+    weights: str | Path | None = None,
     report: Report = lambda epoch: None,
     step: Step = lambda done, total: None,
 ) -> tuple[Block, list[Epoch]]:
@@ -84,7 +89,8 @@ def train(
         checkpoint: a file that is replaced after every epoch; if it exists, the training goes on from it. It says which training
             it belongs to.
         options: device and compilation.
-        teacher: for a recipe that distils.
+        teacher: for a recipe that distils, or a loss that reads `teacher`.
+        weights: a file of weights to begin with: of this network, or of a method's network around it.
         report: called after every epoch, and at first for those of a checkpoint.
         step: called after every step.
 
@@ -115,35 +121,23 @@ def train(
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        return _Run(spec, data, recipe, seed, options, teacher).go(checkpoint, report, step)
+        return _Run(spec, data, recipe, seed, options, _Start(teacher, weights)).go(checkpoint, report, step)
     except torch.OutOfMemoryError:
         raise TrainingError(f"out of memory on {options.device} with a batch of {recipe.batch}") from None
 
 
-def check_device(recipe: Recipe, device: str) -> torch.device:
-    """The device of a name, if a recipe can be trained on it.
+@dataclass(frozen=True)
+class _Start:
+    """What a training is given beside its spec: a teacher, and weights to begin with."""
 
-    Raises:
-        MetablockError: there is no such device, or it cannot compute in the recipe's precision.
-
-    >>> check_device(Recipe(precision="float16"), "cpu")
-    Traceback (most recent call last):
-        ...
-    metablock.errors.MetablockError: float16 needs a GPU
-      bfloat16 works on the CPU: precision=bfloat16
-    """
-    place = parse_device(device)
-    if place.type == "meta":
-        raise MetablockError("nothing is trained on 'meta'", "for instance --device cpu")
-    if recipe.precision == "float16" and place.type == "cpu":
-        raise MetablockError("float16 needs a GPU", "bfloat16 works on the CPU: precision=bfloat16")
-    return place
+    teacher: nn.Module | None = None
+    weights: str | Path | None = None
 
 
 class _Run:
     """One training's network, optimiser and epochs."""
 
-    def __init__(self, spec: Spec, data: Data, recipe: Recipe, seed: int, options: Options, teacher: nn.Module | None) -> None:
+    def __init__(self, spec: Spec, data: Data, recipe: Recipe, seed: int, options: Options, start: _Start) -> None:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState, GradientState
 
@@ -161,10 +155,14 @@ class _Run:
         if self.size < self.world:
             raise MetablockError(f"{self.size} training examples for {self.world} processes", "start at most one for each")
         self.network, self.compiled = front(spec, large=True), options.compiled
-        self.bare, meta = assemble(*self.network, seed=seed).to(self.device), assemble(*self.network, device="meta")
+        self.bare, meta = (
+            assemble(*self.network, weights=start.weights, seed=seed).to(self.device),
+            assemble(*self.network, device="meta"),
+        )
         check_batch(meta, self.size // self.world)
+        self.own_loss, self.supervised = self.bare.ir.objective is not None, is_supervised(self.bare)
         if self.world > 1:  # processes wait for each other's gradients: those that never come must be left out
-            names = unreached(self.bare, meta, lambda output: self.used(logits_of(output)))
+            names = unreached(self.bare, meta, self.learned)
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.bare, names)
         self.optimizer = optimizer_of(self.bare, recipe)
         self.average = (
@@ -176,7 +174,9 @@ class _Run:
         )
         network: nn.Module = compile(self.bare) if options.compiled else self.bare
         self.model, self.optimizer = self.accelerator.prepare(network, self.optimizer, device_placement=[False, False])
-        self.teacher = teacher.to(self.device).eval() if teacher is not None else None
+        self.teacher = start.teacher.to(self.device).eval() if start.teacher is not None else None
+        self.given = Batches(self.bare, recipe, data, self.teacher)
+        self.began = teacher_digest(self.bare) if start.weights is not None else ""
         self.steps = max(1, len(data.train) // recipe.batch)
         self.epochs: list[Epoch] = []
 
@@ -199,7 +199,8 @@ class _Run:
 
     def identity(self) -> Identity:
         """Which training this is, for its checkpoints."""
-        teacher = teacher_digest(self.teacher) if self.recipe.distill != "none" else ""
+        taught = self.own_loss or self.recipe.distill != "none"
+        teacher = (teacher_digest(self.teacher) if taught else "") + self.began
         compiled, processes = self.compiled, self.world
         return identity_of(
             self.network, self.data, self.recipe, self.seed, compiled=compiled, teacher=teacher, processes=processes
@@ -231,20 +232,12 @@ class _Run:
         """A step on a batch. Returns the loss, detached."""
         recipe = self.recipe
         with torch.no_grad():
-            torch.manual_seed(step_seed(self.seed, epoch, step, _AUGMENT) + self.rank)
-            x, targets = augment(recipe, x, y, self.data.classes)
+            inputs, targets = self.given.inputs(x, y, step_seed(self.seed, epoch, step, _AUGMENT) + self.rank)
+            update_averages(self.bare, (epoch * self.steps + step) / (recipe.epochs * self.steps))
         torch.manual_seed(step_seed(self.seed, epoch, step, _MODEL) + self.rank)  # dropout and stochastic depth
         with self.accelerator.autocast():
-            outputs = logits_of(self.model(x))
-        self.fits(outputs)
-        if self.teacher is not None and recipe.distill != "none":
-            with torch.no_grad():
-                taught = _mean(logits_of(self.teacher(x)))
-            first, last = self.used(outputs)
-            value = (1 - recipe.distill_weight) * loss(recipe, first, targets)
-            value = value + recipe.distill_weight * distillation(recipe, last, taught)
-        else:
-            value = torch.stack([loss(recipe, logits, targets) for logits in self.used(outputs)]).mean()
+            outputs = self.model(*inputs)
+        value = self.own(inputs, outputs, y, targets) if self.own_loss else self.classes(inputs[0], logits_of(outputs), targets)
         self.accelerator.backward(value)
         if recipe.clip:
             self.accelerator.clip_grad_norm_(self.bare.parameters(), recipe.clip)
@@ -253,6 +246,32 @@ class _Run:
         if self.average is not None:
             self.average.update_parameters(self.bare)
         return value.detach()
+
+    def own(self, inputs: Sequence[Tensor], outputs: Any, y: Tensor, targets: Tensor) -> Tensor:
+        """The network's own loss."""
+        data = {"label": y, "target": targets}
+        return torch.stack(list(loss_terms(self.bare, inputs, full(outputs), data).values())).sum()
+
+    def classes(self, x: Tensor, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """The recipe's loss of logits."""
+        recipe = self.recipe
+        self.fits(outputs)
+        if self.teacher is None or recipe.distill == "none":
+            return torch.stack([loss(recipe, logits, targets) for logits in self.used(outputs)]).mean()
+        with torch.no_grad():
+            taught = _mean(logits_of(self.teacher(x)))
+        first, last = self.used(outputs)
+        value = (1 - recipe.distill_weight) * loss(recipe, first, targets)
+        return value + recipe.distill_weight * distillation(recipe, last, taught)
+
+    def learned(self, outputs: Any) -> Sequence[Tensor]:
+        """The outputs that enter the loss."""
+        if not self.own_loss:
+            return self.used(logits_of(outputs))
+        objective = self.bare.ir.objective
+        assert objective is not None
+        read = [outputs if key is None else outputs[key] for kind, key in objective.reads if kind == "output"]
+        return [value for value in tree_leaves(read) if isinstance(value, Tensor) and value.requires_grad]
 
     def used(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The logits that enter the loss: with a teacher those for the labels and those for the teacher, else all."""
@@ -282,23 +301,36 @@ class _Run:
         return cast(Block, self.average.module) if self.average is not None else self.bare
 
     @torch.no_grad()
-    def evaluate(self) -> tuple[float, float]:
-        """Mean loss and top-1 accuracy (per cent) on the validation set, over all processes."""
+    def evaluate(self) -> tuple[float | None, float]:
+        """Mean loss and top-1 accuracy (per cent) on the validation set, over all processes. Features without classes have no
+        loss; their accuracy is that of a classifier that is fitted to them."""
         model: nn.Module = self.average.module if self.average is not None else self.model
         model.eval()
+        if not self.supervised:
+            return None, self.judged(model)
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # of losses, of right answers, of examples
         indices = list(range(len(self.data.val)))[self.rank :: self.world]
         parts = [indices[start : start + _EVAL_BATCH] for start in range(0, len(indices), _EVAL_BATCH)]
         for x, y in _ahead(self.data.val, parts):
             x, y = x.to(self.device), y.to(self.device)
             with self.accelerator.autocast():
-                logits = _mean(logits_of(model(x)))
+                logits = _mean(logits_of(model(*self.given.plain(x))))
             self.fits([logits])
             value = loss(self.recipe, logits, soft_targets(y, self.data.classes, 0.0))
             right = (logits.argmax(-1) == y).double().sum()
             sums += torch.stack([value.double() * len(y), right, y.new_tensor(len(y)).double()])
         total, correct, count = self.accelerator.reduce(sums, "sum").tolist()
         return total / max(1, count), 100 * correct / max(1, count)
+
+    def judged(self, model: nn.Module) -> float:
+        """The accuracy (per cent) of nearest neighbours, or of a linear probe, on what a network gives in evaluation."""
+        sides = []
+        for split in (self.data.train, self.data.val):
+            indices = list(range(len(split)))
+            parts = [indices[start : start + _EVAL_BATCH] for start in range(0, len(indices), _EVAL_BATCH)]
+            rows = [(features_of(model(*self.given.plain(x.to(self.device)))).cpu(), y) for x, y in _ahead(split, parts)]
+            sides.append((torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])))
+        return judged(self.recipe, sides[0], sides[1], self.data.classes)
 
     # Checkpoints
 
@@ -355,4 +387,4 @@ def _mean(logits: Sequence[Tensor]) -> Tensor:
     return logits[0] if len(logits) == 1 else torch.stack(list(logits)).mean(0)
 
 
-__all__ = ["Options", "TrainingError", "train"]
+__all__ = ["Options", "TrainingError", "check_device", "train"]

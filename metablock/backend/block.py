@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..language.format import show_spec
+from ..operators.blocks import blocks
 from ..operators.scan import scan
-from ..operators.tables import GRIDS, grids_of
+from ..operators.tables import GRIDS, METHOD, grids_of
 from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
@@ -21,7 +24,7 @@ from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 # What generated code calls by name, beside torch and modules.
-HELPERS = {"scan": scan, "valid_part": valid_part}
+HELPERS = {"blocks": blocks, "scan": scan, "valid_part": valid_part}
 
 
 class Block(nn.Module):
@@ -31,6 +34,7 @@ class Block(nn.Module):
         source: the text of ``forward``.
         key: a hash of what the part computes: one class, and one compiled graph, per key.
         text: the expression in the spec.
+        routed_share: for how many of the samples its result counts: of an expert of ``route``.
         region: the kind of compile region: ``stem``, ``down``, ``block``, ``end``, ``head``, ``line`` (of `model:`); None for a
             part inside a region.
         texts: the expressions of the children.
@@ -46,6 +50,7 @@ class Block(nn.Module):
     text: str
     region: str | None
     texts: Mapping[str, str]
+    routed_share: Fraction = Fraction(1)
     _loops: bool = False
     spec: Any = None
     inputs: tuple[Any, ...]
@@ -115,11 +120,13 @@ class Network(Block):
         return self
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """A state dict says on which grids its tables lie, beside the version numbers of torch's modules."""
+        """A state dict also says on which grids its tables lie, and which method trained it."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
         about = getattr(destination, "_metadata", {}).get(prefix[:-1])
         if about is not None:
             about[GRIDS] = grids_of(self)
+            if self.spec is not None and self.spec.method is not None:
+                about[METHOD] = show_spec(self.spec.method)
 
     def _load_from_state_dict(self, state: Any, prefix: str, about: Any, strict: bool, *lists: list[str]) -> None:
         """torch's, and an error for each table that a state dict says to lie on another grid."""
@@ -135,12 +142,12 @@ class Network(Block):
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
-            values = args
+            values: Sequence[Any] = args
             if named or len(args) > len(self.inputs):
                 names = _argument_names(type(self))
                 known = dict(zip(names, args, strict=False)) | named
-                values = [known[name] for name in names if name in known and name[:5] != "valid"]
-                values += args[len(names) :]
+                inputs = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values = [*inputs, *args[len(names) :]]
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
@@ -177,7 +184,7 @@ class Network(Block):
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
-            for feature, value in zip(self.inputs, values, strict=True):
+            for feature, value in zip(self.inputs, values, strict=False):
                 if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
                     message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
                     raise MetablockError(message, "ids are whole numbers: `x.long()`")

@@ -22,7 +22,8 @@ Initialise = Callable[[str, ModuleNode, nn.Module], None]
 _OPERATORS = "metablock.operators"
 DRAWING = {
     "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "embedding", "learned", "linear", "mixture_conv",
-    "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys", "std_conv",
+    "moving_bias", "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys",
+    "route", "std_conv",
 }  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]
@@ -111,6 +112,8 @@ class _Builder:
         unit = unit or (subgraph.region is not None and recurrent(subgraph))
         block = make(source.text, source.key, root)
         block.text, block.region = subgraph.text, subgraph.region
+        if subgraph.share is not None:
+            block.routed_share = subgraph.share
         block.texts = {name: child.text for name, child in subgraph.children.items() if isinstance(child, ModuleNode)}
         for name, child in subgraph.children.items():
             block.add_module(name, self.part(child, _below(path, name), unit))
@@ -128,6 +131,8 @@ class _Builder:
             module.requires_grad_(False)
         if leaf.role is not None:
             module.only_role = leaf.role  # type: ignore[assignment]
+        if leaf.share is not None:
+            module.routed_share = leaf.share  # type: ignore[assignment]
         return module
 
     def with_values(self, leaf: ModuleNode, path: str) -> nn.Module:

@@ -21,8 +21,10 @@ from ..lowering.ir import (
     free_values,
     inputs_of,
     module_nodes,
+    steps_for,
     subgraphs,
 )
+from ..lowering.objective import Source as Origin
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
@@ -128,10 +130,24 @@ class _ForwardWriter:
         params = [f"x{i + 1}" for i in range(len(inputs))] if several else ["x"] * len(inputs)
         for value, name in zip(inputs, params, strict=True):
             self.names[value.id] = name
+        drawn = [_drawn(name, params[0], value, source) for name, value, source in self.drawn(params, inputs)]
+        optional = {name for name, source in zip(params, self.subgraph.sources, strict=False) if source.kind != "view"}
+        params = [f"{name}=None" if name in optional else name for name in params]
         for key, number in masks.items():
             self.names[key] = f"valid{number + 1}" if several else "valid"
             params.append(f"{self.names[key]}=None")
         lines = [f"def forward(self, {', '.join(params)}):" if params else "def forward(self):"]
+        lines += [f"    {line}" for _, line in drawn]
+        if self.subgraph.sources and self.subgraph.prediction is not None:  # inference runs what it needs, and no more
+            steps = self.subgraph.prediction_steps
+            needed = steps_for(self.subgraph, self.subgraph.all_steps, list(flat_values(self.subgraph.prediction)))
+            common = [step for step in self.subgraph.steps if any(step is other for other in needed)]
+            lines.append("    if not self.training:")
+            lines += [f"        {self.step(step)}" for step in [*common, *steps]]
+            lines.append(f"        return {self.result(self.subgraph.prediction)}")
+            lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
+            lines.append(f"    return {self.result(self.subgraph.output)}")
+            return "\n".join(lines) + "\n", tuple(self.links)
         lines += [f"    {self.step(step)}" for step in self.subgraph.steps]
         if self.subgraph.prediction is not None:
             lines += ["    if self.training:", f"        return {self.result(self.subgraph.output)}"]
@@ -141,6 +157,11 @@ class _ForwardWriter:
             lines.append(f"    return {self.result(self.subgraph.output)}")
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
+
+    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, Origin]]:
+        """The inputs of a method that are drawn where they are not given: name, value, origin."""
+        triples = zip(params, inputs, self.subgraph.sources, strict=bool(self.subgraph.sources))
+        return [triple for triple in triples if triple[2].drawn]
 
     def step(self, step: Step) -> str:
         inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
@@ -214,6 +235,17 @@ def _link(step: ModuleCall) -> Link:
     at = at if step.near is None else step.near
     holder = step.child[:at]
     return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
+
+
+def _drawn(name: str, first: str, value: Value, origin: Origin) -> tuple[str, str]:
+    """The name of an input that is drawn, and the line that draws it; ``first`` is the input that has the batch."""
+    size = ", ".join(map(str, value.feature.size()[1:]))
+    if origin.kind == "blocks":
+        draw = f"blocks({first}, {origin.count}, {size})"
+    else:
+        word = {"uniform": "rand", "normal": "randn"}[origin.kind]
+        draw = f"torch.{word}({first}.shape[0], {size}, dtype={first}.dtype, device={first}.device)"
+    return name, f"{name} = {draw} if {name} is None else {name}"
 
 
 def subscript(parent: Child, name: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
@@ -47,12 +48,32 @@ class _Shape(NamedTuple):
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up multiply-accumulates (half of the floating-point operations in torch's registry) for every running module."""
+    """Adds up multiply-accumulates (half of the floating-point operations in torch's registry) for every running module.
+
+    Attributes:
+        running: the paths of the modules that run, the innermost last.
+        shares: for how many of the samples what runs counts, of each of them.
+        macs: the counts by path; fractions inside of experts.
+        total: the count of all operators, each in full.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.running: list[str] = []
+        self.shares: list[Fraction] = []
         self.macs: Counter[str] = Counter()
+        self.total = 0
+
+    def enter(self, name: str, module: nn.Module) -> None:
+        """A module begins to run."""
+        share = getattr(module, "routed_share", 1)
+        self.running.append(name)
+        self.shares.append(self.shares[-1] * share if self.shares else Fraction(share))
+
+    def leave(self) -> None:
+        """The innermost module ends."""
+        self.running.pop()
+        self.shares.pop()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         try:
@@ -64,16 +85,19 @@ class _Counter(TorchDispatchMode):
             described, count = _KNOWN[key]
             self.add(count)
             return _empty(described)
-        before = self.macs[""]
+        before = self.total
         result = self.call(func, args, kwargs or {})
         with suppress(TypeError):
             if key is not None and len(_KNOWN) < _MAX_KNOWN:
-                _KNOWN[key] = _describe(result), self.macs[""] - before
+                _KNOWN[key] = _describe(result), self.total - before
         return result
 
     def add(self, count: int) -> None:
+        self.total += count
+        share = self.shares[-1] if self.shares else Fraction(1)
+        counted = count if share == 1 else count * share
         for name in {"", *self.running} if count else ():
-            self.macs[name] += count
+            self.macs[name] += counted  # type: ignore[assignment]
 
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Runs an operator and counts it: itself if the registry knows it, otherwise what it decomposes into."""
@@ -131,7 +155,8 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Multiply-accumulates of convolutions and matrix products, by module path; ``""`` is the whole model.
 
     Runs the model once, in evaluation mode; pass the model and its inputs on ``meta`` to allocate nothing. Norms, activations,
-    pooling and other elementwise work are not counted. A module that is called twice counts twice.
+    pooling and other elementwise work are not counted. A module that is called twice counts twice, an expert of ``route`` by the
+    share of the samples that have it.
 
     Args:
         model: any module.
@@ -151,15 +176,15 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
             hooks.append(repeats.wrap(name, module))
         if isinstance(module, (nn.LSTM, nn.GRU)):
             hooks.append(_Wrapped(module, partial(_recurrent, counter, module, module.forward)))
-        hooks.append(module.register_forward_pre_hook(lambda _m, _a, name=name: counter.running.append(name)))
-        hooks.append(module.register_forward_hook(lambda _m, _a, _o: _pop(counter)))
+        hooks.append(module.register_forward_pre_hook(lambda module, _a, name=name: counter.enter(name, module)))
+        hooks.append(module.register_forward_hook(lambda _m, _a, _o: counter.leave()))
     try:
         with evaluation(model), torch.no_grad(), counter:
             model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return dict(counter.macs)
+    return {name: int(count) for name, count in counter.macs.items()}
 
 
 def _recurrent(counter: _Counter, module: nn.RNNBase, forward: Any, x: Any, states: Any = None) -> Any:
@@ -214,10 +239,6 @@ class _Wrapped:
 
     def remove(self) -> None:
         del self.module.__dict__["forward"]
-
-
-def _pop(counter: _Counter) -> None:
-    counter.running.pop()  # a hook must return None
 
 
 def parameters(module: nn.Module) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,17 +42,30 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
     nn.init.normal_(weight, mean, std, generator)
 
 
-def _uniform(weight: Tensor, bound: float | str = 1.0, *, generator: torch.Generator) -> None:
-    """``uniform(0.1)``: within this bound. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
+def _uniform(weight: Tensor, bound: float | str = 1.0, mean: float = 0.0, *, generator: torch.Generator) -> None:
+    """``uniform(0.1)``: within this bound of the mean. ``uniform("fan_out")``: within 1 / sqrt(outputs * extents)."""
     if isinstance(bound, str):
         bound = 1 / math.sqrt(_fan(weight, bound))
-    nn.init.uniform_(weight, -bound, bound, generator)
+    nn.init.uniform_(weight, mean - bound, mean + bound, generator)
+
+
+def _xavier_uniform(weight: Tensor, gain: float = 1.0, view: str = "kernel", *, generator: torch.Generator) -> None:
+    """Within ``gain * sqrt(6 / (inputs + outputs))``; ``view="matrix"``: a kernel is the linear map of a patch, each of whose
+    inputs is one, but not each of its outputs (MAE, MoCo v3)."""
+    nn.init.xavier_uniform_(weight.flatten(1) if view == "matrix" else weight, gain, generator)
 
 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+
+
+def _constant(weight: Tensor, value: float, then: float | None = None, after: float = 0.0) -> None:
+    """``constant(0.1)``: this number. ``constant(0, then=-2, after=2)``: another one behind the first two entries."""
+    nn.init.constant_(weight, value)
+    if then is not None:
+        nn.init.constant_(weight[int(after) :], then)
 
 
 def _sinusoid(weight: Tensor) -> None:
@@ -117,8 +130,25 @@ def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
         weight.copy_(weight.uniform_(generator=generator).softmax(-1))
 
 
+def _bilinear(weight: Tensor) -> None:
+    """A kernel that interpolates each channel linearly: of a transposed convolution whose kernel is twice its stride (FCN)."""
+    out, inputs = weight.shape[:2]
+    if weight.dim() < 3 or inputs not in (1, out):
+        shape = tuple(weight.shape)
+        raise error(f"`bilinear` for weights of shape {shape}", hint="they are a kernel: `deconv(c, 4, stride=2, groups=c)`")
+    kernel = torch.ones((), dtype=torch.float64)
+    for n in weight.shape[2:]:
+        middle, reach = (n - 1) / 2, (n + 1) // 2
+        kernel = kernel[..., None] * (1 - (torch.arange(n, dtype=torch.float64) - middle).abs() / reach)
+    with torch.no_grad():
+        weight.zero_()
+        for channel in range(out):
+            weight[channel, channel if inputs == out else 0] = kernel
+
+
 CONSTANT: Mapping[str, Rule] = {
-    "constant": lambda w, value: nn.init.constant_(w, value),
+    "bilinear": _bilinear,
+    "constant": _constant,
     "ones": nn.init.ones_,
     "sine": _sine,
     "sinusoid": _sinusoid,
@@ -134,18 +164,19 @@ RANDOM: Mapping[str, Rule] = {
     "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
-    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_uniform": _xavier_uniform,
 }
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None) -> Initialise:
+def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialise:
     """Returns the callback that the builder runs on every leaf.
 
     Args:
         rules: of a spec's `init:`, from a selector to the call of a rule.
         seed: of the network; each parameter is drawn with a seed that depends on this one and its name.
         wanted: only these parameters are initialised (default: all); the set is read at call time.
+        layers: the number of blocks of the network.
 
     Raises:
         SpecError: a rule that does not exist, or wrong arguments.
@@ -163,7 +194,7 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
     def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
-        layer = _layer(path, depths)
+        place = {"layer": _layer(path, depths), "layers": layers}
         for name, parameter in module.named_parameters():
             if wanted is not None and f"{path}.{name}" not in wanted:
                 continue
@@ -171,18 +202,19 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
             if best is None or best[0].name == KEEP:
                 continue
             rule, direct = best
+            numbers = place | ({mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")} if parameter.dim() > 1 else {})
             with torch.no_grad():
                 if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
                     parameter.zero_()
                 elif parameter.dim() > 1 or direct:
                     if rule.name in CONSTANT:
                         about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
-                        CONSTANT[rule.name](parameter, **rule.arguments(layer), **about)
+                        CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
                         _clear_padding(module, parameter)
                         continue
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
                     generator.manual_seed(path_seed(seed, f"{path}.{name}"))
-                    RANDOM[rule.name](parameter, **rule.arguments(layer), **groups, generator=generator)
+                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=generator)
                     _clear_padding(module, parameter)
 
     return initialise
@@ -208,6 +240,18 @@ def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -
         if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
             best = rule, direct
     return best
+
+
+def count_layers(paths: Iterable[str]) -> int:
+    """The number of blocks in the stages of a network with parts at these paths.
+
+    >>> count_layers(["stages.0.blocks.0.norm", "stages.0.blocks.1.norm", "stages.1.blocks.0.norm", "head"])
+    3
+    """
+    depths: dict[int, int] = {}
+    for path in paths:
+        _layer(path, depths)
+    return sum(depths.values())
 
 
 def _layer(path: str, depths: dict[int, int]) -> int:

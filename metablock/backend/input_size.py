@@ -93,6 +93,8 @@ class InputSizes:
 
     def problem(self, shapes: Sequence[Sequence[Any]]) -> MetablockError | None:
         """What is wrong with inputs of these shapes, batch (a number or a word) included; None if they fit."""
+        if self.spec.method is not None:  # what is drawn may be left out
+            shapes = [*shapes, *(("batch", *size) for size in self.own[len(shapes) :])]
         sizes = tuple(tuple(shape[1:]) for shape in shapes)
         if sizes in self.good and all(map(len, shapes)):
             return None
@@ -104,6 +106,8 @@ class InputSizes:
         for feature, shape in zip(self.inputs, shapes, strict=True):
             if wrong := _wrong_axes(feature, shape):
                 return MetablockError(message, wrong)
+        if self.spec.method is not None:
+            return MetablockError(message, "a network of a method takes the size that it was built for")
         if self._between(sizes):
             return None
         try:
@@ -124,7 +128,7 @@ class InputSizes:
         [1, 112, 0]
         """
         if self._step is None:
-            steps = () if asks_for_extents(self.spec) else _STEPS
+            steps = () if self.spec.method is not None or asks_for_extents(self.spec) else _STEPS
             self._step = next((step for step in steps if all(map(self._fits, self._others(step)))), 0)
         return self._step
 

@@ -27,6 +27,6 @@ def random_input(
     size = feature.size(batch)
     if feature.layout != "ids":
         return torch.randn(size, generator=generator, dtype=dtype, device=place).to(device)
-    without = feature.padding_id is not None and feature.c > 1
-    ids = torch.randint(feature.c - without, size, generator=generator, device=place)
-    return (ids + (ids >= feature.padding_id) if without else ids).to(device)
+    padding = feature.padding_id if feature.c > 1 else None
+    ids = torch.randint(feature.c - (padding is not None), size, generator=generator, device=place)
+    return (ids if padding is None else ids + (ids >= padding)).to(device)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..language.load import PAPER, SECTIONS
 from ..language.registry import OPERATORS
-from ..language.spec import RESERVED_SECTIONS, REVISIONS
+from ..language.spec import REVISIONS
 from ..language.standard import standard
 
 # The first line of every shipped file.
@@ -25,10 +25,13 @@ _ABOUT = {
     "head": "Runs after the stages.",
     "model": "A stream that composes stem, stages and head, for a network that is more than their sequence.",
     "predict": "What inference returns, from named outputs.",
+    "loss": "What a training minimises: a stream over named outputs, inputs, `label` and `target`.",
+    "freeze": "Parts that are not trained, by their names: [stem, stages.0].",
     "init": "Rules for initial weights, by slot, operator or parameter: {linear: trunc_normal(0.02)}.",
     "weights": "Rules for the checkpoints of others: our name: their name.",
     "traits": "Named sets of edits that variants start from.",
     "variants": "Edits of the above, by name; the first is the default. `of:` starts from others.",
+    "method": "A method that trains the network, with the sections of a method's file; `metablock show SPEC --method` writes it.",
     "checkpoints": "A table with a header row: places of trained weights (a hub's name or an address), by who trained them.",
     "facts": "A table with a header row: exact figures of the official code, and figures that the paper reports.",
 }
@@ -71,8 +74,10 @@ def schema() -> dict[str, Any]:
         "let": {"$ref": "#/$defs/table"},
         "shared": {"$ref": "#/$defs/table"},
         "stages": {"$ref": "#/$defs/stages"},
+        "freeze": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "init": {"$ref": "#/$defs/table"},
         "weights": {"type": "object", "additionalProperties": {"type": "object"}},
+        "method": {"type": "object"},
         "traits": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
         "variants": {"type": "object", "additionalProperties": {"$ref": "#/$defs/edits"}},
         "checkpoints": {"type": "array", "items": {"type": "array"}},
@@ -83,9 +88,7 @@ def schema() -> dict[str, Any]:
         "title": "metablock architecture",
         "type": "object",
         "properties": {
-            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})}
-            for name in SECTIONS
-            if name not in RESERVED_SECTIONS
+            name: {"description": _ABOUT[name], **kinds.get(name, {"$ref": "#/$defs/expression"})} for name in SECTIONS
         },
         "required": ["name", "input"],
         "additionalProperties": False,

@@ -66,7 +66,11 @@ def open_spec(source: str | Path | Spec) -> tuple[Spec, str | None]:
             f"{reprlib.repr(source)} is the text of a file, not its path", "read it first: metablock.load_text(text)"
         )
     if isinstance(source, Path) or "/" in source or source.endswith((".yaml", ".yml")):
-        return load_file(source), None
+        spec = load_file(source)
+        if spec.holes:
+            message = f"'{spec.name}' is a method, which trains a backbone"
+            raise MetablockError(message, f"name one: vit_tiny_patch16_224 --method {source}")
+        return spec, None
     return _by_name(source)
 
 

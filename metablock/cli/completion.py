@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..language.resources import architectures, resource
+from ..language.resources import architectures, methods, resource
 
 _NAME = re.compile(r"^  (\w+)(?=[(:])", re.MULTILINE)
 _MOST = 1_000_000  # characters of a file that are looked at
@@ -63,6 +63,11 @@ def complete_spec(incomplete: str) -> list[str]:
 def complete_file(incomplete: str) -> list[str]:
     """For the spec files that a verb reads."""
     return safely(lambda: list(_files(incomplete)))
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """For ``--method``."""
+    return safely(lambda: [name for name in methods() if name.startswith(incomplete)] + list(_files(incomplete)))
 
 
 def complete_variant(ctx: Any, incomplete: str) -> list[str]:

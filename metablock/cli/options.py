@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MetablockError
-from .completion import complete_spec, complete_variant
+from .completion import complete_method, complete_spec, complete_variant
 
 if TYPE_CHECKING:
     from ..report.options import BuildOptions
@@ -60,6 +60,15 @@ Names = Annotated[
     str | None,
     typer.Option("--names", metavar="NAME", help="Whose names the weights have: ours, timm, official; by default the best fit."),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="The network that trains this one by a method: a name of `list --methods`, or a file.",
+        autocompletion=complete_method,
+    ),
+]
 Large = Annotated[bool, typer.Option("--large", "--allow-large", help="Lift the caps on sizes, repeats and costs.")]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", min=1, help="The number of examples in a pass.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -92,7 +101,13 @@ Plugin = Annotated[
 
 
 def build_options(
-    spec: str, variant: str | None, edits: list[str] | None, classes: int | None, input: str | None, large: bool
+    spec: str,
+    variant: str | None,
+    edits: list[str] | None,
+    classes: int | None,
+    input: str | None,
+    large: bool,
+    method: str | None = None,
 ) -> BuildOptions:
     """The network that a verb's options describe.
 
@@ -101,4 +116,4 @@ def build_options(
     """
     from ..report.options import BuildOptions
 
-    return BuildOptions(spec, variant, tuple(edits or ()), classes, input, large)
+    return BuildOptions(spec, variant, tuple(edits or ()), classes, input, large, method)

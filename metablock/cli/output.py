@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ..report.layout import short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, OpRow, PartRow, TableRow
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, MethodRow, OpRow, PartRow, TableRow
 from ..report.name_models import OperatorRow, OperatorText
 from ..report.shape_steps import ShapeStep
 from .app import say
@@ -150,6 +150,13 @@ def catalogue_table(rows: Sequence[CatalogueRow]) -> None:
         say_wrapped(", ".join(str(part) for part in (first.paper, first.year, file) if part))
         print_table(heads, [line for row, line in zip(rows, lines, strict=True) if row.file == file], margin=2)
         say("")
+
+
+def method_table(rows: Sequence[MethodRow]) -> None:
+    """Prints a line a method."""
+    heads = (Head("name", "name"), *_numbers("year"), Head("takes", "text"), Head("paper", "text"))
+    takes = [", ".join(f"{part}: {kinds}" for part, kinds in row.takes.items()) for row in rows]
+    print_table(heads, [(row.name, _cell(row.year), text, row.paper or "-") for row, text in zip(rows, takes, strict=True)])
 
 
 def side_by_side(rows: Sequence[TableRow]) -> None:

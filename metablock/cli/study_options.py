@@ -30,6 +30,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--with", metavar="KEY=VALUE", help="Replaces a value of the recipe: lr=3e-4, batch=128. Repeatable."),
 ]
+Score = Annotated[
+    str | None,
+    typer.Option(
+        "--score",
+        metavar="HOW",
+        help="How features without classes are judged: neighbours, or probe (a linear one). As --with score=HOW.",
+        show_default="neighbours",
+    ),
+]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=1_000, help="Runs at a time; on GPUs, one on each.")]
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps.")]
 Compiled = Annotated[bool, typer.Option("--compile/--no-compile", help="Compile the networks.")]
@@ -62,12 +71,13 @@ def typed_command() -> str:
     return shlex.join(["metablock", *sys.argv[1:]])
 
 
-def recipe_values(overrides: list[str] | None, epochs: int | None) -> dict[str, Any]:
+def recipe_values(overrides: list[str] | None, epochs: int | None, score: str | None = None) -> dict[str, Any]:
     """The values that replace a recipe's.
 
     Args:
         overrides: the ``key=value`` texts of ``--with``.
         epochs: the value of ``--epochs``, which comes last.
+        score: the value of ``--score``.
 
     Raises:
         MetablockError: a text without ``=``; an unknown key or a wrong value.
@@ -83,7 +93,8 @@ def recipe_values(overrides: list[str] | None, epochs: int | None) -> dict[str, 
         if not mark:
             raise MetablockError(f"--with '{text}' has no '='", "for instance --with lr=3e-4")
         values[key.strip()] = parse_override(key.strip(), value.strip())
-    return {**values, **({"epochs": epochs} if epochs is not None else {})}
+    more = {"epochs": epochs, "score": parse_override("score", score) if score is not None else None}
+    return {**values, **{key: value for key, value in more.items() if value is not None}}
 
 
 def study_of(
@@ -100,6 +111,9 @@ def study_of(
     epochs: int | None = None,
     overrides: list[str] | None = None,
     seeds: int | None = None,
+    method: str | None = None,
+    methods: str | None = None,
+    score: str | None = None,
 ) -> Study:
     """A study from a study file whose values the options replace, or, for any other source, from the options alone.
 
@@ -110,7 +124,8 @@ def study_of(
         match: what the widths are scaled to match: ``macs``, ``params``, ``none``.
         design: ``one_at_a_time`` or ``grid``.
         seeds: the number of runs a cell.
-        variant, data, input, recipe, epochs, overrides: replace the file's values; None leaves them.
+        methods: names of methods: a factor, whose first value the base has.
+        variant, data, input, recipe, epochs, overrides, method, score: replace the file's values; None leaves them.
 
     Raises:
         MetablockError: an unknown word, a file that cannot be read, a swap or edit that is wrong (SpecError, with its place).
@@ -121,7 +136,7 @@ def study_of(
     """
     from dataclasses import replace
 
-    from ..ablation.study import DESIGNS, MATCHES, Study, edits_of, parse_swap
+    from ..ablation.study import DESIGNS, MATCHES, Study, edits_of, method_factor, parse_swap
     from ..ablation.study_file import is_study, load_study
     from ..errors import suggest
 
@@ -129,7 +144,11 @@ def study_of(
         if word is not None and word not in known:
             raise MetablockError(f"unknown {option} '{word}'", suggest(word, known, "known: " + ", ".join(known)))
     study = load_study(source) if is_study(source) else Study(Path(source).stem, source)
+    several = method_factor(methods) if methods is not None else None
+    if several is not None:
+        method = method or several.levels[0].method
     values: dict[str, Any] = {"variant": variant, "data": data, "input": input, "recipe": recipe, "design": design}
+    values["method"] = method
     study = replace(study, **{key: value for key, value in values.items() if value is not None})
     if edits:
         study = replace(study, edits=(*study.edits, *edits_of(edits)))
@@ -137,7 +156,9 @@ def study_of(
         study = replace(study, match=replace(study.match, by=match))
     if seeds is not None:
         study = replace(study, seeds=tuple(range(seeds)))
-    study = replace(study, overrides={**study.overrides, **recipe_values(overrides, epochs)})
+    study = replace(study, overrides={**study.overrides, **recipe_values(overrides, epochs, score)})
+    if several is not None:
+        study = replace(study, factors=(*study.factors, several))
     if swaps:
         base = study.resolved()
         study = replace(study, factors=(*study.factors, *(parse_swap(swap, base) for swap in swaps)))

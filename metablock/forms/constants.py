@@ -8,12 +8,13 @@ from ..errors import error
 from ..lowering.arguments import Expr
 from ..lowering.ir import Value, ValueTree, flat_values, single
 from ..lowering.layouts import check_channels
+from .padding import valid_share
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
 
 
-def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index") -> ValueTree:
+def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index", reverse: bool = False, valid: Expr | None = None) -> ValueTree:
     """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
 
     No parameter and no entry of a state dict: computed from the extents that arrive. A prefix token has no place: it gets zeros.
@@ -22,17 +23,31 @@ def coordinates(t: Tracer, x: ValueTree, *, kind: str = "index") -> ValueTree:
     Args:
         kind: on an axis of ``n`` positions: ``"index"``: 0 ... n - 1. ``"unit"``: 0 ... 1. ``"signed"``: -1 ... 1, the first and
             the last position. ``"centers"``: (i + 0.5) / n, the middles of cells. ``"signed_centers"``: these from -1 to 1.
+        reverse: whether the last axis comes first: x before y.
+        valid: for ``"centers"``: a mask on the same grid, a channel, 1 where the picture is: ``n`` counts what is valid on the
+            first line along the axis. In the padding behind coordinates are above 1.
 
     Returns:
         The grid and prefix that enter; a sequence has one axis.
 
     Raises:
-        SpecError: another word for ``kind``; a vector arrives.
+        SpecError: another word for ``kind``; a vector arrives; a mask on another grid, or with another kind.
 
     >>> shape_of("coordinates", "64x14x14")
     'tokens 14x14 x 2'
     """
-    return _on_grid(t, x, "coordinates", "waves.Coordinates", kind=kind)
+    places = _on_grid(t, x, "coordinates", "waves.Coordinates", kind=kind)
+    if reverse:
+        places = t.ir.inline("{0}.flip(-1)", [places], places.feature)
+    mask = None if valid is None else t.apply(valid, x)
+    if valid is None or mask is None:
+        return places
+    mask = t.ir.cast(single(mask), "grid")
+    if kind != "centers" or (mask.c, mask.feature.grid, places.feature.prefix) != (1, places.feature.grid, 0):
+        hint = 'write `coordinates("centers", valid=mask)`, with a channel on the same grid'
+        raise error(f'"{kind}" of {places.feature} on a mask, {mask.feature}', valid.span, hint)
+    share = valid_share(t, mask, reverse)
+    return t.ir.binary("*", places, t.ir.inline("{0}.reciprocal()", [share], share.feature))
 
 
 def sine(

@@ -133,7 +133,9 @@ def pair_bias(t: Tracer, x: ValueTree, *, std: float = 0.02) -> ValueTree:
     return t.ir.call("pair_bias.PairBias", "table", [], shape, heads=pair.heads, queries=q.n, keys=k.n, std=std, **grids)
 
 
-def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None) -> ValueTree:
+def continuous_bias(
+    t: Tracer, x: ValueTree, *, by: Module, extent: int | list[int] | None = None, normalise: bool = True
+) -> ValueTree:
     """In ``pos=`` of attention: a bias that a module computes from the distance of query and key.
 
     An axis of a distance ``d`` enters as ``sign(d) log2(1 + 8 |d| / (extent - 1)) / log2(8)``. A key of a coarser grid stands in
@@ -144,12 +146,14 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
             and returns a channel a head.
         extent: extents of the queries' grid that ``by`` was trained on, by default those of this one. With it a larger image has
             the same bias at the same distance.
+        normalise: false: a distance enters as ``sign(d) ln(1 + |d|)``, as Equation 4 has it, whatever the extents.
 
     Returns:
         A table: ``(heads, queries, keys)``.
 
     Raises:
-        SpecError: outside ``pos=`` of attention; with ``near``; prefix tokens, or keys without a grid; another shape from ``by``.
+        SpecError: outside ``pos=`` of attention; with ``near``; prefix tokens, or keys without a grid; another shape from ``by``;
+            an extent that nothing is normalised by.
 
     Swin V2, Liu et al. 2022, Eq. 4 (arXiv 2111.09883), with the normalisation of its code; TransNeXt (arXiv 2311.17132).
 
@@ -163,6 +167,8 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     if q.rank != k.rank or q.prefix or k.prefix:
         hint = "use it without prefix tokens, on keys that have a grid"
         raise error(f"`continuous_bias` needs queries and keys on grids, here {q} and {k}", hint=hint)
+    if extent is not None and not normalise:
+        raise error("an extent normalises distances", hint="leave out `extent=`, or `normalise=`")
     extents = q.grid if extent is None else (extent,) * q.rank if isinstance(extent, int) else tuple(extent)
     if len(extents) != q.rank or min(extents) < 1:
         raise error(f"an extent of {extent} on {q.rank} axes", hint="one number from 1, or one an axis")
@@ -170,7 +176,8 @@ def continuous_bias(t: Tracer, x: ValueTree, *, by: Module, extent: int | list[i
     total = prod(len(set(half_steps(n, m))) for n, m in zip(q.grid, k.grid, strict=True))
     arguments = {"grid": q.grid, "keys": list(k.grid)}
     places = q.with_(layout="tokens", c=q.rank, grid=(total,), around=())
-    distances = t.ir.call("distances.Distances", "distances", [], places, **arguments, extent=list(extents))
+    norm = {"extent": list(extents)} if normalise else {"normalise": False}
+    distances = t.ir.call("distances.Distances", "distances", [], places, **arguments, **norm)
     with t.context.push(role="table"):
         biases = single(t.apply(by, distances))
     wanted = places.with_(c=pair.heads)

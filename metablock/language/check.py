@@ -32,7 +32,7 @@ from .inputs import INPUT_HINT, INPUT_KINDS
 from .plugins import installed
 from .registry import OPERATORS
 from .scope import tables
-from .spec import RESERVED_SECTIONS, Binding, Edit, Spec
+from .spec import Binding, Edit, Spec
 from .standard import BUILTIN, LATE, NUMERIC, standard
 from .stream_checks import never_read, returned_twice, unread
 from .suggestions import Suggestions
@@ -116,7 +116,6 @@ class _Checker:
         reached = None if whole else self.uses.reached()
         for node, names in self._expressions(reached):
             self._walk(node, names)
-        self._reserved_sections()
         self._input()
         self._body()
         self.add(cycles(self.spec, self.uses.of))
@@ -162,14 +161,6 @@ class _Checker:
         if name in BUILTIN or name in NUMERIC:
             self.wrong(f"'{name}' {RESERVED}", node, "choose another name")
 
-    def _reserved_sections(self) -> None:
-        """Reports sections that nothing reads yet, in the file or in an edit."""
-        present = {"freeze": bool(self.spec.freeze), "loss": "loss" in self.spec.sections}
-        for name, hint in RESERVED_SECTIONS.items():
-            at = [self.spec.place(name)] if present[name] or name in self.spec.places else []
-            at += [edit.target.span for edit in self.edits if edit.name == name and not self.bindings.get(name)]
-            self.add(Problem(f"`{name}:` is a word of the language that nothing reads yet", span, hint) for span in at)
-
     # Expressions and the names that are visible in them
 
     def _expressions(self, reached: set[str] | None) -> Iterator[tuple[e.Node, frozenset[str]]]:
@@ -182,7 +173,7 @@ class _Checker:
         self.inside = None
         for name, node in spec.sections.items():
             self._choices(node)
-            yield node, frozenset(SECTIONS) if name == "model" else frozenset()
+            yield node, frozenset(SECTIONS) if name in ("model", "predict") else frozenset()
         for edit in self.edits:
             if isinstance(edit.value, e.Node):
                 if edit.name != "input":

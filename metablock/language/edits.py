@@ -167,6 +167,8 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         raise error(f"'{name}' is both a section and a binding of '{spec.name}'", edit.target.span, hint)
     if name == "input":
         return spec.with_(inputs={"input": value})
+    if spec.method is not None and name in ("model", "predict", "loss"):
+        return spec.with_(method=_apply(spec.method, edit))
     if name in EXPRESSIONS:
         return spec.with_(sections={**spec.sections, name: value})
     for field, table in spec.binding_tables().items():
@@ -178,6 +180,8 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         return spec.with_(let={**spec.let, name: Binding(header, value)})
     if name in OPTIONAL_COLUMNS:
         return spec.with_(columns={**spec.columns, name: Binding(edit.target, value)})
+    if spec.method is not None and any(name in table for table in (spec.method.let, spec.method.shared, spec.method.sections)):
+        return spec.with_(method=_apply(spec.method, edit))
     raise _names_nothing(spec, edit.target)
 
 
@@ -185,6 +189,7 @@ def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
     if target.name == "metablock":
         return error("the language's revision cannot be edited", target.span, "it stands once, at the top of the file")
     slots = [*spec.columns, *spec.let, *spec.shared, *spec.stage_shared, *OPTIONAL_COLUMNS]
+    slots += [*spec.method.let, *spec.method.shared] if spec.method is not None else []
     slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
     hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let][:20])}")
     return error(f"'{target.name}' names no slot or column of '{spec.name}'", target.span, hint)

@@ -41,7 +41,10 @@ clstoken, cls: `class_token`
 where, select: `alternate(a, b)`, or an "if", which chooses when the network is built
 unbind: `chunk(n)` gives n parts of the channels
 gather, indexselect: `take(0)` takes one token, `pick([0, 2])` several, `reorder(linear(1) >> argsort)` orders them
-stopgradient, detach, nograd: `frozen(a)` is not trained
+stopgradient, detach: `a >> stop` has no gradient, `frozen(a)` is not trained
+nograd: `frozen(a)` is not trained
+topk: `top(2, by=linear(1))` takes the two best tokens
+gridsample, remap, bilinearsample: `sample(coordinates + pw(2))`
 checkpoint, remat: a training recipe decides that, not the network
 einmix, einsum: products of two streams are `a * b`, of two matrices of tokens `a >> matmul(b >> transpose)`
 
@@ -53,6 +56,7 @@ flattenchannels: `flatten`
 pixelunshuffle, spacetodepth: `unfold(2, 2)` moves a neighbourhood into channels, `fold(2)` moves it back
 pixelshuffle, depthtospace: `fold(2)`
 im2col: `unfold(3)`
+centercrop, cropping, slice, narrow: `crop(14)` leaves the middle of a map, `crop(14, 3)` what begins at 3
 roll, shift, cyclicshift: `window(4, a, shift=2)` moves the windows
 flip, rot90, repeatinterleave: {_NONE}
 expandasspatial, broadcast: sums and products spread vectors over maps by themselves: `id + global_pool`

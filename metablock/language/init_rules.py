@@ -1,8 +1,8 @@
 """Rules for initial weights: ``init: {linear: trunc_normal(0.02), head.linear.bias: torch}``, read and checked without torch.
 
 A selector is a dotted path of slot names that ends in a slot, an operator or a parameter; parts in between may be left out. Of
-the rules that select a parameter the one with the most parts wins, among equals the last. Numbers may be computed from ``layer``,
-the number of the block in the network: ``trunc_normal(0.02 / (2 * (layer + 1)) ** 0.5)``.
+the rules that select a parameter the one with the most parts wins, among equals the last. Numbers may be computed from
+:data:`WORDS`: ``trunc_normal(0.02 / (2 * (layer + 1)) ** 0.5)``, ``normal((fan_in * layers) ** -0.5)``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
-    "constant": (RuleArgument("value"),),
+    "bilinear": (),
+    "constant": (RuleArgument("value"), RuleArgument("then", 0.0), RuleArgument("after", 0.0, least=0.0)),
     "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
     "kaiming_uniform": (RuleArgument("a", 0.0),),
     "lecun_normal": (),
@@ -57,31 +58,34 @@ SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
     "sinusoid": (),
     "softmax_rand": (),
     "trunc_normal": (RuleArgument("std", 1.0, above=0.0), RuleArgument("cut", 2.0, above=0.0)),
-    "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS),),
+    "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS), RuleArgument("mean", 0.0)),
     "xavier_normal": (RuleArgument("gain", 1.0),),
-    "xavier_uniform": (RuleArgument("gain", 1.0),),
+    "xavier_uniform": (RuleArgument("gain", 1.0), RuleArgument("view", "kernel", words=("kernel", "matrix"))),
     "zeros": (),
 }
 
-# What an argument may be computed with.
+# The numbers that an argument may be computed from: of the block, of the network, of the weight.
+WORDS = ("layer", "layers", *_FANS)
+# ... and with what.
+_HINT = "write the number itself, or what it is by `layer`, `layers`, `fan_in`, `fan_out`"
 _OPERATORS = ("+", "-", "*", "/", "**")
 
 
 @dataclass(frozen=True)
 class InitRule:
-    """One line of `init:`: which parameters it selects, the rule's name, and its arguments as expressions of ``layer``."""
+    """One line of `init:`: which parameters it selects, the rule's name, and its arguments as expressions of :data:`WORDS`."""
 
     selector: tuple[str, ...]
     name: str
     nodes: Mapping[str, e.Node] = field(default_factory=dict)
 
-    def arguments(self, layer: int) -> dict[str, float | str]:
-        """The arguments by name in the block with this number.
+    def arguments(self, numbers: Mapping[str, int]) -> dict[str, float | str]:
+        """The arguments by name where :data:`WORDS` are these numbers; one that is missing has no meaning there.
 
         Raises SpecError for a value that has no meaning there: no real number, below what the rule takes.
         """
         takes = {argument.name: argument for argument in SIGNATURES.get(self.name, ())}
-        return {name: _value(node, takes[name], layer) for name, node in self.nodes.items()}
+        return {name: _value(node, takes[name], numbers) for name, node in self.nodes.items()}
 
     def fits(self, path: str, operator: str, parameter: str) -> bool | None:
         """Whether it selects a parameter: None if it does not, True if it names the parameter, False if it names its module.
@@ -96,11 +100,11 @@ class InitRule:
         (False, None)
         """
         trail = _trail(path)
-        *above, last = self.selector
+        *above, last = _with_numbers(self.selector)
         own = parameter.split(".")
         if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
-        leaf = path.rpartition(".")[2]
+        leaf = _with_numbers(path.split("."))[-1]
         places = {leaf, _bare(leaf), operator}
         if last in places and _inside(above, trail):
             return False
@@ -113,7 +117,7 @@ def read_init_rules(rules: Mapping[str, e.Node]) -> tuple[InitRule, ...]:
     """The rules of a spec's `init:`, in order. Raises SpecError for a rule that does not exist, or one with wrong arguments.
 
     >>> from metablock.language.parser import expression
-    >>> read_init_rules({"head.linear": expression("trunc_normal(0.02, cut=3)")})[0].arguments(layer=0)
+    >>> read_init_rules({"head.linear": expression("trunc_normal(0.02, cut=3)")})[0].arguments({})
     {'std': 0.02, 'cut': 3}
     """
     return tuple(_rule(tuple(selector.split(".")), node) for selector, node in rules.items())
@@ -202,13 +206,13 @@ def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
         if lacking.default is None and lacking.name not in nodes:
             raise error(f"'{name.id}' needs the argument '{lacking.name}'", node.span, usage)
     rule = InitRule(selector, name.id, nodes)
-    if not any(isinstance(part, e.Name) and part.id == "layer" for one in nodes.values() for part in e.walk(one)):
-        rule.arguments(layer=0)
+    if not any(isinstance(part, e.Name) and part.id in WORDS for one in nodes.values() for part in e.walk(one)):
+        rule.arguments({})
     return rule
 
 
 def _check(node: e.Node) -> None:
-    """Numbers, `layer` and arithmetic; or a single word."""
+    """Numbers, their words and arithmetic; or a single word."""
     if isinstance(node, (e.Name, e.String)):
         return
     match node:
@@ -220,17 +224,19 @@ def _check(node: e.Node) -> None:
             _numeric(left)
             _numeric(right)
         case _:
-            raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
+            raise error("an initialisation takes numbers", node.span, _HINT)
 
 
 def _numeric(node: e.Node) -> None:
-    if isinstance(node, e.String) or (isinstance(node, e.Name) and node.id != "layer"):
-        raise error("an initialisation takes numbers", node.span, "write the number itself, or what it is by `layer`")
+    if isinstance(node, e.String) or (isinstance(node, e.Name) and node.id not in WORDS):
+        raise error("an initialisation takes numbers", node.span, _HINT)
     _check(node)
 
 
-def _value(node: e.Node, argument: RuleArgument, layer: int) -> float | str:
-    word = node.value if isinstance(node, e.String) else node.id if isinstance(node, e.Name) and node.id != "layer" else None
+def _value(node: e.Node, argument: RuleArgument, numbers: Mapping[str, int]) -> float | str:
+    word = node.value if isinstance(node, e.String) else None
+    if isinstance(node, e.Name) and node.id not in ("layer", "layers"):
+        word = node.id
     if word is not None:
         if word in argument.words:
             return word
@@ -238,7 +244,7 @@ def _value(node: e.Node, argument: RuleArgument, layer: int) -> float | str:
         raise error(f'unknown {argument.name} "{word}"', node.span, suggest(word, argument.words, known))
     if argument.words and isinstance(argument.default, str):
         raise error(f"`{argument.name}` is a word", node.span, f"known: {', '.join(argument.words)}")
-    value = _number(node, layer)
+    value = _number(node, numbers)
     if argument.least is not None and value < argument.least:
         raise error(f"`{argument.name}` is {value:g}", node.span, f"write a number from {argument.least:g}")
     if argument.above is not None and value <= argument.above:
@@ -246,23 +252,36 @@ def _value(node: e.Node, argument: RuleArgument, layer: int) -> float | str:
     return value
 
 
-def _number(node: e.Node, layer: int) -> float:
+def _number(node: e.Node, numbers: Mapping[str, int]) -> float:
     match node:
         case e.Number(value=value):
             return value
         case e.Negative(value=inner):
-            return -_number(inner, layer)
+            return -_number(inner, numbers)
         case e.Binary(op=op, left=left, right=right):
             try:
-                return float(calculate(op, _number(left, layer), _number(right, layer)))
+                return float(calculate(op, _number(left, numbers), _number(right, numbers)))
             except ArithmeticError:
-                raise error(f"'{show(node)}' is no number in block {layer}", node.span, "`layer` counts from 0") from None
-    return layer
+                where = f"in block {numbers.get('layer', 0)}"
+                raise error(f"'{show(node)}' is no number {where}", node.span, "`layer` counts from 0") from None
+        case e.Name(id=word) if word in numbers:
+            return numbers[word]
+    raise error(
+        f"`{show(node)}` of a parameter with one axis", node.span, "it counts the inputs or outputs of a matrix or a kernel"
+    )
 
 
 def _trail(path: str) -> list[str]:
-    """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`."""
-    return [name for part in path.split(".") for name in dict.fromkeys((_bare(part), part))]
+    """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`.
+
+    A number belongs to what it counts: `stages.0` is one name beside `stages`.
+    """
+    return [name for part in _with_numbers(path.split(".")) for name in dict.fromkeys((_bare(part), part))]
+
+
+def _with_numbers(parts: Sequence[str]) -> list[str]:
+    """The parts of a path, a number with the part that it counts: ``stages``, ``stages.0``, ``blocks``, ``blocks.1``."""
+    return [f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts)]
 
 
 def _bare(name: str) -> str:

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from ..errors import Problem, SpecError, Text, error, nearest, suggest
 from . import ast as e
-from .entries import EntryReader
+from .fact_reader import FACTS, TableReader
 from .parser import parse_target
 from .spec import (
     CHECKPOINTS,
     EXPRESSIONS,
-    RESERVED_SECTIONS,
     REVISIONS,
     UNSTATED,
     Binding,
     Edit,
     EditSet,
-    Facts,
+    Hole,
     Rule,
     Spec,
     WeightTable,
@@ -28,14 +27,23 @@ from .yaml import Mapping, Node, Scalar, Sequence, read, read_mended, read_text
 
 SECTIONS = (
     "metablock", "name", "paper", "input", "classes", "let", "shared", "stem", "stages", "head", "model", "predict", "loss",
-    "freeze", "init", "weights", "traits", "variants", "checkpoints", "facts",
+    "freeze", "init", "weights", "traits", "variants", "method", "checkpoints", "facts",
 )  # fmt: skip
+METHOD_SECTIONS = (
+    "metablock", "method", "name", "paper", "backbone", "input", "let", "shared", "model", "predict", "loss", "freeze", "init",
+    "weights", "views", "recipe", "facts",
+)  # fmt: skip
+METHOD_FACTS = ("backbone", "input", "params", "trainable", "macs", "reported.top1")
+# What may enter and leave a hole, and what messages call it.
+KINDS = {
+    "image": "what the data give",
+    "map": "a map, or tokens on a grid",
+    "tokens": "tokens",
+    "vector": "a vector",
+    "any": "anything",
+}
+_HOLE = re.compile(r"\s*(\w+)\s*->\s*(\w+)\s*")
 PAPER = ("title", "venue", "year", "arxiv", "code", "authors", "note")
-COUNTS = ("params", "trainable", "macs", "deployed")
-FACTS = (
-    "variant", "input", "params", "trainable", "macs", "deployed",
-    "reported.params", "reported.macs", "reported.top1", "reported.ap", "reported.miou", "reported.bleu", "reported.loss",
-)  # fmt: skip
 
 
 def load_file(path: str | Path) -> Spec:
@@ -60,7 +68,7 @@ def load(root: Mapping) -> Spec:
     >>> load(read(Text("net.yaml", "name: net\\ninput: image(3, 32)\\nmodel: pw(8)\\n"))).name
     'net'
     """
-    return _SpecLoader().spec(root)
+    return _read(root, SpecLoader(), MethodLoader())
 
 
 def load_text(text: str, name: str = "<spec>") -> Spec:
@@ -96,7 +104,13 @@ class IncompleteError(SpecError):
 
 def _load(text: Text) -> Spec:
     reading = read_mended(text)
-    return _SpecLoader(reading.problems, reading.unread).spec(reading.root)
+    known = reading.problems, reading.unread
+    return _read(reading.root, SpecLoader(*known), MethodLoader(*known))
+
+
+def _read(root: Mapping, network: SpecLoader, method: MethodLoader) -> Spec:
+    """The spec of a network's file, or of a method's, which begins with `method: NAME`."""
+    return method.method(root) if isinstance(root.get("method"), Scalar) and root.get("name") is None else network.spec(root)
 
 
 def load_bindings(content: str, name: str) -> dict[str, Binding]:
@@ -105,14 +119,16 @@ def load_bindings(content: str, name: str) -> dict[str, Binding]:
     >>> load_bindings("ffn(r=4): linear(r * c) >> gelu >> linear(c)\\n", "mine.yaml")["ffn"].params[0].name
     'r'
     """
-    loader = _SpecLoader()
+    loader = SpecLoader()
     table = loader.table(read(Text(name, content)))
     loader.done()
     return table
 
 
-class _SpecLoader(EntryReader):
-    """Reads the sections of a file."""
+class SpecLoader(TableReader):
+    """Reads the sections of a file. ``known_sections`` are those that it may have."""
+
+    known_sections: tuple[str, ...] = SECTIONS
 
     # The whole file
 
@@ -128,14 +144,15 @@ class _SpecLoader(EntryReader):
             shared=self.table(sections.get("shared")),
             columns=stages,
             stage_shared=stage_shared,
-            sections={k: self.expr(sections[k]) for k in EXPRESSIONS if k in sections and not self.reserved(k, sections[k])},
-            freeze=() if self.reserved("freeze", sections.get("freeze")) else self.list(sections.get("freeze")),
+            sections={k: self.expr(sections[k]) for k in EXPRESSIONS if k in sections},
+            freeze=self.selectors(sections.get("freeze")),
             init=self.init(sections.get("init")),
             weights=self.weights(sections.get("weights")),
             traits=self.sets(sections.get("traits")),
             variants=self.sets(sections.get("variants")),
             checkpoints=self.table_of("checkpoints", ("variant", *CHECKPOINTS), sections.get("checkpoints")),
             facts=self.table_of("facts", FACTS, sections.get("facts")),
+            method=self.around(sections.get("method")),
             revision=revision,
             unread=frozenset(self.lost),
             places={key.value: key.span for key, _ in root.entries},
@@ -153,11 +170,11 @@ class _SpecLoader(EntryReader):
 
     def sections(self, root: Mapping) -> dict[str, Node]:
         """The sections by name. What stands under a misspelt name is read as what it resembles, and is else unread."""
-        sections = {key.value: node for key, node in reversed(root.entries) if key.value in SECTIONS}
+        sections = {key.value: node for key, node in reversed(root.entries) if key.value in self.known_sections}
         for key, node in root.entries:
-            if key.value in SECTIONS:
+            if key.value in self.known_sections:
                 continue
-            near = nearest(key.value, SECTIONS)
+            near = nearest(key.value, self.known_sections)
             hint = f"did you mean '{near}'?" if near is not None else "names of your own stand under `let`"
             self.wrong(f"unknown section '{key.value}'", key.span, hint)
             if near is None or near in sections:
@@ -168,9 +185,26 @@ class _SpecLoader(EntryReader):
 
     # Sections
 
-    def reserved(self, section: str, node: Node | None) -> bool:
-        """Whether a section that nothing reads yet is empty: that it stands there is the mistake."""
-        return section in RESERVED_SECTIONS and isinstance(node, Scalar) and not node.value
+    def around(self, node: Node | None) -> Spec | None:
+        """The method that trains the network."""
+        mapping = self.mapping(node, "`method`")
+        if mapping is None:
+            return None
+        loader = MethodLoader(self.problems, self.unread)
+        try:
+            return loader.method(mapping)
+        except SpecError:
+            self.problems = loader.problems
+            return None
+
+    def selectors(self, node: Node | None) -> tuple[str, ...]:
+        """The dotted paths of `freeze`: one, or a list."""
+        paths = () if node is None else self.words(node)
+        items = node.items if isinstance(node, Sequence) else (node,)
+        for path, item in zip(paths, items, strict=True) if node is not None else ():
+            if item is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*", path, re.IGNORECASE):
+                self.wrong(f"'{path}' is no part of a network", item.span, "write names of slots: `freeze: [stem, head.norm]`")
+        return paths
 
     def revision(self, node: Node | None) -> int:
         """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""
@@ -285,42 +319,78 @@ class _SpecLoader(EntryReader):
                     self.lose(target.span.to(value.span))
         return EditSet(key.value, of, tuple(edits), key.span, init)
 
-    def table_of(self, section: str, columns: tuple[str, ...], node: Node | None) -> Facts:
-        if node is None:
-            return Facts()
-        if not isinstance(node, Sequence) or not node.items or not all(isinstance(row, Sequence) for row in node.items):
-            hint = f"a list of rows `- [variant, {columns[2]}, ...]`, the first of them the header"
-            self.wrong(f"`{section}` is a table", node.span.part(0, 1), hint)
-            return Facts()
-        lines = [row for row in node.items if isinstance(row, Sequence)]
-        rows = [tuple(self.word(cell) or "" for cell in self.items(row)) for row in lines]
-        header = rows[0]
-        for at, (name, cell) in enumerate(zip(header, lines[0].items, strict=True)):
-            if name not in columns:
-                hint = suggest(name, columns, f"known: {', '.join(columns)}") or ""
-                self.wrong(f"unknown column '{name}' in `{section}`", cell.span, hint)
-            elif name in header[:at]:
-                self.wrong(f"the column '{name}' stands twice in `{section}`", cell.span, "keep one of the two")
-            elif not at and name != columns[0]:
-                self.wrong(f"`{section}` begins with the column '{columns[0]}'", cell.span, "its rows are found by it")
-        for at, (row, line) in enumerate(zip(rows, lines, strict=True)):
-            if lines[0].comma or line.comma:
-                pass  # it was one cell too many, or one too few: that is said
-            elif len(row) != len(header):
-                self.wrong(
-                    f"{len(row)} cell{'s' * (len(row) != 1)} under a header of {len(header)}",
-                    line.span,
-                    "write `-` for what is not known",
-                )
-            elif at and row[0] in (other[0] for other in rows[:at]):
-                self.wrong(f"`{section}` has two rows for '{row[0]}'", line.span, "keep one of the two")
-            for name, text, cell in zip(header, row, line.items, strict=False) if at and header[0] == columns[0] else ():
-                if name in COUNTS and text != "-" and not re.fullmatch("[0-9]{1,18}", text):
-                    self.wrong(f"'{text}' is no count", cell.span, f"`{name}` is exact: a whole number, or `-`")
-        return Facts(header, tuple(rows[1:]), tuple(tuple(cell.span for cell in line.items) for line in lines[1:]))
-
 
 _MISSING = {
     "name": "write `name: my_network`",
     "input": "write `input: image(3, 224)`, `signal(12, 5000)`, `series(80, 400)` or `tokens(512, 1024)`",
+}
+
+
+class MethodLoader(SpecLoader):
+    """Reads the sections of a method's file."""
+
+    known_sections = METHOD_SECTIONS
+
+    def method(self, root: Mapping) -> Spec:
+        """The method. Raises SpecError with every problem of the file's form."""
+        revision = self.revision(root.get("metablock"))
+        sections = self.sections(root)
+        name = sections.get("method") or sections.get("name")
+        spec = Spec(
+            name=self.word(name) or "",
+            paper=self.paper(sections.get("paper")),
+            inputs=self.inputs(sections.get("input")),
+            let=self.table(sections.get("let")),
+            shared=self.table(sections.get("shared")),
+            columns={},
+            stage_shared={},
+            sections={name: self.expr(sections[name]) for name in ("model", "predict", "loss") if name in sections},
+            freeze=self.selectors(sections.get("freeze")),
+            init=self.init(sections.get("init")),
+            weights=self.weights(sections.get("weights")),
+            facts=self.table_of("facts", METHOD_FACTS, sections.get("facts")),
+            holes=self.holes(sections.get("backbone")),
+            recipe=self.recipe(sections.get("recipe")),
+            views={key: self.recipe(value) for key, value in self.entries(sections.get("views"), "`views`")},
+            revision=revision,
+            unread=frozenset(self.lost),
+            places={key.value: key.span for key, _ in root.entries},
+        )
+        for section, hint in _LACKING.items():
+            if section not in sections and not self.unread and (section != "method" or name is None):
+                self.wrong(f"the section '{section}' is missing", root.span.part(0, 1), hint)
+        self.done()
+        return spec
+
+    def holes(self, node: Node | None) -> dict[str, Hole]:
+        """The section `backbone`."""
+        result: dict[str, Hole] = {}
+        mapping = self.mapping(node, "`backbone`")
+        for key, value in mapping.entries if mapping else ():
+            form = _HOLE.fullmatch(self.word(value) or "")
+            strange = next((word for word in form.groups() if word not in KINDS), None) if form else None
+            if form is None or strange is not None:
+                message = f"'{strange}' is no kind of value" if strange else "this does not say what enters and what leaves"
+                hint = suggest(strange or "", KINDS, f"write `{key.value}: map -> map`; kinds: {', '.join(KINDS)}")
+                self.wrong(message, value.span, hint)
+                continue
+            result[key.value] = Hole(form[1], form[2], key.span)
+        return result
+
+    def recipe(self, node: Node | None) -> dict[str, str]:
+        """Words and numbers, which the training reads."""
+        return {key: self.word(value) or "" for key, value in self.entries(node, "`recipe`")}
+
+    def entries(self, node: Node | None, what: str) -> list[tuple[str, Node]]:
+        """The entries of a mapping."""
+        mapping = self.mapping(node, what)
+        return [(key.value, value) for key, value in (mapping.entries if mapping else ())]
+
+
+_LACKING = {
+    "method": "write `method: my_method`",
+    "backbone": "what it takes of a backbone: `backbone: {encoder: image -> vector}`",
+    "input": "what a step gets: `input: {image: view}`",
+    "model": "what a step computes",
+    "loss": "what it learns from: a stream over inputs and named outputs",
 }

@@ -32,7 +32,7 @@ _TAKEN = """
     enter eval extra_repr feature_info float forward get_buffer get_extra_state get_parameter get_submodule half
     inputs ipu ir
     items key keys level links load_state_dict loaded modules mtia named_buffers named_children named_modules named_parameters
-    parameters pop region register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
+    parameters pop region routed_share register_backward_hook register_buffer register_forward_hook register_forward_pre_hook
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec

@@ -21,9 +21,12 @@ adaptive_max_pool: adaptive_max_pool.AdaptiveMaxPool
 avg_pool: avg_pool.AvgPool
 batch_norm: batch_norm.BatchNorm
 below: elementwise.Below later
+centre: losses.Centre later
+channel_dropout: dropout.ChannelDropout later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
+crop: crop.Crop later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
@@ -38,6 +41,7 @@ group_norm: group_norm.GroupNorm
 gru: recurrent.Gru later
 hard_sigmoid: activations.HardSigmoid
 hard_swish: activations.HardSwish
+irfft: spectrum.Irfft later
 knob: knob.Knob source
 l2norm: l2_norm.L2Norm
 layer_norm: layer_norm.LayerNorm
@@ -55,6 +59,8 @@ random_features: random_features.RandomFeatures
 relu: activations.Relu
 relu6: activations.Relu6
 resize: resize.Resize
+rfft: spectrum.Rfft later
+rms_norm: rms_norm.RmsNorm later
 scalar: scalar.LearnedScalar source later
 scale: scale.Scale
 shuffle: shuffle.Shuffle
@@ -80,31 +86,39 @@ _FORMS = """
 agent_bias: positions.agent_bias
 argsort: order.argsort inline
 attention: attention.attention
+average: losses.average inline later
 axial: rotary.axial inline later
+binary_cross_entropy: losses.binary_cross_entropy inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
 concat: lists.concat inline later
 constant: residual.constant inline later
 continuous_bias: positions.continuous_bias
 coordinates: constants.coordinates inline later
+cross_entropy: losses.cross_entropy inline later
 deformable: deformable.deformable
 dilated: windows.dilated inline
+distill: losses.distill inline later
 drop_path: residual.drop_path inline
 each: lists.each inline
+ema: averages.ema inline later
 first: order.first inline
 flatten: tokens.flatten inline
+focal: losses.focal inline later
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+info_nce: losses.info_nce inline later
 inner: recurrence.inner inline later
 join: tokens.join inline
 keys_seen: attention_softmax.keys_seen inline
-maximum: elementwise.maximum inline later
 matmul: products.matmul inline later
+maximum: elementwise.maximum inline later
 mean: lists.mean inline
 merge: windows.merge inline
 minimum: elementwise.minimum inline later
 mixture_conv: dynamic.mixture_conv
+moving_bias: sampling.moving_bias later
 near: neighbours.near inline
 ones: tokens.ones inline source
 outer: recurrence.outer inline later
@@ -121,7 +135,9 @@ res: residual.res inline
 rest: order.rest inline
 resize_like: grids.resize_like later
 restore: order.restore inline
+route: route.route later
 routed: routed.routed inline
+sample: sampling.sample inline later
 scan: recurrence.scan later
 sine: constants.sine inline later
 split: lists.split inline

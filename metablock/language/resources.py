@@ -50,3 +50,12 @@ def architectures() -> dict[str, Path]:
     'swin.yaml'
     """
     return {path.stem: path for path in sorted(folder("architectures").glob("*.yaml"))}
+
+
+def methods() -> dict[str, Path]:
+    """The files of the shipped methods by their stems, sorted.
+
+    >>> methods()["mae"].name
+    'mae.yaml'
+    """
+    return {path.stem: path for path in sorted((folder("architectures") / "methods").glob("*.yaml"))}

@@ -73,6 +73,13 @@ class Local:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """A part of a backbone that a method takes (:class:`~metablock.language.spec.Hole`)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Word:
     """A name of the language itself: ``c``, ``index``, ``round8`` ..."""
 

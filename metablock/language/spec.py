@@ -16,11 +16,6 @@ REVISIONS = (1,)
 UNSTATED = 1
 # The sections that hold one expression each, in the order in which they run or are read.
 EXPRESSIONS = ("classes", "stem", "head", "model", "predict", "loss")
-# Sections that a later version will read, and what stands for them today.
-RESERVED_SECTIONS = {
-    "freeze": "in the spec, `frozen(a)` is not trained; in Python, `model.stages.requires_grad_(False)`",
-    "loss": "a recipe has the loss: `--set loss=bce`, or `recipe: {loss: bce}` in a study",
-}
 # The number of classes where the spec states none: ImageNet's.
 CLASSES = 1000
 MAX_BINDINGS = 20  # bindings that a number of classes may lead through
@@ -131,12 +126,24 @@ class Facts:
         return self.places[at][self.header.index(column)] if at is not None and self.places else None
 
 
+@dataclass(frozen=True)
+class Hole:
+    """A line of `backbone:` in a method's file: what it takes of a backbone, ``embed: image -> map``.
+
+    ``takes`` and ``gives`` are words of :data:`metablock.language.load.KINDS`.
+    """
+
+    takes: str
+    gives: str
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
 @dataclass(frozen=True, repr=False)
 class Spec:
     """One file, as immutable data. Each field is the section of its name; ``columns`` and ``stage_shared`` are `stages`,
-    ``sections`` those that hold one expression. ``places`` says where each section begins,
-    ``resolved`` that it is one network: ``variant``, its edits made; ``unread`` are the words of what could not be read of a
-    file with mistakes.
+    ``sections`` those that hold one expression; ``holes`` are the section `backbone` of a method's file, and ``method`` is the
+    method that trains this network. ``places`` says where each section begins, ``resolved`` that it is one network: ``variant``,
+    its edits made; ``unread`` are the words of what could not be read of a file with mistakes.
 
     >>> from metablock.language.load import load_text
     >>> net = load_text("name: net\\ninput: image(3, 32)\\nstages: {depth: [2, 2], body: depth * pw(8)}\\n")
@@ -152,7 +159,7 @@ class Spec:
     columns: Table
     stage_shared: Table
     sections: Mapping[str, Node]
-    freeze: tuple[Node, ...] = ()
+    freeze: tuple[str, ...] = ()
     init: Mapping[str, Node] = field(default_factory=dict)
     weights: Mapping[str, WeightTable] = field(default_factory=dict)
     traits: Mapping[str, EditSet] = field(default_factory=dict)
@@ -160,6 +167,10 @@ class Spec:
     checkpoints: Facts = field(default_factory=Facts)
     facts: Facts = field(default_factory=Facts)
     variant: str | None = None
+    holes: Mapping[str, Hole] = field(default_factory=dict)
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    method: Spec | None = None
     resolved: bool = field(default=False, compare=False)
     unread: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     revision: int = UNSTATED

@@ -54,7 +54,7 @@ class Uses:
 
     def reached(self, further: Iterable[str] = ()) -> set[str]:
         """Every name that the network, in any variant, or one of the ``further`` names may reach."""
-        roots = {*RUNNING, *further, *self.spec.unread}
+        roots = {*RUNNING, *further, *self.spec.unread, *(self.spec.method.holes if self.spec.method is not None else ())}
         for node in (*self.spec.sections.values(), *(part for entry in self.spec.inputs.values() for part in stated(entry))):
             roots |= _mentioned(node)
         for edit in self.edits:

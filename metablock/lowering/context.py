@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from math import prod
 from typing import Any, Literal
 
@@ -184,6 +185,7 @@ class Context:
         pair: the attention around, inside its ``pos=``.
         scaled: the attention around, inside its ``scale=``.
         rotary: the attention around, inside its ``rotary=``.
+        share: of the samples that the next module or subgraph sees, an expert of ``route``.
     """
 
     draft: Draft = field(default_factory=Draft)
@@ -204,6 +206,7 @@ class Context:
     pair: Pair | None = None
     scaled: Scaled | None = None
     rotary: Rotary | None = None
+    share: Fraction | None = None
 
 
 class ContextStack:

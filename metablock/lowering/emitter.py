@@ -139,7 +139,7 @@ class Emitter:
         assert feature is not None
         self.budget(feature)
         kind = (now.trainable, now.role, now.constant, written(entry, complete))
-        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, *kind, self.place)
+        node = ModuleNode(entry.name, entry.module, entry.attribute, facts, complete, *kind, self.place, now.share)
         path = now.draft.add(name, node)
         outputs = [self.value(shape) for shape in (feature, *further)]
         arguments = (first, *inputs[1:]) if first is not None else ()
@@ -293,20 +293,19 @@ class Emitter:
         Yields:
             The subgraph. The block has to set its ``output``.
         """
-        outer, blocks = self.context.now.draft, region == "blocks"
+        outer, share, blocks = self.context.now.draft, self.context.now.share, region == "blocks"
         parent, place = outer.subgraph, outer.place(name)
-        subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span)
+        subgraph = Subgraph(text=text, inputs=tuple(flat_values(x)), region=None if blocks else region, span=span, share=share)
         outer.open.append(place[0])
         path = (*self.context.now.path, *place)
         try:
-            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None) as inner:
+            with self.context.push(draft=Draft(subgraph), path=path, unit="block" if blocks else None, share=None) as inner:
                 yield subgraph
         finally:
             outer.open.pop()
         outer.added += inner.draft.added
-        if subgraph.children or subgraph.pinned:
-            path = self.context.now.draft.add(name, subgraph)
-            parent.steps.append(ModuleCall(path, (), subgraph.output))
+        if subgraph.children or subgraph.pinned or subgraph.share is not None:
+            parent.steps.append(ModuleCall(self.context.now.draft.add(name, subgraph), (), subgraph.output))
         else:
             parent.steps.extend(map(self._here, subgraph.steps))
 

@@ -73,6 +73,8 @@ def state_valid(evaluate: Evaluator, ir: Emitter, x: ValueTree, root: Subgraph) 
     """
     spec = evaluate.spec
     asked = any(isinstance(part, e.Attribute) and part.name == "valid" for node in spec.nodes() for part in e.walk(node))
+    if spec.method is not None:
+        return
     for number, ((name, node), value) in enumerate(zip(spec.inputs.items(), flat_values(x), strict=True)):
         if padded(evaluate, node):
             one = value.feature.with_(c=1)
@@ -87,7 +89,7 @@ def drop_unread(evaluate: Evaluator, root: Subgraph, doubts: dict[object, Proble
     """Removes the masks of ids that nothing reads, and notes those of padded images."""
     read = {value.id for _, part in subgraphs(root) for step in part.all_steps for value in step.inputs}
     read |= {value.id for _, part in subgraphs(root) for value in flat_values([part.output, part.prediction])}
-    places = dict(zip((value.id for value in root.inputs), evaluate.spec.inputs.values(), strict=True))
+    places = dict(zip((value.id for value in root.inputs), evaluate.spec.inputs.values(), strict=evaluate.spec.method is None))
     for key, mask in evaluate.valid.items():
         for step in [step for step in root.steps if step.output is mask and mask.id not in read]:
             if not isinstance(step, ModuleCall):

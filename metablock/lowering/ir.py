@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ..errors import Problem, Span, error
 from ..shape import Feature
+from .objective import Average, Objective, Source
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class ModuleNode:
         role: what all its parameters are, if the place decides that and not its class: ``table`` inside ``continuous_bias``.
         text: the call as a person would write it, ``conv(64, 7, stride=4)``; two nodes may be equal with different texts.
         span: the place in the spec.
+        share: as of a :class:`Subgraph`.
     """
 
     operator: str
@@ -63,6 +66,7 @@ class ModuleNode:
     constant: bool = False
     text: str = field(default="", compare=False)
     span: Span | None = field(default=None, compare=False, repr=False)
+    share: Fraction | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,9 @@ class Subgraph:
         output: what ``forward`` returns.
         region: the kind of compile unit (``stem``, ``down``, ``block`` ...); None for a part of another unit.
         prediction: of the root: what inference returns instead of ``output``, after the ``prediction_steps``.
+        objective: of the root: its loss, if the spec states one.
+        averages: of the root: the modules that are moving averages of others.
+        sources: of the root of a method: where each input comes from.
         pinned: values that enter stay arguments of ``forward`` even if nothing reads them.
         unlimited: of the root: the caps on sizes are lifted.
         span: the place in the spec.
@@ -149,6 +156,7 @@ class Subgraph:
             for a call that is read several times with different values.
         names: by a name in its text the parameter names of what it stands for, or `id`, `none`; for reports.
         doubts: of the root: what is allowed, but may not be meant, by kind and place.
+        share: for how many of the samples its result counts, if not for all (an expert of ``route``); for counts of operations.
     """
 
     text: str = ""
@@ -160,12 +168,16 @@ class Subgraph:
     region: str | None = None
     prediction: ValueTree = None
     prediction_steps: list[Step] = field(default_factory=list)
+    objective: Objective | None = None
+    averages: tuple[Average, ...] = ()
+    sources: tuple[Source, ...] = ()
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)
     numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
     names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
     doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
+    share: Fraction | None = field(default=None, compare=False)
 
     @property
     def all_steps(self) -> list[Step]:

@@ -21,6 +21,7 @@ from .layer_count import LayerCounter
 from .once import Once
 from .shared_modules import SharedModules
 from .tracer import ID, MAX_REPEATS, Tracer
+from .training import TrainingParts
 
 MAX_PROBLEMS = 50
 MAX_EXTENT = 65_536
@@ -91,6 +92,7 @@ class NetworkLowering:
         self.problems: list[Problem] = []
         self._started: dict[str, tuple[BlockCount, ValueTree]] = {}
         self._shared = SharedModules(self.tracer, self.root)
+        self.training = TrainingParts(self)
 
     def run(self, input: Feature | None) -> Subgraph:
         """Lowers the network and returns its root. Raises SpecError with every problem."""
@@ -102,7 +104,7 @@ class NetworkLowering:
         state_valid(self.evaluate, self.ir, x, self.root)
         try:
             self.root.output = self._present(self._flow(x))
-            self._predict()
+            self.training.lower()
         except SpecError as wrong:
             raise SpecError([*self.problems, *wrong.problems]) from None
         if self.problems:
@@ -131,7 +133,7 @@ class NetworkLowering:
 
     def _flow(self, x: ValueTree) -> ValueTree:
         """The stream `model`, or stem, stages and head one after the other."""
-        if "model" in self.spec.sections:
+        if "model" in self.training.sections:
             model = self._composition(x)
             self.tracer.names.read(model.node)
             with self.context.push(unit="line"):
@@ -143,7 +145,7 @@ class NetworkLowering:
 
     def _composition(self, x: ValueTree) -> Closure:
         """The stream of the section `model`, which may be the name of a binding."""
-        model = Closure(self.spec.sections["model"], Scope(c=width(x)))
+        model = Closure(self.training.sections["model"], self.training.scope.with_c(width(x)))
         while isinstance(model.node, e.Name):
             step = self.tracer.references.step(model.node, model.scope, x)
             if not isinstance(step, Closure) or step.node is model.node:
@@ -151,29 +153,18 @@ class NetworkLowering:
             model = step
         return model
 
-    def _predict(self) -> None:
-        """Lowers the section `predict` and keeps its steps apart from those of training."""
-        if "predict" not in self.spec.sections:
-            return
-        output = self.root.output
-        values = list(output.values()) if isinstance(output, dict) else output
-        before = len(self.root.steps)
-        node = self.spec.sections["predict"]
-        self.tracer.names.read(node)
-        self.root.prediction = self.tracer.emit(node, Scope(), values)
-        self.root.prediction_steps = self.root.steps[before:]
-        del self.root.steps[before:]
-
     # Input
 
     def _input(self, replacement: Feature | None) -> ValueTree:
         """The values of the inputs: one, or a list."""
         inputs = self.spec.inputs
-        if replacement is not None:
+        if replacement is not None and self.spec.method is None:
             if len(inputs) != 1:
                 message = f"the input of '{self.spec.name}' cannot be replaced: it has {len(inputs)}"
                 raise error(message, self.spec.place("input"), "set their sizes in the spec")
             return self._entering(replacement)
+        if self.spec.method is not None:
+            return self.training.inputs(self.spec.method)
         values = [self._entering(input_feature(self.evaluate, node)) for node in inputs.values()]
         return values[0] if len(values) == 1 else values
 
@@ -201,14 +192,22 @@ class NetworkLowering:
             SpecError: the section is named inside another module.
         """
         if self.context.now.draft.subgraph is not self.root:
-            raise error(f"`{name}` stands inside another module", span, "name it in `model` itself")
+            return self.training.nested(name, x, span, lambda: self._make(name, x, results))
         x = self.ir.apart(x)
         if name not in self._started:
             self._started[name] = (replace(self.context.now.blocks), x)
-            return self._make(name, x, results)
+            return self.training.checked(name, x, self._make(name, x, results), span)
         blocks, first = self._started[name]
         with self.context.push(blocks=replace(blocks)):
             return self.ir.reuse(self.root, (), lambda x: self._make(name, x, results), x, first, span, root=True)
+
+    def hole(self, name: str, x: ValueTree, span: Span | None) -> ValueTree:
+        """Applies the part of the backbone that the method takes under this name. Raises SpecError if it does not fit."""
+        return self.training.hole(name, x, span)
+
+    def average(self, once: Once, start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of a module that is built once."""
+        self.training.average(once, start, end)
 
     def _make(self, name: str, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
         """Lowers a section."""

@@ -25,6 +25,14 @@ class Sections(Protocol):
         """
         ...
 
+    def hole(self, name: str, x: ValueTree, span: Span | None) -> ValueTree:
+        """Applies the part of a backbone that a method takes under this name to ``x``."""
+        ...
+
+    def average(self, once: Once, start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of a module that is built once."""
+        ...
+
     def once(self, once: Once, x: ValueTree, node: e.Node) -> ValueTree:
         """Applies a module that is built once to ``x``. ``node`` is the expression that names it."""
         ...

@@ -83,6 +83,7 @@ def _assigned(line: e.Assign, value: ValueTree) -> dict[str, ValueTree]:
     """The result of a line by the line's names. Raises SpecError if it has another number of values."""
     if len(line.targets) == 1:
         return {line.targets[0]: value}
+    value = list(value.values()) if isinstance(value, dict) else value  # named outputs, in order
     if not isinstance(value, (list, tuple)) or len(value) != len(line.targets):
         count = len(value) if isinstance(value, (list, tuple)) else 1
         hint = "`chunk(n)` gives n, `attention(heads, row=0)` two"

@@ -54,6 +54,7 @@ max_pool            ``MaxPool1d, 2d, 3d``                  ``"same"`` padding by
 pad                 ``ConstantPad1d, 2d, 3d`` and others   no
 relu, relu6         ``ReLU``, ``ReLU6``                    no
 resize              ``Upsample``                           ``antialias``: a subclass passes it on
+rms_norm            ``RMSNorm``                            no
 shuffle             ``ChannelShuffle``                     channels last: a class of our own
 sigmoid, silu       ``Sigmoid``, ``SiLU``                  no
 softmax             ``Softmax``                            subclass with its own ``forward``: a temperature, parts

@@ -15,13 +15,14 @@ from .extents import half_steps
 class Distances(nn.Module):
     """Each different distance ``d`` from a key to a query in log-spaced coordinates: ``() -> (1, T, rank)``.
 
-    ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis. A key of a coarser grid stands at the mean position
-    of the queries that adaptive pooling puts into its bin.
+    ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis, or ``sign(d) ln(1 + |d|)``. A key of a coarser grid
+    stands at the mean position of the queries that adaptive pooling puts into its bin.
 
     Args:
         keys: extents of the keys' grid.
         extent: extents of the queries' grid that normalise the coordinates; by default those of ``grid``.
         reach: factor on the normalised distances.
+        normalise: False for the second formula, which no extent and no reach enters.
 
     Swin V2 (arXiv 2111.09883), with the normalisation of its code, which TransNeXt's (arXiv 2311.17132) shares. The last axis
     changes fastest.
@@ -34,9 +35,18 @@ class Distances(nn.Module):
     takes = ()
     coordinates: Tensor
 
-    def __init__(self, grid: tuple[int, ...], *, keys: list[int], extent: list[int] | None = None, reach: float = 8.0):
+    def __init__(
+        self,
+        grid: tuple[int, ...],
+        *,
+        keys: list[int],
+        extent: list[int] | None = None,
+        reach: float = 8.0,
+        normalise: bool = True,
+    ):
         super().__init__()
         self.grid, self.keys, self.extent, self.reach = tuple(grid), tuple(keys), tuple(extent or grid), reach
+        self.normalise = normalise
         total = prod(len(set(half_steps(n, m))) for n, m in zip(grid, keys, strict=True))
         self.register_buffer("coordinates", torch.empty(1, total, len(grid)), persistent=False)
         self.reset_parameters()
@@ -45,8 +55,9 @@ class Distances(nn.Module):
         axes = []
         for n, m, extent in zip(self.grid, self.keys, self.extent, strict=True):
             steps = torch.tensor(sorted(set(half_steps(n, m))), dtype=torch.float64, device=self.coordinates.device)
-            distance = steps / 2 * self.reach / max(1, extent - 1)
-            axes.append(distance.sign() * torch.log2(1 + distance.abs()) / math.log2(self.reach))
+            distance = steps / 2 * (self.reach / max(1, extent - 1) if self.normalise else 1)
+            unit = math.log(self.reach) if self.normalise else 1
+            axes.append(distance.sign() * torch.log1p(distance.abs()) / unit)
         self.coordinates.copy_(torch.cartesian_prod(*axes).view(self.coordinates.shape))
 
     def forward(self) -> Tensor:

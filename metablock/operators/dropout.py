@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import error
-from ..shape import Feature, Layout
+from ..shape import Feature
 
 
 class Dropout(nn.Dropout):
@@ -14,7 +14,6 @@ class Dropout(nn.Dropout):
 
     Args:
         rate: share of the numbers that become 0, in ``[0, 1)``.
-        channels: keep or drop whole channels of an image, over all positions (Tompson et al. 2015, torch's ``Dropout2d``).
 
     Srivastava et al. 2014. A subclass of torch's ``nn.Dropout`` with its own ``forward``: the rate is a buffer outside the state
     dict, so that modules with different rates share one compiled graph. It therefore draws other random numbers than
@@ -32,11 +31,10 @@ class Dropout(nn.Dropout):
     takes = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
-    def __init__(self, layout: Layout = "map", *, rate: float, channels: bool = False):
+    def __init__(self, *, rate: float):
         nn.Module.__init__(self)  # torch's own would keep the rate as a Python number
         self.inplace = False
         self.initial = checked(rate)
-        self.axis = None if not channels else 1 if layout == "map" else -1
         self.register_buffer("rate", torch.empty(1), persistent=False)
         self.reset_parameters()
 
@@ -59,7 +57,35 @@ class Dropout(nn.Dropout):
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        return drop_entries(x, self.rate, self.training, self.axis)
+        return drop_entries(x, self.rate, self.training)
+
+
+class ChannelDropout(Dropout):
+    """Dropout of whole channels, over all positions of a map: ``(b, c, *grid) -> (b, c, *grid)``.
+
+    Args:
+        rate: share of the channels that become 0, in ``[0, 1)``.
+
+    Tompson et al. 2015 (arXiv 1411.4280); torch's ``nn.Dropout2d``, with its rate where that of ``dropout`` is.
+
+    Example:
+        >>> y = ChannelDropout(rate=0.5)(torch.ones(4, 8, 3, 5)).flatten(2)
+        >>> torch.equal(y, y[..., :1].expand_as(y))
+        True
+    """
+
+    takes = ("map",)
+
+    def __init__(self, *, rate: float):
+        super().__init__(rate=rate)
+
+    @staticmethod
+    def shape(x: Feature, *, rate: float) -> Feature:
+        checked(rate)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return drop_channels(x, self.rate, self.training)
 
 
 def checked(rate: float) -> float:
@@ -69,16 +95,14 @@ def checked(rate: float) -> float:
     return rate
 
 
-def drop_entries(x: Tensor, rate: Tensor, training: bool, axis: int | None = None) -> Tensor:
-    """In training, zeroes entries, or those of the batch and an axis, with probability ``rate`` and scales the rest by
-    ``1 / (1 - rate)``."""
-    if not training:
-        return x
-    if axis is None:
-        return keep(x, x.shape, rate)
-    size = [1] * x.dim()
-    size[0], size[axis] = x.shape[0], x.shape[axis]
-    return keep(x, tuple(size), rate)
+def drop_entries(x: Tensor, rate: Tensor, training: bool) -> Tensor:
+    """In training, zeroes entries with probability ``rate`` and scales the rest by ``1 / (1 - rate)``."""
+    return keep(x, x.shape, rate) if training else x
+
+
+def drop_channels(x: Tensor, rate: Tensor, training: bool) -> Tensor:
+    """In training, zeroes channels of an item with probability ``rate`` and scales the others by ``1 / (1 - rate)``."""
+    return keep(x, x.shape[:2] + (1,) * (x.dim() - 2), rate) if training else x
 
 
 def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
@@ -89,3 +113,4 @@ def keep(x: Tensor, size: tuple[int, ...], rate: Tensor) -> Tensor:
 
 
 torch.fx.wrap("drop_entries")  # one node of a traced graph, in training and in evaluation
+torch.fx.wrap("drop_channels")

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from ..errors import AxesError, error
 
 Extent = int | Sequence[int]
+# What coordinates count on an axis of n positions: 0 ... n - 1; 0 ... 1 or -1 ... 1 from the first to the last; the same from
+# edge to edge of the cells around them.
+KINDS = ("index", "unit", "signed", "centers", "signed_centers")
 SMALLER = "a larger input, a smaller kernel, more padding or fewer strides"
 
 

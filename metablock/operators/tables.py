@@ -15,6 +15,8 @@ Grid = tuple[int, ...]
 
 # The key under which a state dict, or the metadata of a file, says on which grids its tables lie.
 GRIDS = "grids"
+# That under which weights of a method's network hold the text of the method.
+METHOD = "method"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,14 @@ class GridTable:
 
     def _places(self, grid: Grid) -> Grid:
         return tuple(2 * g - 1 for g in grid) if self.offsets and not self.mirrored else grid
+
+
+def draw_table(weight: Tensor, std: float) -> None:
+    """Fills a table from a normal distribution of this deviation, cut at 2; for 0 with zeros."""
+    if std:
+        nn.init.trunc_normal_(weight, std=std)
+    else:
+        nn.init.zeros_(weight)
 
 
 def tables_of(module: nn.Module) -> dict[str, tuple[GridTable, ...]]:

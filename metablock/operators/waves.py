@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import error, suggest
 from ..shape import Feature
+from .extents import KINDS
 
-KINDS = ("index", "unit", "signed", "centers", "signed_centers")
 # How channels are ordered, from the slowest to the fastest: axes of the grid, sine and cosine, frequencies.
 ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band")))
 SPACINGS = ("linear", "log")

@@ -255,8 +255,8 @@ def _feature_points(name: str, root: Subgraph, stages: bool | Sequence[int]) -> 
     calls = [call for call in calls if len(call.child) == 2]
     if not calls:
         raise MetablockError(f"'{name}' has no stages", "feature maps are the results of stages: add `stages:` to the spec")
-    outputs = list(flat_values(root.output))
-    if len(outputs) > 1 and all(map(_spatial, outputs)):
+    outputs, rank = list(flat_values(root.output)), max(value.feature.rank for value in flat_values(root.inputs))
+    if len(outputs) > 1 and all(_spatial(value) and value.feature.rank == rank for value in outputs):
         points = [FeaturePoint(f"output.{i}", i, value) for i, value in enumerate(outputs)]
         return _select(name, points, stages, "maps"), False
     points = _block_points(root, calls[0]) if len(calls) == 1 else []

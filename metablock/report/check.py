@@ -11,6 +11,7 @@ from ..front import Front
 from ..front import check as check_spec
 from ..language.init_rules import InitRuleUse
 from ..language.load import IncompleteError, load_file, load_text
+from ..language.method_checks import check_method
 from ..language.spec import Spec
 from ..language.weight_rules import NetworkFacts, blocks_in
 from ..language.weight_rules.use import WeightRuleUse
@@ -45,6 +46,8 @@ def check(source: str, *, shapes: bool = True, doubts: list[Problem] | None = No
         return SpecError([*wrong.problems, *problems_of(wrong.spec, shapes=shapes)]).problems
     except SpecError as wrong:
         return wrong.problems
+    if spec.holes:
+        return SpecError(check_method(spec)).problems
     networks: list[Front] = []
     problems = problems_of(spec, shapes=shapes, networks=networks) or tuple(wrong_facts(spec, networks))
     if doubts is not None:

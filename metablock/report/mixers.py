@@ -10,7 +10,7 @@ from ..language.spec import Binding, Spec
 # Operators and standard bindings that mix positions with any arguments ...
 MIXING = {
     "agent_attention", "attention", "avg_pool", "deform_conv", "deformable", "dw", "dw_bn", "dynamic_conv",
-    "hifi", "hilo", "lofi", "max_pool", "mixture_conv", "pool", "transposed",
+    "hifi", "hilo", "lofi", "max_pool", "mixture_conv", "pool", "sample", "transposed",
 }  # fmt: skip
 # ... and those that do where their kernel, the second argument or `k`, is larger than one.
 CONVOLUTIONS = {"conv", "conv_bn", "std_conv"}

@@ -139,6 +139,15 @@ class CatalogueRow(Answer):
     mixers: tuple[str, ...]
 
 
+class MethodRow(Answer):
+    """``list --methods``: a shipped method; ``takes``: the parts of a backbone, with what enters and leaves them."""
+
+    name: str
+    paper: str | None
+    year: int | None
+    takes: dict[str, str]
+
+
 class TableRow(Answer):
     """``table``: a network beside others. ``reported_*`` and ``top1`` are the paper's; ``throughput``: images a second."""
 

@@ -31,6 +31,7 @@ _VALUES = {
     "parts": 4,
     "rate": 0.5,
     "size": 7,
+    "than": 0.5,
     "stride": 2,
     "value": 0.5,
 }
@@ -43,12 +44,16 @@ _CALLS: dict[str, dict[str, str]] = {
     "each": {"": "[id, id] >> each(id)"},
     "fold": {"": "fold(2)"},
     "grid": {"": "grid(14, 28)"},
+    "irfft": {"": "irfft(26)"},
     "join": {"": "join(learned(1), id)", "`prefix=`": "join(id, prefix=0)"},
     "matmul": {"": "matmul(transpose)"},
     "merge": {"": "windows(7) >> merge"},
     "pick": {"": "pick([0, 2, 4])"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "resize_like": {"": "resize_like(avg_pool(2, stride=2))"},
+    "route": {"": "route(1, [id, id])"},
+    "sample": {"": "sample(coordinates)", "a map": "sample(pw(2))"},
     "split": {"": "split(id, id)"},
 }
 
@@ -64,6 +69,7 @@ _INSIDE = {
     "agent_bias": ("pos", "a bias for every head, query and key"),
     "continuous_bias": ("pos", "a bias for every head, query and key"),
     "keys_seen": ("scale", "one number for each query"),
+    "moving_bias": ("pos", "a bias for every head, query and key"),
     "near": ("over", "the neighbours of each query"),
     "past": ("over", "each query, and what stands before it"),
     "pair_bias": ("pos", "a bias for every head, query and key"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..front import Front, front, resolved, warn_of_doubts
@@ -22,6 +22,7 @@ class BuildOptions:
         classes: replaces the spec's number of classes.
         input: replaces the spec's input size: ``"3x256x192"``.
         large: lifts the caps on sizes, repeats and costs.
+        method: a method that trains the network, by name or path.
 
     >>> BuildOptions("resnet18", classes=10).changes
     ('classes = 10',)
@@ -33,6 +34,7 @@ class BuildOptions:
     classes: int | None = None
     input: str | None = None
     large: bool = False
+    method: str | None = None
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -43,11 +45,12 @@ class BuildOptions:
 
     def arguments(self) -> dict[str, Any]:
         """What is changed in the source, by the arguments of :func:`metablock.front.resolved`."""
-        return {"variant": self.variant, "edits": self.edits, "classes": self.classes, "input": self.input}
+        names = ("variant", "edits", "classes", "input", "method")
+        return {name: getattr(self, name) for name in names}
 
 
 def lowered(options: BuildOptions) -> Front:
-    """The resolved spec of a network and its typed IR.
+    """The resolved spec of a network and its typed IR; of a method what it trains, not what it predicts.
 
     Raises:
         MetablockError: an unknown name, a bad option; its subclass SpecError holds every problem of the spec.
@@ -58,6 +61,8 @@ def lowered(options: BuildOptions) -> Front:
     """
     network = front(named_source(options.source), large=options.large, **options.arguments())
     warn_of_doubts(network.ir)
+    if network.spec.method is not None:
+        return Front(network.spec, replace(network.ir, prediction=None, prediction_steps=[]))
     return network
 
 

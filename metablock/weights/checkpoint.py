@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MetablockError
-from ..operators.tables import GRIDS, Grid
+from ..operators.tables import GRIDS, METHOD, Grid
 
 # Entries under which training scripts save the weights, and prefixes that wrappers add to every name; the first come first.
 _ENTRIES = ("state_dict", "model", "model_state_dict", "module", "net", "network", "params", "weights")
@@ -35,11 +35,12 @@ _HEADER = 100_000_000  # bytes of a .safetensors file's header, as its reader al
 
 
 class Tensors(dict[str, Any]):
-    """The tensors of a .safetensors file by name, with the grids on which its tables lie, if it says so."""
+    """The tensors of a .safetensors file by name, with the grids on which its tables lie and the text of the method that trained
+    them, if it says so."""
 
-    def __init__(self, content: Mapping[str, Any], grids: Mapping[str, tuple[Grid, ...]]):
+    def __init__(self, content: Mapping[str, Any], grids: Mapping[str, tuple[Grid, ...]], method: str = ""):
         super().__init__(content)
-        self.grids = grids
+        self.grids, self.method = grids, method
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,16 @@ def stated_grids(mapping: Mapping[Any, Any]) -> dict[str, tuple[Grid, ...]]:
         if isinstance(entry, Mapping) and GRIDS in entry:
             result |= {f"{path}.{name}" if path else name: grids for name, grids in _read_grids(entry[GRIDS]).items()}
     return result
+
+
+def stated_method(mapping: Mapping[Any, Any]) -> str:
+    """The text of the method whose network a state dict belongs to; empty for another one."""
+    if isinstance(mapping, Tensors):
+        return mapping.method
+    about = getattr(mapping, "_metadata", None)
+    entry = about.get("", {}) if isinstance(about, Mapping) else {}
+    text = entry.get(METHOD, "") if isinstance(entry, Mapping) else ""
+    return text if isinstance(text, str) else ""
 
 
 def read_state(path: str | Path) -> dict[str, Any]:
@@ -281,7 +292,7 @@ def _safetensors(path: Path) -> Tensors:
         grids = _read_grids(json.loads(about.get(GRIDS, "{}")))
     except ValueError:
         grids = {}
-    return Tensors(load_file(path), grids)
+    return Tensors(load_file(path), grids, about.get(METHOD, ""))
 
 
 def _read_grids(entry: object) -> dict[str, tuple[Grid, ...]]:
@@ -303,6 +314,7 @@ __all__ = [
     "read_checkpoint",
     "read_state",
     "stated_grids",
+    "stated_method",
     "weights_in",
     "whole",
 ]

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from ..errors import MetablockError, suggest
 from ..language.spec import Spec
 from ..language.weight_rules import Fit, Joined, NetworkFacts, ReadyRule, RuleStep, read_rules
+from ..language.weight_rules.rule import EVERY
 from .loading import WeightReport, apply_rule, network_of
+from .numbered import gathered, numbered
 
 # The metadata key under which a .safetensors file keeps the layout of the checkpoint its weights were loaded from.
 LAYOUT = "layout"
@@ -28,12 +30,19 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass
 class _Use:
-    """One of our tensors, the keys of theirs that it is made of, and the rule that makes it."""
+    """One of our tensors, the keys of theirs that it is made of, and the rule that makes it.
+
+    ``groups``: a list for each name of the rule; of several keys where one stands for all numbers.
+    """
 
     name: str
-    keys: list[str]
+    groups: list[list[str]]
     rule: ReadyRule
     fit: Fit
+
+    @property
+    def keys(self) -> list[str]:
+        return [key for group in self.groups for key in group]
 
 
 def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = None) -> dict[str, Tensor]:
@@ -61,7 +70,7 @@ def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = 
         hint = suggest(to, spec.weights, f"there are: {', '.join(spec.weights)}" if spec.weights else "it has no `weights:`")
         raise MetablockError(f"'{spec.name}' has no weight rules '{to}'", hint)
     ours = model.state_dict()
-    uses = _uses(list(ours), spec, to, network_of(model, spec))
+    uses = _uses(list(ours), spec, to, network_of(model, spec), shapes or {})
     rank = max((len(feature.grid) for feature in getattr(model, "inputs", ())), default=2)
     extents = _extents(uses, {name: tuple(tensor.shape) for name, tensor in ours.items()}, shapes or {}, rank)
     result: dict[str, Tensor] = {}
@@ -85,14 +94,14 @@ def export_state(model: nn.Module, spec: Spec, to: str, shapes: Shapes | None = 
     return result
 
 
-def _uses(names: Sequence[str], spec: Spec, to: str, network: NetworkFacts) -> list[_Use]:
+def _uses(names: Sequence[str], spec: Spec, to: str, network: NetworkFacts, known: Shapes) -> list[_Use]:
     """By the rules of a table, what each of our tensors is made of. Raises MetablockError for a name without a rule."""
     rules, uses = read_rules(spec, to), list[_Use]()
     for name in names:
         match = rules.find(name, network)
         if match is not None:
             rule, fit = match
-            uses.append(_Use(name, [key.fill(fit) for key in rule.keys], rule, fit))
+            uses.append(_Use(name, [numbered(key.fill(fit), known) for key in rule.keys], rule, fit))
         elif not name.endswith(_COUNTER):
             raise MetablockError(f"no rule of '{to}' says where {name} goes", f"add one to `weights:` of '{spec.name}'")
     return uses
@@ -104,7 +113,7 @@ def _index(use: _Use, shapes: Sequence[tuple[int, ...]], shape: torch.Size) -> T
     for extents in shapes:
         indices.append(torch.arange(start, start + prod(extents)).reshape(extents))
         start += prod(extents)
-    index = apply_rule(use.rule, use.fit, indices, shape)
+    index = apply_rule(use.rule, use.fit, gathered(use.groups, indices), shape)
     if index is None or index.numel() != shape.numel():
         shown = " ++ ".join(f"{key} {extents}" for key, extents in zip(use.keys, shapes, strict=True))
         raise MetablockError(f"{use.name} {tuple(shape)} does not fill {shown}", "are they of another variant?")
@@ -143,7 +152,7 @@ def _steps(source: Joined) -> Iterator[RuleStep]:
 
 def _before(use: _Use, shape: tuple[int, ...], rank: int) -> tuple[int, ...] | None:
     """The shape of the tensor that the steps of a rule turn into one of this shape; None if they do not determine it."""
-    if len(use.keys) > 1:
+    if len(use.keys) > 1 or EVERY in use.keys[0]:
         return None
     for step in reversed(list(_steps(use.rule.source))):
         numbers = step.numbers(use.fit)

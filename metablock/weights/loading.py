@@ -15,10 +15,12 @@ from ..errors import MetablockError, MetablockWarning, suggest
 from ..front import InputSize
 from ..language.spec import Spec
 from ..language.weight_rules import OURS, Fit, NetworkFacts, ReadyRule, Rules, blocks_in, read_rules
+from ..language.weight_rules.rule import EVERY
 from .applying import MisfitError, apply_rule, composed
 from .checkpoint import Part, is_statistic, parts, read_checkpoint, read_state
 from .ends import class_layers, first_kernels
 from .grids import HINT, Tables, UnknownGridError
+from .numbered import gathered, numbered
 from .report import NO_RULE, WeightReport, WeightsError
 
 State = Mapping[str, Tensor]
@@ -43,7 +45,8 @@ class _Source:
 
     @property
     def needed(self) -> set[str]:
-        return {key for name, (_, keys) in self.keys.items() if not name.endswith(_OPTIONAL) for key in keys}
+        names = {key for name, (_, keys) in self.keys.items() if not name.endswith(_OPTIONAL) for key in keys}
+        return {name for name in names if EVERY not in name}
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,9 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
     report, values, state = WeightReport(source.name), dict[str, Tensor](), part.tensors
     taken: set[str] = set()
     for name, parameter in own.items():
-        match, keys = source.keys[name]
+        match, patterns = source.keys[name]
+        groups = [numbered(pattern, state) for pattern in patterns]
+        keys = [key for group in groups for key in group]
         if not keys or any(key not in state for key in keys):
             if not name.endswith(_OPTIONAL):
                 report.missing.append(_missing(name, keys, state))
@@ -328,7 +333,7 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
             for tensor in tensors:
                 _check_numbers(tensor, parameter)
             counter = name.endswith(_OPTIONAL) and all(tensor.dim() == 0 for tensor in tensors)
-            value = tensors[0].detach() if counter else composed(match, tensors, parameter.shape)
+            value = tensors[0].detach() if counter else composed(match, _gathered(groups, tensors), parameter.shape)
             value = fitter.fit(name, value, parameter, part, report, joined)
         except MisfitError as misfit:
             shapes = " ++ ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in zip(keys, tensors, strict=True))
@@ -345,6 +350,14 @@ def _match(own: State, part: Part, source: _Source, fitter: _Fitter) -> tuple[di
     report.unused = {key: tuple(value.shape) for key, value in state.items() if key not in taken}
     report.left = [key for key in state if key not in taken and not key.endswith(_OPTIONAL) and not source.rules.ignored(key)]
     return values, report
+
+
+def _gathered(groups: list[list[str]], tensors: list[Tensor]) -> list[Tensor]:
+    """As :func:`gathered`. Raises MisfitError for tensors that cannot be concatenated."""
+    try:
+        return gathered(groups, tensors)
+    except RuntimeError:
+        raise MisfitError(" (cannot be concatenated)") from None
 
 
 def _check_numbers(tensor: Tensor, ours: Tensor) -> None:

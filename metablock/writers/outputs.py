@@ -15,7 +15,7 @@ from ..backend.block import Block
 from ..errors import MetablockError, suggest
 from ..files import replacing, target_of
 from ..language.weight_rules import OURS
-from ..operators.tables import GRIDS, grids_of
+from ..operators.tables import GRIDS, METHOD, grids_of
 from ..weights.export_names import LAYOUT, layout
 from .standalone import standalone
 from .torch_export import check_onnx, write_onnx, write_pt2
@@ -104,6 +104,8 @@ def write_safetensors(model: Block, path: Path, dynamic: Sequence[str] = ()) -> 
     metadata = {"format": "pt", "spec": show_spec(model.spec), "spec_hash": spec_hash(model.spec)}
     if model.collapsed is not None:
         metadata["form"] = "deployed"
+    if model.spec.method is not None:
+        metadata[METHOD] = show_spec(model.spec.method)
     if grids := grids_of(model):
         metadata[GRIDS] = json.dumps(grids)
     if model.loaded is not None and model.loaded.source != OURS:

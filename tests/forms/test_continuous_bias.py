@@ -86,6 +86,14 @@ def test_swin_v2(trained: tuple[int, int]) -> None:
     assert model(torch.randn(2, 8, 8, 10)).isfinite().all()
 
 
+def test_without_an_extent() -> None:
+    """Equation 4 as it is printed: a logarithm of the distance in tokens."""
+    model = build(f"attention(2, {PLAIN}, pos=continuous_bias(linear(2), normalise=false))", (3, 2))
+    rows, columns = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0]), torch.tensor([-1.0, 0.0, 1.0])
+    expected = torch.cartesian_prod(*(d.sign() * (1 + d.abs()).log() for d in (rows, columns)))
+    torch.testing.assert_close(model.attention.pos.distances()[0], expected.double())
+
+
 def test_an_axis_of_one_token() -> None:
     model = build(f"attention(2, {PLAIN}, pos=continuous_bias(linear(2)))", (1, 3))
     assert model.attention.pos.distances()[..., 0].eq(0).all()
@@ -109,6 +117,7 @@ def test_an_axis_of_one_token() -> None:
         ("attention(2, over=learned(3), pos=continuous_bias(linear(2)))", "needs queries and keys on grids", "that have a grid"),
         ("attention(2, pos=continuous_bias(linear(2), 0))", "an extent of 0 on 2 axes", "one number from 1"),
         ("attention(2, pos=continuous_bias(linear(2), [3]))", "an extent of [3] on 2 axes", "one an axis"),
+        ("attention(2, pos=continuous_bias(linear(2), 3, normalise=false))", "an extent normalises", "leave out `extent=`"),
         ("attention(2, pos=continuous_bias(none))", "cannot be `none`", "`id` passes on"),
         ("continuous_bias(linear(2))", "`continuous_bias` is not inside an attention", "attention(heads, pos=continuous_bias)"),
     ],

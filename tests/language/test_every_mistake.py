@@ -146,10 +146,19 @@ def test_an_unknown_section_uses_its_words(tmp_path: Path) -> None:
     assert [line for line, _, _ in report(text, tmp_path)] == [4, 5]
 
 
-@pytest.mark.parametrize("section", ["freeze", "loss"])
-def test_an_empty_section_that_nothing_reads_is_one_problem(section: str, tmp_path: Path) -> None:
-    [(line, message, _)] = report(f"name: n\ninput: image(3, 8)\nmodel: relu\n{section}:\n", tmp_path)
-    assert (line, message) == (4, f"`{section}:` is a word of the language that nothing reads yet")
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("freeze: [stem]", "'stem' in `freeze` is no part of this network"),
+        ("freeze: 'stem[0]'", "'stem[0]' is no part of a network"),
+        ("loss: relu", "`loss` is a stream that names what it reads"),
+        ("loss: logits -> logits", "`loss` reads 'logits', which is neither an output nor an input"),
+        ("loss: output -> output", "the loss 'loss' is no number but map 3 x 8x8"),
+    ],
+)
+def test_a_mistake_of_training_is_one_problem(section: str, message: str, tmp_path: Path) -> None:
+    [(line, said, _)] = report(f"name: n\ninput: image(3, 8)\nmodel: relu\n{section}\n", tmp_path)
+    assert (line, said) == (4, message)
 
 
 def test_a_reserved_word_is_one_problem(tmp_path: Path) -> None:

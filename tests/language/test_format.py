@@ -11,8 +11,9 @@ from language.trees import expressions, headers, targets, tuples, values, words
 
 from metablock.language import ast as e
 from metablock.language.edits import parse_edits, resolve
+from metablock.language.fact_reader import COUNTS, FACTS
 from metablock.language.format import WIDTH, show_spec, spec_hash
-from metablock.language.load import COUNTS, FACTS, PAPER, load_file, load_text
+from metablock.language.load import PAPER, load_file, load_text
 from metablock.language.printer import show
 from metablock.language.resources import architectures
 from metablock.language.spec import EXPRESSIONS, Binding, Edit, EditSet, Facts, Rule, Spec, WeightTable
@@ -68,7 +69,7 @@ stages:
     table: relative_bias
 head: norm >> global_pool >> linear(classes)
 
-freeze: [stem, "stages[0]"]
+freeze: [stem, stages.0]
 init: {linear: trunc_normal(0.02), head.linear.bias: torch}
 
 weights:
@@ -172,7 +173,7 @@ def specs(draw: st.DrawFn) -> Spec:
         columns=columns or {"body": Binding(e.Header("body"), e.Name("id"))},
         stage_shared=draw(tables()),
         sections=draw(mapping(st.sampled_from(EXPRESSIONS), values)),
-        freeze=draw(tuples(values)),
+        freeze=draw(tuples(keys)),
         init=draw(mapping(keys, expressions)),
         weights=draw(weights()),
         traits=draw(sets()),

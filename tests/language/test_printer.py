@@ -71,7 +71,7 @@ def test_every_standard_binding():
 
 def every(spec: Spec) -> Iterator[e.Node]:
     """All expressions of a spec."""
-    yield from (*spec.inputs.values(), *spec.sections.values(), *spec.freeze, *spec.init.values())
+    yield from (*spec.inputs.values(), *spec.sections.values(), *spec.init.values())
     for table in (spec.let, spec.shared, spec.columns, spec.stage_shared):
         yield from of_bindings(table.values())
     for edits in (*spec.traits.values(), *spec.variants.values()):

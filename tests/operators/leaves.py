@@ -103,6 +103,7 @@ def _cases() -> list[Case]:
     add("shuffle.Shuffle", every, groups=3)
     add("times.Times", every, factor=0.5)
     add("dropout.Dropout", [maps[1], tokens[1]], rate=0.25)
+    add("dropout.ChannelDropout", maps, rate=0.25)
     add("drop_path.DropPath", every, rate=0.25)
     add("unfold.Unfold", [*maps, *lasts], kernel=3, stride=2)
     add("unfold.Unfold", [*maps, *lasts], kernel=2, stride=2)
@@ -112,6 +113,8 @@ def _cases() -> list[Case]:
     add("fold.Fold", [maps[1], lasts[1]], kernel=[2, 3], order="y x c")
     add("fold.Fold", [feature("map", 16, *grids[2]), feature("grid", 16, *grids[2])], kernel=2)
     add("tile.Tile", [*maps, *lasts], n=2)
+    add("crop.Crop", [*maps, *lasts], size=2)
+    add("crop.Crop", [*maps, *lasts], size=3, start=1)
     add("tile.Tile", [*maps, *lasts], n=2, over="channels")
     add("pick.Pick", tokens, tokens=[3, -1, 0, 3])
     add("standardize.Standardize", every, eps=1e-3, unbiased=True)
@@ -130,14 +133,23 @@ def _cases() -> list[Case]:
     add("scalar.LearnedScalar", every, start=0.5, n=3)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens")
+    add("l2_norm.L2Norm", [*lasts, *tokens, vector], eps=1e-3, inside=True)
+    add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens", inside=True)
+    add("nmf.NMF", [*lasts, *tokens], bases=2, steps=2)
     add("random_features.RandomFeatures", [*lasts, *tokens, vector], n=5)
     found += [Case("attend_linear.AttendLinear", (grid,) * 3, {"heads": 2}) for grid in lasts]
     found += [Case("attend_matrix.AttendProduct", (grid,) * 3, {"heads": 2}) for grid in lasts]
     found.append(Case("attend_given.AttendGiven", (feature("tokens", 6, 12), feature("tokens", 24, 12)), {"heads": 2}))
     add("deform_conv.DeformConv", [maps[1]], out=4, kernel=[2, 3], stride=2, padding=1)
     found += [Case("mixture_conv.MixtureConv", (m, feature("vector", 3)), {"out": 4, "kernel": 3, "experts": 3}) for m in maps]
+    add("spectrum.Rfft", maps, norm="ortho")
+    found += [Case("spectrum.Irfft", (m,), {"n": 2 * m.grid[-1] - 1}) for m in maps]
+    found += [Case("route.Mixture", (feature("vector", 3), f, f, f), {}) for f in every]
     levels = (lasts[1], feature("grid", 4, 3, 5), feature("grid", 4, 2, 2))
     found.append(Case("attend_deformable.AttendDeformable", levels, {"heads": 2, "points": 3, "levels": 2}))
+    for image, grid in zip(maps, lasts, strict=True):
+        found.append(Case("sample.Sample", (image, grid.with_(c=2 * grid.rank)), {"kind": "unit"}))
+        found.append(Case("sample.Sample", (image, feature("tokens", grid.rank, 5)), {"padding": "border"}))
     for grid, regions in zip(lasts, ([11], [3, 3], [2, 5, 3]), strict=True):
         found.append(Case("attend_routed.AttendRouted", (grid,) * 3, {"heads": 2, "regions": regions, "top": 2}))
     for grid in lasts:

@@ -19,6 +19,7 @@ from ..study_options import (
     Jobs,
     Overrides,
     RecipeName,
+    Score,
     Swaps,
     require_packages,
     stopping,
@@ -53,6 +54,12 @@ def ablate(
     recipe: RecipeName = None,
     epochs: Epochs = None,
     overrides: Overrides = None,
+    method: options.Method = None,
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", metavar="'A, B'", help="Methods as a factor; the base has the first."),
+    ] = None,
+    score: Score = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", metavar="N", min=1, max=1_000, help="The number of runs a cell.", show_default="3")
     ] = None,
@@ -95,6 +102,7 @@ def ablate(
       metablock ablate poolformer_s12 --swap 'token = pool(3), attention(dim // 32), dw(7), none' --match macs --dry-run
       metablock ablate swin_tiny --swap 'stages[*].token = dw(7)' --data folder:imagenette --recipe deit --epochs 50
       metablock ablate my.study.yaml --jobs 2
+      metablock ablate vit_tiny_patch16_224 --methods 'mae, moco_v3' --score probe
     """
     from ...ablation import run as running
     from ...ablation.dataset import replaced
@@ -126,6 +134,9 @@ def ablate(
         epochs=epochs,
         overrides=overrides,
         seeds=seeds,
+        method=method,
+        methods=methods,
+        score=score,
     )
     folder = Path(output or f"{plan.name}.study")
     with stopping(lambda: "stopped before anything was trained; the same command starts again"):

@@ -17,6 +17,7 @@ def build(
     edits: options.Edits = None,
     classes: options.Classes = None,
     input: options.Input = None,
+    method: options.Method = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -76,7 +77,7 @@ def build(
     from ...report.build import build_report
     from ..output import build_tables, working
 
-    network = options.build_options(spec, variant, edits, classes, input, large)
+    network = options.build_options(spec, variant, edits, classes, input, large, method)
     with working() as progress:
         report = build_report(
             network,

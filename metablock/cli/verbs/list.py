@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ...errors import MetablockError
 from .. import options
 from ..app import app, print_json
 from ..completion import complete_pattern
@@ -23,10 +24,11 @@ def list_(
         ),
     ] = None,
     operators: Annotated[bool, typer.Option("--operators", help="List the operators and standard bindings instead.")] = False,
+    methods: Annotated[bool, typer.Option("--methods", help="List the methods of training instead.")] = False,
     plugin: options.Plugin = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the catalogue, a line a variant, by the facts in its files; or the operators.
+    """List the catalogue, a line a variant, by the facts in its files; or the operators, or the methods.
 
     Parameters are the trainable ones; "+ 0.2M" are frozen besides. MACs are of one image. With --operators and
     the whole name of one, all that is known of it: its arguments, layouts, errors, examples, the papers that use it.
@@ -35,12 +37,21 @@ def list_(
       metablock list
       metablock list 'poolformer*'
       metablock list --operators attention
+      metablock list --methods
       metablock list --json | jq '.[] | select(.parameters < 2e7) | .name'
     """
     from ...report import catalogue
     from ...report import operators as texts
-    from ..output import catalogue_table, operator_table, print_operator
+    from ..output import catalogue_table, method_table, operator_table, print_operator
 
+    if methods:
+        from ...report.method_rows import method_rows
+
+        if operators:
+            raise MetablockError("--methods and --operators list different things", "give one of them")
+        listed = method_rows(pattern)
+        print_json([row.model_dump() for row in listed]) if as_json else method_table(listed)
+        return
     text = texts.operator_text(pattern) if operators and pattern is not None else None
     if text is not None:
         print_json([text.model_dump()]) if as_json else print_operator(text)

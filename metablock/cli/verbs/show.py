@@ -53,6 +53,7 @@ def show(
     edits: options.Edits = None,
     classes: options.Classes = None,
     input: options.Input = None,
+    method: options.Method = None,
     large: options.Large = False,
     plugin: options.Plugin = None,
     as_json: options.Json = False,
@@ -69,7 +70,7 @@ def show(
     from ...report import show as views
     from ..output import shape_table
 
-    network = options.build_options(spec, variant, edits, classes, input, large)
+    network = options.build_options(spec, variant, edits, classes, input, large, method)
     if view is View.names:
         from ...report.names import names_of
         from ..names_output import names_text

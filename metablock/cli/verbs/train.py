@@ -11,7 +11,18 @@ from ...errors import MetablockError
 from .. import options
 from ..app import app, first_process, print_json, say
 from ..completion import complete_spec
-from ..study_options import Compiled, Data, Device, Epochs, Overrides, RecipeName, recipe_values, require_packages, stopping
+from ..study_options import (
+    Compiled,
+    Data,
+    Device,
+    Epochs,
+    Overrides,
+    RecipeName,
+    Score,
+    recipe_values,
+    require_packages,
+    stopping,
+)
 
 if TYPE_CHECKING:
     from ...ablation.results import Epoch
@@ -27,6 +38,17 @@ def train(
     recipe: RecipeName = None,
     epochs: Epochs = None,
     overrides: Overrides = None,
+    method: options.Method = None,
+    score: Score = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            callback=options.path,
+            metavar="FILE",
+            help="Weights to begin with: of this network, or of a training of it by a method.",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of weights, order, augmentation, dropout.")
     ] = 0,
@@ -74,10 +96,12 @@ def train(
       metablock train poolformer_s12 --data digits --epochs 5
       metablock train ./my.yaml --data folder:imagenette --recipe deit --with lr=1e-3 -o my.safetensors
       metablock train examples/ecg.yaml --data npz:beats.npz
+      metablock train vit_tiny_patch16_224 --method mae --data folder:imagenette -o pre.safetensors
+      metablock train vit_tiny_patch16_224 --weights pre.safetensors --data folder:imagenette
     """
     from ...ablation.data import load_data
     from ...ablation.dataset import replaced
-    from ...ablation.recipe import recipe as recipe_of
+    from ...ablation.objective import recipe_of
     from ...ablation.training import Options, TrainingError, check_device
     from ...ablation.training import train as train_network
     from ...api import build
@@ -88,9 +112,9 @@ def train(
     require_packages()
     if output is not None:
         check_output(output)
-    settings = recipe_of(recipe or "small", **recipe_values(overrides, epochs))
+    base = resolved(spec, variant=variant, edits=edits or (), method=method)
+    settings = recipe_of(base, recipe, **recipe_values(overrides, epochs, score))
     check_device(settings, device)
-    base = resolved(spec, variant=variant, edits=edits or ())
     finished = [0]
 
     def stopped() -> str:
@@ -135,6 +159,7 @@ def train(
                     checkpoint=Path(checkpoint) if checkpoint else None,
                     options=Options(device, compiled),
                     teacher=teaching,
+                    weights=weights,
                     report=report,
                     step=step,
                 )

@@ -14,12 +14,14 @@ _CHAINS = 80  # a longer list with chains has a line for each
 _COLUMN = 64  # trailing comments are aligned up to this column
 # Sections that stand together; a blank line is between the groups.
 GROUPS = (
-    ("metablock", "name", "paper", "input", "classes"),
+    ("metablock", "name", "paper", "backbone", "input", "classes"),
     ("let", "shared"),
     ("stem", "stages", "head", "model", "predict", "loss"),
     ("freeze", "init"),
     ("weights",),
     ("traits", "variants"),
+    ("method",),
+    ("views", "recipe"),
     ("checkpoints",),
     ("facts",),
 )
@@ -33,7 +35,9 @@ class _Line:
 
 def laid_out(sections: Mapping[str, Entry]) -> str:
     """The text of a file from its sections."""
-    groups = [[line for name in group if name in sections for line in _entry(sections[name], 0)] for group in GROUPS]
+    own = "name" if "name" in sections else "method"  # a method's file begins with its name
+    order = [[own if name == "name" else name for name in group if name != own or own == "name"] for group in GROUPS]
+    groups = [[line for name in group if name in sections for line in _entry(sections[name], 0)] for group in order]
     return "\n\n".join("\n".join(_commented(_trimmed(lines))) for lines in groups if lines) + "\n"
 
 

@@ -116,9 +116,12 @@ def sections_of(spec: Spec) -> dict[str, Entry]:
 
 def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     yield "metablock", TextPart(str(spec.revision))
-    yield "name", TextPart(spec.name)
+    yield ("method" if spec.holes else "name"), TextPart(spec.name)
     if spec.paper:
         yield "paper", Map([Entry(TextPart(key), _paper(value)) for key, value in spec.paper.items()])
+    if spec.holes:
+        kinds = {name: TextPart(f"{hole.takes} -> {hole.gives}") for name, hole in spec.holes.items()}
+        yield "backbone", Map([Entry(TextPart(name), kind) for name, kind in kinds.items()], flow=False)
     if spec.inputs:
         only = spec.inputs.get("input") if len(spec.inputs) == 1 else None
         yield "input", _value(only) if only is not None else _expressions(spec.inputs, flow=False)
@@ -131,7 +134,7 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     if spec.columns or spec.stage_shared:
         yield "stages", _stages(spec.columns, spec.stage_shared)
     if spec.freeze:
-        yield "freeze", Items(_items(map(_value, spec.freeze)))
+        yield "freeze", Items(_items(map(TextPart, spec.freeze)))
     if spec.init:
         yield "init", _expressions(spec.init)
     if spec.weights:
@@ -139,9 +142,27 @@ def _sections(spec: Spec) -> Iterator[tuple[str, Part]]:
     for name, sets in (("traits", spec.traits), ("variants", spec.variants)):
         if sets:
             yield name, Map([Entry(TextPart(key), _edit_set(value)) for key, value in sets.items()], flow=False, aligned=True)
+    if spec.method is not None:
+        yield "method", Map(_nested(spec.method), flow=False)
+    if spec.views:
+        views = {name: _words(values) for name, values in spec.views.items()}
+        yield "views", Map([Entry(TextPart(name), view) for name, view in views.items()], flow=False)
+    if spec.recipe:
+        yield "recipe", _words(spec.recipe)
     for name, rows in (("checkpoints", spec.checkpoints), ("facts", spec.facts)):
         if rows.header:
             yield name, Rows([list(map(TextPart, row)) for row in (rows.header, *rows.rows)])
+
+
+def _nested(method: Spec) -> list[Entry]:
+    """The sections of a method inside the file of a network."""
+    names = {"method": "name"}
+    inside = [(name, part) for name, part in _sections(method) if name != "metablock"]
+    return [Entry(TextPart(names.get(name, name)), part) for name, part in inside]
+
+
+def _words(values: Mapping[str, str]) -> Map:
+    return Map([Entry(TextPart(key), TextPart(value)) for key, value in values.items()])
 
 
 def _paper(value: str) -> TextPart:

@@ -7,7 +7,8 @@ left: our names        ``{i}`` stands for a number, ``*`` (once) for any rest; `
                        rules translate in turn: ``stages.{i}.blocks.{j}.**: layers.{i}.{j}.**``, ``norm1.*: ln_1.*``
 right: their names     ``*`` is the same rest; ``{ }`` holds a whole number: ``+ - * // %`` on what the left side names,
                        ``layer(i, j)`` for block ``j`` of stage ``i`` counted from the network's first, ``layers`` for
-                       the number of all blocks, ``stages`` for that of the stages
+                       the number of all blocks, ``stages`` for that of the stages; ``{*}`` for every number that the
+                       checkpoint has there: these tensors are concatenated along the first axis, in their order
 ``a ++ b``             several tensors, concatenated along the first axis; steps behind it apply to the whole, steps in
                        parentheses to a part: ``(a | chunk(0, 3)) ++ (b | transpose) | flip``
 ``| chunk(k, n)``      part ``k`` of ``n`` equal parts of the first axis

@@ -10,7 +10,7 @@ from .. import ast as e
 from ..parser import parse_test, parse_value, whole
 from ..spec import Rule
 from .network import NetworkFacts
-from .rule import COUNTS, NUMBER_HINT, REST, TEST_HINT, Fit, Joined, Key, ReadyRule, RuleStep
+from .rule import COUNTS, EVERY, NUMBER_HINT, REST, TEST_HINT, Fit, Joined, Key, ReadyRule, RuleStep
 
 # The steps after a `|`, and their numbers of arguments (None: any number).
 STEPS: Mapping[str, int | None] = {
@@ -184,6 +184,8 @@ class Reader:
                 parts.append(None)
                 if text != self.rest and self.rest in ("*", "**"):
                     self.wrong(f"'{text}' on the right side", at, "write it as on the left: it is the same rest")
+            elif text.startswith("{") and piece[1] is not None and piece[1].strip() == "*":
+                parts.append(EVERY)
             elif text.startswith("{") and text != "{":
                 node = self.expression(at.part(1, len(text) - 1))
                 parts += [node] if node is not None else []
@@ -197,6 +199,8 @@ class Reader:
         elif bool(self.rest) != (None in parts):
             side = "left" if self.rest else "right"
             self.wrong(f"`*` stands on the {side} side only", span, "it is the same rest on both sides")
+        elif parts.count(EVERY) > 1:
+            self.wrong("a second `{*}` in a name", span, "one number of a name runs through all that there are")
         return Key(tuple(parts))
 
     def _brace(self, at: Span) -> None:

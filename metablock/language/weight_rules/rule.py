@@ -16,6 +16,8 @@ TEST_HINT = 'write `if i > 0`, `if dim[i] == 64`, `if variant == "large"`, `if h
 # Counts of the network: its blocks, its stages.
 COUNTS: Mapping[str, Callable[[Sequence[int]], int]] = {"layers": sum, "stages": len}
 REST = "_rest_"
+# Stands in a foreign name for all numbers that the checkpoint has there.
+EVERY = "{*}"
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -36,7 +38,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Key:
-    """A foreign name: text, expressions for numbers, and None for the rest."""
+    """A foreign name: text, expressions for numbers, None for the rest; ``{*}`` in a text for every number."""
 
     parts: tuple[str | e.Node | None, ...]
 
@@ -45,6 +47,11 @@ class Key:
         return "".join(
             part if isinstance(part, str) else fit.rest if part is None else str(number(part, fit)) for part in self.parts
         )
+
+    @property
+    def many(self) -> bool:
+        """Whether it stands for several names: those with all numbers in the place of ``{*}``."""
+        return any(isinstance(part, str) and EVERY in part for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class Joined:
     @property
     def moves(self) -> bool:
         """Whether it does more than to rename."""
-        return bool(self.steps) or len(self.parts) > 1 or any(isinstance(part, Joined) and part.moves for part in self.parts)
+        parts = self.parts
+        return bool(self.steps) or len(parts) > 1 or any(part.many if isinstance(part, Key) else part.moves for part in parts)
 
     def renamed(self, new: Callable[[Key], Key]) -> Joined:
         """The same with other names."""

@@ -274,6 +274,7 @@ TORCH: Mapping[type[nn.Module], Callable[[Any], Slots]] = {
     nn.LayerNorm: _layer_norm,
     nn.Linear: _linear,
     nn.PixelShuffle: lambda m: list(_at(m, "upscale_factor")),
+    nn.RMSNorm: lambda m: [*_at(m, "normalized_shape"), *_by(m, eps=None, elementwise_affine=True)],
     nn.Softmax: lambda m: [Slot("dim", m.dim)],
     nn.Softplus: _settings(beta=1.0, threshold=20.0),
     nn.Upsample: _upsample,
