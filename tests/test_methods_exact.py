@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from nets import SMALL_VIT
 from torch import nn
 
 import metablock
-from nets import SMALL_VIT
 from oracles import golden, golden_inputs, recipe, relative_error
 
 BLOCK = {
