@@ -81,7 +81,7 @@ PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
 # Networks of sequences: no maps, and sizes of their own.
-SEQUENCES = {"igpt": "512x16"}
+SEQUENCES = {"conformer_speech": "80x64", "igpt": "512x16"}
 PICTURES = [pair for pair in SMALLEST if pair[0] not in SEQUENCES]
 
 # What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
@@ -99,6 +99,7 @@ SMALL = {
     "cmt": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "coatnet": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "conformer_cnn_vit": ["dim = [16, 32, 64]", "D = 32", "heads = 4"],
+    "conformer_speech": ["depth = 2", "dim = 32", "rate = 0"],
     "conv2former": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "convnext": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
     "cpvt": ["depth = 3", "dim = 64"],
