@@ -50,7 +50,7 @@ def drawn_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs of a method's network that are drawn and not given, from torch's default generator."""
     ir = getattr(model, "ir", None)
     sources = ir.sources if isinstance(ir, Subgraph) else ()
-    if not inputs or not all(source.drawn for source in sources[len(inputs) :]):
+    if not inputs or not sources or not all(source.drawn for source in sources[len(inputs) :]):
         return []
     assert isinstance(ir, Subgraph)
     x, result = inputs[0], []
