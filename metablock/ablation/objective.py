@@ -64,7 +64,7 @@ class Batches:
 
     Raises:
         MetablockError: a view that the method does not define, augmentation that does not fit the data; a loss that reads
-            labels where examples are mixed.
+            labels where examples are mixed, or boxes.
     """
 
     def __init__(self, model: Block, recipe: Recipe, data: Data, teacher: nn.Module | None = None):
@@ -76,6 +76,10 @@ class Batches:
         if teacher is None and any(source.kind == "teacher" for source in self.sources):
             raise MetablockError("the method learns from a teacher", "name one: --teacher SPEC --teacher-weights FILE")
         reads = model.ir.objective.reads if model.ir.objective is not None else ()
+        for kind, name in reads:
+            if kind == "data" and name not in ("label", "target"):
+                hint = "write a loop over your data: metablock.losses(model, images, objects=..., object_boxes=...)"
+                raise MetablockError(f"the loss reads `{name}`, and data sets of classes bring none", hint)
         if ("data", "label") in reads and (recipe.mixup or recipe.cutmix):
             raise MetablockError(
                 "the recipe mixes examples, and the loss reads `label`", "let it read `target`, or mixup=0 cutmix=0"

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .network import NetworkLowering
 
 # What the data of a training bring beside the inputs, for a loss to read: the number of the class, and the distribution that
-# mixing and smoothing make of it.
-LABEL, TARGET = "label", "target"
+# mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
+LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
+_ANY = (100,)  # stands for the number of objects of a batch
 
 
 def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
@@ -255,6 +256,8 @@ class TrainingParts:
         named: dict[str, tuple[tuple[str, str | int | None], Any]] = {
             LABEL: (("data", LABEL), ir.value(Feature("ids", classes))),
             TARGET: (("data", TARGET), ir.value(Feature("vector", classes))),
+            OBJECTS: (("data", OBJECTS), ir.value(Feature("ids", classes, _ANY))),
+            OBJECT_BOXES: (("data", OBJECT_BOXES), ir.value(Feature("tokens", 4, _ANY))),
         }
         for number, (name, value) in enumerate(inputs.items()):
             named[name] = ("input", number), ir.value(value.feature)
