@@ -37,7 +37,8 @@ def logits(model: nn.Module, ids: Tensor, causal: bool) -> tuple[Tensor, Tensor]
         x = normed(h, block.norm2) @ block.channel.linear1.weight.mT
         h = h + (x * (1.702 * x).sigmoid()) @ block.channel.linear2.weight.mT
     h = normed(h, model.head.norm)
-    return h @ model.head.colours.weight.mT, h
+    head = model.head.both if hasattr(model.head, "both") else model.head
+    return h @ head.colours.weight.mT, h
 
 
 @pytest.mark.parametrize("variant", ["igpt_s", "igpt_s_clf", "igpt_s_bert"])
@@ -48,7 +49,7 @@ def test_in_plain_arithmetic(variant: str) -> None:
         output = model(ids)
         colours, h = logits(model, ids, causal="bert" not in variant)
         if "clf" in variant:
-            assert relative_error(output["classes"], h.mean(1) @ model.head.clf.linear.weight.mT) < 1e-12
+            assert relative_error(output["classes"], h.mean(1) @ model.head.both.clf.linear.weight.mT) < 1e-12
             output = output["colours"]
         assert relative_error(output, colours) < 1e-12
 
