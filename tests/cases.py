@@ -123,6 +123,7 @@ SMALL = {
     "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "focal_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "heads = [1, 1, 2, 4]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
+    "glmix": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "igpt": ["depth = 2", "dim = 64", "heads = 2"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],

@@ -96,7 +96,7 @@ def test_uniform_around_a_mean() -> None:
         ("kaiming_normal(3)", "`mode` is a word", "known: fan_in, fan_out"),
         ("normal(0.1, 0, 3)", "'normal' takes 2 arguments", "it is normal(std, mean)"),
         ("zeros(1)", "'zeros' takes no arguments", "it is zeros()"),
-        ("constant", "'constant' needs the argument 'value'", "it is constant(value)"),
+        ("constant", "'constant' needs the argument 'value'", "it is constant(value, then, after)"),
         ("normal(st=1)", "'normal' has no argument 'st'", "did you mean 'std'?"),
         ("normal(0.1, std=0.2)", "argument 'std' is given twice", "remove one of them"),
     ],

@@ -15,8 +15,8 @@ from metablock.api import example
 from metablock.backend import costs
 from metablock.language.spec import Spec
 from metablock.language.weight_rules import read_rules
-from metablock.language.weight_rules.network import NetworkFacts
 from metablock.shape import Feature
+from metablock.weights.loading import network_of
 from oracles import BAR, compare, golden, golden_inputs, goldens, recipe, variant_of
 
 # Papers whose page and recordings are named otherwise than their file.
@@ -91,9 +91,9 @@ def fitted(x: torch.Tensor | None, feature: Feature) -> torch.Tensor | None:
 
 def kept(fresh: torch.nn.Module, spec: Spec, names: list[str]) -> dict[str, torch.Tensor]:
     """The frozen parameters that have these official names."""
-    rules, found = read_rules(spec, "official"), {}
+    rules, network, found = read_rules(spec, "official"), network_of(fresh, spec), {}
     for name, parameter in fresh.named_parameters():
-        fit = rules.find(name, NetworkFacts())
+        fit = rules.find(name, network)
         if fit is not None and not parameter.requires_grad and (key := fit[0].keys[0].fill(fit[1])) in names:
             found[key] = parameter.detach()
     assert set(found) == set(names)

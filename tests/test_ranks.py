@@ -14,6 +14,10 @@ INPUTS = {1: "signal(6, 8)", 2: "image(6, 8, 4)", 3: "volume(6, 8, 4, 4)"}
 
 # How an operator is written, where its name alone is not enough, and the extents that leave where they are not those that enter.
 WRITTEN: dict[str, str] = {
+    "above": "above(0.5)",
+    "below": "below(0.5)",
+    "constant": "constant(conv(c, 3))",
+    "resize_like": "resize_like(avg_pool(2, stride=2))",
     "adaptive_avg_pool": "adaptive_avg_pool(3)",
     "adaptive_max_pool": "adaptive_max_pool(3)",
     "agent_bias": "|\n    a = adaptive_avg_pool(2)\n    return attention(2, q=a, pos=agent_bias(3))",
@@ -120,6 +124,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "irfft": (3, 8, 6),
     "random_features": (4, 8, 4),
     "resize": (6, 5, 5),
+    "resize_like": (6, 4, 2),
     "rfft": (12, 8, 3),
     "tile": (6, 16, 8),
     "unfold": (24, 4, 2),

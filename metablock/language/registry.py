@@ -88,6 +88,7 @@ argsort: order.argsort inline
 attention: attention.attention
 average: losses.average inline later
 axial: rotary.axial inline later
+batch_flip: batch.batch_flip inline later
 binary_cross_entropy: losses.binary_cross_entropy inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Span, error, suggest
+from ..errors import Problem, Span, SpecError, error, suggest
 from ..language import ast as e
 from ..language.init_rules import InitRule
 from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
@@ -211,7 +211,21 @@ class TrainingParts:
         if "loss" in self.sections:
             self._loss(self.sections["loss"], inputs)
         freeze(root, self.spec.freeze, self.spec.place("freeze"))
+        if self.method is not None:
+            self._freeze_by_method(self.method)
         root.averages = tuple(self._averages.values())
+
+    def _freeze_by_method(self, method: Spec) -> None:
+        """Freezes what a method names; what this backbone does not have is a doubt."""
+        for selector in method.freeze:
+            try:
+                freeze(self.network.root, [selector], None)
+            except SpecError:
+                network = self.spec.variant or self.spec.name
+                message = f"the method '{method.name}' freezes '{selector}', which '{network}' does not have"
+                self.network.ir.doubts["freeze", selector] = Problem(
+                    message, method.place("freeze"), "nothing is frozen by that name"
+                )
 
     def _predict(self, node: e.Node, inputs: Mapping[str, Value]) -> None:
         """Lowers the section `predict` and keeps its steps apart from those of training.

@@ -159,9 +159,10 @@ class FocalLoss(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         logits = _precise(x)
         t = _multi_hot(target, logits, 0.0)
-        p = logits.sigmoid()
         each = F.binary_cross_entropy_with_logits(logits, t, reduction="none")
-        each = each * (1 - (p * t + (1 - p) * (1 - t))) ** self.gamma
+        # 1 - p_t, by logarithms: a power of it has a gradient where the sigmoid is 0 or 1, too.
+        wrong = torch.logaddexp(F.logsigmoid(logits) + (1 - t).log(), F.logsigmoid(-logits) + t.log())
+        each = each * (self.gamma * wrong).exp()
         if self.alpha >= 0:
             each = each * (self.alpha * t + (1 - self.alpha) * (1 - t))
         positives = (t > 0).sum().clamp_min(1)
@@ -229,7 +230,8 @@ class InfoNce(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         k, first = gathered(k.detach())
-        logits = _precise(q) @ _precise(k).mT / self.temperature
+        with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
+            logits = _precise(q) @ _precise(k).mT / self.temperature
         right = torch.arange(len(q), device=q.device) + first
         return _number(F.cross_entropy(logits, right))
 

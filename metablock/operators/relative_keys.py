@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class RelativeKeys(nn.Module):
@@ -65,7 +65,7 @@ class RelativeKeys(nn.Module):
 
     def reset_parameters(self) -> None:
         for parameter in self.parameters():
-            nn.init.trunc_normal_(parameter, std=self.std)
+            draw_table(parameter, self.std)
         if self.joint:
             self.index.copy_(joint_offsets(self.grid, self.keys))
         else:

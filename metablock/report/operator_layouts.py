@@ -31,6 +31,7 @@ _VALUES = {
     "parts": 4,
     "rate": 0.5,
     "size": 7,
+    "than": 0.5,
     "stride": 2,
     "value": 0.5,
 }
@@ -50,6 +51,7 @@ _CALLS: dict[str, dict[str, str]] = {
     "pick": {"": "pick([0, 2, 4])"},
     "reorder": {"": "reorder(linear(1) >> argsort)"},
     "restore": {"": "x -> order = x >> linear(1) >> argsort return x >> reorder(order) >> restore(order)"},
+    "resize_like": {"": "resize_like(avg_pool(2, stride=2))"},
     "route": {"": "route(1, [id, id])"},
     "sample": {"": "sample(coordinates)", "a map": "sample(pw(2))"},
     "split": {"": "split(id, id)"},

@@ -105,6 +105,15 @@ def test_inside_windows_outer_maps_are_repeated() -> None:
         ("deformable(2, over=[id, conv(4)]) >> id", "the values are 6 and 4 wide", "one width"),
         ("id >> [id, conv(4)] >> deformable(2)", "the queries are 6 and 4 wide", "one width"),
         ("deformable(2, over=global_pool) >> id", "a grid of tokens is needed here", "`global_pool` at line 3 dropped the grid"),
+        ("x -> [x, x] >> deformable(2, at=x) >> (a, b -> a)", "`at=` is of one set of queries", "its own grid"),
+        ("x -> x >> deformable(2, at=x >> pw(3))", "the places of tokens 8x4 x 6 are tokens 8x4 x 3", "for each query"),
+        ("x -> x >> deformable(2, mask=x)", "the masks of tokens 8x4 x 6 are", "one channel"),
+        ("x -> x >> deformable(2, mask=[x >> pw(1), x >> pw(1)])", "the masks of tokens 8x4 x 6 are", "one channel"),
+        (
+            "x -> y = x >> avg_pool(2, stride=2) return y >> deformable(2, over=x, mask=x >> pw(1))",
+            "queries on other grids than the masks",
+            "`at=`",
+        ),
         ("class_token >> deformable(2)", "1 prefix token\\(s\\) have no place", "patches"),
     ],
 )
@@ -122,3 +131,37 @@ def test_it_trains() -> None:
     randomised_state(model)
     total(model(torch.randn(2, 6, 16, 8))).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
+
+
+def alike(model: nn.Module, other: nn.Module) -> None:
+    """Gives both the same random weights."""
+    state = randomised_state(model)
+    other.load_state_dict(state)
+
+
+def test_places_that_are_given() -> None:
+    own = build("deformable(2) >> linear(6)").eval()
+    at = build('x -> x >> deformable(2, at=x >> coordinates("centers", reverse=true)) >> linear(6)').eval()
+    # Boxes of 2 points / extent: parts of a box are then the pixels of the map.
+    boxes = build(
+        'x -> at = (x >> coordinates("centers", reverse=true)) || ((ones(1, 1) >> times(2)) || ones(1, 1)) '
+        "return x >> deformable(2, at=at) >> linear(6)"
+    ).eval()
+    alike(own, at), alike(own, boxes)
+    x = torch.randn(2, 6, 8, 4)
+    torch.testing.assert_close(at(x), own(x))
+    torch.testing.assert_close(boxes(x), own(x))
+    rows = build("x -> q = x >> tokens return q >> deformable(2, over=x, at=q >> linear(2) >> sigmoid)").eval()
+    assert rows(x).shape == (2, 32, 6)
+
+
+def test_padding_changes_nothing_inside_the_picture() -> None:
+    text = "name: tiny\ninput: image(6, 8, 4{})\nmodel: |\n  x ->\n  return x >> pw(6) >> deformable(2{})\n"
+    padded = metablock.build(load_text(text.format(", padded=true", ", mask=x.valid"))).eval()
+    plain = metablock.build(load_text(text.format("", ""))).eval()
+    alike(plain, padded)
+    x = torch.randn(2, 6, 10, 7)
+    valid = torch.zeros(2, 1, 10, 7)
+    valid[:, :, :8, :4] = 1
+    torch.testing.assert_close(padded(x, valid)[:, :8, :4], plain(x[:, :, :8, :4]))
+    torch.testing.assert_close(padded(x), plain(x))
