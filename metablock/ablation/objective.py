@@ -13,13 +13,13 @@ from ..backend.block import Block
 from ..backend.objective import drawn_inputs
 from ..errors import MetablockError
 from ..language.spec import Spec
-from ..lowering.objective import Source
+from ..lowering.objective import InputOrigin
 from ..shape import Feature
 from .augment import augment, check_augmentation
 from .dataset import Data
 from .recipe import Recipe, override_text, recipe
 
-_VIEW = Source("view")
+_VIEW = InputOrigin("view")
 # Nearest neighbours, as DINO has them (arXiv 2104.14294, appendix F.1): their number, and the temperature of their votes.
 NEIGHBOURS, VOTES = 20, 0.07
 
@@ -69,7 +69,7 @@ class Batches:
 
     def __init__(self, model: Block, recipe: Recipe, data: Data, teacher: nn.Module | None = None):
         self.model, self.recipe, self.data, self.teacher = model, recipe, data, teacher
-        self.sources: tuple[Source, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
+        self.sources: tuple[InputOrigin, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
         self.views = [view_of(model.spec, recipe, source.word) for source in self.sources if source.kind == "view"]
         for view in self.views:
             check_augmentation(view, data.input)

@@ -22,7 +22,8 @@ def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tenso
         model: built from a spec, or a spec and a method, with a `loss`.
         inputs: what ``forward`` takes; of a method, what is drawn may be left out.
         data: what the loss reads beside inputs and outputs: ``label``, the numbers of the classes, ``(b,)`` in int64; ``target``,
-            distributions ``(b, classes)``.
+            distributions ``(b, classes)``; ``objects``, the classes of the objects in a picture ``(b, m)`` in int64, filled up to
+            one m by the number of classes, and ``object_boxes``, ``(b, m, 4)``.
 
     Returns:
         Scalars by name.
@@ -50,7 +51,7 @@ def drawn_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs of a method's network that are drawn and not given, from torch's default generator."""
     ir = getattr(model, "ir", None)
     sources = ir.sources if isinstance(ir, Subgraph) else ()
-    if not sources or not inputs or not all(source.drawn for source in sources[len(inputs) :]):
+    if not inputs or not sources or not all(source.drawn for source in sources[len(inputs) :]):
         return []
     assert isinstance(ir, Subgraph)
     x, result = inputs[0], []
