@@ -102,3 +102,12 @@ def test_train() -> None:
 
 def test_segment() -> None:
     assert load("segment.py")["main"](steps=60) > 0.4
+
+
+def test_a_small_detector_learns() -> None:
+    """The loss of the spec falls in few steps."""
+    spec, _ = open_spec(EXAMPLES / "small_detector.yaml")
+    assert not check(spec)
+    history, result = load("detect_shapes.py")["main"](steps=30, batch=4)
+    assert sum(history[-5:]) < 0.8 * sum(history[:5])
+    assert all(0 <= figure <= 1 for figure in result)
