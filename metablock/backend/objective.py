@@ -22,7 +22,8 @@ def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tenso
         model: built from a spec, or a spec and a method, with a `loss`.
         inputs: what ``forward`` takes; of a method, what is drawn may be left out.
         data: what the loss reads beside inputs and outputs: ``label``, the numbers of the classes, ``(b,)`` in int64; ``target``,
-            distributions ``(b, classes)``.
+            distributions ``(b, classes)``; ``objects``, the classes of the objects in a picture ``(b, m)`` in int64, filled up to
+            one m by the number of classes, and ``object_boxes``, ``(b, m, 4)``.
 
     Returns:
         Scalars by name.

@@ -26,8 +26,8 @@ def hungarian(
     gamma: float = 2.0,
     one_class: bool = False,
 ) -> ValueTree:
-    """Matches predicted boxes one to one with objects, at least cost; then three numbers: the loss of the classes, the L1 distance
-    of matched boxes and their 1 - GIoU. The last two, and a focal loss, are divided by the number of objects.
+    """Matches predicted boxes one to one with objects, at least cost; then three numbers: the loss of the classes, the L1
+    distance of matched boxes and their 1 - GIoU. The last two, and a focal loss, are divided by the number of objects.
 
     Args:
         boxes: of each token, a box: centre x, centre y, width, height as parts of the image's.
@@ -45,8 +45,8 @@ def hungarian(
         Three numbers.
 
     Raises:
-        SpecError: boxes that are no four channels on the tokens of the logits; a word that ``loss`` does not know; other than three
-            costs.
+        SpecError: boxes that are no four channels on the tokens of the logits; a word that ``loss`` does not know; other than
+            three costs.
     """
     if loss not in ("cross_entropy", "focal"):
         raise error(f'`loss` is "{loss}"', hint="write one of cross_entropy, focal")

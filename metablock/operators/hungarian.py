@@ -16,28 +16,31 @@ from .losses import FocalLoss
 class Hungarian(nn.Module):
     """Matches boxes of queries to the objects of their example, at least cost, and compares each with its own object.
 
-    ``forward(logits, boxes, objects, object_boxes)``: ``logits (b, Q, K)``; ``boxes (b, Q, 4)``, centre x, centre y, width, height
-    as parts of the image's; ``objects (b, M)`` ids in int64, any id outside the classes fills up; ``object_boxes (b, M, 4)``.
+    ``forward(logits, boxes, objects, object_boxes)``: ``logits (b, Q, K)``; ``boxes (b, Q, 4)``: centre x, centre y, width,
+    height as parts of the image's; ``objects (b, M)`` ids in int64, any id outside the classes fills up; ``object_boxes
+    (b, M, 4)``.
     Returns ``(1, 3)``: the loss of the classes, ``sum |box - object's|``, ``sum (1 - GIoU)``, the last two over matched pairs.
     These are divided by the number of objects in the batch, the mean of all processes, at least 1.
 
     An object o costs a query ``cost[0] * class + cost[1] * |box - o's| - cost[2] * GIoU``. No gradient enters the matching.
 
     Args:
-        loss: ``"cross_entropy"``: K - 1 classes and, last, no object; the class costs ``-softmax(logits)_o``; the loss is the mean
-            of all queries by their weights. ``"focal"``: K classes; the class costs what the focal loss of o rises by if it is
-            absent, negated; the loss is summed and divided as the other two.
+        loss: ``"cross_entropy"``: K - 1 classes and, last, no object; the class costs ``-softmax(logits)_o``; the loss is the
+            mean of all queries by their weights. ``"focal"``: K classes; the class costs the focal loss of o if it is there,
+            minus that if it is not; the loss is summed and divided as the other two.
         cost: weights of class, distance and GIoU in the matching.
         no_object: with cross entropy, the weight of queries without an object.
         alpha, gamma: of the focal loss.
         one_class: whether all objects count as class 0.
 
-    DETR, Carion et al. 2020, Eq. 1, 2 (arXiv 2005.12872); with the focal loss, Deformable DETR, Zhu et al. 2021 (arXiv 2010.04159).
+    DETR, Carion et al. 2020, Eq. 1, 2 (arXiv 2005.12872); with the focal loss, Deformable DETR, Zhu et al. 2021 (arXiv
+    2010.04159).
 
     Example:
         >>> logits, boxes = torch.zeros(1, 2, 3), torch.tensor([[[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.4, 0.4]]])
         >>> loss = Hungarian(loss="cross_entropy", cost=[1, 5, 2])
-        >>> loss(logits, boxes, torch.tensor([[1, 2]]), torch.tensor([[[0.2, 0.2, 0.4, 0.2], [0.0, 0.0, 0.0, 0.0]]])).round(decimals=4)
+        >>> objects, object_boxes = torch.tensor([[1, 2]]), torch.tensor([[[0.2, 0.2, 0.4, 0.2], [0.0, 0.0, 0.0, 0.0]]])
+        >>> loss(logits, boxes, objects, object_boxes).round(decimals=4)
         tensor([[1.0986, 0.2000, 0.5000]])
     """
 
@@ -67,7 +70,9 @@ class Hungarian(nn.Module):
         logits, boxes, object_boxes = (x.to(torch.float64 if double else torch.float32) for x in (logits, boxes, object_boxes))
         if objects.shape != object_boxes.shape[:-1] or len(objects) != len(boxes) or object_boxes.shape[-1] != 4:
             shapes = f"{tuple(objects.shape)} and {tuple(object_boxes.shape)} for a batch of {len(boxes)}"
-            raise error(f"objects and their boxes have the shapes {shapes}", hint="(b, m) ids, (b, m, 4) boxes, filled up to one m")
+            raise error(
+                f"objects and their boxes have the shapes {shapes}", hint="(b, m) ids, (b, m, 4) boxes, filled up to one m"
+            )
         classes = logits.shape[-1] - (self.loss == "cross_entropy")
         real = (objects >= 0) & (objects < classes)
         ids = objects * 0 if self.one_class else objects.masked_fill(~real, 0)

@@ -65,9 +65,10 @@ _CALLS: dict[str, dict[str, str]] = {
 # Where none of the samples fits.
 _IDS = {"ids": "392 ids of 64"}
 
-# What needs a module that is built once.
+# What needs a module that is built once, or data that no sample has.
 _AFTER = {
     "ema": ("what the module takes", "what the module gives", ""),
+    "hungarian": ("map, grid, sequence", "three numbers", "drops the grid"),
     "tied": ("map, grid, sequence, prefix tokens, vector", "grid, sequence, prefix tokens, vector", "keeps the grid"),
 }
 
