@@ -106,8 +106,10 @@ def pairs(model: nn.Module, average: Average) -> Iterator[tuple[nn.Parameter, nn
     other = ".".join(average.other)
     known = dict(model.named_parameters())
     for name, parameter in model.get_submodule(".".join(average.own)).named_parameters():
-        theirs = f"{other}.{name}" if f"{other}.{name}" in known else name
-        if theirs not in known or known[theirs].shape != parameter.shape:
+        # What follows one name or one call has it as a level, which the module itself has not; what is outside has its own name.
+        places = (f"{other}.{name}", f"{other}.{name.partition('.')[2]}", name)
+        theirs = next((place for place in places if place in known), "")
+        if not theirs or known[theirs].shape != parameter.shape:
             hint = "give a binding of the method another name than a part of the backbone has"
             raise MetablockError(f"'{'.'.join(average.own)}.{name}' has no counterpart in '{other}'", hint)
         yield parameter, known[theirs]

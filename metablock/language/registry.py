@@ -102,7 +102,7 @@ dilated: windows.dilated inline
 distill: losses.distill inline later
 drop_path: residual.drop_path inline
 each: lists.each inline
-ema: averages.ema inline later
+ema: averages.ema later
 first: order.first inline
 flatten: tokens.flatten inline
 focal: losses.focal inline later

@@ -360,11 +360,10 @@ class TrainingParts:
             _check_hole(name, hole, hole.gives, result, self._data, place, "leaves")
         return result
 
-    def average(self, once: Once, start: float, end: float) -> None:
-        """Notes that the open subgraph is a moving average of a module that is built once."""
+    def average(self, other: tuple[str, ...], start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of the module at a path from the root."""
         own = self.network.context.now.path
-        home = once.home.path if once.home is not None else ("shared",)
-        self._averages.setdefault(own, Average(own, (*home, once.name), start, end))
+        self._averages.setdefault(own, Average(own, other, start, end))
 
 
 def _fresh(ir: Any, tree: ValueTree) -> ValueTree:
