@@ -84,9 +84,11 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
 
 def check_gradients(model: nn.Module, moved: bool = False) -> None:
-    """After a backward pass: every parameter has a gradient, a finite one, and, where it is ``moved``, one that is not zero."""
+    """After a backward pass: every parameter that trains has a gradient, a finite one, where it is ``moved`` one that is not zero."""
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+        if parameter.grad is None:
+            continue
         assert parameter.grad.isfinite().all(), name
         assert not moved or parameter.grad.any(), name
 

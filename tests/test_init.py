@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 import metablock
 from metablock.errors import SpecError
@@ -59,6 +60,7 @@ def test_torch_keeps_what_the_operator_does() -> None:
         ("kaiming_uniform(0)", math.sqrt(2 / 4096)),
         ("lecun_normal", math.sqrt(1 / 4096)),
         ("xavier_uniform", math.sqrt(2 / (4096 + 9))),
+        ("xavier_uniform(2)", 2 * math.sqrt(2 / (4096 + 9))),
         ("xavier_normal", math.sqrt(2 / (4096 + 9))),
         ("uniform(1)", 1 / math.sqrt(3)),
         ("normal(fan_out)", math.sqrt(2 / 9)),
@@ -125,6 +127,24 @@ def test_sinusoid_counts_the_class_token() -> None:
     )
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_a_transposed_convolution_that_interpolates(factor: int, groups: int) -> None:
+    """Between the centres of the outermost pixels it is what `upsample` does; of an odd factor the kernel is one less wide."""
+    up = f"deconv(3, {2 * factor - factor % 2}, stride={factor}, groups={groups}, bias=false)"
+    net = f"name: i\ninput: image(3, 4)\nmodel: {up}\ninit: {{deconv: bilinear}}\n"
+    model, x = metablock.build(load_text(net)), torch.randn(1, 3, 4, 4)
+    inside = slice(factor, -factor)
+    expected = nn.functional.interpolate(x, scale_factor=factor, mode="bilinear")
+    torch.testing.assert_close(model(x)[:, :, inside, inside], expected[:, :, inside, inside])
+
+
+def test_what_cannot_interpolate() -> None:
+    text = "name: i\ninput: image(3, 4)\nmodel: deconv(6, 4, stride=2)\ninit: {deconv: bilinear}\n"
+    with pytest.raises(SpecError, match="`bilinear` for weights of shape \\(3, 6, 4, 4\\)"):
+        metablock.build(load_text(text))
+
+
 def test_numbers_by_the_block() -> None:
     """The number of the block in the network, over the stages."""
     stages = "{depth: [2, 1], body: depth * res(linear(c))}"
@@ -144,6 +164,15 @@ def test_a_number_that_is_none() -> None:
     spec = load_text("name: i\ninput: image(4, 2)\nstages: {body: linear(c)}\ninit: {linear: normal(1 / layer)}\n")
     with pytest.raises(SpecError, match="'1 / layer' is no number in block 0"):
         metablock.build(spec)
+
+
+def test_the_kernel_of_a_patch_as_a_matrix() -> None:
+    """MAE, MoCo v3: the fan-out counts outputs, not outputs times extents."""
+    text = "name: i\ninput: image(3, 64)\nmodel: conv(256, 16, stride=16)\ninit:\n  conv: xavier_uniform{}\n"
+    kernel, matrix = (metablock.build(load_text(text.format(rule))).state_dict()["conv.weight"] for rule in ("", "(1, matrix)"))
+    assert kernel.abs().max().item() == pytest.approx(math.sqrt(6 / (259 * 256)), rel=0.01)
+    assert matrix.abs().max().item() == pytest.approx(math.sqrt(6 / (768 + 256)), rel=0.01)
+    assert torch.equal(metablock.build(load_text(text.format("(1, kernel)"))).state_dict()["conv.weight"], kernel)
 
 
 def test_numbers_by_the_fans_and_the_depth() -> None:

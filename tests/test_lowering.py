@@ -186,7 +186,7 @@ def test_a_context_is_restored_however_its_block_ends():
         (Feature("map", 4, (2, 3)), ("grid",), ["{0}.movedim(1, -1)"]),
         (Feature("grid", 4, (2, 3)), ("map",), ["{0}.movedim(-1, 1)"]),
         (Feature("map", 4, (2, 3)), ("tokens",), ["{0}.movedim(1, -1)", "{0}.flatten(1, 2)"]),
-        (Feature("tokens", 4, (2, 3)), ("map",), ["{0}.unflatten(1, (2, 3))", "{0}.movedim(-1, 1)"]),
+        (Feature("tokens", 4, (2, 3)), ("map",), ["{0}.unflatten(1, (-1, 3))", "{0}.movedim(-1, 1)"]),
         (Feature("tokens", 4, (6,)), ("grid",), ["{0}"]),
     ],
 )

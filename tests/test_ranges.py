@@ -36,6 +36,7 @@ CALLS = {
     "position": "id + position(ARGUMENT)",
     "recurrence": "recurrence(sigmoid, id, ARGUMENT)",
     "relative_bias": "attention(2, pos=relative_bias(ARGUMENT))",
+    "relative_keys": "attention(2, pos=relative_keys(ARGUMENT))",
     "routed": "attention(2, over=routed(2, ARGUMENT))",
     "scan": "scan(id, ARGUMENT)",
     "split": "split(conv(c), ARGUMENT)",
@@ -111,3 +112,20 @@ def test_numbers(name: str, param: Param) -> None:
         except Exception as problem:  # any other exception is what the test is for
             wrong.append((value, type(problem).__name__, str(problem)[:90]))
     assert not wrong, call(name, param, "?")
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        "agent_bias(8, std=0)",
+        "moving_bias(coordinates, std=0)",
+        "pair_bias(0)",
+        "relative_bias(0)",
+        "relative_keys(std=0)",
+        "relative_bias(0), over=near(3)",
+    ],
+)
+def test_tables_of_zeros(bias: str) -> None:
+    """A deviation of 0 is a start without a bias, of every table and of that of neighbours."""
+    model = build(load_text(f"name: n\ninput: image(8, 8)\nmodel: attention(2, pos={bias})\n"))
+    assert not any(parameter.any() for name, parameter in model.named_parameters() if ".pos." in name)

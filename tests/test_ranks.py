@@ -32,6 +32,7 @@ WRITTEN: dict[str, str] = {
     "chunk": "|\n    a, b = chunk(2)\n    return a * b",
     "concat": "concat(conv(c), linear(c))",
     "conv": "conv(4, 3, stride=2)",
+    "crop": "crop(3, 1)",
     "deconv": "deconv(4, 2, stride=2)",
     "deform_conv": "deform_conv(4, 3, stride=2)",
     "deformable": "deformable(2)",
@@ -113,6 +114,7 @@ WRITTEN: dict[str, str] = {
 SHAPES: dict[str, tuple[int, ...]] = {
     "avg_pool": (6, 4, 2),
     "conv": (4, 4, 2),
+    "crop": (6, 3, 3),
     "deconv": (4, 16, 8),
     "fold": (8, 16, 8),
     "linear": (4, 8, 4),

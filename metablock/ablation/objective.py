@@ -7,17 +7,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backend.block import Block
+from ..backend.objective import drawn_inputs
 from ..errors import MetablockError
 from ..language.spec import Spec
-from ..lowering.objective import Source
+from ..lowering.objective import InputOrigin
+from ..shape import Feature
 from .augment import augment, check_augmentation
 from .dataset import Data
 from .recipe import Recipe, override_text, recipe
 
-_VIEW = Source("view")
+_VIEW = InputOrigin("view")
 # Nearest neighbours, as DINO has them (arXiv 2104.14294, appendix F.1): their number, and the temperature of their votes.
 NEIGHBOURS, VOTES = 20, 0.07
 
@@ -48,7 +50,7 @@ def recipe_of(spec: Spec, name: str | None = None, **overrides: Any) -> Recipe:
 def is_supervised(model: Block) -> bool:
     """Whether a network is judged by its classes: it has no loss of its own, or one that reads labels."""
     objective = model.ir.objective
-    return objective is None or any(kind == "data" and key != "teacher" for kind, key in objective.reads)
+    return objective is None or any(kind == "data" for kind, _ in objective.reads)
 
 
 class Batches:
@@ -58,19 +60,26 @@ class Batches:
         model: the network.
         recipe: how examples are augmented.
         data: their shape and classes.
+        teacher: gives the inputs that are a teacher's, of the first view.
 
     Raises:
         MetablockError: a view that the method does not define, augmentation that does not fit the data; a loss that reads
-            labels where examples are mixed.
+            labels where examples are mixed, or boxes.
     """
 
-    def __init__(self, model: Block, recipe: Recipe, data: Data):
-        self.model, self.recipe, self.data = model, recipe, data
-        self.sources: tuple[Source, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
-        self.views = [view_of(model.spec, recipe, source.word) for source in self.sources if not source.drawn]
+    def __init__(self, model: Block, recipe: Recipe, data: Data, teacher: nn.Module | None = None):
+        self.model, self.recipe, self.data, self.teacher = model, recipe, data, teacher
+        self.sources: tuple[InputOrigin, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
+        self.views = [view_of(model.spec, recipe, source.word) for source in self.sources if source.kind == "view"]
         for view in self.views:
             check_augmentation(view, data.input)
+        if teacher is None and any(source.kind == "teacher" for source in self.sources):
+            raise MetablockError("the method learns from a teacher", "name one: --teacher SPEC --teacher-weights FILE")
         reads = model.ir.objective.reads if model.ir.objective is not None else ()
+        for kind, name in reads:
+            if kind == "data" and name not in ("label", "target"):
+                hint = "write a loop over your data: metablock.losses(model, images, objects=..., object_boxes=...)"
+                raise MetablockError(f"the loss reads `{name}`, and data sets of classes bring none", hint)
         if ("data", "label") in reads and (recipe.mixup or recipe.cutmix):
             raise MetablockError(
                 "the recipe mixes examples, and the loss reads `label`", "let it read `target`, or mixup=0 cutmix=0"
@@ -86,10 +95,22 @@ class Batches:
             inputs.append(seen)
         assert targets is not None
         for source, feature in zip(self.sources, self.model.inputs, strict=True):
-            if source.drawn:
-                draw = {"uniform": torch.rand, "normal": torch.randn}[source.kind]
-                inputs.append(draw(feature.size(len(x)), dtype=x.dtype).to(x.device))
+            if source.kind == "teacher":
+                inputs.append(self._taught(inputs[0], feature))
+            elif source.drawn:
+                inputs += drawn_inputs(self.model, inputs)[:1]
         return inputs, targets
+
+    def _taught(self, x: Tensor, feature: Feature) -> Tensor:
+        """What the teacher gives for a batch. Raises MetablockError if that has another shape than the method states."""
+        assert self.teacher is not None
+        output = self.teacher(x)
+        while not isinstance(output, Tensor):
+            output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+        if output.shape[1:] != feature.size()[1:]:
+            shown = tuple(output.shape[1:])
+            raise MetablockError(f"the teacher gives {shown}, the method expects {feature.size()[1:]}", "name another --teacher")
+        return output
 
     def plain(self, x: Tensor) -> list[Tensor]:
         """The inputs of an evaluation: every view is the example itself; what is drawn is left to the network."""

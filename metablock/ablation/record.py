@@ -185,7 +185,7 @@ def study_from_json(values: dict[str, Any]) -> Study:
         )
         for factor in values["factors"]
     )
-    plain = {name: values.get(name) for name in (*_OF_STUDY, "overrides")}
+    plain: dict[str, Any] = {name: values.get(name) for name in (*_OF_STUDY, "overrides")}
     match = Match(**{**values["match"], "scale": tuple(values["match"]["scale"])})
     return Study(**plain, factors=factors, match=match, seeds=tuple(values["seeds"]))
 

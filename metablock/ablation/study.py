@@ -29,7 +29,7 @@ from ..errors import MetablockError, Span, error
 from ..language import ast as e
 from ..language.choices import OpenChoice, choices, chosen
 from ..language.edits import parse_edits, resolve, stage_count
-from ..language.methods import open_method, trained_by
+from ..language.methods import divided, open_method, trained_by
 from ..language.parser import parse_target, parse_value, whole
 from ..language.printer import show
 from ..language.spec import Binding, Edit, Spec
@@ -126,10 +126,22 @@ class Study:
         return spec, self.variant or named
 
     def resolved(self, method: str | None = None) -> Spec:
-        """The resolved spec of the base, with the study's edits and its method, or another one. Raises MetablockError."""
+        """The resolved spec of the base, with the study's edits and its method, or another one. Raises MetablockError.
+
+        An edit of what only another method of the study has is left out.
+        """
         spec, variant = self.spec()
         method = method or self.method
-        return resolve(spec, variant, self.edits) if method is None else trained_by(spec, variant, self.edits, method)
+        if method is None:
+            return resolve(spec, variant, self.edits)
+        around = open_method(method)
+        others = [edit for name in self._methods() for edit in divided(spec, open_method(name), self.edits)[0]]
+        own = divided(spec, around, self.edits)[0]
+        return trained_by(spec, variant, [edit for edit in self.edits if edit in own or edit not in others], around)
+
+    def _methods(self) -> list[str]:
+        levels = [level.method for factor in self.factors for level in factor.levels]
+        return [name for name in (self.method, *levels) if name is not None]
 
     def varied(self) -> Study:
         """The study with one more factor for each choice that its base leaves open (``one_of``). Raises MetablockError."""
@@ -141,7 +153,9 @@ class Study:
             raise MetablockError(f"'{name}' varies twice", f"join the two: '{name} = value, value'")
         if not self.seeds:
             raise MetablockError("a study needs a seed", "seeds=(0, 1, 2)")
-        left_open = open_factors(resolve(spec, variant, self.edits, choose=False))
+        of_methods = [edit for name in self._methods() for edit in divided(spec, open_method(name), self.edits)[0]]
+        own = [edit for edit in self.edits if edit not in of_methods]
+        left_open = open_factors(resolve(spec, variant, own, choose=False))
         return replace(self, factors=(*self.factors, *(factor for factor in left_open if factor.name not in known)))
 
 

@@ -160,7 +160,6 @@ class _Run:
             assemble(*self.network, device="meta"),
         )
         check_batch(meta, self.size // self.world)
-        self.given = Batches(self.bare, recipe, data)
         self.own_loss, self.supervised = self.bare.ir.objective is not None, is_supervised(self.bare)
         if self.world > 1:  # processes wait for each other's gradients: those that never come must be left out
             names = unreached(self.bare, meta, self.learned)
@@ -176,6 +175,7 @@ class _Run:
         network: nn.Module = compile(self.bare) if options.compiled else self.bare
         self.model, self.optimizer = self.accelerator.prepare(network, self.optimizer, device_placement=[False, False])
         self.teacher = start.teacher.to(self.device).eval() if start.teacher is not None else None
+        self.given = Batches(self.bare, recipe, data, self.teacher)
         self.began = teacher_digest(self.bare) if start.weights is not None else ""
         self.steps = max(1, len(data.train) // recipe.batch)
         self.epochs: list[Epoch] = []
@@ -250,9 +250,6 @@ class _Run:
     def own(self, inputs: Sequence[Tensor], outputs: Any, y: Tensor, targets: Tensor) -> Tensor:
         """The network's own loss."""
         data = {"label": y, "target": targets}
-        if self.teacher is not None:
-            with torch.no_grad():
-                data["teacher"] = _mean(logits_of(self.teacher(inputs[0])))
         return torch.stack(list(loss_terms(self.bare, inputs, full(outputs), data).values())).sum()
 
     def classes(self, x: Tensor, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
@@ -333,7 +330,7 @@ class _Run:
             parts = [indices[start : start + _EVAL_BATCH] for start in range(0, len(indices), _EVAL_BATCH)]
             rows = [(features_of(model(*self.given.plain(x.to(self.device)))).cpu(), y) for x, y in _ahead(split, parts)]
             sides.append((torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])))
-        return judged(self.recipe, *sides, self.data.classes)
+        return judged(self.recipe, sides[0], sides[1], self.data.classes)
 
     # Checkpoints
 

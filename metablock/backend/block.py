@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError
 from ..language.format import show_spec
+from ..operators.blocks import blocks
 from ..operators.scan import scan
 from ..operators.tables import GRIDS, METHOD, grids_of
 from ..operators.valid_part import valid_part
@@ -23,7 +24,7 @@ from .input_size import InputSizes, Narrow
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 # What generated code calls by name, beside torch and modules.
-HELPERS = {"scan": scan, "valid_part": valid_part}
+HELPERS = {"blocks": blocks, "scan": scan, "valid_part": valid_part}
 
 
 class Block(nn.Module):
@@ -141,12 +142,12 @@ class Network(Block):
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         if self.check_sizes and self.spec is not None:
-            values = args
+            values: Sequence[Any] = args
             if named or len(args) > len(self.inputs):
                 names = _argument_names(type(self))
                 known = dict(zip(names, args, strict=False)) | named
-                values = [known[name] for name in names if name in known and name[:5] != "valid"]
-                values += args[len(names) :]
+                inputs = [known[name] for name in names if name in known and name[:5] != "valid"]
+                values = [*inputs, *args[len(names) :]]
                 _check_masks({name: mask for name, mask in known.items() if name[:5] == "valid"}, values)
             if torch.compiler.is_compiling():
                 self._check_traced(values)
@@ -183,7 +184,7 @@ class Network(Block):
             problem = self._input_sizes().problem([value.shape for value in values])
             if problem is not None:
                 raise problem
-            for feature, value in zip(self.inputs, values, strict=True):
+            for feature, value in zip(self.inputs, values, strict=False):
                 if feature.layout == "ids" and value.dtype not in (torch.int64, torch.int32):
                     message = f"'{self.spec.variant or self.spec.name}' takes ids, and was called with {value.dtype}"
                     raise MetablockError(message, "ids are whole numbers: `x.long()`")

@@ -24,6 +24,7 @@ from ..lowering.ir import (
     steps_for,
     subgraphs,
 )
+from ..lowering.objective import InputOrigin
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
@@ -130,7 +131,8 @@ class _ForwardWriter:
         for value, name in zip(inputs, params, strict=True):
             self.names[value.id] = name
         drawn = [_drawn(name, params[0], value, source) for name, value, source in self.drawn(params, inputs)]
-        params = [f"{name}=None" if any(name == other for other, _ in drawn) else name for name in params]
+        optional = {name for name, source in zip(params, self.subgraph.sources, strict=False) if source.kind != "view"}
+        params = [f"{name}=None" if name in optional else name for name in params]
         for key, number in masks.items():
             self.names[key] = f"valid{number + 1}" if several else "valid"
             params.append(f"{self.names[key]}=None")
@@ -156,10 +158,10 @@ class _ForwardWriter:
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
 
-    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, str]]:
-        """The inputs of a method that are drawn where they are not given: name, value, distribution."""
+    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, InputOrigin]]:
+        """The inputs of a method that are drawn where they are not given: name, value, origin."""
         triples = zip(params, inputs, self.subgraph.sources, strict=bool(self.subgraph.sources))
-        return [(name, value, source.kind) for name, value, source in triples if source.drawn]
+        return [triple for triple in triples if triple[2].drawn]
 
     def step(self, step: Step) -> str:
         inputs = [self.names[value.id] for value in inputs_of(self.subgraph, step, self.known)]
@@ -235,11 +237,15 @@ def _link(step: ModuleCall) -> Link:
     return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
 
 
-def _drawn(name: str, first: str, value: Value, kind: str) -> tuple[str, str]:
+def _drawn(name: str, first: str, value: Value, origin: InputOrigin) -> tuple[str, str]:
     """The name of an input that is drawn, and the line that draws it; ``first`` is the input that has the batch."""
-    size = ", ".join([f"{first}.shape[0]", *map(str, value.feature.size()[1:])])
-    draw = {"uniform": "rand", "normal": "randn"}[kind]
-    return name, f"{name} = torch.{draw}({size}, dtype={first}.dtype, device={first}.device) if {name} is None else {name}"
+    size = ", ".join(map(str, value.feature.size()[1:]))
+    if origin.kind == "blocks":
+        draw = f"blocks({first}, {origin.count}, {size})"
+    else:
+        word = {"uniform": "rand", "normal": "randn"}[origin.kind]
+        draw = f"torch.{word}({first}.shape[0], {size}, dtype={first}.dtype, device={first}.device)"
+    return name, f"{name} = {draw} if {name} is None else {name}"
 
 
 def subscript(parent: Child, name: str) -> str:

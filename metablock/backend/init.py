@@ -49,6 +49,12 @@ def _uniform(weight: Tensor, bound: float | str = 1.0, mean: float = 0.0, *, gen
     nn.init.uniform_(weight, mean - bound, mean + bound, generator)
 
 
+def _xavier_uniform(weight: Tensor, gain: float = 1.0, view: str = "kernel", *, generator: torch.Generator) -> None:
+    """Within ``gain * sqrt(6 / (inputs + outputs))``; ``view="matrix"``: a kernel is the linear map of a patch, each of whose
+    inputs is one, but not each of its outputs (MAE, MoCo v3)."""
+    nn.init.xavier_uniform_(weight.flatten(1) if view == "matrix" else weight, gain, generator)
+
+
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
@@ -124,7 +130,24 @@ def _softmax_rand(weight: Tensor, *, generator: torch.Generator) -> None:
         weight.copy_(weight.uniform_(generator=generator).softmax(-1))
 
 
+def _bilinear(weight: Tensor) -> None:
+    """A kernel that interpolates each channel linearly: of a transposed convolution whose kernel is twice its stride (FCN)."""
+    out, inputs = weight.shape[:2]
+    if weight.dim() < 3 or inputs not in (1, out):
+        shape = tuple(weight.shape)
+        raise error(f"`bilinear` for weights of shape {shape}", hint="they are a kernel: `deconv(c, 4, stride=2, groups=c)`")
+    kernel = torch.ones((), dtype=torch.float64)
+    for n in weight.shape[2:]:
+        middle, reach = (n - 1) / 2, (n + 1) // 2
+        kernel = kernel[..., None] * (1 - (torch.arange(n, dtype=torch.float64) - middle).abs() / reach)
+    with torch.no_grad():
+        weight.zero_()
+        for channel in range(out):
+            weight[channel, channel if inputs == out else 0] = kernel
+
+
 CONSTANT: Mapping[str, Rule] = {
+    "bilinear": _bilinear,
     "constant": _constant,
     "ones": nn.init.ones_,
     "sine": _sine,
@@ -141,7 +164,7 @@ RANDOM: Mapping[str, Rule] = {
     "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
-    "xavier_uniform": nn.init.xavier_uniform_,
+    "xavier_uniform": _xavier_uniform,
 }
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 

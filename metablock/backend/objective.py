@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import MetablockError
 from ..lowering.ir import Subgraph
 from ..lowering.objective import Average
+from ..operators.blocks import blocks
 
 
 def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tensor]:
@@ -36,13 +37,31 @@ def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tenso
     >>> sorted(losses(model, torch.randn(4, 3, 8, 8), label=torch.tensor([0, 1, 1, 0])))
     ['loss']
     """
-    training = model.training
+    training, inputs = model.training, (*inputs, *drawn_inputs(model, inputs))
     model.train()
     try:
         outputs = model(*inputs)
     finally:
         model.train(training)
     return loss_terms(model, inputs, outputs, data)
+
+
+def drawn_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The inputs of a method's network that are drawn and not given, from torch's default generator."""
+    ir = getattr(model, "ir", None)
+    sources = ir.sources if isinstance(ir, Subgraph) else ()
+    if not inputs or not sources or not all(source.drawn for source in sources[len(inputs) :]):
+        return []
+    assert isinstance(ir, Subgraph)
+    x, result = inputs[0], []
+    for source, value in list(zip(sources, ir.inputs, strict=True))[len(inputs) :]:
+        size = value.feature.size(len(x))
+        if source.kind == "blocks":
+            result.append(blocks(x, source.count, *size[1:]))
+        else:
+            draw = {"uniform": torch.rand, "normal": torch.randn}[source.kind]
+            result.append(draw(size, dtype=x.dtype).to(x.device))
+    return result
 
 
 def loss_terms(model: nn.Module, inputs: Sequence[Tensor], outputs: Any, data: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -54,15 +73,9 @@ def loss_terms(model: nn.Module, inputs: Sequence[Tensor], outputs: Any, data: M
             "the network has no loss of its own", "its spec, or a method, states one: `loss: output, label -> ...`"
         )
     values = [_read(kind, key, inputs, outputs, data) for kind, key in objective.reads]
-    result = getattr(model, objective.child)(*values)
+    result = getattr(model, objective.child)(*_tensors(values))
     terms = result.values() if isinstance(result, dict) else [result] if isinstance(result, Tensor) else result
     return {name: term.squeeze() for name, term in zip(objective.terms, terms, strict=True)}
-
-
-def reads_labels(model: nn.Module) -> bool:
-    """Whether the loss of a network reads labels of the data."""
-    objective = getattr(model, "ir", Subgraph()).objective
-    return objective is not None and any(kind == "data" for kind, _ in objective.reads)
 
 
 def _read(kind: str, key: Any, inputs: Sequence[Tensor], outputs: Any, data: Mapping[str, Tensor]) -> Any:
@@ -79,12 +92,24 @@ def _read(kind: str, key: Any, inputs: Sequence[Tensor], outputs: Any, data: Map
     return data[key]
 
 
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors of outputs in lists and dicts, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    parts = values.values() if isinstance(values, dict) else () if values is None else values
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
 def pairs(model: nn.Module, average: Average) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
     """The parameters of a moving average, each with the one that it follows."""
     other = ".".join(average.other)
     known = dict(model.named_parameters())
     for name, parameter in model.get_submodule(".".join(average.own)).named_parameters():
-        yield parameter, known[f"{other}.{name}" if f"{other}.{name}" in known else name]
+        theirs = f"{other}.{name}" if f"{other}.{name}" in known else name
+        if theirs not in known or known[theirs].shape != parameter.shape:
+            hint = "give a binding of the method another name than a part of the backbone has"
+            raise MetablockError(f"'{'.'.join(average.own)}.{name}' has no counterpart in '{other}'", hint)
+        yield parameter, known[theirs]
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ def cross_entropy(
     weight: list[float] | None = None,
     hard: bool = False,
     temperature: float = 1.0,
+    where: Expr | None = None,
 ) -> ValueTree:
     """Cross entropy of logits with classes, or with distributions: one number.
 
@@ -37,6 +38,7 @@ def cross_entropy(
         weight: a weight a class.
         hard: distributions or a teacher's logits stand for their largest entry.
         temperature: logits are divided by it.
+        where: a channel, a position each: those with 0 do not count.
 
     Raises:
         SpecError: another number of classes or positions; a word that ``over`` or ``spread`` does not know.
@@ -44,10 +46,12 @@ def cross_entropy(
     _word("over", over, ("tokens", "all", "batch", "sum"))
     _word("spread", spread, ("all", "others"))
     logits, wanted = _met(t, x, target)
+    counted = t.apply(where, x)
+    chosen = [] if counted is None else [_one_a_position(t, single(counted), logits, where)]
     if weight is not None and len(weight) != logits.c:
         raise error(f"{len(weight)} weights for {logits.c} classes", hint="one a class")
     arguments = {"smoothing": smoothing, "spread": spread, "ignore": ignore, "weight": weight, "hard": hard}
-    return _call(t, "CrossEntropy", "cross_entropy", [logits, wanted], over=over, temperature=temperature, **arguments)
+    return _call(t, "CrossEntropy", "cross_entropy", [logits, wanted, *chosen], over=over, temperature=temperature, **arguments)
 
 
 def binary_cross_entropy(
@@ -142,13 +146,17 @@ def average(t: Tracer, x: ValueTree, *, over: str, weight: Expr | None = None) -
     if scale is None:
         if over == "weight":
             raise error('`over="weight"` divides by weights, and there are none', hint="give them: `weight=mask`")
-        return _call(t, "Average", "average", [value], over=over)
-    factor = t.ir.cast(single(scale), value.feature.layout)
-    if factor.c != 1 or (factor.feature.grid, factor.feature.prefix) != (value.feature.grid, value.feature.prefix):
-        raise error(
-            f"a weight of {factor.feature} for {value.feature}", weight.span if weight else None, "one channel a position"
-        )
-    return _call(t, "Average", "average", [value, factor], over=over)
+        return _call(t, "AverageLoss", "average", [value], over=over)
+    return _call(t, "AverageLoss", "average", [value, _one_a_position(t, single(scale), value, weight)], over=over)
+
+
+def _one_a_position(t: Tracer, value: Value, over: Value, arg: Expr | None) -> Value:
+    """A value in the layout of another one. Raises SpecError unless it has one channel at each of its positions."""
+    factor = t.ir.cast(value, over.feature.layout)
+    if factor.c != 1 or (factor.feature.grid, factor.feature.prefix) != (over.feature.grid, over.feature.prefix):
+        place = arg.span if arg is not None else None
+        raise error(f"a weight of {factor.feature} for {over.feature}", place, "one channel a position")
+    return factor
 
 
 def _met(t: Tracer, x: ValueTree, target: Any) -> list[Value]:

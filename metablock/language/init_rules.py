@@ -40,6 +40,7 @@ _ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band
 
 # What each rule takes; `metablock.backend.init` says what it does.
 SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
+    "bilinear": (),
     "constant": (RuleArgument("value"), RuleArgument("then", 0.0), RuleArgument("after", 0.0, least=0.0)),
     "kaiming_normal": (RuleArgument("mode", "fan_in", words=_FANS),),
     "kaiming_uniform": (RuleArgument("a", 0.0),),
@@ -59,7 +60,7 @@ SIGNATURES: Mapping[str, tuple[RuleArgument, ...]] = {
     "trunc_normal": (RuleArgument("std", 1.0, above=0.0), RuleArgument("cut", 2.0, above=0.0)),
     "uniform": (RuleArgument("bound", 1.0, least=0.0, words=_FANS), RuleArgument("mean", 0.0)),
     "xavier_normal": (RuleArgument("gain", 1.0),),
-    "xavier_uniform": (RuleArgument("gain", 1.0),),
+    "xavier_uniform": (RuleArgument("gain", 1.0), RuleArgument("view", "kernel", words=("kernel", "matrix"))),
     "zeros": (),
 }
 

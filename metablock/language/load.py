@@ -104,8 +104,8 @@ class IncompleteError(SpecError):
 
 def _load(text: Text) -> Spec:
     reading = read_mended(text)
-    loaders = (cls(reading.problems, reading.unread) for cls in (SpecLoader, MethodLoader))
-    return _read(reading.root, *loaders)
+    known = reading.problems, reading.unread
+    return _read(reading.root, SpecLoader(*known), MethodLoader(*known))
 
 
 def _read(root: Mapping, network: SpecLoader, method: MethodLoader) -> Spec:

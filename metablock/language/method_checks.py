@@ -5,10 +5,8 @@ from __future__ import annotations
 from ..errors import Problem
 from . import ast as e
 from .check import check_names
-from .methods import PARTS
+from .methods import PARTS, SOURCES
 from .spec import Binding, Spec
-
-_INPUTS = ("view", "uniform", "normal")
 
 
 def check_method(method: Spec) -> list[Problem]:
@@ -32,10 +30,12 @@ def check_method(method: Spec) -> list[Problem]:
         weights={},
         facts=method.facts.only(None),
     )
-    problems = [problem for problem in check_names(alone) if problem.span is not None]
+    read = {part.id for node in method.inputs.values() for part in e.walk(node) if isinstance(part, e.Name)}
+    idle = {f"the binding '{name}' is never used" for name in read}
+    problems = [problem for problem in check_names(alone) if problem.span is not None and problem.message not in idle]
     for name, node in method.inputs.items():
         called = node.func if isinstance(node, e.Call) else node
-        if not isinstance(called, e.Name) or called.id not in _INPUTS:
+        if not isinstance(called, e.Name) or called.id not in SOURCES:
             hint = "`image: view` is an example of the data, `noise: uniform(1, n)` is drawn"
             problems.append(Problem(f"'{name}' is no input of a method", node.span, hint))
     return problems

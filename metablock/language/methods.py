@@ -20,6 +20,9 @@ from .resources import methods
 from .spec import Edit, Facts, Spec
 
 ENCODER = "encoder"  # the whole backbone without its last linear layer
+NETWORK = "network"  # the whole backbone
+# What an input of a method may be: a view of an example, what is drawn, what a teacher gives.
+SOURCES = ("view", "uniform", "normal", "blocks", "teacher")
 PARTS = ("stem", "stages", "head")
 
 
@@ -112,7 +115,7 @@ def trained_by(file: Spec, variant: str | None, edits: Sequence[Edit], method: s
 def divided(file: Spec, method: Spec, edits: Sequence[Edit]) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
     """The edits of what a method has and the backbone's file has not, and all others."""
     known = {name for table in file.binding_tables().values() for name in table} | {*file.sections, "input", "classes", "stages"}
-    names = {*method.let, *method.shared, *method.sections} - known
+    names = {*method.let, *method.shared, *method.sections, "freeze"} - known
     return tuple(edit for edit in edits if edit.name in names), tuple(edit for edit in edits if edit.name not in names)
 
 
@@ -133,21 +136,22 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     'mae'
     """
     problems = []
-    sections = {name: node for name, node in backbone.sections.items() if name not in ("model", "predict", "loss")}
+    own = {name: node for name, node in backbone.sections.items() if name not in ("model", "predict", "loss")}
+    sections: dict[str, e.Node | None] = {**own}
     if len(backbone.inputs) != 1:
         message = f"'{backbone.name}' has {len(backbone.inputs)} inputs; a method takes a backbone with one"
-        problems.append(Problem(message, backbone.place("input")))
+        problems.append(Problem(message, backbone.place("input"), "take a backbone that reads one image"))
     for name in method.holes:
-        if name not in backbone.let and not (name == ENCODER or name in PARTS):
+        if name not in backbone.let and name not in (*PARTS, ENCODER, NETWORK):
             where = f"'{backbone.variant or backbone.name}' has no binding '{name}', which the method '{method.name}' takes"
             hint = f"give that part of it this name in `let`: `{name}: ...`"
             problems.append(Problem(where, backbone.place("let") or backbone.place("stem"), hint))
-        elif name in (*PARTS, ENCODER) and name not in backbone.let and "model" in backbone.sections:
+        elif name in (*PARTS, ENCODER, NETWORK) and name not in backbone.let and "model" in backbone.sections:
             message = f"'{backbone.name}' has a `model` of its own, and no binding '{name}', which '{method.name}' takes"
             problems.append(Problem(message, backbone.place("model"), f"bind it: `let: {{{name}: ...}}`"))
     if ENCODER in method.holes and ENCODER not in backbone.let and not problems:
         try:
-            sections = {**sections, **_without_classifier(backbone)}
+            sections |= _without_classifier(backbone)
         except SpecError as wrong:
             problems += wrong.problems
     if problems:
@@ -157,7 +161,6 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     return backbone.with_(
         sections={key: node for key, node in sections.items() if node is not None},
         init={**backbone.init, **method.init},
-        freeze=(*backbone.freeze, *method.freeze),
         facts=Facts(("variant", *method.facts.header[1:]), tuple(rows)) if rows else Facts(),
         checkpoints=Facts(),
         method=method,

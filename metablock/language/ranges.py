@@ -63,6 +63,7 @@ _RANGES: Mapping[str, Range] = {
     "drop": Range(0, 1),
     "noise": Range(0),
     "std": Range(0),
+    "crop.start": Range(0),
     "agent_bias.std": Range(0, open=True),
     "pair_bias.std": Range(0, open=True),
     "sine.start": Range(0),

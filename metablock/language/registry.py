@@ -26,6 +26,7 @@ channel_dropout: dropout.ChannelDropout later
 clip: elementwise.Clip later
 conv: conv.Conv
 cos: elementwise.Cos later
+crop: crop.Crop later
 deconv: conv_transpose.ConvTranspose
 deform_conv: deform_conv.DeformConv
 dropout: dropout.Dropout
@@ -87,6 +88,7 @@ argsort: order.argsort inline
 attention: attention.attention
 average: losses.average inline later
 axial: rotary.axial inline later
+batch_flip: batch.batch_flip inline later
 binary_cross_entropy: losses.binary_cross_entropy inline later
 cascade: lists.cascade inline
 chunk: tokens.chunk inline
@@ -107,6 +109,7 @@ focal: losses.focal inline later
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+hungarian: hungarian.hungarian inline later
 info_nce: losses.info_nce inline later
 inner: recurrence.inner inline later
 join: tokens.join inline

@@ -68,7 +68,8 @@ def _route(f: Feature, wanted: Layout) -> list[Cast] | None:
         if f.prefix:
             raise error(f"{f.prefix} prefix token(s) have no place on a map", hint=_PREFIX)
         # In one dimension, tokens without a prefix have the shape of a grid.
-        steps.append(Cast(f"{{0}}.unflatten(1, {f.grid})" if f.rank > 1 else "{0}", grid))
+        # The first extent is left open: the code is the same for every size that differs in it alone.
+        steps.append(Cast(f"{{0}}.unflatten(1, {(-1, *f.grid[1:])})" if f.rank > 1 else "{0}", grid))
     if wanted == "map":
         steps.append(Cast("{0}.movedim(-1, 1)", f.with_(layout="map")))
     elif wanted == "tokens":

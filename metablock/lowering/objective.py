@@ -37,14 +37,20 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where an input of a training method comes from: ``view`` of an example under an augmentation's name (``word``; empty: the
-    recipe's own), ``uniform`` or ``normal``: drawn."""
+class InputOrigin:
+    """Where an input of a training method comes from.
+
+    Attributes:
+        kind: ``view`` of an example; ``uniform``, ``normal``, ``blocks``: drawn; ``teacher``: what a teacher gives.
+        word: of a view, the name of its augmentation; empty: the recipe's own.
+        count: of ``blocks``, the number of places that are masked.
+    """
 
     kind: str
     word: str = ""
+    count: int = 0
 
     @property
     def drawn(self) -> bool:
         """Whether it is drawn where it is not given."""
-        return self.kind != "view"
+        return self.kind in ("uniform", "normal", "blocks")

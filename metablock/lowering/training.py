@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Span, error, suggest
+from ..errors import Problem, Span, SpecError, error, suggest
 from ..language import ast as e
 from ..language.init_rules import InitRule
-from ..language.methods import ENCODER, PARTS
+from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
 from ..language.printer import show
 from ..language.registry import OPERATORS
-from ..language.scope import Local, Scope, Slot
+from ..language.scope import HoleName, Local, Scope
 from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
 from .inputs import input_feature
 from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
-from .objective import Average, Objective, Source
+from .objective import Average, InputOrigin, Objective
 from .once import Home, Once
 from .splices import arguments
 
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from .network import NetworkLowering
 
 # What the data of a training bring beside the inputs, for a loss to read: the number of the class, and the distribution that
-# mixing and smoothing make of it.
-LABEL, TARGET = "label", "target"
+# mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
+LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
+_ANY = (100,)  # stands for the number of objects of a batch
 
 
 def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
@@ -44,7 +46,7 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
         SpecError: bindings that lead in a circle.
     """
     own = {**method.let, **method.shared}
-    values: dict[str, Any] = {name: Slot(name) for name in method.holes if name in backbone.let or name == ENCODER}
+    values: dict[str, Any] = {name: HoleName(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
     hidden = {*backbone.let, *backbone.columns, *backbone.shared, *backbone.stage_shared} - values.keys()
     for name in sorted(hidden & OPERATORS.keys()):
         values[name] = OPERATORS[name]
@@ -122,6 +124,8 @@ def fits(feature: Feature, kind: str, data: Feature) -> bool:
 def _check_hole(name: str, hole: Hole, kind: str, value: ValueTree, data: Feature, place: Span | None, verb: str) -> None:
     """Raises SpecError if what enters or leaves a part of a backbone is not what the method expects."""
     values = list(flat_values(value))
+    if kind == "any":
+        return
     if len(values) != 1 or not isinstance(value, Value) or not fits(value.feature, kind, data):
         shown = str(value.feature) if isinstance(value, Value) else f"{len(values)} values"
         hint = f"the method takes `{name}: {hole.takes} -> {hole.gives}`"
@@ -132,7 +136,7 @@ def _check_hole(name: str, hole: Hole, kind: str, value: ValueTree, data: Featur
 
 def body_of(name: str, backbone: Spec) -> e.Node:
     """The expression that stands for a part of a backbone."""
-    if name == ENCODER and name not in backbone.let:
+    if name in (ENCODER, NETWORK) and name not in backbone.let:
         present = [part for part in PARTS if part in backbone.sections or (part == "stages" and backbone.columns)]
         return e.Chain(tuple(map(e.Name, present))) if len(present) > 1 else e.Name(present[0])
     return e.Name(name, span=backbone.let[name].header.span)
@@ -141,18 +145,18 @@ def body_of(name: str, backbone: Spec) -> e.Node:
 # Inputs
 
 
-def source_of(node: e.Node) -> tuple[Source, tuple[e.Argument, ...]] | None:
-    """Where an input of a method comes from, and the arguments that state its shape; None for one that states its own."""
+def source_of(node: e.Node) -> tuple[InputOrigin, tuple[e.Argument, ...]] | None:
+    """Where an input of a method comes from, and the arguments that state its shape; None for another expression."""
     name = node.func if isinstance(node, e.Call) else node
     args = node.args if isinstance(node, e.Call) else ()
-    if not isinstance(name, e.Name) or name.id not in ("view", "uniform", "normal"):
+    if not isinstance(name, e.Name) or name.id not in SOURCES:
         return None
     if name.id != "view":
-        return Source(name.id), args
-    if len(args) > 1 or (args and not isinstance(args[0].value, e.String)):
-        raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`: an augmentation of the recipe')
+        return InputOrigin(name.id), args
     word = args[0].value if args else None
-    return Source("view", word.value if isinstance(word, e.String) else ""), ()
+    if len(args) > 1 or (args and not isinstance(word, e.String)):
+        raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`, an entry of `views:`')
+    return InputOrigin("view", word.value if isinstance(word, e.String) else ""), ()
 
 
 # Streams over outputs and inputs
@@ -208,7 +212,21 @@ class TrainingParts:
         if "loss" in self.sections:
             self._loss(self.sections["loss"], inputs)
         freeze(root, self.spec.freeze, self.spec.place("freeze"))
+        if self.method is not None:
+            self._freeze_by_method(self.method)
         root.averages = tuple(self._averages.values())
+
+    def _freeze_by_method(self, method: Spec) -> None:
+        """Freezes what a method names; what this backbone does not have is a doubt."""
+        for selector in method.freeze:
+            try:
+                freeze(self.network.root, [selector], None)
+            except SpecError:
+                network = self.spec.variant or self.spec.name
+                message = f"the method '{method.name}' freezes '{selector}', which '{network}' does not have"
+                self.network.ir.doubts["freeze", selector] = Problem(
+                    message, method.place("freeze"), "nothing is frozen by that name"
+                )
 
     def _predict(self, node: e.Node, inputs: Mapping[str, Value]) -> None:
         """Lowers the section `predict` and keeps its steps apart from those of training.
@@ -238,6 +256,8 @@ class TrainingParts:
         named: dict[str, tuple[tuple[str, str | int | None], Any]] = {
             LABEL: (("data", LABEL), ir.value(Feature("ids", classes))),
             TARGET: (("data", TARGET), ir.value(Feature("vector", classes))),
+            OBJECTS: (("data", OBJECTS), ir.value(Feature("ids", classes, _ANY))),
+            OBJECT_BOXES: (("data", OBJECT_BOXES), ir.value(Feature("tokens", 4, _ANY))),
         }
         for number, (name, value) in enumerate(inputs.items()):
             named[name] = ("input", number), ir.value(value.feature)
@@ -269,32 +289,43 @@ class TrainingParts:
         network, [stated] = self.network, self.spec.inputs.values()
         self._data = input_feature(network.evaluate, stated)
         network.evaluate.grid = self._data.grid
-        values, sources = list[Value](), list[Source]()
+        values, sources = list[Value](), list[InputOrigin]()
         for name, node in method.inputs.items():
             source = source_of(node)
             if source is None:
-                hint = "write `view` for an example of the data, `uniform(1, n)` or `normal(1, n)` for what is drawn"
+                hint = "`view` is an example of the data, `uniform(1, n)` is drawn, `teacher` is what a teacher gives"
                 raise error(f"'{name}: {show(node)}' is no input of a method", node.span, hint)
             kind, args = source
-            if sources and sources[-1].drawn and not kind.drawn:
-                raise error(f"'{name}' comes from the data, and stands behind what is drawn", node.span, "write views first")
+            if kind.kind == "view":
+                if sources and sources[-1].kind != "view":
+                    raise error(f"'{name}' comes from the data, and stands behind what does not", node.span, "write views first")
+                feature = self._data
+            elif kind.kind == "teacher" and not args:
+                feature = Feature("vector", int(network.evaluate.classes()))
+            else:
+                kind, feature = self._stated(kind, args, node)
             sources.append(kind)
-            feature = self._sized(args, node, f"{kind.kind}(channels, size)") if kind.drawn else self._data
             values.append(network.ir.value(feature))
-        if not sources or sources[0].drawn:
+        if not sources or sources[0].kind != "view":
             raise error(f"the method '{method.name}' reads no data", method.place("input"), "write `image: view`")
         network.root.sources = tuple(sources)
         return values[0] if len(values) == 1 else values
 
-    def _sized(self, args: tuple[e.Argument, ...], node: e.Node, usage: str) -> Feature:
-        """The map that numbers in brackets state: channels and one size for all axes, or one for each."""
-        evaluate, rank = self.network.evaluate, self._data.rank
+    def _stated(self, source: InputOrigin, args: tuple[e.Argument, ...], node: e.Node) -> tuple[InputOrigin, Feature]:
+        """An input whose shape stands in brackets, a map: channels and one size for all axes, or one for each; of `blocks` the
+        number of places before them."""
+        evaluate, rank, kind = self.network.evaluate, self._data.rank, source.kind
         spread = arguments(evaluate, args, self.scope)
         sizes = [evaluate.number(item.value, member.scope if member else self.scope, "a size") for item, member in spread]
-        if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
-            raise error("channels and sizes are whole numbers from 1", node.span, f"write `{usage}`")
-        grid = [int(size) for size in sizes[1:]]
-        return Feature("map", int(sizes[0]), tuple(grid * rank if len(grid) == 1 else grid))
+        usage = f"`{kind}({'count' if kind == 'blocks' else 'channels'}, size)`"
+        if len(sizes) not in (2, rank + 1) or any(not isinstance(size, int) or size < 1 for size in sizes):
+            raise error(f"`{kind}` takes whole numbers from 1", node.span, f"write {usage}, or a size for each axis")
+        first, *grid = map(int, sizes)
+        grid = grid * rank if len(grid) == 1 else grid
+        if kind == "blocks" and (rank != 2 or first > prod(grid)):
+            raise error(f"{first} places of {'x'.join(map(str, grid))}", node.span, "blocks are drawn on a map of two axes")
+        channels = 1 if kind == "blocks" else first
+        return (replace(source, count=first) if kind == "blocks" else source), Feature("map", channels, tuple(grid))
 
     # Parts of a backbone
 
@@ -316,7 +347,9 @@ class TrainingParts:
         """Applies the part of the backbone that the method takes under this name. Raises SpecError if it does not fit."""
         node, t = self._bodies.setdefault(name, body_of(name, self.spec)), self.network.tracer
         t.names.read(node)
-        return self.checked(name, x, t.emit(node, Scope(c=width(x)), x), node.span or span)
+        result = t.emit(node, Scope(c=width(x)), x)
+        result = list(result.values()) if isinstance(result, dict) else result
+        return self.checked(name, x, result, node.span or span)
 
     def checked(self, name: str, x: ValueTree, result: ValueTree, span: Span | None) -> ValueTree:
         """The result of a part of the backbone. Raises SpecError if it, or what entered, is not what the method expects."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import error
 from .resize import interpolate
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class AgentBias(nn.Module):
@@ -72,7 +72,7 @@ class AgentBias(nn.Module):
 
     def reset_parameters(self) -> None:
         for parameter in self.parameters():
-            nn.init.trunc_normal_(parameter, std=self.std)
+            draw_table(parameter, self.std)
 
     def tables(self) -> dict[str, tuple[GridTable, ...]]:
         """How the table of each axis lies on it."""

@@ -14,6 +14,7 @@ class L2Norm(nn.Module):
 
     Args:
         eps: lower bound of the divisor.
+        inside: adds ``eps`` to the squared length instead: ``x / sqrt(|x|^2 + eps)`` (ParseNet, arXiv 1506.04579).
         over: ``"channels"``: the length of each token; or ``"tokens"``: of each channel over all positions, prefix tokens too.
 
     Cosine attention is ``attention(heads, qk_norm=l2norm, scale=...)`` (Swin V2, arXiv 2111.09883; TransNeXt, arXiv 2311.17132);
@@ -27,9 +28,9 @@ class L2Norm(nn.Module):
 
     takes = ("grid", "tokens", "vector")
 
-    def __init__(self, *, eps: float = 1e-12, over: str = "channels"):
+    def __init__(self, *, eps: float = 1e-12, over: str = "channels", inside: bool = False):
         super().__init__()
-        self.eps, self.over = eps, over
+        self.eps, self.over, self.inside = eps, over, inside
 
     @staticmethod
     def shape(x: Feature, *, over: str) -> Feature:
@@ -38,5 +39,11 @@ class L2Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.over == "tokens":
-            return F.normalize(x.flatten(1, -2), dim=1, eps=self.eps).view_as(x)
-        return F.normalize(x, dim=-1, eps=self.eps)
+            return self.normalised(x.flatten(1, -2), 1).view_as(x)
+        return self.normalised(x, -1)
+
+    def normalised(self, x: Tensor, dim: int) -> Tensor:
+        """``x`` divided by its length along an axis."""
+        if self.inside:
+            return x / (x.square().sum(dim, keepdim=True) + self.eps).sqrt()
+        return F.normalize(x, dim=dim, eps=self.eps)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .sample import in_pixels, read_pixels
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class MovingBias(nn.Module):
@@ -41,7 +41,7 @@ class MovingBias(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.trunc_normal_(self.weight, std=self.std)
+        draw_table(self.weight, self.std)
 
     def tables(self) -> dict[str, tuple[GridTable, ...]]:
         """How the table lies on the distances of its grid."""

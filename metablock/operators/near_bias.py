@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend_near import starts
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class NearBias(nn.Module):
@@ -43,7 +43,7 @@ class NearBias(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.trunc_normal_(self.weight, std=self.std)
+        draw_table(self.weight, self.std)
         index = torch.zeros(1, 1, dtype=torch.long, device=self.index.device)
         for g, s in zip(self.grid, self.size, strict=True):
             place, taps = torch.arange(g, device=index.device), torch.arange(s, device=index.device)

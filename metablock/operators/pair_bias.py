@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class PairBias(nn.Module):
@@ -47,7 +47,7 @@ class PairBias(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        nn.init.trunc_normal_(self.weight, std=self.std)
+        draw_table(self.weight, self.std)
 
     def tables(self) -> dict[str, tuple[GridTable, ...]]:
         """How the queries and the keys lie on their grids."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .tables import GridTable
+from .tables import GridTable, draw_table
 
 
 class RelativeBias(nn.Module):
@@ -70,10 +70,7 @@ class RelativeBias(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        if self.std:
-            nn.init.trunc_normal_(self.weight, std=self.std)
-        else:
-            nn.init.zeros_(self.weight)
+        draw_table(self.weight, self.std)
         index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
         index.copy_(distances(self.grid, self.index.device, self.mirror, self.queries, self.stride, self.places))
         if self.prefix:

@@ -87,6 +87,14 @@ class GridTable:
         return tuple(2 * g - 1 for g in grid) if self.offsets and not self.mirrored else grid
 
 
+def draw_table(weight: Tensor, std: float) -> None:
+    """Fills a table from a normal distribution of this deviation, cut at 2; for 0 with zeros."""
+    if std:
+        nn.init.trunc_normal_(weight, std=std)
+    else:
+        nn.init.zeros_(weight)
+
+
 def tables_of(module: nn.Module) -> dict[str, tuple[GridTable, ...]]:
     """The tables below a module, by the names of their parameters; most lie on a grid with one axis, some with two.
 

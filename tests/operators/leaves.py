@@ -113,6 +113,8 @@ def _cases() -> list[Case]:
     add("fold.Fold", [maps[1], lasts[1]], kernel=[2, 3], order="y x c")
     add("fold.Fold", [feature("map", 16, *grids[2]), feature("grid", 16, *grids[2])], kernel=2)
     add("tile.Tile", [*maps, *lasts], n=2)
+    add("crop.Crop", [*maps, *lasts], size=2)
+    add("crop.Crop", [*maps, *lasts], size=3, start=1)
     add("tile.Tile", [*maps, *lasts], n=2, over="channels")
     add("pick.Pick", tokens, tokens=[3, -1, 0, 3])
     add("standardize.Standardize", every, eps=1e-3, unbiased=True)
@@ -131,6 +133,8 @@ def _cases() -> list[Case]:
     add("scalar.LearnedScalar", every, start=0.5, n=3)
     add("l2_norm.L2Norm", [*lasts, *tokens, vector])
     add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens")
+    add("l2_norm.L2Norm", [*lasts, *tokens, vector], eps=1e-3, inside=True)
+    add("l2_norm.L2Norm", [*lasts, *tokens], over="tokens", inside=True)
     add("nmf.NMF", [*lasts, *tokens], bases=2, steps=2)
     add("random_features.RandomFeatures", [*lasts, *tokens, vector], n=5)
     found += [Case("attend_linear.AttendLinear", (grid,) * 3, {"heads": 2}) for grid in lasts]

@@ -225,3 +225,16 @@ def test_dropout(dtype: torch.dtype) -> None:
     (slope,) = torch.autograd.grad(result.sum(), tensor)
     assert torch.equal(slope, result)
     assert module.eval()(tensor) is tensor
+
+
+@pytest.mark.parametrize("over", ["channels", "tokens"])
+def test_l2_norm(over: str) -> None:
+    """The divisor is bounded below, or the number is added under the root: a vector of zeros stays one either way."""
+    x = feature("tokens", 3, 5)
+    tensor = torch.randn(2, *x.size(2)[1:])
+    tensor[0] = 0
+    dim = -1 if over == "channels" else 1
+    length = tensor.square().sum(dim, keepdim=True)
+    torch.testing.assert_close(build("l2_norm.L2Norm", x, eps=0.5, over=over)(tensor), tensor / length.sqrt().clamp(min=0.5))
+    inside = build("l2_norm.L2Norm", x, eps=0.5, over=over, inside=True)(tensor)
+    torch.testing.assert_close(inside, tensor / (length + 0.5).sqrt())

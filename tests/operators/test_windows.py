@@ -118,6 +118,24 @@ def test_fold_is_torchs_pixel_shuffle() -> None:
 
 
 @pytest.mark.parametrize("layout", ["map", "grid"])
+@pytest.mark.parametrize(
+    ("arguments", "rows", "columns"),
+    [
+        ({"size": 4}, slice(0, 4), slice(2, 6)),
+        ({"size": [2, 5]}, slice(1, 3), slice(1, 6)),
+        ({"size": [2, 3], "start": 1}, slice(1, 3), slice(1, 4)),
+        ({"size": 3, "start": [2, 5]}, slice(2, 5), slice(5, 8)),
+    ],
+)
+def test_crop(layout: str, arguments: dict[str, Any], rows: slice, columns: slice) -> None:
+    x = feature(layout, 3, 5, 8)
+    (tensor,) = inputs(x)
+    cropped = build("crop.Crop", x, **arguments)(tensor)
+    assert tuple(cropped.shape) == shape("crop.Crop", x, **{"start": None, **arguments}).size(2)
+    assert torch.equal(cropped, tensor[:, :, rows, columns] if layout == "map" else tensor[:, rows, columns])
+
+
+@pytest.mark.parametrize("layout", ["map", "grid"])
 @pytest.mark.parametrize("copies", [2, [1, 3]])
 def test_tile(layout: str, copies: Any) -> None:
     x = feature(layout, 3, 2, 4)

@@ -14,7 +14,8 @@ SMALL = ["depth = 2", "dim = 32", "heads = 2"]
 
 
 def small(variant: str) -> nn.Module:
-    model = metablock.build("t2t_vit", variant=variant, edits=SMALL, input=(3, 64, 96), classes=10, dtype=torch.float64)
+    edits = ["depth = [1, 2, 1, 1]", "dim = 32", "heads = 2", "growth = 16"] if variant == "t2t_vit_dense" else SMALL
+    model = metablock.build("t2t_vit", variant=variant, edits=edits, input=(3, 64, 96), classes=10, dtype=torch.float64)
     randomised_state(model)
     return model
 
@@ -53,7 +54,7 @@ def test_random_features_are_orthogonal() -> None:
     torch.testing.assert_close(rows @ rows.T, 32 * torch.eye(32), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("variant", ["t2t_vit_14", "t2t_vit_t_14"])
+@pytest.mark.parametrize("variant", ["t2t_vit_14", "t2t_vit_t_14", "t2t_vit_14_se", "t2t_vit_16_ghost", "t2t_vit_dense"])
 def test_training_step(variant: str) -> None:
     model = small(variant).train()
     nn.functional.cross_entropy(model(torch.randn(8, 3, 64, 96, dtype=torch.float64)), torch.arange(8)).backward()
@@ -63,3 +64,10 @@ def test_training_step(variant: str) -> None:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_rates_of_the_dense_one() -> None:
+    """A stage has one rate, that of the block with its number among twelve, as the official code reads them."""
+    model = metablock.build("t2t_vit", variant="t2t_vit_dense")
+    rates = [{round(block.drop.initial, 9) for block in stage.blocks if hasattr(block, "drop")} for stage in model.stages]
+    assert rates[1:] == [{round(0.1 * stage / 11, 9)} for stage in (1, 2, 3)]
