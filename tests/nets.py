@@ -27,6 +27,19 @@ weights:
     head.linear.*: fc.*
 """
 
+# A plain ViT, small, with the parts that methods take.
+SMALL_VIT = """
+name: small_vit
+input: image(3, 32)
+classes: 5
+let:
+  embed: conv(48, 8, stride=8)
+  norm: layer_norm(1e-6)
+stem: embed >> class_token >> position
+stages: {depth: 2, body: depth * (res(norm >> attention(3)) >> res(norm >> mlp(4)))}
+head: norm >> take(0) >> linear(classes)
+"""
+
 
 def net(**arguments: Any) -> Block:
     return metablock.build(load_text(NET), **arguments)

@@ -50,7 +50,7 @@ def drawn_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs of a method's network that are drawn and not given, from torch's default generator."""
     ir = getattr(model, "ir", None)
     sources = ir.sources if isinstance(ir, Subgraph) else ()
-    if not inputs or not all(source.drawn for source in sources[len(inputs) :]):
+    if not inputs or not sources or not all(source.drawn for source in sources[len(inputs) :]):
         return []
     assert isinstance(ir, Subgraph)
     x, result = inputs[0], []
@@ -73,7 +73,7 @@ def loss_terms(model: nn.Module, inputs: Sequence[Tensor], outputs: Any, data: M
             "the network has no loss of its own", "its spec, or a method, states one: `loss: output, label -> ...`"
         )
     values = [_read(kind, key, inputs, outputs, data) for kind, key in objective.reads]
-    result = getattr(model, objective.child)(*values)
+    result = getattr(model, objective.child)(*_tensors(values))
     terms = result.values() if isinstance(result, dict) else [result] if isinstance(result, Tensor) else result
     return {name: term.squeeze() for name, term in zip(objective.terms, terms, strict=True)}
 
@@ -90,6 +90,14 @@ def _read(kind: str, key: Any, inputs: Sequence[Tensor], outputs: Any, data: Map
     if key not in data:
         raise MetablockError(f"the loss reads '{key}', which is not given", f"pass it by name: losses(model, x, {key}=...)")
     return data[key]
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors of outputs in lists and dicts, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    parts = values.values() if isinstance(values, dict) else () if values is None else values
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def pairs(model: nn.Module, average: Average) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:

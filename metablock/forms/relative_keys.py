@@ -76,17 +76,25 @@ def relative_keys(
     spend(prod(q.grid) // 8)
     if by is None:
         return t.ir.call("relative_keys.RelativeKeys", "table", [queries], shape, joint=axes == "joint", std=std, **options)
-    vectors = _vectors(t, by, queries, list(k.grid), pair.heads)
+    own = q.grid == k.grid and not q.prefix and not k.prefix  # as for any extents
+    queries = t.ir.cast(queries, "grid") if own else queries
+    vectors = _vectors(t, by, queries, list(k.grid), pair.heads, own)
+    if own:
+        inputs = [queries, vectors]
+        return t.ir.call("relative_keys.AtOwnOffsets", "table", inputs, shape, heads=pair.heads, scale=scale)
     facts = {"grid": q.grid, "prefix": q.prefix}
     return t.ir.call("relative_keys.AtOffsets", "table", [queries, vectors], shape, **facts, **options)
 
 
-def _vectors(t: Tracer, by: Module, queries: Value, keys: list[int], heads: int) -> Value:
+def _vectors(t: Tracer, by: Module, queries: Value, keys: list[int], heads: int, own: bool) -> Value:
     """A vector for each offset. Raises SpecError for another shape from ``by``."""
     f = queries.feature
     counts = tuple(2 * max(n, m) - 1 for n, m in zip(f.grid, keys, strict=True))
     places = f.with_(layout="grid", c=f.rank, grid=counts, prefix=0, around=(), of=None)
-    offsets = t.ir.call("relative_keys.Offsets", "offsets", [], places, grid=f.grid, keys=keys)
+    if own:
+        offsets = t.ir.call("relative_keys.OwnOffsets", "offsets", [queries], places)
+    else:
+        offsets = t.ir.call("relative_keys.Offsets", "offsets", [], places, grid=f.grid, keys=keys)
     with t.context.push(role="table"):
         vectors = t.ir.cast(single(t.apply(by, offsets)), "grid", "tokens")
     if vectors.feature.n != prod(counts) or vectors.c not in (f.c, f.c // heads):

@@ -10,6 +10,7 @@ from . import ast as e
 from .budget import spend
 from .choices import chosen as chosen_options
 from .parser import parse_edit, whole
+from .printer import show
 from .spec import EXPRESSIONS, RUNNING, Binding, Edit, EditSet, Spec
 from .standard import standard
 
@@ -167,8 +168,11 @@ def _apply(spec: Spec, edit: Edit) -> Spec:
         raise error(f"'{name}' is both a section and a binding of '{spec.name}'", edit.target.span, hint)
     if name == "input":
         return spec.with_(inputs={"input": value})
-    if spec.method is not None and name in ("model", "predict", "loss"):
+    if spec.method is not None and name in ("model", "predict", "loss", "freeze"):
         return spec.with_(method=_apply(spec.method, edit))
+    if name == "freeze":
+        parts = value.items if isinstance(value, e.List) else (value,)
+        return spec.with_(freeze=tuple(show(part) for part in parts))
     if name in EXPRESSIONS:
         return spec.with_(sections={**spec.sections, name: value})
     for field, table in spec.binding_tables().items():

@@ -115,7 +115,7 @@ def trained_by(file: Spec, variant: str | None, edits: Sequence[Edit], method: s
 def divided(file: Spec, method: Spec, edits: Sequence[Edit]) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
     """The edits of what a method has and the backbone's file has not, and all others."""
     known = {name for table in file.binding_tables().values() for name in table} | {*file.sections, "input", "classes", "stages"}
-    names = {*method.let, *method.shared, *method.sections} - known
+    names = {*method.let, *method.shared, *method.sections, "freeze"} - known
     return tuple(edit for edit in edits if edit.name in names), tuple(edit for edit in edits if edit.name not in names)
 
 
@@ -140,7 +140,7 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     sections: dict[str, e.Node | None] = {**own}
     if len(backbone.inputs) != 1:
         message = f"'{backbone.name}' has {len(backbone.inputs)} inputs; a method takes a backbone with one"
-        problems.append(Problem(message, backbone.place("input")))
+        problems.append(Problem(message, backbone.place("input"), "take a backbone that reads one image"))
     for name in method.holes:
         if name not in backbone.let and name not in (*PARTS, ENCODER, NETWORK):
             where = f"'{backbone.variant or backbone.name}' has no binding '{name}', which the method '{method.name}' takes"
@@ -161,7 +161,6 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     return backbone.with_(
         sections={key: node for key, node in sections.items() if node is not None},
         init={**backbone.init, **method.init},
-        freeze=(*backbone.freeze, *method.freeze),
         facts=Facts(("variant", *method.facts.header[1:]), tuple(rows)) if rows else Facts(),
         checkpoints=Facts(),
         method=method,

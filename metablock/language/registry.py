@@ -109,6 +109,7 @@ focal: losses.focal inline later
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+hungarian: hungarian.hungarian inline later
 info_nce: losses.info_nce inline later
 inner: recurrence.inner inline later
 join: tokens.join inline

@@ -7,20 +7,20 @@ from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Span, error, suggest
+from ..errors import Problem, Span, SpecError, error, suggest
 from ..language import ast as e
 from ..language.init_rules import InitRule
 from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
 from ..language.printer import show
 from ..language.registry import OPERATORS
-from ..language.scope import Local, Scope, Slot
+from ..language.scope import HoleName, Local, Scope
 from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
 from .inputs import input_feature
 from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
-from .objective import Average, Objective, Source
+from .objective import Average, InputOrigin, Objective
 from .once import Home, Once
 from .splices import arguments
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .network import NetworkLowering
 
 # What the data of a training bring beside the inputs, for a loss to read: the number of the class, and the distribution that
-# mixing and smoothing make of it.
-LABEL, TARGET = "label", "target"
+# mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
+LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
+_ANY = (100,)  # stands for the number of objects of a batch
 
 
 def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
@@ -45,7 +46,7 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
         SpecError: bindings that lead in a circle.
     """
     own = {**method.let, **method.shared}
-    values: dict[str, Any] = {name: Slot(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
+    values: dict[str, Any] = {name: HoleName(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
     hidden = {*backbone.let, *backbone.columns, *backbone.shared, *backbone.stage_shared} - values.keys()
     for name in sorted(hidden & OPERATORS.keys()):
         values[name] = OPERATORS[name]
@@ -144,18 +145,18 @@ def body_of(name: str, backbone: Spec) -> e.Node:
 # Inputs
 
 
-def source_of(node: e.Node) -> tuple[Source, tuple[e.Argument, ...]] | None:
+def source_of(node: e.Node) -> tuple[InputOrigin, tuple[e.Argument, ...]] | None:
     """Where an input of a method comes from, and the arguments that state its shape; None for another expression."""
     name = node.func if isinstance(node, e.Call) else node
     args = node.args if isinstance(node, e.Call) else ()
     if not isinstance(name, e.Name) or name.id not in SOURCES:
         return None
     if name.id != "view":
-        return Source(name.id), args
+        return InputOrigin(name.id), args
     word = args[0].value if args else None
     if len(args) > 1 or (args and not isinstance(word, e.String)):
         raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`, an entry of `views:`')
-    return Source("view", word.value if isinstance(word, e.String) else ""), ()
+    return InputOrigin("view", word.value if isinstance(word, e.String) else ""), ()
 
 
 # Streams over outputs and inputs
@@ -211,7 +212,21 @@ class TrainingParts:
         if "loss" in self.sections:
             self._loss(self.sections["loss"], inputs)
         freeze(root, self.spec.freeze, self.spec.place("freeze"))
+        if self.method is not None:
+            self._freeze_by_method(self.method)
         root.averages = tuple(self._averages.values())
+
+    def _freeze_by_method(self, method: Spec) -> None:
+        """Freezes what a method names; what this backbone does not have is a doubt."""
+        for selector in method.freeze:
+            try:
+                freeze(self.network.root, [selector], None)
+            except SpecError:
+                network = self.spec.variant or self.spec.name
+                message = f"the method '{method.name}' freezes '{selector}', which '{network}' does not have"
+                self.network.ir.doubts["freeze", selector] = Problem(
+                    message, method.place("freeze"), "nothing is frozen by that name"
+                )
 
     def _predict(self, node: e.Node, inputs: Mapping[str, Value]) -> None:
         """Lowers the section `predict` and keeps its steps apart from those of training.
@@ -241,6 +256,8 @@ class TrainingParts:
         named: dict[str, tuple[tuple[str, str | int | None], Any]] = {
             LABEL: (("data", LABEL), ir.value(Feature("ids", classes))),
             TARGET: (("data", TARGET), ir.value(Feature("vector", classes))),
+            OBJECTS: (("data", OBJECTS), ir.value(Feature("ids", classes, _ANY))),
+            OBJECT_BOXES: (("data", OBJECT_BOXES), ir.value(Feature("tokens", 4, _ANY))),
         }
         for number, (name, value) in enumerate(inputs.items()):
             named[name] = ("input", number), ir.value(value.feature)
@@ -272,7 +289,7 @@ class TrainingParts:
         network, [stated] = self.network, self.spec.inputs.values()
         self._data = input_feature(network.evaluate, stated)
         network.evaluate.grid = self._data.grid
-        values, sources = list[Value](), list[Source]()
+        values, sources = list[Value](), list[InputOrigin]()
         for name, node in method.inputs.items():
             source = source_of(node)
             if source is None:
@@ -294,7 +311,7 @@ class TrainingParts:
         network.root.sources = tuple(sources)
         return values[0] if len(values) == 1 else values
 
-    def _stated(self, source: Source, args: tuple[e.Argument, ...], node: e.Node) -> tuple[Source, Feature]:
+    def _stated(self, source: InputOrigin, args: tuple[e.Argument, ...], node: e.Node) -> tuple[InputOrigin, Feature]:
         """An input whose shape stands in brackets, a map: channels and one size for all axes, or one for each; of `blocks` the
         number of places before them."""
         evaluate, rank, kind = self.network.evaluate, self._data.rank, source.kind

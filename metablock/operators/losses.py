@@ -67,22 +67,22 @@ class CrossEntropy(nn.Module):
         log = F.log_softmax(_precise(x) / self.temperature, -1).reshape(-1, classes)
         batch = _examples(x)
         weight = None if self.weight is None else log.new_tensor(self.weight)
-        kept = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
+        mask = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
         if target.dtype.is_floating_point and self.hard:
             target = target.argmax(-1)
         if target.dtype.is_floating_point:
             soft = self._smooth(_precise(target).reshape(-1, classes))
-            each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * kept, kept.sum()
+            each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * mask, mask.sum()
         else:
             target = target.reshape(-1)
             if self.ignore is not None:
-                kept = kept * (target != self.ignore)
+                mask = mask * (target != self.ignore)
                 target = target.masked_fill(target == self.ignore, 0)
-            own = torch.ones_like(kept) if weight is None else weight[target]
+            own = torch.ones_like(mask) if weight is None else weight[target]
             scaled = self._smooth(F.one_hot(target, classes).to(log.dtype)) * log
             if weight is not None:
                 scaled = scaled * (weight if self.smoothing else own[:, None])
-            each, counted = -scaled.sum(-1) * kept, (own * kept).sum()
+            each, counted = -scaled.sum(-1) * mask, (own * mask).sum()
         return _number(each.sum() / _divisor(self.over, counted, len(each), batch))
 
     def _smooth(self, target: Tensor) -> Tensor:
@@ -159,9 +159,10 @@ class FocalLoss(nn.Module):
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         logits = _precise(x)
         t = _multi_hot(target, logits, 0.0)
-        p = logits.sigmoid()
         each = F.binary_cross_entropy_with_logits(logits, t, reduction="none")
-        each = each * (1 - (p * t + (1 - p) * (1 - t))) ** self.gamma
+        # 1 - p_t, by logarithms: a power of it has a gradient where the sigmoid is 0 or 1, too.
+        wrong = torch.logaddexp(F.logsigmoid(logits) + (1 - t).log(), F.logsigmoid(-logits) + t.log())
+        each = each * (self.gamma * wrong).exp()
         if self.alpha >= 0:
             each = each * (self.alpha * t + (1 - self.alpha) * (1 - t))
         positives = (t > 0).sum().clamp_min(1)
@@ -229,12 +230,13 @@ class InfoNce(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         k, first = gathered(k.detach())
-        logits = _precise(q) @ _precise(k).mT / self.temperature
+        with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
+            logits = _precise(q) @ _precise(k).mT / self.temperature
         right = torch.arange(len(q), device=q.device) + first
         return _number(F.cross_entropy(logits, right))
 
 
-class Average(nn.Module):
+class AverageLoss(nn.Module):
     """All entries of a value as one number: their sum, divided by what ``over`` says.
 
     ``forward(x, [weight])``: ``x (b, ..., c)``, channels last; a weight ``(b, ..., 1)`` of each position multiplies the mean over
@@ -244,7 +246,7 @@ class Average(nn.Module):
         over: ``"all"``: all entries; ``"weight"``: the weights; ``"batch"``: the examples; ``"sum"``: nothing.
 
     Example:
-        >>> Average(over="all")(torch.tensor([[1.0, 3.0]]))
+        >>> AverageLoss(over="all")(torch.tensor([[1.0, 3.0]]))
         tensor([[2.]])
     """
 
@@ -336,4 +338,4 @@ def _divisor(over: str, counted: Tensor | None, entries: int, batch: int) -> Ten
     return counted
 
 
-__all__ = ["Average", "BinaryCrossEntropy", "Centre", "CrossEntropy", "DistillationLoss", "FocalLoss", "InfoNce", "gathered"]
+__all__ = ["AverageLoss", "BinaryCrossEntropy", "Centre", "CrossEntropy", "DistillationLoss", "FocalLoss", "InfoNce", "gathered"]

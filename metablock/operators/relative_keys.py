@@ -166,6 +166,63 @@ class AtOffsets(nn.Module):
         return F.pad(bias, (self.prefixes[1], 0, self.prefixes[0], 0)) if any(self.prefixes) else bias
 
 
+class OwnOffsets(nn.Module):
+    """:class:`Offsets` of queries and keys on one grid, whatever its extents: ``(b, *grid, c) -> (1, *counts, rank)``.
+
+    Example:
+        >>> OwnOffsets()(torch.zeros(1, 2, 8)).flatten()
+        tensor([-1.,  0.,  1.])
+    """
+
+    takes = ("grid",)
+
+    def forward(self, q: Tensor) -> Tensor:
+        return own_offsets(q)
+
+
+class AtOwnOffsets(nn.Module):
+    """:class:`AtOffsets` of queries and keys on one grid, whatever its extents: ``(b, heads, N, N)``.
+
+    ``forward(q, r)`` with ``q (b, *grid, heads * d)``, and ``r`` as there.
+
+    Args:
+        heads: number of heads.
+        scale: factor on the products.
+
+    Example:
+        >>> AtOwnOffsets(heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 9, 8)).shape
+        torch.Size([1, 2, 5, 5])
+    """
+
+    takes = ("grid",)
+
+    def __init__(self, *, heads: int, scale: float = 1.0):
+        super().__init__()
+        self.heads, self.scale = heads, scale
+
+    def forward(self, q: Tensor, r: Tensor) -> Tensor:
+        index = own_index(q)
+        q = q.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2) * self.scale
+        r = r[0].flatten(0, -2).unflatten(-1, (-1, q.shape[-1])).permute(1, 2, 0)  # heads or 1, d, T
+        return by_offset(q @ r, index)
+
+
+def own_offsets(q: Tensor) -> Tensor:
+    """The offsets between the places of ``q (b, *grid, c)``: ``(1, *counts, rank)``, in its dtype."""
+    axes = [torch.arange(1 - n, n, dtype=q.dtype, device=q.device) for n in q.shape[1:-1]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)[None]
+
+
+def own_index(q: Tensor) -> Tensor:
+    """The number of the offset of each two places of ``q (b, *grid, c)`` along all axes, ``(N, N)``, row by row."""
+    index = torch.zeros(1, 1, dtype=torch.long, device=q.device)
+    for n in q.shape[1:-1]:
+        line = torch.arange(n, device=q.device)
+        along = line[:, None] - line + (n - 1)
+        index = (index[:, None, :, None] * (2 * n - 1) + along[None, :, None, :]).flatten(2, 3).flatten(0, 1)
+    return index
+
+
 def offset_counts(grid: Sequence[int], keys: Sequence[int]) -> list[int]:
     """The number of different offsets on each axis.
 
@@ -201,4 +258,7 @@ def by_offset(products: Tensor, index: Tensor) -> Tensor:
     return products.gather(-1, index.expand(products.shape[0], products.shape[1], -1, -1))
 
 
-torch.fx.wrap("by_offset")  # reads sizes, which torch.fx does not know: one node of a graph that it traces
+# They read sizes, which torch.fx does not know: each is one node of a graph that it traces.
+torch.fx.wrap("by_offset")
+torch.fx.wrap("own_index")
+torch.fx.wrap("own_offsets")
