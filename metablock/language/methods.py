@@ -193,7 +193,9 @@ def _without_classifier(spec: Spec) -> dict[str, e.Node | None]:
     items = node.items if isinstance(node, e.Chain) else (node,)
     if not _is_classifier(items[-1], spec):
         message = f"the head of '{spec.variant or spec.name}' does not end in `linear(classes)`: what its encoder is, is open"
-        raise error(message, head.span, f"bind it: `let: {{{ENCODER}: stem >> stages >> ...}}`")
+        raise error(
+            message, head.span, f"end it so, or name what comes before: `let: {{{ENCODER}: ...}}`, `model: {ENCODER} >> ...`"
+        )
     if len(items) == 1:
         return {"head": None}
     return {"head": items[0] if len(items) == 2 else e.Chain(tuple(items[:-1]), span=node.span)}

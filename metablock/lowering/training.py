@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
 LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
 _ANY = (100,)  # stands for the number of objects of a batch
+_BLOCK = 16  # places of the smallest block
 
 
 def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
@@ -50,8 +51,9 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
     hidden = {*backbone.let, *backbone.columns, *backbone.shared, *backbone.stage_shared} - values.keys()
     for name in sorted(hidden & OPERATORS.keys()):
         values[name] = OPERATORS[name]
-    words = _needed(own.values(), method)
-    for name in _ordered({name: b for name, b in standard().items() if name in hidden and name in words}):
+    words = _needed([*(b.body for b in own.values()), *method.sections.values(), *method.inputs.values()])
+    reaching = {name: b for name, b in standard().items() if name in words and hidden & {name, *_needed([b.body])}}
+    for name in _ordered(reaching):
         values[name] = Local(standard()[name], Scope(dict(values)))
     for name in _ordered(own):
         scope = Scope(dict(values))
@@ -62,9 +64,8 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
     return Scope(values)
 
 
-def _needed(bindings: Any, method: Spec) -> set[str]:
-    """The names in a method's expressions, and those of the standard bindings that they lead to."""
-    nodes = [*(b.body for b in bindings), *method.sections.values(), *method.inputs.values()]
+def _needed(nodes: Iterable[e.Node]) -> set[str]:
+    """The names in expressions, and those of the standard bindings that they lead to."""
     words = {part.id for node in nodes for part in e.walk(node) if isinstance(part, e.Name)}
     todo = list(words)
     while todo:
@@ -323,7 +324,11 @@ class TrainingParts:
         first, *grid = map(int, sizes)
         grid = grid * rank if len(grid) == 1 else grid
         if kind == "blocks" and (rank != 2 or first > prod(grid)):
-            raise error(f"{first} places of {'x'.join(map(str, grid))}", node.span, "blocks are drawn on a map of two axes")
+            hint = "blocks are drawn on a map of two axes, and hide a part of it"
+            raise error(f"{first} places of {'x'.join(map(str, grid))}", node.span, hint)
+        if kind == "blocks" and first < _BLOCK:
+            hint = f"write a number from {_BLOCK}, which one block has at least"
+            raise error(f"no block fits into {first} places: nothing is hidden", node.span, hint)
         channels = 1 if kind == "blocks" else first
         return (replace(source, count=first) if kind == "blocks" else source), Feature("map", channels, tuple(grid))
 
