@@ -77,7 +77,6 @@ def smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [smallest(name)]]
-PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
