@@ -30,6 +30,7 @@ FAMILIES = {
     "efficientnet": ["efficientnet_b0"],
     "igpt": ["igpt_s_clf"],
     "mae": ["ft_vit_base_patch16"],
+    "lightconv_dynamicconv": ["lightweight_wmt_en_de", "dynamic_wmt_en_de"],
     "maxvit": ["maxvit_tiny_tf_224"],
     "metaformer": ["poolformer_s12", "randformer_s12", "convformer_s18", "caformer_s18"],
     "mobilenet_v2": ["mobilenetv2_035"],
@@ -81,7 +82,7 @@ PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
 # Networks of sequences: no maps, and sizes of their own.
-SEQUENCES = {"conformer_speech": "80x64", "igpt": "512x16"}
+SEQUENCES = {"conformer_speech": "80x64", "igpt": "512x16", "lightconv_dynamicconv": None}
 PICTURES = [pair for pair in SMALLEST if pair[0] not in SEQUENCES]
 
 # What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
@@ -108,8 +109,8 @@ SMALL = {
     "ddf": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "dat": ["depth = [2, 1, 2, 2]", "dim = [64, 64, 128, 128]", "size = 3"],
     "deit": ["depth = 2", "dim = 64"],
-    "deformable_detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
-    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
+    "deformable_detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64", "queries = 10"],
+    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64", "queries = 10"],
     "dilateformer": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],
@@ -122,10 +123,12 @@ SMALL = {
     "fat": ["depth = [1, 1, 2, 1]", "width = [16, 32, 64, 128]"],
     "focal_transformer": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]", "heads = [1, 1, 2, 4]"],
     "gcvit": ["depth = [1, 2, 2, 2]", "dim = [32, 64, 96, 128]"],
+    "glmix": ["depth = [1, 1, 2, 1]", "dim = [32, 64, 96, 128]"],
     "hrnet": ["W = 8", "blocks = 1"],
     "igpt": ["depth = 2", "dim = 64", "heads = 2"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
     "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
+    "lightconv_dynamicconv": ["d = 16", "wide = 32", "heads = 2", "k = [3, 7, 31, 3, 3, 3, 3]", "weight_rate = 0"],
     "litv2_hilo": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "mae": ["depth = 2", "dim = 64", "heads = 2"],
     "maxvit": ["depth = [1, 2, 1, 1]", "dim = [32, 64, 96, 128]"],

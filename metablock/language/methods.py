@@ -149,7 +149,7 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     sections: dict[str, e.Node | None] = {**own}
     if len(backbone.inputs) != 1:
         message = f"'{backbone.name}' has {len(backbone.inputs)} inputs; a method takes a backbone with one"
-        problems.append(Problem(message, backbone.place("input")))
+        problems.append(Problem(message, backbone.place("input"), "take a backbone that reads one image"))
     for name in method.holes:
         if name not in backbone.let and name not in (*PARTS, ENCODER, NETWORK):
             where = f"'{backbone.variant or backbone.name}' has no binding '{name}', which the method '{method.name}' takes"

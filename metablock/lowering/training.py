@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem, Span, SpecError, error, suggest
 from ..language import ast as e
-from ..language.init_rules import InitRule
 from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
 from ..language.printer import show
 from ..language.registry import OPERATORS
-from ..language.scope import Local, Scope, Slot
+from ..language.scope import HoleName, Local, Scope
 from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
+from .freezing import freeze
 from .inputs import input_feature
-from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
-from .objective import Average, Objective, Source
+from .ir import ModuleCall, Value, ValueTree, flat_values, width
+from .objective import Average, InputOrigin, Objective
 from .once import Home, Once
 from .splices import arguments
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from .network import NetworkLowering
 
 # What the data of a training bring beside the inputs, for a loss to read: the number of the class, and the distribution that
-# mixing and smoothing make of it.
-LABEL, TARGET = "label", "target"
+# mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
+LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
+_ANY = (100,)  # stands for the number of objects of a batch
 _BLOCK = 16  # places of the smallest block
 
 
@@ -46,7 +47,7 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
         SpecError: bindings that lead in a circle.
     """
     own = {**method.let, **method.shared}
-    values: dict[str, Any] = {name: Slot(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
+    values: dict[str, Any] = {name: HoleName(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
     hidden = {*backbone.let, *backbone.columns, *backbone.shared, *backbone.stage_shared} - values.keys()
     for name in sorted(hidden & OPERATORS.keys()):
         values[name] = OPERATORS[name]
@@ -145,18 +146,18 @@ def body_of(name: str, backbone: Spec) -> e.Node:
 # Inputs
 
 
-def source_of(node: e.Node) -> tuple[Source, tuple[e.Argument, ...]] | None:
+def source_of(node: e.Node) -> tuple[InputOrigin, tuple[e.Argument, ...]] | None:
     """Where an input of a method comes from, and the arguments that state its shape; None for another expression."""
     name = node.func if isinstance(node, e.Call) else node
     args = node.args if isinstance(node, e.Call) else ()
     if not isinstance(name, e.Name) or name.id not in SOURCES:
         return None
     if name.id != "view":
-        return Source(name.id), args
+        return InputOrigin(name.id), args
     word = args[0].value if args else None
     if len(args) > 1 or (args and not isinstance(word, e.String)):
         raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`, an entry of `views:`')
-    return Source("view", word.value if isinstance(word, e.String) else ""), ()
+    return InputOrigin("view", word.value if isinstance(word, e.String) else ""), ()
 
 
 # Streams over outputs and inputs
@@ -256,6 +257,8 @@ class TrainingParts:
         named: dict[str, tuple[tuple[str, str | int | None], Any]] = {
             LABEL: (("data", LABEL), ir.value(Feature("ids", classes))),
             TARGET: (("data", TARGET), ir.value(Feature("vector", classes))),
+            OBJECTS: (("data", OBJECTS), ir.value(Feature("ids", classes, _ANY))),
+            OBJECT_BOXES: (("data", OBJECT_BOXES), ir.value(Feature("tokens", 4, _ANY))),
         }
         for number, (name, value) in enumerate(inputs.items()):
             named[name] = ("input", number), ir.value(value.feature)
@@ -287,7 +290,7 @@ class TrainingParts:
         network, [stated] = self.network, self.spec.inputs.values()
         self._data = input_feature(network.evaluate, stated)
         network.evaluate.grid = self._data.grid
-        values, sources = list[Value](), list[Source]()
+        values, sources = list[Value](), list[InputOrigin]()
         for name, node in method.inputs.items():
             source = source_of(node)
             if source is None:
@@ -309,7 +312,7 @@ class TrainingParts:
         network.root.sources = tuple(sources)
         return values[0] if len(values) == 1 else values
 
-    def _stated(self, source: Source, args: tuple[e.Argument, ...], node: e.Node) -> tuple[Source, Feature]:
+    def _stated(self, source: InputOrigin, args: tuple[e.Argument, ...], node: e.Node) -> tuple[InputOrigin, Feature]:
         """An input whose shape stands in brackets, a map: channels and one size for all axes, or one for each; of `blocks` the
         number of places before them."""
         evaluate, rank, kind = self.network.evaluate, self._data.rank, source.kind
@@ -362,11 +365,10 @@ class TrainingParts:
             _check_hole(name, hole, hole.gives, result, self._data, place, "leaves")
         return result
 
-    def average(self, once: Once, start: float, end: float) -> None:
-        """Notes that the open subgraph is a moving average of a module that is built once."""
+    def average(self, other: tuple[str, ...], start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of the module at a path from the root."""
         own = self.network.context.now.path
-        home = once.home.path if once.home is not None else ("shared",)
-        self._averages.setdefault(own, Average(own, (*home, once.name), start, end))
+        self._averages.setdefault(own, Average(own, other, start, end))
 
 
 def _fresh(ir: Any, tree: ValueTree) -> ValueTree:
@@ -376,40 +378,3 @@ def _fresh(ir: Any, tree: ValueTree) -> ValueTree:
     if isinstance(tree, (list, tuple)):
         return [_fresh(ir, item) for item in tree]
     return {name: _fresh(ir, item) for name, item in tree.items()} if isinstance(tree, dict) else tree
-
-
-# Frozen parts
-
-
-def freeze(root: Child, selectors: Sequence[str], place: Span | None) -> None:
-    """Marks the modules that the selectors of `freeze` select, by the rules of `init`, as not trained.
-
-    Raises:
-        SpecError: a selector that selects nothing, or single parameters of a module.
-    """
-    for selector in selectors:
-        rule = InitRule(tuple(selector.split(".")), "")
-        hits = 0
-        for children, name, path in _holders(root, ()):
-            node = children[name]
-            if isinstance(node, ModuleNode) and _within(rule, path, node.operator):
-                children[name] = replace(node, trainable=False)
-                hits += 1
-        if not hits:
-            message = f"'{selector}' in `freeze` is no part of this network"
-            raise error(message, place, "`metablock show --as names` lists the parts")
-
-
-def _within(rule: InitRule, path: tuple[str, ...], operator: str) -> bool:
-    """Whether a rule selects a module, or one around it."""
-    ends = range(1, len(path) + 1)
-    return any(rule.fits(".".join(path[:end]), operator if end == len(path) else "", "") is False for end in ends)
-
-
-def _holders(child: Child, path: tuple[str, ...]) -> Iterator[tuple[dict[str, Child], str, tuple[str, ...]]]:
-    """Every child with what holds it and its path."""
-    if isinstance(child, ModuleNode):
-        return
-    for name, below in list(child.children.items()):
-        yield child.children, name, (*path, name)
-        yield from _holders(below, (*path, name))

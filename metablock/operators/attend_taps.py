@@ -69,7 +69,7 @@ class AttendTaps(nn.Module):
         weights = F.dropout(weights, self.drop, self.training).to(v.dtype)
         places = [-(-grid[axis] // step) for axis, step in enumerate(self.stride)]
         plain = len(self.size) == 1 and self.dilation == self.stride[0] == 1 and self.border != "clamp"
-        x = by_band(v, weights, self.size[0], self.side) if plain else by_taps(v, weights, *around)
+        x = on_line(v, weights, self.size[0], self.border, self.side) if plain else by_taps(v, weights, *around)
         return x.unflatten(1, places)
 
 
@@ -81,21 +81,25 @@ def by_taps(
     return (near * weights.unsqueeze(2)).sum(-1).flatten(1, 2).mT
 
 
-def by_band(v: Tensor, weights: Tensor, size: int, side: str) -> Tensor:
-    """The same sums of a sequence, whose neighbours follow each other: its values times a band matrix.
+def on_line(v: Tensor, weights: Tensor, size: int, border: str, side: str) -> Tensor:
+    """The same sums of a sequence, whose neighbours follow each other, as matrix products.
 
-    That is faster than a copy of the values for each neighbour, but its cost grows with the square of the length: a long
-    sequence, or one of any length, is not multiplied so.
+    Weights of each place are multiplied with a copy of their neighbours, weights for all places as a band matrix with the values:
+    that is faster, but its cost grows with the square of the length. A long sequence, or one of any length, is not multiplied so.
     """
-    n = v.shape[1]
-    if torch.compiler.is_exporting() or n > 512:
-        return by_taps(v, weights, [size], "zeros", 1, side, [1])
-    # Rows of one more place than those of the matrix: each begins one place further to the right.
-    rows = F.pad(weights.expand(-1, -1, n, -1), (0, n)).flatten(-2)[..., :-n].unflatten(-1, (n, -1))
-    band = rows.narrow(-1, size - 1 if side == "past" else size // 2, n)
-    return (band @ v.unflatten(-1, (weights.shape[1], -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+    n, heads = v.shape[1], weights.shape[1]
+    exporting = torch.compiler.is_exporting()
+    if weights.shape[2] == 1 and not exporting and n <= 512:
+        # Rows of one more place than those of the matrix: each begins one place further to the right.
+        rows = F.pad(weights.expand(-1, -1, n, -1), (0, n)).flatten(-2)[..., :-n].unflatten(-1, (n, -1))
+        band = rows.narrow(-1, size - 1 if side == "past" else size // 2, n)
+        return (band @ v.unflatten(-1, (heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+    if border == "cut" and side == "past" and not exporting and n < size:  # no place has more before it
+        weights, size = weights[..., size - n :], n
+    near = neighbours(v, [size], "zeros", 1, side, [1]).unflatten(1, (heads, -1)).transpose(2, 3)  # b, h, N, e, K
+    return (near @ weights.unsqueeze(-1)).squeeze(-1).transpose(1, 2).flatten(2)
 
 
 torch.fx.wrap("beyond")
 torch.fx.wrap("by_taps")  # these read sizes, which torch.fx does not know: each is one node of a graph that it traces
-torch.fx.wrap("by_band")
+torch.fx.wrap("on_line")

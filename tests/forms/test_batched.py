@@ -201,3 +201,11 @@ def test_errors(model: str, message: str, hint: str) -> None:
     assert first.startswith("<spec>:3:")
     assert message in first
     assert hint in last
+
+
+def test_batch_flip_keeps_windows_with_their_image() -> None:
+    text = "name: n\ninput: image(2, 8)\nmodel: x -> x >> windows(4) >> batch_flip >> merge"
+    x = torch.randn(3, 2, 8, 8)
+    assert torch.equal(metablock.build(load_text(text))(x).movedim(-1, 1), x.flip(0))
+    with pytest.raises(metablock.MetablockError, match="has no batch"):
+        metablock.build(load_text("name: n\ninput: image(8, 8)\nmodel: attention(2, pos=relative_bias >> batch_flip)"))

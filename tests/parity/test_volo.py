@@ -56,3 +56,28 @@ def test_training_step() -> None:
     loss = nn.functional.cross_entropy(both["main"], torch.arange(8))
     (loss + nn.functional.cross_entropy(both["aux"].flatten(0, 2), torch.arange(8 * 24) % 10)).backward()
     check_gradients(model, moved=True)
+
+
+def test_mixed_tokens() -> None:
+    """Token labelling: a box of the partner's map, and its tokens' answers put back. In plain torch; no box, no mixing."""
+    options = {"classes": 10, "dtype": torch.float64, "edits": [*SMALL, "side = 96"]}
+    model = metablock.build("volo", variant="volo_d1_224_mix_token", **options).eval()
+    state = randomised_state(model)
+    plain = metablock.build("volo", weights=state, **options).eval()
+    model.training = plain.training = True  # of the whole alone
+    x, box = torch.randn(4, 3, 96, 96, dtype=torch.float64), torch.zeros(4, 1, 6, 6, dtype=torch.float64)
+
+    def partners(output: torch.Tensor, *axes: slice) -> torch.Tensor:
+        result = output.clone()
+        result[axes] = output.flip(0)[axes]
+        return result
+
+    every = slice(None)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x, box), plain(x))
+        box[:, :, 1:3, 2:6] = 1
+        both = model(x, box)
+        plain.stem.register_forward_hook(lambda _module, _arguments, y: partners(y, every, every, slice(2, 6), slice(4, 12)))
+        expected = plain(x)
+        assert relative_error(both["main"], expected["main"]) < 1e-9
+        assert relative_error(both["aux"], partners(expected["aux"], every, slice(1, 3), slice(2, 6))) < 1e-9

@@ -15,6 +15,7 @@ from ..spec import Spec, Table
 
 Scalar = int | float | str
 _BLOCK = re.compile(r"stages\.\d+(?:\.[a-z]\w*)?\.blocks\.\d+(?=\.|$)")
+_COPY = re.compile(r"[a-z_]\w*(?:\.[a-z_]\w*)*?\.\d+(?=\.|$)")  # of a repeat outside the stages: `memory.encoders.3`
 _DEPTH = 20  # bindings that a value is looked up through
 
 
@@ -28,6 +29,8 @@ class NetworkFacts:
         spec: resolved, for its variant, columns and bindings; None if it is not known.
 
     >>> NetworkFacts((2, 3), ("stages.0.blocks.1.attn.qkv.weight",)).has("stages.0.blocks.1.norm.weight", "attn")
+    True
+    >>> NetworkFacts((), ("memory.encoders.3.attn.q.weight",)).has("memory.encoders.3.norm.weight", "attn")
     True
     """
 
@@ -46,10 +49,12 @@ class NetworkFacts:
         return frozenset(levels)
 
     def has(self, name: str, slot: str) -> bool:
-        """Whether the block that holds a tensor (outside of blocks: its section) has a slot."""
+        """Whether the block that holds a tensor has a slot; outside of blocks: its section, or the copy of a repeat around it."""
         block = _BLOCK.match(name)
-        around = block[0] if block is not None else name.partition(".")[0]
-        return f"{around}.{slot}" in self._levels
+        around = [block[0]] if block is not None else [name.partition(".")[0]]
+        if block is None and (copy := _COPY.match(name)) is not None:
+            around.append(copy[0])
+        return any(f"{place}.{slot}" in self._levels for place in around)
 
     def value(self, name: str, index: int | None, span: Span | None) -> Scalar:
         """The variant's name, or the value of a column (at a stage) or binding: its number or word, else its text.
