@@ -52,7 +52,7 @@ def seconds_per_step(spec: Spec, data: Data, recipe: Recipe, device: str) -> flo
 
 
 def _inputs(model: Block, x: Tensor) -> list[Tensor]:
-    """What a method's network is given for a batch: it as every view, numbers without meaning for what is drawn or a teacher's."""
+    """What a network is given for a batch: it as every view, numbers without meaning for what is drawn or a teacher's."""
     sources = model.ir.sources
     if not sources:
         return [x]
