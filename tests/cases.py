@@ -77,7 +77,6 @@ def smallest(name: str) -> str:
 
 
 SMALLEST = [(name, variant) for name in SPECS for variant in FAMILIES.get(name) or [smallest(name)]]
-PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES]
 # For what takes long: one of each file, and of those that hold two papers' networks two.
 ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] or pair[1] in ("caformer_s18", "pcpvt_small_v0")]
 
@@ -109,8 +108,8 @@ SMALL = {
     "ddf": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 64, 128]"],
     "dat": ["depth = [2, 1, 2, 2]", "dim = [64, 64, 128, 128]", "size = 3"],
     "deit": ["depth = 2", "dim = 64"],
-    "deformable_detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
-    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64"],
+    "deformable_detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64", "queries = 10"],
+    "detr": ["depth = [1, 2, 1, 1]", "dim = [16, 32, 32, 32]", "d = 32", "wide = 64", "queries = 10"],
     "dilateformer": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "dy_mobilenet_v2_0_35": ["depth = [1, 2, 1, 1, 1, 2, 1]"],
     "dy_resnet10": ["dim = [16, 32, 64, 128]"],

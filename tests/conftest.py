@@ -37,7 +37,7 @@ def _let_torchvision_import() -> None:
 
 os.environ["METABLOCK_TRACEBACK"] = "1"  # a fault of ours fails the test that meets it, in other processes too
 _let_torchvision_import()
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
 settings.register_profile("metablock", deadline=None, derandomize=True)
 settings.load_profile("metablock")
 

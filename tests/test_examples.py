@@ -102,3 +102,25 @@ def test_train() -> None:
 
 def test_segment() -> None:
     assert load("segment.py")["main"](steps=60) > 0.4
+
+
+def test_sample_pixels() -> None:
+    space = load("sample_pixels.py")
+    torch.manual_seed(0)
+    model, data = space["network"](), space["pixels"]()
+    values = space["train"](model, data, steps=12, batch=16)
+    assert sum(values[-3:]) < sum(values[:3])
+    model.eval()
+    with torch.no_grad():  # what stands behind a pixel does not change what is said of it
+        other = data[:2].clone()
+        other[:, 40:] = (other[:, 40:] + 1) % space["GREYS"]
+        assert torch.allclose(model(data[:2])[:, :41], model(other)[:, :41], atol=1e-5)
+
+
+def test_a_small_detector_learns() -> None:
+    """The loss of the spec falls in few steps."""
+    spec, _ = open_spec(EXAMPLES / "small_detector.yaml")
+    assert not check(spec)
+    history, result = load("detect_shapes.py")["main"](steps=30, batch=4)
+    assert sum(history[-5:]) < 0.8 * sum(history[:5])
+    assert all(0 <= figure <= 1 for figure in result)

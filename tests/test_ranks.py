@@ -23,31 +23,39 @@ WRITTEN: dict[str, str] = {
     "agent_bias": "|\n    a = adaptive_avg_pool(2)\n    return attention(2, q=a, pos=agent_bias(3))",
     "argsort": "linear(1) >> argsort",
     "attention": "attention(2)",
+    "average": 'average(over="all")',
     "avg_pool": "avg_pool(3, stride=2)",
     "axial": "attention(1, head_dim=12, rotary=axial)",
+    "binary_cross_entropy": 'binary_cross_entropy(target=sigmoid, over="all")',
     "cascade": "cascade(linear(c), parts=2)",
     "clip": "clip(0, 1)",
     "continuous_bias": "attention(2, over=avg_pool(2, stride=2), pos=continuous_bias(linear(2)))",
     "channel_dropout": "channel_dropout(0.1)",
+    "centre": "global_pool >> centre",
     "chunk": "|\n    a, b = chunk(2)\n    return a * b",
     "concat": "concat(conv(c), linear(c))",
     "conv": "conv(4, 3, stride=2)",
     "crop": "crop(3, 1)",
+    "cross_entropy": 'linear(4) >> cross_entropy(target=softmax, over="all")',
     "deconv": "deconv(4, 2, stride=2)",
     "deform_conv": "deform_conv(4, 3, stride=2)",
     "deformable": "deformable(2)",
     "dilated": "dilated(2, conv(c, 3))",
+    "distill": 'linear(c) >> distill(teacher=softmax, over="all")',
     "drop_path": "drop_path(0.1)",
     "dropout": "dropout(0.1)",
     "each": "|\n    y = [id, id] >> each(linear(c))\n    return y[0] + y[1]",
+    "ema": "|\n    shared f = linear(c)\n    y = f\n    return y + (y >> ema(f, 0.9))",
     "embedding": "embedding(4)",
     "first": "first(3)",
+    "focal": 'focal(target=sigmoid, over="all")',
     "fold": "linear(2 * 4 ** 2) >> fold(2)",
     "fourier": "fourier(12)",
     "frozen": "frozen(conv(c, 3))",
     "grid": "|\n    y = tokens\n    return y >> grid(2, y.n // 2)",
     "group_norm": "group_norm(2)",
     "gru": "gru(4)",
+    "info_nce": "global_pool >> linear(4) >> info_nce(id)",
     "inner": "inner(outer(id, linear(3)), linear(3))",
     "join": "join(learned(2), id)",
     "irfft": "irfft(2 * grid[-1] - 2)",
@@ -134,6 +142,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 ONLY = {"deform_conv": [2], "deformable": [2], "embedding": [1], "tied": [1]}
 # Those that are about ids.
 IDS = ("embedding", "tied")
+# Those that give one number for the whole batch.
+LOSSES = ("average", "binary_cross_entropy", "cross_entropy", "distill", "focal", "info_nce")
 CASES = [(name, rank) for name in OPERATORS for rank in ONLY.get(name, [1, 2, 3])]
 WRONG = [
     ("deform_conv(4, 3)", 1, "works in 2 dimensions, not in 1"),
@@ -174,7 +184,7 @@ def outputs(name: str, rank: int) -> tuple[torch.nn.Module, Tensor, Tensor]:
 def test_every_operator_in_every_rank(name: str, rank: int) -> None:
     model, x, y = outputs(name, rank)
     assert y.isfinite().all()
-    if name not in ("merge", "windows"):
+    if name not in ("merge", "windows", *LOSSES):
         assert y.shape[0] == 2
     parameters = [p for p in model.parameters() if p.requires_grad]
     if parameters and name not in ("argsort", "unused"):

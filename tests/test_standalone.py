@@ -125,9 +125,11 @@ def tiny(*edits: str, text: str = TINY) -> Block:
         "attention(2, mix=linear(2), mix_after=linear(2), mask=ones(32, 1))",
         'attention(2, k=linear(c) >> softmax(over="tokens"), norm="none")',
         'attention(2, over="channels", qk_norm=l2norm(over="tokens"))',
+        "relu >> nmf(3) >> channel_dropout(0.1)",
+        "id + batch_flip",
     ],
 )
-def test_the_attention_matrix(text: str) -> None:
+def test_operators_of_one_line(text: str) -> None:
     compare(metablock.build(load_text(network(text, 2))))
 
 

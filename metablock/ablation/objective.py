@@ -13,13 +13,13 @@ from ..backend.block import Block
 from ..backend.objective import drawn_inputs
 from ..errors import MetablockError
 from ..language.spec import Spec
-from ..lowering.objective import Source
+from ..lowering.objective import InputOrigin
 from ..shape import Feature
 from .augment import augment, check_augmentation
 from .dataset import Data
 from .recipe import Recipe, override_text, recipe
 
-_VIEW = Source("view")
+_VIEW = InputOrigin("view")
 # Nearest neighbours, as DINO has them (arXiv 2104.14294, appendix F.1): their number, and the temperature of their votes.
 NEIGHBOURS, VOTES = 20, 0.07
 
@@ -64,18 +64,22 @@ class Batches:
 
     Raises:
         MetablockError: a view that the method does not define, augmentation that does not fit the data; a loss that reads
-            labels where examples are mixed.
+            labels where examples are mixed, or boxes.
     """
 
     def __init__(self, model: Block, recipe: Recipe, data: Data, teacher: nn.Module | None = None):
         self.model, self.recipe, self.data, self.teacher = model, recipe, data, teacher
-        self.sources: tuple[Source, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
+        self.sources: tuple[InputOrigin, ...] = model.ir.sources or (_VIEW,) * len(model.inputs)
         self.views = [view_of(model.spec, recipe, source.word) for source in self.sources if source.kind == "view"]
         for view in self.views:
             check_augmentation(view, data.input)
         if teacher is None and any(source.kind == "teacher" for source in self.sources):
             raise MetablockError("the method learns from a teacher", "name one: --teacher SPEC --teacher-weights FILE")
         reads = model.ir.objective.reads if model.ir.objective is not None else ()
+        for kind, name in reads:
+            if kind == "data" and name not in ("label", "target"):
+                hint = "write a loop over your data: metablock.losses(model, images, objects=..., object_boxes=...)"
+                raise MetablockError(f"the loss reads `{name}`, and data sets of classes bring none", hint)
         if ("data", "label") in reads and (recipe.mixup or recipe.cutmix):
             raise MetablockError(
                 "the recipe mixes examples, and the loss reads `label`", "let it read `target`, or mixup=0 cutmix=0"

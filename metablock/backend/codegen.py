@@ -24,7 +24,7 @@ from ..lowering.ir import (
     steps_for,
     subgraphs,
 )
-from ..lowering.objective import Source as Origin
+from ..lowering.objective import InputOrigin
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
@@ -158,7 +158,7 @@ class _ForwardWriter:
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
 
-    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, Origin]]:
+    def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, InputOrigin]]:
         """The inputs of a method that are drawn where they are not given: name, value, origin."""
         triples = zip(params, inputs, self.subgraph.sources, strict=bool(self.subgraph.sources))
         return [triple for triple in triples if triple[2].drawn]
@@ -237,7 +237,7 @@ def _link(step: ModuleCall) -> Link:
     return Link(".".join(holder) if step.near is None else f"^{step.near}", holder, step.child[at:])
 
 
-def _drawn(name: str, first: str, value: Value, origin: Origin) -> tuple[str, str]:
+def _drawn(name: str, first: str, value: Value, origin: InputOrigin) -> tuple[str, str]:
     """The name of an input that is drawn, and the line that draws it; ``first`` is the input that has the batch."""
     size = ", ".join(map(str, value.feature.size()[1:]))
     if origin.kind == "blocks":

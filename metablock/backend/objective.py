@@ -22,7 +22,8 @@ def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tenso
         model: built from a spec, or a spec and a method, with a `loss`.
         inputs: what ``forward`` takes; of a method, what is drawn may be left out.
         data: what the loss reads beside inputs and outputs: ``label``, the numbers of the classes, ``(b,)`` in int64; ``target``,
-            distributions ``(b, classes)``.
+            distributions ``(b, classes)``; ``objects``, the classes of the objects in a picture ``(b, m)`` in int64, filled up to
+            one m by the number of classes, and ``object_boxes``, ``(b, m, 4)``.
 
     Returns:
         Scalars by name.
@@ -50,7 +51,7 @@ def drawn_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The inputs of a method's network that are drawn and not given, from torch's default generator."""
     ir = getattr(model, "ir", None)
     sources = ir.sources if isinstance(ir, Subgraph) else ()
-    if not inputs or not all(source.drawn for source in sources[len(inputs) :]):
+    if not inputs or not sources or not all(source.drawn for source in sources[len(inputs) :]):
         return []
     assert isinstance(ir, Subgraph)
     x, result = inputs[0], []
@@ -73,7 +74,7 @@ def loss_terms(model: nn.Module, inputs: Sequence[Tensor], outputs: Any, data: M
             "the network has no loss of its own", "its spec, or a method, states one: `loss: output, label -> ...`"
         )
     values = [_read(kind, key, inputs, outputs, data) for kind, key in objective.reads]
-    result = getattr(model, objective.child)(*values)
+    result = getattr(model, objective.child)(*_tensors(values))
     terms = result.values() if isinstance(result, dict) else [result] if isinstance(result, Tensor) else result
     return {name: term.squeeze() for name, term in zip(objective.terms, terms, strict=True)}
 
@@ -92,13 +93,23 @@ def _read(kind: str, key: Any, inputs: Sequence[Tensor], outputs: Any, data: Map
     return data[key]
 
 
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors of outputs in lists and dicts, in order."""
+    if isinstance(values, Tensor):
+        return [values]
+    parts = values.values() if isinstance(values, dict) else () if values is None else values
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
 def pairs(model: nn.Module, average: Average) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
     """The parameters of a moving average, each with the one that it follows."""
     other = ".".join(average.other)
     known = dict(model.named_parameters())
     for name, parameter in model.get_submodule(".".join(average.own)).named_parameters():
-        theirs = f"{other}.{name}" if f"{other}.{name}" in known else name
-        if theirs not in known or known[theirs].shape != parameter.shape:
+        # What follows one name or one call has it as a level, which the module itself has not; what is outside has its own name.
+        places = (f"{other}.{name}", f"{other}.{name.partition('.')[2]}", name)
+        theirs = next((place for place in places if place in known), "")
+        if not theirs or known[theirs].shape != parameter.shape:
             hint = "give a binding of the method another name than a part of the backbone has"
             raise MetablockError(f"'{'.'.join(average.own)}.{name}' has no counterpart in '{other}'", hint)
         yield parameter, known[theirs]

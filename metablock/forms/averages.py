@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import error
 from ..language import ast as e
-from ..language.scope import Closure, Scope
+from ..language.scope import Bound, Closure, Scope
 from ..lowering.arguments import Expr
 from ..lowering.ir import ValueTree, width
-from ..lowering.once import Once
+from ..lowering.once import Once, of_table
 
 if TYPE_CHECKING:
     from ..lowering.tracer import Tracer
@@ -35,12 +35,15 @@ def ema(t: Tracer, x: ValueTree, *, a: Expr, momentum: float, end: float | None 
     Momentum encoder of MoCo, He et al. 2020, Eq. 2 (arXiv 1911.05722); its schedule: BYOL, Grill et al. 2020 (arXiv 2006.07733).
     """
     once = t.evaluate.names.find(a.node.id, a.scope, a.span) if a is not None and isinstance(a.node, e.Name) else None
+    if isinstance(once, Bound) and once.table.endswith("shared"):
+        once = of_table(once)
     if not isinstance(once, Once):
         raise error("`ema` follows a module that is built once", a.span if a else None, "name one of `shared`: `ema(base, 0.99)`")
     for number in (momentum, momentum if end is None else end):
         if not 0 <= number <= 1:
             raise error(f"a momentum of {number:g}", a.span, "write a number from 0 to 1")
-    t.network.average(once, momentum, momentum if end is None else end)
+    t.network.average(once, a.node, momentum, momentum if end is None else end)
+    t.names.read(once.node)
     with t.context.push(trainable=False):
         return t.emit(once.node, _apart(once.scope).with_c(width(x)), x)
 

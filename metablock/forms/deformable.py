@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.arguments import Expr, Module
@@ -89,7 +89,7 @@ def deformable(
         if [value.feature.grid for value in queries] != [value.feature.grid for value in maps]:
             raise error("queries on other grids than the masks", mask.span if mask else None, "`at=` says where they stand")
         own = [[share] for share in shares]
-    levels = {"levels": len(values), "placed": bool(places), "shared": bool(masks)}
+    levels: dict[str, Any] = {"levels": len(values), "placed": bool(places), "shared": bool(masks)}
 
     def answered(x: ValueTree) -> Value:
         value, *rest = x

@@ -46,8 +46,8 @@ def cross_entropy(
     _word("over", over, ("tokens", "all", "batch", "sum"))
     _word("spread", spread, ("all", "others"))
     logits, wanted = _met(t, x, target)
-    kept = t.apply(where, x)
-    chosen = [] if kept is None else [_one_a_position(t, single(kept), logits, where)]
+    counted = t.apply(where, x)
+    chosen = [] if counted is None else [_one_a_position(t, single(counted), logits, where)]
     if weight is not None and len(weight) != logits.c:
         raise error(f"{len(weight)} weights for {logits.c} classes", hint="one a class")
     arguments = {"smoothing": smoothing, "spread": spread, "ignore": ignore, "weight": weight, "hard": hard}
@@ -146,8 +146,8 @@ def average(t: Tracer, x: ValueTree, *, over: str, weight: Expr | None = None) -
     if scale is None:
         if over == "weight":
             raise error('`over="weight"` divides by weights, and there are none', hint="give them: `weight=mask`")
-        return _call(t, "Average", "average", [value], over=over)
-    return _call(t, "Average", "average", [value, _one_a_position(t, single(scale), value, weight)], over=over)
+        return _call(t, "AverageLoss", "average", [value], over=over)
+    return _call(t, "AverageLoss", "average", [value, _one_a_position(t, single(scale), value, weight)], over=over)
 
 
 def _one_a_position(t: Tracer, value: Value, over: Value, arg: Expr | None) -> Value:

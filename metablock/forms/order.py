@@ -57,7 +57,7 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
         One-dimensional tokens. For a list a list: all members in one order.
 
     Raises:
-        SpecError: ``order`` is not an order, or has more tokens than arrive; there are prefix tokens.
+        SpecError: ``order`` is not an order, or one of more or fewer tokens than arrive; there are prefix tokens.
 
     >>> shape_of("reorder(linear(1) >> argsort >> first(49))", "64x14x14")
     'tokens 49 x 64'
@@ -70,8 +70,9 @@ def reorder(t: Tracer, x: ValueTree, *, order: Module) -> ValueTree:
 def _reordered(t: Tracer, x: Value, order: ValueTree, source: Expr) -> Value:
     value, places = _pair(t, x, order, source)
     n, f = places.feature.n, value.feature
-    if n > f.n:
-        raise error(f"an order of {n} tokens meets {f.n}", source.span, "it comes from scores of the same tokens")
+    whole = places.feature.of or n
+    if whole != f.n:
+        raise error(f"an order of {whole} tokens meets {f.n}", source.span, "it comes from scores of the same tokens")
     return t.ir.inline(f"{{0}}.gather(1, {{1}}.expand(-1, -1, {value.c}))", [value, places], f.with_(grid=(n,)))
 
 

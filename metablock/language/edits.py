@@ -196,7 +196,8 @@ def _names_nothing(spec: Spec, target: e.Header | e.StageTarget) -> SpecError:
     slots += [*spec.method.let, *spec.method.shared] if spec.method is not None else []
     slots += [*EXPRESSIONS, "input"] if isinstance(target, e.Header) else []
     hint = suggest(target.name, slots, f"slots of '{spec.name}': {', '.join([*spec.columns, *spec.let][:20])}")
-    return error(f"'{target.name}' names no slot or column of '{spec.name}'", target.span, hint)
+    also = f", nor a binding of the method '{spec.method.name}'" if spec.method is not None else ""
+    return error(f"'{target.name}' names no slot or column of '{spec.name}'{also}", target.span, hint)
 
 
 def _apply_to_stages(spec: Spec, target: e.StageTarget, value: e.Node) -> Spec:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from ..errors import MetablockError, Problem, SpecError, error, suggest
 from . import ast as e
-from .edits import apply, resolve
+from .edits import OPTIONAL_COLUMNS, apply, resolve
 from .load import load_file
 from .resources import methods
-from .spec import Edit, Facts, Spec
+from .spec import EXPRESSIONS, Edit, Facts, Spec
+from .standard import standard
 
 ENCODER = "encoder"  # the whole backbone without its last linear layer
 NETWORK = "network"  # the whole backbone
@@ -109,14 +110,22 @@ def trained_by(file: Spec, variant: str | None, edits: Sequence[Edit], method: s
     """
     around = open_method(method)
     own, others = divided(file, around, edits)
-    return apply(combined(resolve(file, variant, others), around), own)
+    anywhere = {*_names(file), *standard(), *OPTIONAL_COLUMNS, *EXPRESSIONS, "metablock", "let", "shared"}
+    # What the file does not name may come from a variant, or be a slip: its message knows the names of both.
+    late = [edit for edit in others if isinstance(edit.target, e.Header) and edit.name not in anywhere]
+    early = [edit for edit in others if edit not in late]
+    return apply(combined(resolve(file, variant, early), around), [edit for edit in edits if edit in own or edit in late])
 
 
 def divided(file: Spec, method: Spec, edits: Sequence[Edit]) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
     """The edits of what a method has and the backbone's file has not, and all others."""
-    known = {name for table in file.binding_tables().values() for name in table} | {*file.sections, "input", "classes", "stages"}
-    names = {*method.let, *method.shared, *method.sections, "freeze"} - known
+    names = {*method.let, *method.shared, *method.sections, "freeze"} - _names(file)
     return tuple(edit for edit in edits if edit.name in names), tuple(edit for edit in edits if edit.name not in names)
+
+
+def _names(file: Spec) -> set[str]:
+    """What an edit of a backbone's file may name."""
+    return {name for table in file.binding_tables().values() for name in table} | {*file.sections, "input", "classes", "stages"}
 
 
 def combined(backbone: Spec, method: Spec) -> Spec:
@@ -140,7 +149,7 @@ def combined(backbone: Spec, method: Spec) -> Spec:
     sections: dict[str, e.Node | None] = {**own}
     if len(backbone.inputs) != 1:
         message = f"'{backbone.name}' has {len(backbone.inputs)} inputs; a method takes a backbone with one"
-        problems.append(Problem(message, backbone.place("input")))
+        problems.append(Problem(message, backbone.place("input"), "take a backbone that reads one image"))
     for name in method.holes:
         if name not in backbone.let and name not in (*PARTS, ENCODER, NETWORK):
             where = f"'{backbone.variant or backbone.name}' has no binding '{name}', which the method '{method.name}' takes"
@@ -149,6 +158,10 @@ def combined(backbone: Spec, method: Spec) -> Spec:
         elif name in (*PARTS, ENCODER, NETWORK) and name not in backbone.let and "model" in backbone.sections:
             message = f"'{backbone.name}' has a `model` of its own, and no binding '{name}', which '{method.name}' takes"
             problems.append(Problem(message, backbone.place("model"), f"bind it: `let: {{{name}: ...}}`"))
+        elif name in backbone.let and any(param.default is None for param in backbone.let[name].params):
+            header = backbone.let[name].header
+            message = f"'{name}' takes arguments here; the method '{method.name}' applies it to its input alone"
+            problems.append(Problem(message, header.span, f"bind `{name}` without arguments, and give this another name"))
     if ENCODER in method.holes and ENCODER not in backbone.let and not problems:
         try:
             sections |= _without_classifier(backbone)
@@ -180,7 +193,9 @@ def _without_classifier(spec: Spec) -> dict[str, e.Node | None]:
     items = node.items if isinstance(node, e.Chain) else (node,)
     if not _is_classifier(items[-1], spec):
         message = f"the head of '{spec.variant or spec.name}' does not end in `linear(classes)`: what its encoder is, is open"
-        raise error(message, head.span, f"bind it: `let: {{{ENCODER}: stem >> stages >> ...}}`")
+        raise error(
+            message, head.span, f"end it so, or name what comes before: `let: {{{ENCODER}: ...}}`, `model: {ENCODER} >> ...`"
+        )
     if len(items) == 1:
         return {"head": None}
     return {"head": items[0] if len(items) == 2 else e.Chain(tuple(items[:-1]), span=node.span)}

@@ -102,13 +102,14 @@ dilated: windows.dilated inline
 distill: losses.distill inline later
 drop_path: residual.drop_path inline
 each: lists.each inline
-ema: averages.ema inline later
+ema: averages.ema later
 first: order.first inline
 flatten: tokens.flatten inline
 focal: losses.focal inline later
 fourier: constants.fourier inline later
 frozen: residual.frozen inline
 grid: grids.grid inline later
+hungarian: hungarian.hungarian inline later
 info_nce: losses.info_nce inline later
 inner: recurrence.inner inline later
 join: tokens.join inline

@@ -73,7 +73,7 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Slot:
+class HoleName:
     """A part of a backbone that a method takes (:class:`~metablock.language.spec.Hole`)."""
 
     name: str

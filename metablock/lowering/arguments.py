@@ -68,6 +68,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "float": lambda value: type(value) is float,
     "str": lambda value: isinstance(value, str),
     "list[int]": lambda value: isinstance(value, list) and all(type(item) is int for item in value),
+    "list[float]": lambda value: isinstance(value, list) and all(type(item) in (int, float) for item in value),
 }
 
 

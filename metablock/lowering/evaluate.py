@@ -11,7 +11,7 @@ from ..language.arithmetic import FUNCTIONS, MAX_LIST, TooLongError, calculate, 
 from ..language.budget import current
 from ..language.elsewhere import called_here
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Local, Names, Scope, Section, Slot, Word, local_scope, parameter_values
+from ..language.scope import Bound, Closure, HoleName, Local, Names, Scope, Section, Word, local_scope, parameter_values
 from ..language.spec import CLASSES, Binding, Spec
 from .context import ContextStack
 from .ir import Value
@@ -175,7 +175,7 @@ class Evaluator:
             return self.value(meaning.node, meaning.scope)
         if isinstance(meaning, Word):
             return self._word(node, scope)
-        if isinstance(meaning, (Operator, Section, Slot)):
+        if isinstance(meaning, (Operator, Section, HoleName)):
             return Closure(node, scope)
         if isinstance(meaning, Once):
             return members(self, meaning, scope) if is_list(meaning) else Closure(node, scope)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import Problem, Span, error
 from ..shape import Feature
-from .objective import Average, Objective, Source
+from .objective import Average, InputOrigin, Objective
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Subgraph:
     prediction_steps: list[Step] = field(default_factory=list)
     objective: Objective | None = None
     averages: tuple[Average, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[InputOrigin, ...] = ()
     pinned: bool = False
     unlimited: bool = False
     span: Span | None = field(default=None, repr=False)

@@ -205,9 +205,9 @@ class NetworkLowering:
         """Applies the part of the backbone that the method takes under this name. Raises SpecError if it does not fit."""
         return self.training.hole(name, x, span)
 
-    def average(self, once: Once, start: float, end: float) -> None:
-        """Notes that the open subgraph is a moving average of a module that is built once."""
-        self.training.average(once, start, end)
+    def average(self, once: Once, node: e.Node, start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of a module that is built once, which ``node`` names."""
+        self.training.average(self._shared.place(once, node), start, end)
 
     def _make(self, name: str, x: ValueTree, results: list[ValueTree] | None) -> ValueTree:
         """Lowers a section."""

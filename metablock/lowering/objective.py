@@ -37,7 +37,7 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Source:
+class InputOrigin:
     """Where an input of a training method comes from.
 
     Attributes:

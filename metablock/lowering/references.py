@@ -10,7 +10,7 @@ from ..language.budget import spend
 from ..language.elsewhere import called_here
 from ..language.printer import show
 from ..language.registry import Operator
-from ..language.scope import Bound, Closure, Local, Scope, Section, Slot, Word, local_scope, parameter_values
+from ..language.scope import Bound, Closure, HoleName, Local, Scope, Section, Word, local_scope, parameter_values
 from ..language.standard import NUMERIC
 from .context import ContextStack
 from .evaluate import Evaluator
@@ -110,7 +110,7 @@ class References:
                 return Closure(node, scope)
             case Section():
                 return Finished(self.network.section(meaning.name, x, node.span))
-            case Slot():
+            case HoleName():
                 return Finished(self.network.hole(meaning.name, x, node.span))
             case None | Value() | list() | tuple():
                 self.emptied += meaning is None

@@ -29,7 +29,7 @@ class Sections(Protocol):
         """Applies the part of a backbone that a method takes under this name to ``x``."""
         ...
 
-    def average(self, once: Once, start: float, end: float) -> None:
+    def average(self, once: Once, node: e.Node, start: float, end: float) -> None:
         """Notes that the open subgraph is a moving average of a module that is built once."""
         ...
 

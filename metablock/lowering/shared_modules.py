@@ -69,6 +69,14 @@ class SharedModules:
             _sort(owner.children)
         return output
 
+    def place(self, once: Once, node: e.Node) -> _Path:
+        """The path from the root of a module, applied before or not. Raises SpecError outside of the stage that it belongs to."""
+        first, *numbers = once.name.split(".")
+        _, path = self._owner(once, node)
+        if once.home is not None:
+            first = self._names.setdefault((*path, first), once.home.draft.free(first))
+        return (*path, first, *numbers)
+
     def built(self, once: Once, node: e.Node) -> tuple[Child, _Path, int | None]:
         """A module that has been applied before, its path from the root, and ``near`` as :class:`ModuleCall` has it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ from ..language.init_rules import InitRule
 from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
 from ..language.printer import show
 from ..language.registry import OPERATORS
-from ..language.scope import Local, Scope, Slot
+from ..language.scope import HoleName, Local, Scope
 from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
 from .inputs import input_feature
 from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
-from .objective import Average, Objective, Source
+from .objective import Average, InputOrigin, Objective
 from .once import Home, Once
 from .splices import arguments
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from .network import NetworkLowering
 
 # What the data of a training bring beside the inputs, for a loss to read: the number of the class, and the distribution that
-# mixing and smoothing make of it.
-LABEL, TARGET = "label", "target"
+# mixing and smoothing make of it; or the classes of the objects in a picture, any number, and their boxes.
+LABEL, TARGET, OBJECTS, OBJECT_BOXES = "label", "target", "objects", "object_boxes"
+_ANY = (100,)  # stands for the number of objects of a batch
+_BLOCK = 16  # places of the smallest block
 
 
 def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
@@ -45,12 +47,13 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
         SpecError: bindings that lead in a circle.
     """
     own = {**method.let, **method.shared}
-    values: dict[str, Any] = {name: Slot(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
+    values: dict[str, Any] = {name: HoleName(name) for name in method.holes if name in backbone.let or name in (ENCODER, NETWORK)}
     hidden = {*backbone.let, *backbone.columns, *backbone.shared, *backbone.stage_shared} - values.keys()
     for name in sorted(hidden & OPERATORS.keys()):
         values[name] = OPERATORS[name]
-    words = _needed(own.values(), method)
-    for name in _ordered({name: b for name, b in standard().items() if name in hidden and name in words}):
+    words = _needed([*(b.body for b in own.values()), *method.sections.values(), *method.inputs.values()])
+    reaching = {name: b for name, b in standard().items() if name in words and hidden & {name, *_needed([b.body])}}
+    for name in _ordered(reaching):
         values[name] = Local(standard()[name], Scope(dict(values)))
     for name in _ordered(own):
         scope = Scope(dict(values))
@@ -61,9 +64,8 @@ def method_scope(method: Spec, backbone: Spec, home: Home) -> Scope:
     return Scope(values)
 
 
-def _needed(bindings: Any, method: Spec) -> set[str]:
-    """The names in a method's expressions, and those of the standard bindings that they lead to."""
-    nodes = [*(b.body for b in bindings), *method.sections.values(), *method.inputs.values()]
+def _needed(nodes: Iterable[e.Node]) -> set[str]:
+    """The names in expressions, and those of the standard bindings that they lead to."""
     words = {part.id for node in nodes for part in e.walk(node) if isinstance(part, e.Name)}
     todo = list(words)
     while todo:
@@ -144,18 +146,18 @@ def body_of(name: str, backbone: Spec) -> e.Node:
 # Inputs
 
 
-def source_of(node: e.Node) -> tuple[Source, tuple[e.Argument, ...]] | None:
+def source_of(node: e.Node) -> tuple[InputOrigin, tuple[e.Argument, ...]] | None:
     """Where an input of a method comes from, and the arguments that state its shape; None for another expression."""
     name = node.func if isinstance(node, e.Call) else node
     args = node.args if isinstance(node, e.Call) else ()
     if not isinstance(name, e.Name) or name.id not in SOURCES:
         return None
     if name.id != "view":
-        return Source(name.id), args
+        return InputOrigin(name.id), args
     word = args[0].value if args else None
     if len(args) > 1 or (args and not isinstance(word, e.String)):
         raise error(f"'{show(node)}' names no view", node.span, 'write `view`, or `view("crop")`, an entry of `views:`')
-    return Source("view", word.value if isinstance(word, e.String) else ""), ()
+    return InputOrigin("view", word.value if isinstance(word, e.String) else ""), ()
 
 
 # Streams over outputs and inputs
@@ -255,6 +257,8 @@ class TrainingParts:
         named: dict[str, tuple[tuple[str, str | int | None], Any]] = {
             LABEL: (("data", LABEL), ir.value(Feature("ids", classes))),
             TARGET: (("data", TARGET), ir.value(Feature("vector", classes))),
+            OBJECTS: (("data", OBJECTS), ir.value(Feature("ids", classes, _ANY))),
+            OBJECT_BOXES: (("data", OBJECT_BOXES), ir.value(Feature("tokens", 4, _ANY))),
         }
         for number, (name, value) in enumerate(inputs.items()):
             named[name] = ("input", number), ir.value(value.feature)
@@ -286,7 +290,7 @@ class TrainingParts:
         network, [stated] = self.network, self.spec.inputs.values()
         self._data = input_feature(network.evaluate, stated)
         network.evaluate.grid = self._data.grid
-        values, sources = list[Value](), list[Source]()
+        values, sources = list[Value](), list[InputOrigin]()
         for name, node in method.inputs.items():
             source = source_of(node)
             if source is None:
@@ -308,7 +312,7 @@ class TrainingParts:
         network.root.sources = tuple(sources)
         return values[0] if len(values) == 1 else values
 
-    def _stated(self, source: Source, args: tuple[e.Argument, ...], node: e.Node) -> tuple[Source, Feature]:
+    def _stated(self, source: InputOrigin, args: tuple[e.Argument, ...], node: e.Node) -> tuple[InputOrigin, Feature]:
         """An input whose shape stands in brackets, a map: channels and one size for all axes, or one for each; of `blocks` the
         number of places before them."""
         evaluate, rank, kind = self.network.evaluate, self._data.rank, source.kind
@@ -320,7 +324,11 @@ class TrainingParts:
         first, *grid = map(int, sizes)
         grid = grid * rank if len(grid) == 1 else grid
         if kind == "blocks" and (rank != 2 or first > prod(grid)):
-            raise error(f"{first} places of {'x'.join(map(str, grid))}", node.span, "blocks are drawn on a map of two axes")
+            hint = "blocks are drawn on a map of two axes, and hide a part of it"
+            raise error(f"{first} places of {'x'.join(map(str, grid))}", node.span, hint)
+        if kind == "blocks" and first < _BLOCK:
+            hint = f"write a number from {_BLOCK}, which one block has at least"
+            raise error(f"no block fits into {first} places: nothing is hidden", node.span, hint)
         channels = 1 if kind == "blocks" else first
         return (replace(source, count=first) if kind == "blocks" else source), Feature("map", channels, tuple(grid))
 
@@ -357,11 +365,10 @@ class TrainingParts:
             _check_hole(name, hole, hole.gives, result, self._data, place, "leaves")
         return result
 
-    def average(self, once: Once, start: float, end: float) -> None:
-        """Notes that the open subgraph is a moving average of a module that is built once."""
+    def average(self, other: tuple[str, ...], start: float, end: float) -> None:
+        """Notes that the open subgraph is a moving average of the module at a path from the root."""
         own = self.network.context.now.path
-        home = once.home.path if once.home is not None else ("shared",)
-        self._averages.setdefault(own, Average(own, (*home, once.name), start, end))
+        self._averages.setdefault(own, Average(own, other, start, end))
 
 
 def _fresh(ir: Any, tree: ValueTree) -> ValueTree:

@@ -28,7 +28,7 @@ class Dropout(nn.Dropout):
         tensor([1., 1., 1.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
+    takes: tuple[str, ...] = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
     def __init__(self, *, rate: float):

@@ -67,22 +67,22 @@ class CrossEntropy(nn.Module):
         log = F.log_softmax(_precise(x) / self.temperature, -1).reshape(-1, classes)
         batch = _examples(x)
         weight = None if self.weight is None else log.new_tensor(self.weight)
-        kept = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
+        mask = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
         if target.dtype.is_floating_point and self.hard:
             target = target.argmax(-1)
         if target.dtype.is_floating_point:
             soft = self._smooth(_precise(target).reshape(-1, classes))
-            each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * kept, kept.sum()
+            each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * mask, mask.sum()
         else:
             target = target.reshape(-1)
             if self.ignore is not None:
-                kept = kept * (target != self.ignore)
+                mask = mask * (target != self.ignore)
                 target = target.masked_fill(target == self.ignore, 0)
-            own = torch.ones_like(kept) if weight is None else weight[target]
+            own = torch.ones_like(mask) if weight is None else weight[target]
             scaled = self._smooth(F.one_hot(target, classes).to(log.dtype)) * log
             if weight is not None:
                 scaled = scaled * (weight if self.smoothing else own[:, None])
-            each, counted = -scaled.sum(-1) * kept, (own * kept).sum()
+            each, counted = -scaled.sum(-1) * mask, (own * mask).sum()
         return _number(each.sum() / _divisor(self.over, counted, len(each), batch))
 
     def _smooth(self, target: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class InfoNce(nn.Module):
         return _number(F.cross_entropy(logits, right))
 
 
-class Average(nn.Module):
+class AverageLoss(nn.Module):
     """All entries of a value as one number: their sum, divided by what ``over`` says.
 
     ``forward(x, [weight])``: ``x (b, ..., c)``, channels last; a weight ``(b, ..., 1)`` of each position multiplies the mean over
@@ -246,7 +246,7 @@ class Average(nn.Module):
         over: ``"all"``: all entries; ``"weight"``: the weights; ``"batch"``: the examples; ``"sum"``: nothing.
 
     Example:
-        >>> Average(over="all")(torch.tensor([[1.0, 3.0]]))
+        >>> AverageLoss(over="all")(torch.tensor([[1.0, 3.0]]))
         tensor([[2.]])
     """
 
@@ -338,4 +338,4 @@ def _divisor(over: str, counted: Tensor | None, entries: int, batch: int) -> Ten
     return counted
 
 
-__all__ = ["Average", "BinaryCrossEntropy", "Centre", "CrossEntropy", "DistillationLoss", "FocalLoss", "InfoNce", "gathered"]
+__all__ = ["AverageLoss", "BinaryCrossEntropy", "Centre", "CrossEntropy", "DistillationLoss", "FocalLoss", "InfoNce", "gathered"]

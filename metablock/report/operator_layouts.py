@@ -39,9 +39,14 @@ _VALUES = {
 # Calls for which these values do not do: by the words for what is special about a call.
 _CALLS: dict[str, dict[str, str]] = {
     "argsort": {"": "linear(1) >> argsort"},
+    "average": {"": 'average(over="all")'},
+    "binary_cross_entropy": {"": 'binary_cross_entropy(target=sigmoid, over="all")'},
     "clip": {"": "clip(0, 1)"},
+    "cross_entropy": {"": 'cross_entropy(target=softmax, over="all")'},
     "dilated": {"": "dilated(2, id)"},
+    "distill": {"": 'distill(teacher=id, over="all")'},
     "each": {"": "[id, id] >> each(id)"},
+    "focal": {"": 'focal(target=sigmoid, over="all")'},
     "fold": {"": "fold(2)"},
     "grid": {"": "grid(14, 28)"},
     "irfft": {"": "irfft(26)"},
@@ -60,8 +65,12 @@ _CALLS: dict[str, dict[str, str]] = {
 # Where none of the samples fits.
 _IDS = {"ids": "392 ids of 64"}
 
-# What needs a module that was applied before.
-_AFTER = {"tied": ("map, grid, sequence, prefix tokens, vector", "grid, sequence, prefix tokens, vector", "keeps the grid")}
+# What needs a module that is built once, or data that no sample has.
+_AFTER = {
+    "ema": ("what the module takes", "what the module gives", ""),
+    "hungarian": ("map, grid, sequence", "three numbers", "drops the grid"),
+    "tied": ("map, grid, sequence, prefix tokens, vector", "grid, sequence, prefix tokens, vector", "keeps the grid"),
+}
 
 # Operators that stand in an argument of `attention`, and what they give there.
 _INSIDE = {
