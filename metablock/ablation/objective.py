@@ -44,6 +44,9 @@ def recipe_of(spec: Spec, name: str | None = None, **overrides: Any) -> Recipe:
         stated = dict(spec.method.recipe)
         name = stated.pop("of", None)
         values = {key: override_text(key, text, spec.method.place("recipe")) for key, text in stated.items()}
+    epochs = overrides.get("epochs")
+    if isinstance(epochs, int) and values.get("warmup", 0.0) > 0.25 * epochs:
+        values["warmup"] = 0.25 * epochs if epochs > 1 else 0.0  # a short run of a long recipe
     return recipe(name or "small", **{**values, **overrides})
 
 

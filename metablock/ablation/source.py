@@ -21,9 +21,10 @@ _SHORT = 16  # hexadecimal digits
 # The modules whose code decides what a training computes, besides the operators. A test (`tests/ablation/test_identity.py`) says
 # which of the modules that `training` uses are left out, and why.
 TRAINING = (
-    "ablation.arrays", "ablation.augment", "ablation.dataset", "ablation.labels", "ablation.losses", "ablation.optimizer",
+    "ablation.arrays", "ablation.augment", "ablation.dataset", "ablation.labels", "ablation.losses", "ablation.objective",
+    "ablation.optimizer",
     "ablation.pictures", "ablation.reach", "ablation.training", "backend.block", "backend.builder", "backend.draws",
-    "backend.init", "backend.layers", "backend.roles",
+    "backend.init", "backend.layers", "backend.objective", "backend.roles",
 )  # fmt: skip
 
 # Rooms and modules that decide which cells a study has, and what they cost.

@@ -33,7 +33,7 @@ def losses(model: nn.Module, *inputs: Tensor, **data: Tensor) -> dict[str, Tenso
 
     >>> import metablock
     >>> text = "name: net\\ninput: image(3, 8)\\nclasses: 2\\nmodel: global_pool >> linear(classes)\\n"
-    >>> text += "loss: 'output, label -> output >> cross_entropy(label)'\\n"
+    >>> text += 'loss: |\\n  output, label -> output >> cross_entropy(label, over="batch")\\n'
     >>> model = metablock.build(metablock.load_text(text))
     >>> sorted(losses(model, torch.randn(4, 3, 8, 8), label=torch.tensor([0, 1, 1, 0])))
     ['loss']

@@ -143,7 +143,7 @@ def attention(
     'tokens 14x14 x 64'
     >>> shape_of("attention(4, over=near(3), logits=linear(4 * 9))", "64x14x14")
     'tokens 14x14 x 64'
-    >>> shape_of("attention(4, over=near(3), logits=pw(4 * 9, stride=2))", "64x14x14")
+    >>> shape_of("attention(4, over=near(3), logits=conv(4 * 9, stride=2))", "64x14x14")
     'tokens 7x7 x 64'
     """
     x = t.ir.cast(single(x), "grid", "tokens")

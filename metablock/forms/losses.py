@@ -137,7 +137,7 @@ def average(t: Tracer, x: ValueTree, *, over: str, weight: Expr | None = None) -
     Raises:
         SpecError: ``over="weight"`` without a weight; a weight with more channels, or on other tokens.
 
-    >>> shape_of("average(over='all')", "64x14x14")
+    >>> shape_of('average(over="all")', "64x14x14")
     'vector of 1'
     """
     _word("over", over, ("all", "weight", "batch", "sum"))

@@ -172,6 +172,7 @@ def test_the_modules_of_training():
         "ablation.results": "holds numbers",
         "ablation.outside": "names packages and errors",
         "ablation.progress": "shows progress",
+        "ablation.places": "refuses or does nothing",
         "ablation.checkpoint": "stores and reads back, to the bit",
         "ablation.identity": "is what is tested",
         "ablation.source": "is what is tested",
