@@ -124,3 +124,33 @@ def test_a_small_detector_learns() -> None:
     history, result = load("detect_shapes.py")["main"](steps=30, batch=4)
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
     assert all(0 <= figure <= 1 for figure in result)
+
+
+def test_translate() -> None:
+    """A few steps of training; a beam of one is greedy decoding, and the padding of a batch changes nothing."""
+    here = load("translate.py")
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = metablock.build("lightconv_dynamicconv", variant="lightweight_wmt_en_de", edits=here["EDITS"])
+    assert here["train"](model, "copy", 60, generator) < 2.5
+    source, target = here["sentences"](4, "reverse", generator)
+    assert here["words"](target[0].tolist()) == here["words"](source[0].tolist())[::-1]
+    together = here["greedy"](model.eval(), source)
+    for row, one in zip(together, source, strict=True):
+        alone = one[one != here["PADDING"]][None]
+        ids = here["greedy"](model, alone)[0]
+        assert torch.equal(row[: len(ids)], ids)
+        for _, best in here["beam"](model, alone, width=1):
+            assert best == ids[: len(best)].tolist()
+
+
+def test_sample_pixels() -> None:
+    here = load("sample_pixels.py")
+    generator = torch.Generator().manual_seed(0)
+    made = here["pictures"](20, generator)
+    assert all(map(here["is_rectangle"], made.unflatten(1, (8, 8))))
+    model = metablock.build("igpt_s", edits=here["EDITS"])
+    assert here["train"](model, 20, generator) < 1.3
+    first, again = (here["sample"](model.eval(), 3, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert first.shape == (3, 64) and first.max() < 4
+    assert torch.equal(first, again)
