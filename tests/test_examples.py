@@ -142,15 +142,3 @@ def test_translate() -> None:
         assert torch.equal(row[: len(ids)], ids)
         for _, best in here["beam"](model, alone, width=1):
             assert best == ids[: len(best)].tolist()
-
-
-def test_sample_pixels() -> None:
-    here = load("sample_pixels.py")
-    generator = torch.Generator().manual_seed(0)
-    made = here["pictures"](20, generator)
-    assert all(map(here["is_rectangle"], made.unflatten(1, (8, 8))))
-    model = metablock.build("igpt_s", edits=here["EDITS"])
-    assert here["train"](model, 20, generator) < 1.3
-    first, again = (here["sample"](model.eval(), 3, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert first.shape == (3, 64) and first.max() < 4
-    assert torch.equal(first, again)
