@@ -46,8 +46,8 @@ MOCO = {
     r"encoder\.last\.batch_norm\.": "encoder.head.7.",
     r"predictor\.hidden\.linear\.": "predictor.0.",
     r"predictor\.hidden\.bn\.": "predictor.1.",
-    r"predictor\.last\.linear\.": "predictor.3.",
-    r"predictor\.last\.batch_norm\.": "predictor.4.",
+    r"predictor\.ask\.linear\.": "predictor.3.",
+    r"predictor\.ask\.batch_norm\.": "predictor.4.",
 }
 CASES = {
     "mae": (MAE, ["p = 8", "decoder_width = 24", "decoder_depth = 2", "decoder_heads = 3"]),

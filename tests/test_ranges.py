@@ -18,12 +18,18 @@ CALLS = {
     "agent_bias": "attention(2, over=avg_pool(4, stride=4), pos=agent_bias(ARGUMENT))",
     "attention": "attention(2, ARGUMENT)",
     "axial": "attention(2, rotary=axial(ARGUMENT))",
+    "binary_cross_entropy": 'binary_cross_entropy(sigmoid, "all", ARGUMENT)',
     "cascade": "cascade(conv(c), ARGUMENT)",
     "chunk": "chunk(ARGUMENT) >> take(0)",
     "continuous_bias": "attention(2, pos=continuous_bias(linear(2), ARGUMENT))",
+    "cross_entropy": 'cross_entropy(softmax, "all", ARGUMENT)',
     "deconv": "deconv(8, 2, 2, ARGUMENT)",
     "deform_conv": "deform_conv(8, 3, ARGUMENT)",
     "deformable": "attention(2)",
+    "distill": 'distill(softmax, "all", ARGUMENT)',
+    "ema": "(shared f = linear(c) return (id >> f) + ema(f, ARGUMENT))",
+    "focal": 'focal(sigmoid, "all", ARGUMENT)',
+    "info_nce": "global_pool >> info_nce(id, ARGUMENT)",
     "join": "join(id, learned(1), ARGUMENT)",
     "knob": "id * knob(ARGUMENT)",
     "learned": "id + (learned(1, ARGUMENT) >> linear(c))",
@@ -45,7 +51,8 @@ CALLS = {
 }
 # What an operator needs besides the argument under test.
 NEEDS = {"out": "8", "kernel": "3", "stride": "2", "size": "4", "n": "2", "heads": "2", "rate": "0.5", "groups": "2", "value": "1",
-         "factor": "2", "parts": "2", "a": "relu", "top": "2", "experts": "[id, pool(3), dw(3)]", "i": "0", "start": "1"}  # fmt: skip
+         "factor": "2", "parts": "2", "a": "relu", "top": "2", "experts": "[id, pool(3), dw(3)]", "i": "0", "start": "1",
+         "bases": "2"}  # fmt: skip
 NUMBERS = ["-1", "0", "0.5", "3", "-0.5", "1e300", "1e-300", str(2**31), str(2**63), str(2**70), "1e400"]
 NUMERIC = {"int", "float", "list[int]", "list[float]", "Lazy"}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..api import assemble
+from ..backend.block import Block
+from ..backend.objective import losses
 from ..front import front
 from ..language.spec import Spec
 from .data import Data
@@ -37,8 +40,21 @@ def seconds_per_step(spec: Spec, data: Data, recipe: Recipe, device: str) -> flo
     x, targets = x.to(device), soft_targets(y, data.classes, recipe.smoothing).to(device)
 
     def step() -> None:
-        torch.stack([loss(recipe, logits, targets) for logits in logits_of(model(x))]).mean().backward()
+        if model.ir.objective is not None:
+            terms = losses(model, *_inputs(model, x), label=y.to(device), target=targets)
+            torch.stack(list(terms.values())).sum().backward()
+        else:
+            torch.stack([loss(recipe, logits, targets) for logits in logits_of(model(x))]).mean().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return median_seconds(step, x.device, repeats=4, warmup=1)
+
+
+def _inputs(model: Block, x: Tensor) -> list[Tensor]:
+    """What a network is given for a batch: it as every view, numbers without meaning for what is drawn or a teacher's."""
+    sources = model.ir.sources
+    if not sources:
+        return [x]
+    wide = [feature.size(len(x)) for feature in model.inputs]
+    return [x if source.kind == "view" else torch.rand(size).to(x) for source, size in zip(sources, wide, strict=True)]

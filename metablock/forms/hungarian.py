@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import error
 from ..lowering.arguments import Module
@@ -63,7 +63,7 @@ def hungarian(
     if known != wanted.c and not one_class:
         hint = "with cross entropy one logit more than classes, for no object"
         raise error(f"logits of {known} classes meet objects of {wanted.c}", boxes.span, hint)
-    settings = {"cost": cost, "no_object": no_object, "alpha": alpha, "gamma": gamma, "one_class": one_class}
+    settings: dict[str, Any] = {"cost": cost, "no_object": no_object, "alpha": alpha, "gamma": gamma, "one_class": one_class}
     inputs = [logits, ours, wanted, theirs]
     result = t.ir.call("hungarian.Hungarian", t.now.draft.number("hungarian"), inputs, loss=loss, **settings)
     return t.ir.split(result, [1, 1, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import Problem
+from ..errors import Problem, nearest, suggest
 from . import ast as e
 from .check import check_names
 from .methods import PARTS, SOURCES
@@ -37,5 +37,12 @@ def check_method(method: Spec) -> list[Problem]:
         called = node.func if isinstance(node, e.Call) else node
         if not isinstance(called, e.Name) or called.id not in SOURCES:
             hint = "`image: view` is an example of the data, `noise: uniform(1, n)` is drawn"
-            problems.append(Problem(f"'{name}' is no input of a method", node.span, hint))
+            near = nearest(called.id, SOURCES) if isinstance(called, e.Name) else None
+            problems.append(Problem(f"'{name}' is no input of a method", node.span, f"did you mean '{near}'?" if near else hint))
+        elif called.id == "view" and isinstance(node, e.Call):
+            word = node.args[0].value if node.args else None
+            if isinstance(word, e.String) and word.value not in method.views:
+                known = f"it has {', '.join(method.views)}" if method.views else "write them under `views:`"
+                hint = suggest(word.value, method.views, known) or known
+                problems.append(Problem(f"the method has no view '{word.value}'", word.span, hint))
     return problems

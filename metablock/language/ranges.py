@@ -64,8 +64,6 @@ _RANGES: Mapping[str, Range] = {
     "noise": Range(0),
     "std": Range(0),
     "crop.start": Range(0),
-    "agent_bias.std": Range(0, open=True),
-    "pair_bias.std": Range(0, open=True),
     "sine.start": Range(0),
     "sine.temperature": Range(1),
     "temperature": Range(tiny=1e-30),

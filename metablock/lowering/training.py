@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Problem, Span, SpecError, error, suggest
 from ..language import ast as e
-from ..language.init_rules import InitRule
 from ..language.methods import ENCODER, NETWORK, PARTS, SOURCES
 from ..language.printer import show
 from ..language.registry import OPERATORS
@@ -18,8 +17,9 @@ from ..language.spec import Binding, Hole, Spec
 from ..language.standard import standard
 from ..shape import Feature
 from .context import BlockCount
+from .freezing import freeze
 from .inputs import input_feature
-from .ir import Child, ModuleCall, ModuleNode, Value, ValueTree, flat_values, width
+from .ir import ModuleCall, Value, ValueTree, flat_values, width
 from .objective import Average, InputOrigin, Objective
 from .once import Home, Once
 from .splices import arguments
@@ -378,40 +378,3 @@ def _fresh(ir: Any, tree: ValueTree) -> ValueTree:
     if isinstance(tree, (list, tuple)):
         return [_fresh(ir, item) for item in tree]
     return {name: _fresh(ir, item) for name, item in tree.items()} if isinstance(tree, dict) else tree
-
-
-# Frozen parts
-
-
-def freeze(root: Child, selectors: Sequence[str], place: Span | None) -> None:
-    """Marks the modules that the selectors of `freeze` select, by the rules of `init`, as not trained.
-
-    Raises:
-        SpecError: a selector that selects nothing, or single parameters of a module.
-    """
-    for selector in selectors:
-        rule = InitRule(tuple(selector.split(".")), "")
-        hits = 0
-        for children, name, path in _holders(root, ()):
-            node = children[name]
-            if isinstance(node, ModuleNode) and _within(rule, path, node.operator):
-                children[name] = replace(node, trainable=False)
-                hits += 1
-        if not hits:
-            message = f"'{selector}' in `freeze` is no part of this network"
-            raise error(message, place, "`metablock show --as names` lists the parts")
-
-
-def _within(rule: InitRule, path: tuple[str, ...], operator: str) -> bool:
-    """Whether a rule selects a module, or one around it."""
-    ends = range(1, len(path) + 1)
-    return any(rule.fits(".".join(path[:end]), operator if end == len(path) else "", "") is False for end in ends)
-
-
-def _holders(child: Child, path: tuple[str, ...]) -> Iterator[tuple[dict[str, Child], str, tuple[str, ...]]]:
-    """Every child with what holds it and its path."""
-    if isinstance(child, ModuleNode):
-        return
-    for name, below in list(child.children.items()):
-        yield child.children, name, (*path, name)
-        yield from _holders(below, (*path, name))

@@ -112,7 +112,7 @@ def build_report(
     progress("building")
     started = time.perf_counter()
     if place.type == "meta":
-        model = bare
+        model = bare.eval()
     else:
         with device_errors(place, kind, "building"):
             if reparameterized:

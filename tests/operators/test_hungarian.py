@@ -80,7 +80,7 @@ def plain(logits: Tensor, boxes: Tensor, objects: Tensor, object_boxes: Tensor, 
                 total[1] += (boxes[b, q] - wanted[q][1]).abs().sum()
                 total[2] += 1 - giou(boxes[b, q], wanted[q][1])
     count = max(sum(int(k) < K for row in objects for k in row), 1)
-    return total / torch.tensor([count if focal else weights, count, count]).double()
+    return total / torch.tensor([count if focal else weights, count, count], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metablock.operators.losses import Average, BinaryCrossEntropy, CrossEntropy, DistillationLoss, FocalLoss, InfoNce
+from metablock.operators.losses import AverageLoss, BinaryCrossEntropy, CrossEntropy, DistillationLoss, FocalLoss, InfoNce
 from oracles import relative_error, require
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -255,9 +255,9 @@ def test_info_nce() -> None:
 def test_average() -> None:
     x, weight = logits(B, N, K), torch.rand(B, N, 1)
     for over, divisor in (("all", B * N * K), ("batch", B), ("sum", 1)):
-        agree(Average(over=over), lambda x, d=divisor: x.sum() / d, x)
+        agree(AverageLoss(over=over), lambda x, d=divisor: x.sum() / d, x)
     for over, divisor in (("weight", weight.sum()), ("all", B * N), ("batch", B), ("sum", 1)):
-        agree(Average(over=over), lambda x, d=divisor: (x.mean(-1) * weight.squeeze(-1)).sum() / d, x, weight)
+        agree(AverageLoss(over=over), lambda x, d=divisor: (x.mean(-1) * weight.squeeze(-1)).sum() / d, x, weight)
 
 
 # Precision
