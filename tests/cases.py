@@ -127,7 +127,7 @@ SMALL = {
     "igpt": ["depth = 2", "dim = 64", "heads = 2"],
     "iformer_inception": ["depth = [1, 1, 2, 1]", "dim = [48, 96, 128, 160]", "heads = [1, 2, 2 if index < 1 else 3, 4]"],
     "inception_next": ["depth = [1, 1, 2, 1]", "dim = [16, 32, 64, 128]"],
-    "lightconv_dynamicconv": ["d = 16", "wide = 32", "heads = 2", "k = [3, 7, 31, 3, 3, 3, 3]", "weight_rate = 0"],
+    "lightconv_dynamicconv": ["d = 16", "wide = 32", "heads = 2", "k = [3, 31, 7]", "weight_rate = 0"],
     "litv2_hilo": ["depth = [1, 1, 2, 1]", "dim = [24, 48, 96, 192]"],
     "mae": ["depth = 2", "dim = 64", "heads = 2"],
     "maxvit": ["depth = [1, 2, 1, 1]", "dim = [32, 64, 96, 128]"],

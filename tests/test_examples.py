@@ -124,3 +124,21 @@ def test_a_small_detector_learns() -> None:
     history, result = load("detect_shapes.py")["main"](steps=30, batch=4)
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
     assert all(0 <= figure <= 1 for figure in result)
+
+
+def test_translate() -> None:
+    """A few steps of training; a beam of one is greedy decoding, and the padding of a batch changes nothing."""
+    here = load("translate.py")
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = metablock.build("lightconv_dynamicconv", variant="lightweight_wmt_en_de", edits=here["EDITS"])
+    assert here["train"](model, "copy", 60, generator) < 2.5
+    source, target = here["sentences"](4, "reverse", generator)
+    assert here["words"](target[0].tolist()) == here["words"](source[0].tolist())[::-1]
+    together = here["greedy"](model.eval(), source)
+    for row, one in zip(together, source, strict=True):
+        alone = one[one != here["PADDING"]][None]
+        ids = here["greedy"](model, alone)[0]
+        assert torch.equal(row[: len(ids)], ids)
+        for _, best in here["beam"](model, alone, width=1):
+            assert best == ids[: len(best)].tolist()

@@ -49,7 +49,7 @@ def test_in_plain_arithmetic(variant: str) -> None:
         output = model(ids)
         colours, h = logits(model, ids, causal="bert" not in variant)
         if "clf" in variant:
-            assert relative_error(output["classes"], h.mean(1) @ model.head.both.clf.linear.weight.mT) < 1e-12
+            assert relative_error(output["clf"], h.mean(1) @ model.head.both.clf.linear.weight.mT) < 1e-12
             output = output["colours"]
         assert relative_error(output, colours) < 1e-12
 
