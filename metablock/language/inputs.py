@@ -45,7 +45,12 @@ INPUT_HINT = "write `image(3, 224)`, `signal(12, 5000)`, `volume(1, 32, 64, 64)`
 
 
 def stated(node: e.Node) -> tuple[e.Node, ...]:
-    """The expressions of an entry of `input:`, without the name of its kind."""
+    """The expressions of an entry of `input:`, without the name of its kind.
+
+    >>> from .parser import expression
+    >>> len(stated(expression("tokens(512, 24)", "<text>")))
+    2
+    """
     return tuple(argument.value for argument in node.args) if isinstance(node, e.Call) else (node,)
 
 

@@ -199,12 +199,16 @@ class SpecLoader(TableReader):
 
     def selectors(self, node: Node | None) -> tuple[str, ...]:
         """The dotted paths of `freeze`: one, or a list."""
-        paths = () if node is None else self.words(node)
+        if node is None:
+            return ()
         items = node.items if isinstance(node, Sequence) else (node,)
-        for path, item in zip(paths, items, strict=True) if node is not None else ():
-            if item is not None and not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*", path, re.IGNORECASE):
+        paths = []
+        for path, item in zip(self.words(node), items, strict=True):
+            if item is None or re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z0-9_]+)*", path, re.IGNORECASE):
+                paths.append(path)
+            else:
                 self.wrong(f"'{path}' is no part of a network", item.span, "write names of slots: `freeze: [stem, head.norm]`")
-        return paths
+        return tuple(paths)
 
     def revision(self, node: Node | None) -> int:
         """The revision of the language that the file is written in. Raises SpecError for one that this version cannot read."""

@@ -118,7 +118,14 @@ def trained_by(file: Spec, variant: str | None, edits: Sequence[Edit], method: s
 
 
 def divided(file: Spec, method: Spec, edits: Sequence[Edit]) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
-    """The edits of what a method has and the backbone's file has not, and all others."""
+    """The edits of what a method has and the backbone's file has not, and all others.
+
+    >>> from metablock.catalogue.lookup import open_spec
+    >>> from metablock.language.edits import parse_edits
+    >>> edits = [*parse_edits("ratio = 0.5"), *parse_edits("classes = 7")]
+    >>> [[edit.name for edit in part] for part in divided(open_spec("vit_tiny_patch16_224")[0], open_method("mae"), edits)]
+    [['ratio'], ['classes']]
+    """
     names = {*method.let, *method.shared, *method.sections, "freeze"} - _names(file)
     return tuple(edit for edit in edits if edit.name in names), tuple(edit for edit in edits if edit.name not in names)
 
