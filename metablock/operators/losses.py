@@ -64,14 +64,14 @@ class CrossEntropy(nn.Module):
 
     def forward(self, x: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
         classes = x.shape[-1]
-        log = F.log_softmax(_precise(x) / self.temperature, -1).reshape(-1, classes)
+        log = F.log_softmax(_single_or_double(x) / self.temperature, -1).reshape(-1, classes)
         batch = _examples(x)
         weight = None if self.weight is None else log.new_tensor(self.weight)
         mask = torch.ones_like(log[:, 0]) if where is None else where.reshape(-1).to(log.dtype)
         if target.dtype.is_floating_point and self.hard:
             target = target.argmax(-1)
         if target.dtype.is_floating_point:
-            soft = self._smooth(_precise(target).reshape(-1, classes))
+            soft = self._smooth(_single_or_double(target).reshape(-1, classes))
             each, counted = -(soft * log * (1 if weight is None else weight)).sum(-1) * mask, mask.sum()
         else:
             target = target.reshape(-1)
@@ -121,7 +121,7 @@ class BinaryCrossEntropy(nn.Module):
         return _NUMBER
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        logits = _precise(x)
+        logits = _single_or_double(x)
         t = _multi_hot(target, logits, self.smoothing)
         positive = None if self.pos_weight is None else logits.new_tensor(self.pos_weight)
         total = F.binary_cross_entropy_with_logits(logits, t, pos_weight=positive, reduction="sum")
@@ -157,7 +157,7 @@ class FocalLoss(nn.Module):
         return _NUMBER
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        logits = _precise(x)
+        logits = _single_or_double(x)
         t = _multi_hot(target, logits, 0.0)
         each = F.binary_cross_entropy_with_logits(logits, t, reduction="none")
         # 1 - p_t, by logarithms: a power of it has a gradient where the sigmoid is 0 or 1, too.
@@ -197,7 +197,7 @@ class DistillationLoss(nn.Module):
 
     def forward(self, x: Tensor, teacher: Tensor) -> Tensor:
         t = self.temperature
-        ours, theirs = F.log_softmax(_precise(x) / t, -1), F.log_softmax(_precise(teacher.detach()) / t, -1)
+        ours, theirs = F.log_softmax(_single_or_double(x) / t, -1), F.log_softmax(_single_or_double(teacher.detach()) / t, -1)
         total = F.kl_div(ours, theirs, reduction="sum", log_target=True) * t * t
         return _number(total / _divisor(self.over, None, ours.numel(), _examples(x)))
 
@@ -231,7 +231,7 @@ class InfoNce(nn.Module):
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         k, first = gathered(k.detach())
         with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
-            logits = _precise(q) @ _precise(k).mT / self.temperature
+            logits = _single_or_double(q) @ _single_or_double(k).mT / self.temperature
         right = torch.arange(len(q), device=q.device) + first
         return _number(F.cross_entropy(logits, right))
 
@@ -316,7 +316,7 @@ def gathered(x: Tensor) -> tuple[Tensor, int]:
     return torch.cat(parts), dist.get_rank() * len(x)
 
 
-def _precise(x: Tensor) -> Tensor:
+def _single_or_double(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
