@@ -100,7 +100,7 @@ def test_nothing_to_say() -> None:
         ("norm >> ffn", "ffn >> conv", "'conv' needs the argument 'out'", "conv", None),
         ("  body: depth * block", "  body: |\n    y, z, w = conv(3 * c) >> chunk(3)\n    return y", "the wires 'z' and 'w' are never read", "y, z, w = conv(3 * c) >> chunk(3)", "use them, or write `_` in their place"),
         ("image(3, size)", "picture(3, size)", "this is no input", "picture(3, size)", None),
-        ("image(3, size)", "ids(3, size)", "this is no input", "ids(3, size)", "write `image(3, 224)`, `signal(12, 5000)` or `volume(1, 32, 64, 64)`"),
+        ("image(3, size)", "ids(3, size)", "this is no input", "ids(3, size)", None),
         ("image(3, size)", "image(3, siz)", "unknown name 'siz'", "siz", "did you mean 'size'?"),
         ("norm >> global_pool", "norm >> (relu)(3) >> global_pool", None, None, None),
         ("conv(8, 4, stride=4)", "relu >> conv(c, 3, groups=c)", "`groups=c` in the middle of a chain: `c` is the width at its start", "conv(c, 3, groups=c)", None),

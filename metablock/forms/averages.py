@@ -33,6 +33,9 @@ def ema(t: Tracer, x: ValueTree, *, a: Expr, momentum: float, end: float | None 
         SpecError: ``a`` is not the name of a module in `shared`.
 
     Momentum encoder of MoCo, He et al. 2020, Eq. 2 (arXiv 1911.05722); its schedule: BYOL, Grill et al. 2020 (arXiv 2006.07733).
+
+    >>> shape_of("(shared base = pw(32) shared slow = ema(base, 0.99) return base || slow)", "64x14x14")
+    'map 64 x 14x14'
     """
     once = t.evaluate.names.find(a.node.id, a.scope, a.span) if a is not None and isinstance(a.node, e.Name) else None
     if isinstance(once, Bound) and once.table.endswith("shared"):

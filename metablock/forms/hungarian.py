@@ -26,8 +26,10 @@ def hungarian(
     gamma: float = 2.0,
     one_class: bool = False,
 ) -> ValueTree:
-    """Matches predicted boxes one to one with objects, at least cost; then three numbers: the loss of the classes, the L1
-    distance of matched boxes and their 1 - GIoU. The last two, and a focal loss, are divided by the number of objects.
+    """Matches predicted boxes one to one with objects, at least cost, and compares them.
+
+    It gives three numbers: the loss of the classes, the L1 distance of matched boxes and their 1 - GIoU. The last two, and a focal
+    loss, are divided by the number of objects.
 
     Args:
         boxes: of each token, a box: centre x, centre y, width, height as parts of the image's.
@@ -47,6 +49,14 @@ def hungarian(
     Raises:
         SpecError: boxes that are no four channels on the tokens of the logits; a word that ``loss`` does not know; other than
             three costs.
+
+    >>> from metablock.front import front
+    >>> from metablock.language.load import load_text
+    >>> net = "name: n\\ninput: image(3, 8)\\nclasses: 5\\nmodel: x -> return logits = x >> linear(5), boxes = x >> linear(4)\\n"
+    >>> net += "loss: |\\n  logits, boxes, objects, object_boxes ->\\n"
+    >>> net += '  return logits >> hungarian(boxes, objects, object_boxes, "focal")[0]\\n'
+    >>> front(load_text(net)).ir.objective.terms
+    ('loss',)
     """
     if loss not in ("cross_entropy", "focal"):
         raise error(f'`loss` is "{loss}"', hint="write one of cross_entropy, focal")

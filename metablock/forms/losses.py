@@ -42,6 +42,9 @@ def cross_entropy(
 
     Raises:
         SpecError: another number of classes or positions; a word that ``over`` or ``spread`` does not know.
+
+    >>> shape_of('cross_entropy(softmax, over="batch", smoothing=0.1)', "64x14x14")
+    'vector of 1'
     """
     _word("over", over, ("tokens", "all", "batch", "sum"))
     _word("spread", spread, ("all", "others"))
@@ -73,6 +76,9 @@ def binary_cross_entropy(
 
     Raises:
         SpecError: another number of classes or positions; a word that ``over`` does not know.
+
+    >>> shape_of('binary_cross_entropy(sigmoid, over="all")', "64x14x14")
+    'vector of 1'
     """
     _word("over", over, ("all", "batch", "sum"))
     inputs = _met(t, x, target)
@@ -90,6 +96,9 @@ def focal(t: Tracer, x: ValueTree, *, target: Module, over: str, alpha: float = 
 
     Raises:
         SpecError: another number of classes or positions; a word that ``over`` does not know.
+
+    >>> shape_of('focal(sigmoid, over="all")', "64x14x14")
+    'vector of 1'
     """
     _word("over", over, ("all", "positives", "batch", "sum"))
     return _call(t, "FocalLoss", "focal", _met(t, x, target), over=over, alpha=alpha, gamma=gamma)
@@ -105,6 +114,9 @@ def distill(t: Tracer, x: ValueTree, *, teacher: Module, over: str, temperature:
 
     Raises:
         SpecError: another number of classes or positions; a word that ``over`` does not know.
+
+    >>> shape_of('distill(linear(c), over="batch", temperature=3)', "64x14x14")
+    'vector of 1'
     """
     _word("over", over, ("all", "batch", "sum"))
     return _call(t, "DistillationLoss", "distill", _met(t, x, teacher), over=over, temperature=temperature)
@@ -119,6 +131,9 @@ def info_nce(t: Tracer, x: ValueTree, *, keys: Module, temperature: float = 1.0)
 
     Raises:
         SpecError: other widths.
+
+    >>> shape_of("global_pool >> info_nce(linear(c), 0.2)", "64x14x14")
+    'vector of 1'
     """
     queries = t.ir.cast(single(x), "vector")
     others = t.ir.cast(single(t.apply(keys, x)), "vector")

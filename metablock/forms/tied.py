@@ -30,6 +30,12 @@ def tied(t: Tracer, x: ValueTree, *, table: Module) -> ValueTree:
 
     Raises:
         SpecError: no shared embedding, one that has not been applied yet, or one of another width.
+
+    >>> from metablock.front import front
+    >>> from metablock.language.load import load_text
+    >>> net = "name: n\\ninput: tokens(64, 8)\\nshared: {table: embedding(16)}\\nmodel: x -> x >> table >> tied(table)\\n"
+    >>> str(front(load_text(net)).ir.output.feature)
+    'tokens 8 x 64'
     """
     once = _once(t, table)
     if once is None:
