@@ -82,7 +82,7 @@ ONE = [pair for i, pair in enumerate(SMALLEST) if pair[0] != SMALLEST[i - 1][0] 
 
 # Networks of sequences: no maps, and sizes of their own.
 SEQUENCES = {"conformer_speech": "80x64", "igpt": "512x16", "lightconv_dynamicconv": None}
-PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES - {"dfn"}]
+PICTURES = [pair for pair in SMALLEST if pair[0] in IMAGES - {"dfn"}]  # `shrunk` says which fit one size
 
 # What makes a network quick to run, by its variant or its file. Where all blocks are alike two of them stay: what is made again
 # for each would be seen.

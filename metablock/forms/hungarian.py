@@ -28,8 +28,8 @@ def hungarian(
 ) -> ValueTree:
     """Matches predicted boxes one to one with objects, at least cost, and compares them.
 
-    It gives three numbers: the loss of the classes, the L1 distance of matched boxes and their 1 - GIoU. The last two, and a focal
-    loss, are divided by the number of objects.
+    It gives three numbers: the loss of the classes, the L1 distance of matched boxes and their 1 - GIoU. The last two, and a
+    focal loss, are divided by the number of objects.
 
     Args:
         boxes: of each token, a box: centre x, centre y, width, height as parts of the image's.
@@ -54,7 +54,7 @@ def hungarian(
     >>> from metablock.language.load import load_text
     >>> net = "name: n\\ninput: image(3, 8)\\nclasses: 5\\nmodel: x -> return logits = x >> linear(5), boxes = x >> linear(4)\\n"
     >>> net += "loss: |\\n  logits, boxes, objects, object_boxes ->\\n"
-    >>> net += '  return logits >> hungarian(boxes, objects, object_boxes, "focal")[0]\\n'
+    >>> net += '  return logits >> hungarian(boxes, objects, object_boxes, "focal", [2, 5, 2])[0]\\n'
     >>> front(load_text(net)).ir.objective.terms
     ('loss',)
     """

@@ -56,7 +56,7 @@ flattenchannels: `flatten`
 pixelunshuffle, spacetodepth: `unfold(2, 2)` moves a neighbourhood into channels, `fold(2)` moves it back
 pixelshuffle, depthtospace: `fold(2)`
 im2col: `unfold(3)`
-centercrop, cropping, slice, narrow: `crop(14)` leaves the middle of a map, `crop(14, 3)` what begins at 3
+centercrop, cropping, slice, narrow: `crop(8)` leaves the middle of a map, `crop(8, 3)` what begins at 3
 roll, shift, cyclicshift: `window(4, a, shift=2)` moves the windows
 flip, rot90, repeatinterleave: {_NONE}
 expandasspatial, broadcast: sums and products spread vectors over maps by themselves: `id + global_pool`

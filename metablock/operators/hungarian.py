@@ -30,7 +30,8 @@ class Hungarian(nn.Module):
             minus that if it is not; the loss is summed and divided as the other two.
         cost: weights of class, distance and GIoU in the matching.
         no_object: with cross entropy, the weight of queries without an object.
-        alpha, gamma: of the focal loss.
+        alpha: of the focal loss: the weight of positive entries.
+        gamma: of the focal loss: how fast entries that are right lose their weight.
         one_class: whether all objects count as class 0.
 
     DETR, Carion et al. 2020, Eq. 1, 2 (arXiv 2005.12872); with the focal loss, Deformable DETR, Zhu et al. 2021 (arXiv

@@ -129,8 +129,9 @@ class BinaryCrossEntropy(nn.Module):
 
 
 class FocalLoss(nn.Module):
-    """``alpha_t (1 - p_t)^gamma BCE(x, t)`` of each entry (RetinaNet, arXiv 1708.02002, Eq. 5); then a sum, divided by what
-    ``over`` says.
+    """``alpha_t (1 - p_t)^gamma BCE(x, t)`` of each entry; then a sum, divided by what ``over`` says.
+
+    RetinaNet, Lin et al. 2017, Eq. 5 (arXiv 1708.02002).
 
     ``forward(x, target)``: ``x (b, ..., K)``, channels last; ``target`` ids ``(b, ...)`` or numbers ``(b, ..., K)`` in [0, 1].
     Returns ``(1, 1)``.

@@ -18,6 +18,15 @@ class SineOfValid(nn.Module):
     Along an axis the position is the sum of the mask up to there, less 1, plus ``start``; what it is divided by is that of the
     last place of the same line. Without padding it is :class:`Sine`. The arguments are those of :class:`Sine`.
 
+    Args:
+        out: number of channels, a multiple of twice the number of axes.
+        temperature: the largest wavelength is almost 2 pi times this one.
+        order: how channels are ordered, from the slowest to the fastest.
+        start: the first position, from which they are counted.
+        normalize: whether positions are divided by the last one (plus 1e-6) and multiplied by 2 pi.
+        reverse: whether the last axis comes first.
+        shift: is added to the positions before they are divided.
+
     Example:
         >>> mask = torch.tensor([[[1.0], [1.0], [0.0]]])
         >>> SineOfValid(out=2)(torch.zeros(1, 3, 8), mask)[0, :, 0]

@@ -59,6 +59,8 @@ def test_no_expression():
 def test_every_expression_of_a_file(path: Path):
     count = 0
     for node in every(load_file(path)):
+        if isinstance(node, e.Splice):
+            continue  # only the brackets of an expression hold it
         assert repr(expression(show(node))) == repr(node)
         count += 1
     assert count > 10

@@ -28,9 +28,11 @@ def module(node: ast.ClassDef) -> bool:
 
 def assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
     """What the class body binds to a name."""
-    return {
+    result = {
         target.id: s.value for s in node.body if isinstance(s, ast.Assign) for target in s.targets if isinstance(target, ast.Name)
     }
+    stated = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+    return result | {s.target.id: s.value for s in stated if s.value is not None}  # type: ignore[union-attr]
 
 
 FOUND = dict(operators())
