@@ -81,7 +81,7 @@ def call(name: str, param: Param, value: str) -> str:
 CASES = [
     (name, param)
     for name, operator in OPERATORS.items()
-    if operator.module.startswith("metablock.")
+    if operator.module.startswith("metablock.") and name != "hungarian"  # which reads objects; tests/operators/test_hungarian.py
     for param in operator.schema.params
     if NUMERIC & set(param.types)
 ]

@@ -28,7 +28,7 @@ class InputKind:
     @property
     def example(self) -> str:
         """Arguments that it may have."""
-        return "512, 24, padding=1" if self.layout == "ids" else "3, 64, padded=true" if self.options else "3, 64"
+        return "512, 24, padding=1" if self.layout == "ids" else "3, 64"
 
 
 # What `input:` may call: `image(channels, height, width)`.

@@ -19,8 +19,8 @@ from .standard import BUILTIN, NUMERIC
 
 # Attributes that torch modules have already (a test compares), and Python's keywords: a part of this name gets an underscore.
 _TAKEN = """
-    _any_size _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _check_inputs _check_traced _compiled_call_impl
-    _forward_hooks _input_sizes _loops _narrow _sizes
+    _any_size _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _call_with_ids _check_inputs _check_traced
+    _compiled_call_impl _forward_hooks _input_sizes _loops _narrow _sizes
     _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks _forward_pre_hooks_with_kwargs
     _get_backward_hooks _get_backward_pre_hooks _get_name _is_full_backward_hook _linked _links _load_from_state_dict
     _load_state_dict_post_hooks _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _misfit _modules _named_members

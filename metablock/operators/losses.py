@@ -230,7 +230,7 @@ class InfoNce(nn.Module):
         return _NUMBER
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
-        k, first = gathered(k.detach())
+        k, first = rows_of_all(k.detach())
         with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):
             logits = _single_or_double(q) @ _single_or_double(k).mT / self.temperature
         right = torch.arange(len(q), device=q.device) + first
@@ -300,13 +300,13 @@ class Centre(nn.Module):
         x = x.detach()
         result = x - self.mean.to(x.dtype)
         if self.training:
-            every, _ = gathered(x)
+            every, _ = rows_of_all(x)
             with torch.no_grad():
                 self.mean.lerp_(every.mean(0).to(self.mean.dtype), 1 - self.momentum)
         return result
 
 
-def gathered(x: Tensor) -> tuple[Tensor, int]:
+def rows_of_all(x: Tensor) -> tuple[Tensor, int]:
     """The rows of all processes, and the number of rows of earlier ones; in one process, what enters and 0."""
     import torch.distributed as dist
 
@@ -339,4 +339,13 @@ def _divisor(over: str, counted: Tensor | None, entries: int, batch: int) -> Ten
     return counted
 
 
-__all__ = ["AverageLoss", "BinaryCrossEntropy", "Centre", "CrossEntropy", "DistillationLoss", "FocalLoss", "InfoNce", "gathered"]
+__all__ = [
+    "AverageLoss",
+    "BinaryCrossEntropy",
+    "Centre",
+    "CrossEntropy",
+    "DistillationLoss",
+    "FocalLoss",
+    "InfoNce",
+    "rows_of_all",
+]
