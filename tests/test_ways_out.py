@@ -84,7 +84,7 @@ def test_an_architecture_that_is_bound_to_its_size(name: str) -> None:
 # Convolutional networks, and those whose attention has neither position tables nor windows of a fixed number.
 ABLE = """
     biformer cloformer conformer_speech conv2former convnext crossvit ddf deformable_detr detr dfn dilateformer dynamic_conv
-    edgevit efficientnet fastvit fat hrnet inception_next metaformer mobile_former mobilenet_v1 mobilenet_v2 mobilenet_v3
+    edgevit efficientnet fastvit fat hrnet inception_next lightconv_dynamicconv metaformer mobile_former mobilenet_v1 mobilenet_v2 mobilenet_v3
     repnext repvgg resnest resnet segnext shufflenet_v1 shufflenet_v2 shunted smt twins unireplknet xception
 """
 
