@@ -234,7 +234,8 @@ def _resolve(
     else:
         spec = trained_by(file, variant, changes, method)
         changes = divided(file, open_method(method), changes)[1]
-    problems = check_edits(resolve(file, variant), resolve(file, variant, changes), changes) if changes else []
+    edited = spec if method is None else resolve(file, variant, changes)
+    problems = check_edits(resolve(file, variant), edited, changes) if changes else []
     whole = not file.resolved and not is_shipped(file)
     problems += check_names(file, edits=changes) if whole else check_names(spec, unused=False)
     if spec.method is not None and not is_shipped_method(spec.method):

@@ -17,7 +17,7 @@ from ..lowering.objective import InputOrigin
 from ..shape import Feature
 from .augment import augment, check_augmentation
 from .dataset import Data
-from .recipe import Recipe, override_text, recipe
+from .recipe import Recipe, parse_override, recipe
 
 _VIEW = InputOrigin("view")
 # Nearest neighbours, as DINO has them (arXiv 2104.14294, appendix F.1): their number, and the temperature of their votes.
@@ -43,7 +43,7 @@ def recipe_of(spec: Spec, name: str | None = None, **overrides: Any) -> Recipe:
     if name is None and spec.method is not None:
         stated = dict(spec.method.recipe)
         name = stated.pop("of", None)
-        values = {key: override_text(key, text, spec.method.place("recipe")) for key, text in stated.items()}
+        values = {key: parse_override(key, text, spec.method.place("recipe")) for key, text in stated.items()}
     epochs = overrides.get("epochs")
     if isinstance(epochs, int) and values.get("warmup", 0.0) > 0.25 * epochs:
         values["warmup"] = 0.25 * epochs if epochs > 1 else 0.0  # a short run of a long recipe
@@ -107,9 +107,7 @@ class Batches:
     def _taught(self, x: Tensor, feature: Feature) -> Tensor:
         """What the teacher gives for a batch. Raises MetablockError if that has another shape than the method states."""
         assert self.teacher is not None
-        output = self.teacher(x)
-        while not isinstance(output, Tensor):
-            output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+        output = _first_tensor(self.teacher(x))
         if output.shape[1:] != feature.size()[1:]:
             shown = tuple(output.shape[1:])
             raise MetablockError(f"the teacher gives {shown}, the method expects {feature.size()[1:]}", "name another --teacher")
@@ -129,7 +127,7 @@ def view_of(spec: Spec, base: Recipe, word: str) -> Recipe:
         known = f"it has {', '.join(views)}" if views else "write them under `views:`"
         raise MetablockError(f"the method has no view '{word}'", known)
     place = spec.method.place("views") if spec.method is not None else None
-    values = {key: override_text(key, text, place) for key, text in views[word].items()}
+    values = {key: parse_override(key, text, place) for key, text in views[word].items()}
     return base.model_copy(update={**_PLAIN, **values})
 
 
@@ -146,14 +144,19 @@ def features_of(output: Any) -> Tensor:
     >>> features_of([torch.ones(2, 4, 8), torch.zeros(2, 3)]).shape
     torch.Size([2, 8])
     """
-    value = output
-    while not isinstance(value, Tensor):
-        value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+    value = _first_tensor(output)
     if value.dim() == 4:
         value = value.mean((2, 3))
     elif value.dim() == 3:
         value = value.mean(1)
     return value.flatten(1).float()
+
+
+def _first_tensor(output: Any) -> Tensor:
+    """The first tensor of outputs, however they are nested."""
+    while not isinstance(output, Tensor):
+        output = next(iter(output.values())) if isinstance(output, dict) else output[0]
+    return output
 
 
 _Side = tuple[Tensor, Tensor]  # features and labels

@@ -202,11 +202,6 @@ def override(key: str, node: Node, span: Span | None = None) -> Any:
     return value
 
 
-def override_text(key: str, text: str, span: Span | None = None) -> Any:
-    """The value of one field from the text of a method's file. Raises SpecError as :func:`parse_override`."""
-    return parse_override(key, text, span)
-
-
 # What other trainers call the keys of a recipe.
 _ELSEWHERE = {
     **dict.fromkeys(("learning_rate", "base_lr", "step_size"), "lr"),
