@@ -1,4 +1,4 @@
-"""Compilation by region: one graph per distinct block, however often the block is repeated."""
+"""Compilation: one graph whose repeated blocks are compiled once, or a graph for each distinct block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
-from .block import Block
+from .block import Block, space_of
+from .outline import outline, plain
+
+WAYS = ("nested", "whole", "regions")
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
@@ -53,6 +56,18 @@ def _closed(block: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
     elif not isinstance(block, nn.RNNBase):
         for name, child in block.named_children():
             yield from _closed(child, (*path, name))
+
+
+def _single_operators(module: nn.Module) -> Iterator[nn.Module]:
+    """The operators outside of all regions: sections and downsamplings of one operator alone."""
+    for child in module.children():
+        if isinstance(child, Block):
+            if not child.region:
+                yield from _single_operators(child)
+        elif isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            yield from _single_operators(child)
+        elif not isinstance(child, nn.RNNBase):
+            yield child
 
 
 def _recurrent(module: nn.Module) -> bool:
@@ -103,7 +118,7 @@ def _sizes(values: Iterable[Value]) -> _Sizes:
 def compile(
     model: nn.Module,
     *,
-    whole: bool = False,
+    way: str | None = None,
     freeze: bool = False,
     fullgraph: bool = True,
     dynamic: bool = False,
@@ -111,24 +126,31 @@ def compile(
 ) -> nn.Module:
     """Compiles a built model in place and returns it.
 
-    Each distinct compile region becomes one graph; all its copies run that graph with their own weights. The code between
-    regions stays eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled
-    again), trained and hooked. On the CPU, convolution kernels are first stored channels-last (same values, other strides), so
-    that regions need not convert their inputs and outputs.
+    The model remains an ordinary module: it can be copied and saved (copies are eager until compiled again), trained and hooked.
+    On the CPU, convolution kernels are first stored channels-last (same values, other strides), so that nothing need convert its
+    inputs and outputs.
 
     Args:
         model: from :func:`metablock.build`.
-        whole: compile the network as a single graph. Compiling takes longer; each pass saves the entry into every region (some
-            tenths of a millisecond each), which matters where passes are short.
-        freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
-            under ``torch.no_grad``; later changes of the weights have no effect.
+        way: how the network becomes graphs. None is ``"nested"``, or ``"regions"`` for a network that torch has no single
+            graph for (an lstm, a gru, a loop along a sequence).
+
+            ``"nested"``: one graph. What repeated blocks have between their first and their last product (matrix product,
+            convolution, attention) is compiled once; between the products of two blocks everything is fused.
+
+            ``"whole"``: one graph in which each block is compiled anew. Compiling takes longer.
+
+            ``"regions"``: a graph for each distinct block, stem, head; the code between them stays eager. A pass enters each
+            of them anew, at some tenths of a millisecond each.
+        freeze: one graph, for inference only: weights become constants of it, folded and packed. It takes effect under
+            ``torch.no_grad``; later changes of the weights have no effect. Blocks are compiled as with ``"whole"``.
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
-        MetablockError: ``freeze`` for a model in train mode; a single full graph of a model with an lstm or gru; the
-            compiler's cache cannot be written to.
+        MetablockError: an unknown ``way``; ``freeze`` for a model in train mode, or with another way than a single graph; a
+            single full graph of a model with an lstm or gru; the compiler's cache cannot be written to.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
@@ -136,6 +158,8 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
+    if way not in (None, *WAYS):
+        raise MetablockError(f"no way to compile is called '{way}'", f"there are {', '.join(WAYS)}")
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
     if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
@@ -143,20 +167,44 @@ def compile(
     if freeze:
         if model.training:
             raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
+        if way == "regions":
+            raise MetablockError("freezing takes one graph", 'leave out way="regions"')
         options["options"] = {"freezing": True, **options.get("options", {})}
-    if whole or freeze:
-        if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            hint = "compile it region by region, the default, or with fullgraph=False"
-            raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
-        model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
+        way = "whole"
+    plain(model)
+    if (way or default_way(model)) == "regions":
+        _compile_regions(model, fullgraph=fullgraph, dynamic=dynamic, **options)
         return model
-    compiled: dict[type[Block], Callable[..., Any]] = {}
+    if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        hint = "compile it by regions, the default, or with fullgraph=False"
+        raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
+    if way != "whole":
+        outline(model)
+    model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
+    return model
+
+
+def default_way(model: nn.Module) -> str:
+    """The way of :func:`compile` where none is chosen.
+
+    >>> import metablock
+    >>> default_way(metablock.build("resnet18", device="meta"))
+    'nested'
+    """
+    return "regions" if any(map(_recurrent, model.modules())) else "nested"
+
+
+def _compile_regions(model: nn.Module, **options: Any) -> None:
+    """Compiles each distinct unit, and each operator that is a section of its own."""
+    compiled: dict[type[nn.Module], Callable[..., Any]] = {}
     for unit in units(model):
         cls = type(unit)
         if cls not in compiled:
-            compiled[cls] = torch.compile(cls.enter, fullgraph=fullgraph, dynamic=dynamic, **options)  # type: ignore[attr-defined]
+            compiled[cls] = torch.compile(cls.enter, **options)  # type: ignore[attr-defined]
         unit._compiled_call_impl = partial(_enter, compiled[cls], unit)
-    return model
+    for leaf in _single_operators(model):
+        enter = space_of("def enter(self, *args):\n    return call(self, *args)\n", "<metablock operator>")["enter"]
+        leaf._compiled_call_impl = partial(_enter, torch.compile(enter, **options), leaf)
 
 
 def _check_cache() -> None:
@@ -182,7 +230,7 @@ def _channels_last(model: nn.Module) -> None:
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def _enter(function: Callable[..., Any], region: Block, *args: Any) -> Any:
+def _enter(function: Callable[..., Any], region: nn.Module, *args: Any) -> Any:
     """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
     return function(region, *[_canonical(a) for a in args])
 
