@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--side", choices=("both", "ours", "timm"), default="both")
     parser.add_argument("--way", choices=("default", "nested", "whole", "regions", "eager"), default="default", help="of ours")
     parser.add_argument("--mode", choices=("infer", "train"), default="infer")
-    parser.add_argument("--channels-last", action="store_true", help="of ours; timm's is counted with and without")
+    parser.add_argument("--channels-last", action="store_true", help="of ours, images too; timm's is counted with and without")
+    parser.add_argument("--kernels", choices=("rule", "last", "built"), default="rule", help="how ours are stored by compile")
     parser.add_argument("--drop", type=float, default=0.0, help="stochastic depth in training")
     parser.add_argument("--autocast", action="store_true", help="weights in float32; otherwise all is bfloat16")
     parser.add_argument("--batch", type=int, default=64)
@@ -72,7 +73,17 @@ def _count(args: argparse.Namespace) -> tuple[list[table.Row], bool]:
     jobs: list[Job] = []
     for name in names:
         if args.side != "timm":
-            jobs.append(Job(name, "ours", args.way, channels_last=args.channels_last, edits=tuple(args.edit), **common))
+            jobs.append(
+                Job(
+                    name,
+                    "ours",
+                    args.way,
+                    channels_last=args.channels_last,
+                    kernels=args.kernels,
+                    edits=tuple(args.edit),
+                    **common,
+                )
+            )
         if args.side != "ours" and not args.baseline:
             way = "eager" if args.way == "eager" else "default"
             formats = (False, True) if args.side == "both" else (args.channels_last,)

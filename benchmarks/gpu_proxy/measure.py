@@ -38,6 +38,7 @@ class Job:
         drop: the rate of stochastic depth in training.
         autocast: weights in float32, autocast to bfloat16; otherwise all is bfloat16.
         edits: of our spec.
+        kernels: whether :func:`metablock.compile` stores kernels channels-last: ``"rule"``, ``"last"`` or ``"built"``: not.
     """
 
     model: str
@@ -50,11 +51,18 @@ class Job:
     drop: float = 0.0
     autocast: bool = False
     edits: tuple[str, ...] = ()
+    kernels: str = "rule"
 
     @property
     def how(self) -> str:
         """The way and the settings that differ from the usual ones: ``"nested+cl+drop0.1"``."""
-        parts = [self.way, *["cl"] * self.channels_last, *["amp"] * self.autocast, *[f"drop{self.drop:g}"] * bool(self.drop)]
+        parts = [
+            self.way,
+            *["cl"] * self.channels_last,
+            *["kernels-" + self.kernels] * (self.kernels != "rule"),
+            *["amp"] * self.autocast,
+            *[f"drop{self.drop:g}"] * bool(self.drop),
+        ]
         return "+".join([*parts, *self.edits])
 
 
@@ -99,11 +107,12 @@ def _compiled(model: nn.Module, job: Job) -> Callable[[Tensor], Any]:
         return model
     if job.side == "timm":
         return torch.compile(model)
+    options: dict[str, Any] = {} if job.kernels == "rule" else {"channels_last": job.kernels == "last"}
     if job.way == "default":
-        return metablock.compile(model)
+        return metablock.compile(model, **options)
     if "way" in inspect.signature(metablock.compile).parameters:
-        return metablock.compile(model, way=job.way)
-    return metablock.compile(model, whole={"whole": True, "regions": False}[job.way])
+        return metablock.compile(model, way=job.way, **options)
+    return metablock.compile(model, whole={"whole": True, "regions": False}[job.way], **options)
 
 
 def _step(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor, job: Job, recorder: Recorder) -> None:

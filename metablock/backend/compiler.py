@@ -10,11 +10,12 @@ from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from .block import Block
+from .memory_format import canonical, gains, store_channels_last
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
@@ -105,6 +106,7 @@ def compile(
     *,
     whole: bool = False,
     freeze: bool = False,
+    channels_last: bool | None = None,
     fullgraph: bool = True,
     dynamic: bool = False,
     **options: Any,
@@ -113,8 +115,7 @@ def compile(
 
     Each distinct compile region becomes one graph; all its copies run that graph with their own weights. The code between
     regions stays eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled
-    again), trained and hooked. On the CPU, convolution kernels are first stored channels-last (same values, other strides), so
-    that regions need not convert their inputs and outputs.
+    again), trained and hooked.
 
     Args:
         model: from :func:`metablock.build`.
@@ -122,6 +123,8 @@ def compile(
             tenths of a millisecond each), which matters where passes are short.
         freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
             under ``torch.no_grad``; later changes of the weights have no effect.
+        channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
+            lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
@@ -138,8 +141,8 @@ def compile(
     """
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
-    if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
-        _channels_last(model)
+    if gains(model) if channels_last is None else channels_last:
+        store_channels_last(model)
     if freeze:
         if model.training:
             raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
@@ -172,23 +175,6 @@ def _check_cache() -> None:
         raise MetablockError(message, "TORCHINDUCTOR_CACHE_DIR names a folder that can be written to") from None
 
 
-def _channels_last(model: nn.Module) -> None:
-    """Stores kernels channels-last, as Inductor's CPU convolutions want them; otherwise every call converts its kernel."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-            module.weight.data = module.weight.data.contiguous(memory_format=_FORMATS[module.weight.dim()])
-
-
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def _enter(function: Callable[..., Any], region: Block, *args: Any) -> Any:
     """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
-    return function(region, *[_canonical(a) for a in args])
-
-
-def _canonical(value: Any) -> Any:
-    """A tensor with contiguous or channels-last strides."""
-    if isinstance(value, Tensor) and not value.is_contiguous() and value.dim() in _FORMATS:
-        return value.contiguous(memory_format=_FORMATS[value.dim()])
-    return value
+    return function(region, *[canonical(a) for a in args])
