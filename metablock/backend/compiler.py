@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
@@ -107,6 +107,7 @@ def compile(
     whole: bool = False,
     freeze: bool = False,
     channels_last: bool | None = None,
+    tune: bool | Tensor | Sequence[Tensor] = False,
     fullgraph: bool = True,
     dynamic: bool = False,
     **options: Any,
@@ -125,6 +126,10 @@ def compile(
             under ``torch.no_grad``; later changes of the weights have no effect.
         channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
             lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
+        tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
+            is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
+            arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
+            ``METABLOCK_CACHE=0`` switches that off.
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
@@ -141,11 +146,16 @@ def compile(
     """
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
+    if freeze and model.training:
+        raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
+    if tune is not False:
+        from .tune import compile_tuned
+
+        ways = {"way": "whole" if whole else None, "freeze": freeze or None, "channels_last": channels_last}
+        return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
     if gains(model) if channels_last is None else channels_last:
         store_channels_last(model)
     if freeze:
-        if model.training:
-            raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
         options["options"] = {"freezing": True, **options.get("options", {})}
     if whole or freeze:
         if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
