@@ -42,6 +42,7 @@ class Block(nn.Module):
         _plain: of a block whose cores are marked for the compiler (:mod:`metablock.backend.outline`): its class without that.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
+        tuned: of a compiled network: the :class:`~metablock.backend.tune.Tuning` that chose the way; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
         _narrow: of a network that computes a part of its spec: gives that part of the spec's IR.
     """
@@ -59,6 +60,7 @@ class Block(nn.Module):
     ir: Any = None
     loaded: Any = None
     collapsed: Any = None
+    tuned: Any = None
     feature_info: Any = None
     _narrow: Narrow | None = None
     # What holds the shared modules that are called here: each call looks up what is registered.

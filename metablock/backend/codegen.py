@@ -93,7 +93,7 @@ class Core(NamedTuple):
 
 
 def write_outlined(subgraph: Subgraph, cores: Sequence[Core]) -> str:
-    """The code of a subgraph with a function ``core1``, ``core2`` ... for each core; ``forward`` calls them as ``nested_core1`` ..."""
+    """The code of a subgraph with a function ``core1`` ... for each core; ``forward`` calls ``nested_core1`` ..."""
     return _ForwardWriter(subgraph, False, {}).outlined(cores)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ..errors import MetablockError
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from .block import Block, space_of
+from .memory_format import canonical, gains, store_channels_last
 from .outline import outline, plain
-
-WAYS = ("nested", "whole", "regions")
+from .ways import WAYS
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
@@ -120,6 +120,8 @@ def compile(
     *,
     way: str | None = None,
     freeze: bool = False,
+    channels_last: bool | None = None,
+    tune: bool | Tensor | Sequence[Tensor] = False,
     fullgraph: bool = True,
     dynamic: bool = False,
     **options: Any,
@@ -127,8 +129,6 @@ def compile(
     """Compiles a built model in place and returns it.
 
     The model remains an ordinary module: it can be copied and saved (copies are eager until compiled again), trained and hooked.
-    On the CPU, convolution kernels are first stored channels-last (same values, other strides), so that nothing need convert its
-    inputs and outputs.
 
     Args:
         model: from :func:`metablock.build`.
@@ -144,6 +144,12 @@ def compile(
             of them anew, at some tenths of a millisecond each.
         freeze: one graph, for inference only: weights become constants of it, folded and packed. It takes effect under
             ``torch.no_grad``; later changes of the weights have no effect. Blocks are compiled as with ``"whole"``.
+        channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
+            lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
+        tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
+            is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
+            arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
+            ``METABLOCK_CACHE=0`` switches that off.
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
@@ -162,13 +168,18 @@ def compile(
         raise MetablockError(f"no way to compile is called '{way}'", f"there are {', '.join(WAYS)}")
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
-    if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
-        _channels_last(model)
+    if freeze and model.training:
+        raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
+    if freeze and way not in (None, "whole"):
+        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", 'leave out `way`')
+    if tune is not False:
+        from .tune import compile_tuned
+
+        ways = {"way": way, "freeze": freeze or None, "channels_last": channels_last}
+        return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
+    if gains(model) if channels_last is None else channels_last:
+        store_channels_last(model)
     if freeze:
-        if model.training:
-            raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
-        if way == "regions":
-            raise MetablockError("freezing takes one graph", 'leave out way="regions"')
         options["options"] = {"freezing": True, **options.get("options", {})}
         way = "whole"
     plain(model)
@@ -220,23 +231,6 @@ def _check_cache() -> None:
         raise MetablockError(message, "TORCHINDUCTOR_CACHE_DIR names a folder that can be written to") from None
 
 
-def _channels_last(model: nn.Module) -> None:
-    """Stores kernels channels-last, as Inductor's CPU convolutions want them; otherwise every call converts its kernel."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-            module.weight.data = module.weight.data.contiguous(memory_format=_FORMATS[module.weight.dim()])
-
-
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def _enter(function: Callable[..., Any], region: nn.Module, *args: Any) -> Any:
     """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
-    return function(region, *[_canonical(a) for a in args])
-
-
-def _canonical(value: Any) -> Any:
-    """A tensor with contiguous or channels-last strides."""
-    if isinstance(value, Tensor) and not value.is_contiguous() and value.dim() in _FORMATS:
-        return value.contiguous(memory_format=_FORMATS[value.dim()])
-    return value
+    return function(region, *[canonical(a) for a in args])
