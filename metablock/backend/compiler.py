@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..kernels import fusion, store_depthwise
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from .block import Block
 
@@ -105,6 +106,7 @@ def compile(
     *,
     whole: bool = False,
     freeze: bool = False,
+    fused: bool | None = None,
     fullgraph: bool = True,
     dynamic: bool = False,
     **options: Any,
@@ -122,6 +124,9 @@ def compile(
             tenths of a millisecond each), which matters where passes are short.
         freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
             under ``torch.no_grad``; later changes of the weights have no effect.
+        fused: on a GPU, put activations, scales and residual sums into the matrix products before them, and small depthwise
+            convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
+            longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
@@ -136,9 +141,13 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
+    place = next(iter(model.parameters()), torch.empty(0)).device.type
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
-    if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
+        if place == "cuda" and fused is not False:
+            store_depthwise(model)
+            options = fusion(options, products=fused or "max-autotune" in (options.get("mode") or ""))
+    if place == "cpu":
         _channels_last(model)
     if freeze:
         if model.training:
