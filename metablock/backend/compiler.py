@@ -141,7 +141,7 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
-    place = next(iter(model.parameters()), torch.empty(0)).device.type
+    place = _device_type(model)
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
         if place == "cuda" and fused is not False:
@@ -166,6 +166,10 @@ def compile(
             compiled[cls] = torch.compile(cls.enter, fullgraph=fullgraph, dynamic=dynamic, **options)  # type: ignore[attr-defined]
         unit._compiled_call_impl = partial(_enter, compiled[cls], unit)
     return model
+
+
+def _device_type(model: nn.Module) -> str:
+    return next(iter(model.parameters()), torch.empty(0)).device.type
 
 
 def _check_cache() -> None:

@@ -1,6 +1,6 @@
 """Fewer bytes on a GPU: what ``torch.compile`` is told so that pointwise operators run inside the kernels around them."""
 
-from .fusion import fusion, store_depthwise
-from .small_convolutions import SmallConvolutions
+from .depthwise import store_depthwise
+from .fusion import fusion
 
-__all__ = ["SmallConvolutions", "fusion", "store_depthwise"]
+__all__ = ["fusion", "store_depthwise"]

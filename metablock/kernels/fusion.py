@@ -1,17 +1,12 @@
-"""The arguments of ``torch.compile`` with which products and small convolutions take the operators around them into their kernels."""
+"""The arguments of ``torch.compile`` with which matrix products and small convolutions take in the operators behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import nn
-
-from .small_convolutions import TAPS, SmallConvolutions
-
-# cuBLAS writes a product to memory, where the bias's activation or the residual sum reads it again. Inductor's own kernels for
-# products (Triton templates) do that before they write. Inductor measures both on the device, for each size, and takes the faster.
+# cuBLAS writes a product to memory, where an activation or a residual sum reads it again. Inductor's own kernels (templates in
+# Triton) compute both before they write. Inductor measures the two ways on the device, for each size, and takes the faster.
 _PRODUCTS = {
     "max_autotune_gemm": True,
     "max_autotune_gemm_backends": "ATEN,TRITON",
@@ -34,23 +29,11 @@ def fusion(arguments: Mapping[str, Any], products: bool = True) -> dict[str, Any
     >>> fusion({"mode": "reduce-overhead"}, products=False)["options"]["triton.cudagraphs"]
     True
     """
+    from torch._inductor import list_mode_options  # takes seconds to import, which compilation on the device pays anyway
+
+    from .small_convolutions import SmallConvolutions
+
     rest = {name: value for name, value in arguments.items() if name not in ("mode", "options")}
-    mode = torch._inductor.list_mode_options(arguments["mode"]) if arguments.get("mode") else {}
+    mode = list_mode_options(arguments["mode"], arguments.get("dynamic")) if arguments.get("mode") else {}
     own = {**(_PRODUCTS if products else {}), "post_grad_custom_pre_pass": SmallConvolutions()}
     return {**rest, "options": {**own, **mode, **(arguments.get("options") or {})}}
-
-
-def store_depthwise(model: nn.Module) -> None:
-    """Stores small depthwise kernels tap by tap (same values, other strides), so that neighbouring channels are read together.
-
-    >>> conv = nn.Conv2d(8, 8, 3, groups=8)
-    >>> store_depthwise(conv)
-    >>> conv.weight.stride()
-    (1, 72, 24, 8)
-    """
-    for module in model.modules():
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.groups == module.in_channels == module.out_channels:
-            weight = module.weight
-            if weight[0].numel() <= TAPS:
-                order = (*range(1, weight.dim()), 0)
-                weight.data = weight.data.permute(order).contiguous().permute(weight.dim() - 1, *range(weight.dim() - 1))

@@ -11,18 +11,17 @@ import torch
 from torch import fx
 from torch._inductor import custom_graph_pass as passes
 
+from .depthwise import TAPS
+
 aten, prims = torch.ops.aten, torch.ops.prims
 
-# An output reads its taps through the L1 cache. On an H200, nine taps of 2 bytes and as many of the kernel take about as long there
-# as the output's own bytes take in memory; with more, cuDNN's kernel and a pass of its own for the norm are no slower.
-TAPS = 9
 HALF = (torch.bfloat16, torch.float16)
 
 # Older releases of torch do not say whether a graph is for inference: there the pass changes nothing.
 _Pass: Any = getattr(passes, "CustomInferenceAwareGraphPass", passes.CustomGraphPass)
 
 
-class SmallConvolutions(_Pass):  # type: ignore[misc]
+class SmallConvolutions(_Pass):
     """A pass over Inductor's graphs (``post_grad_custom_pre_pass``): a depthwise convolution becomes a sum over its taps.
 
     cuDNN reads a map and writes a map; the norm and the activation behind it read and write it again. As a sum of shifted,
@@ -37,8 +36,7 @@ class SmallConvolutions(_Pass):  # type: ignore[misc]
         dtypes: of the input.
 
     >>> from torch.fx.experimental.proxy_tensor import make_fx
-    >>> conv = torch.nn.Conv1d(8, 8, 3, padding=1, groups=8, bias=False)
-    >>> traced = make_fx(lambda x, w: torch.conv1d(x, w, padding=1, groups=8), tracing_mode="fake")(torch.ones(1, 8, 5), conv.weight)
+    >>> traced = make_fx(lambda x: torch.conv1d(x, torch.ones(8, 1, 3), groups=8), tracing_mode="fake")(torch.ones(1, 8, 5))
     >>> SmallConvolutions(("cpu",), (torch.float32,))(traced.graph, is_inference=True)
     >>> any("convolution" in str(node.target) for node in traced.graph.nodes)
     False
@@ -53,13 +51,14 @@ class SmallConvolutions(_Pass):  # type: ignore[misc]
                 _replace(graph, node)
 
     def _fits(self, node: fx.Node) -> bool:
-        x, weight = (argument.meta["val"] for argument in node.args[:2])  # type: ignore[union-attr]
-        transposed, groups = node.args[6], node.args[8]
+        arguments: Any = node.args
+        x, weight = (argument.meta["val"] for argument in arguments[:2])
+        transposed, groups = arguments[6], arguments[8]
         return (
             x.device.type in self.devices
             and x.dtype in self.dtypes
             and not transposed
-            and x.dim() == weight.dim()
+            and all(type(size) is int for size in x.shape[2:])  # a size that is a symbol is no padding
             and weight.shape[0] == groups == x.shape[1]
             and weight.shape[1] == 1
             and math.prod(weight.shape[2:]) <= TAPS
@@ -71,8 +70,9 @@ class SmallConvolutions(_Pass):  # type: ignore[misc]
 
 def _replace(graph: fx.Graph, node: fx.Node) -> None:
     """Writes the sum over taps in place of a convolution."""
-    x, weight, bias, stride, padding, dilation = node.args[:6]
-    value, kernel = x.meta["val"], weight.meta["val"]  # type: ignore[union-attr]
+    arguments: Any = node.args
+    x, weight, bias, stride, padding, dilation = arguments[:6]
+    value, kernel = x.meta["val"], weight.meta["val"]
     exact = torch.promote_types(value.dtype, torch.float32)
 
     def call(function: Callable[..., Any], *args: Any) -> fx.Node:
@@ -84,7 +84,8 @@ def _replace(graph: fx.Graph, node: fx.Node) -> None:
     with graph.inserting_before(node):
         total = None
         for taps in product(*map(range, kernel.shape[2:])):
-            pads, tap_weight = [], call(aten.select.int, weight, 1, 0)
+            pads: list[int] = []
+            tap_weight = call(aten.select.int, weight, 1, 0)
             for axis, tap in enumerate(taps):
                 before = padding[axis] - tap * dilation[axis]
                 span = (node.meta["val"].shape[2 + axis] - 1) * stride[axis] + 1
