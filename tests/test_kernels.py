@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._inductor import config, metrics
+from torch._inductor import metrics
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
@@ -90,11 +90,12 @@ def test_inductor_fuses_what_stands_behind() -> None:
     torch._dynamo.reset()
     metrics.reset()
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6()).eval().bfloat16()
-    x = torch.randn(2, 8, 6, 6, dtype=torch.bfloat16)
-    run = torch.compile(model, options={"post_grad_custom_pre_pass": CPU})
-    with torch.no_grad(), config.patch(force_disable_caches=True):  # a kernel from the cache is not counted
-        torch.testing.assert_close(run(x), model(x), rtol=2e-2, atol=2e-2)
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6()).eval()
+    x = torch.randn(2, 8, 6, 6)
+    change = SmallConvolutions(("cpu",), (torch.float32,))
+    run = torch.compile(model, options={"post_grad_custom_pre_pass": change, "fx_graph_cache": False})
+    with torch.no_grad():
+        torch.testing.assert_close(run(x), model(x), rtol=1e-5, atol=1e-5)
     assert metrics.generated_kernel_count == 1
 
 
