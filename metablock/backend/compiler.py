@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MetablockError
+from ..kernels import fusion, store_depthwise
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from .block import Block, space_of
 from .memory_format import canonical, gains, store_channels_last
@@ -120,6 +121,7 @@ def compile(
     *,
     way: str | None = None,
     freeze: bool = False,
+    fused: bool | None = None,
     channels_last: bool | None = None,
     tune: bool | Tensor | Sequence[Tensor] = False,
     fullgraph: bool = True,
@@ -144,6 +146,9 @@ def compile(
             of them anew, at some tenths of a millisecond each.
         freeze: one graph, for inference only: weights become constants of it, folded and packed. It takes effect under
             ``torch.no_grad``; later changes of the weights have no effect. Blocks are compiled as with ``"whole"``.
+        fused: on a GPU, put activations, scales and residual sums into the matrix products before them, and small depthwise
+            convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
+            longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
         channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
             lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
         tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
@@ -175,21 +180,24 @@ def compile(
     if tune is not False:
         from .tune import compile_tuned
 
-        ways = {"way": way, "freeze": freeze or None, "channels_last": channels_last}
+        ways = {"way": way, "freeze": freeze or None, "channels_last": channels_last, "fused": fused}
         return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
     if gains(model) if channels_last is None else channels_last:
         store_channels_last(model)
     if freeze:
         options["options"] = {"freezing": True, **options.get("options", {})}
-        way = "whole"
+    products = fused or (fused is None and "max-autotune" in (options.get("mode") or ""))
+    if options.get("backend", "inductor") == "inductor" and _device_type(model) == "cuda":
+        options = _gpu_options(model, options, fused is not False, products)
     plain(model)
-    if (way or default_way(model)) == "regions":
+    way = way or ("whole" if freeze else default_way(model))
+    if way == "regions":
         _compile_regions(model, fullgraph=fullgraph, dynamic=dynamic, **options)
         return model
     if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
         hint = "compile it by regions, the default, or with fullgraph=False"
         raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
-    if way != "whole":
+    if way == "nested":
         outline(model)
     model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
     return model
@@ -216,6 +224,21 @@ def _compile_regions(model: nn.Module, **options: Any) -> None:
     for leaf in _single_operators(model):
         enter = space_of("def enter(self, *args):\n    return call(self, *args)\n", "<metablock operator>")["enter"]
         leaf._compiled_call_impl = partial(_enter, torch.compile(enter, **options), leaf)
+
+
+def _gpu_options(model: nn.Module, options: Mapping[str, Any], convolutions: bool, products: bool) -> dict[str, Any]:
+    """The arguments of ``torch.compile`` on a GPU, with fusion into products and small depthwise convolutions or without."""
+    from .inductor import gpu_arguments  # it imports Inductor, which takes seconds
+
+    options = gpu_arguments(options)
+    if convolutions:
+        store_depthwise(model)
+        options = fusion(options, products)
+    return options
+
+
+def _device_type(model: nn.Module) -> str:
+    return next(iter(model.parameters()), torch.empty(0)).device.type
 
 
 def _check_cache() -> None:
