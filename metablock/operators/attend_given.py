@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .traced import for_gpu
+
 # Up to so many keys a product is a sum on a GPU.
-_FEW = 16
+FEW = 16
 
 
 class AttendGiven(nn.Module):
@@ -51,7 +53,7 @@ def weighted(weights: Tensor, v: Tensor) -> Tensor:
     On a GPU, in a compiled graph, that of few keys is a sum: it reads overlapping windows where they are, and a matrix product
     would read a copy. Elsewhere the product is faster.
     """
-    if torch.compiler.is_compiling() and not torch.compiler.is_exporting() and v.is_cuda and v.shape[-2] <= _FEW:
+    if for_gpu(v) and v.shape[-2] <= FEW:
         return (weights.to(v.dtype).unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)
     return weights @ v
 

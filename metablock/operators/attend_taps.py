@@ -93,8 +93,8 @@ def by_taps(
 def on_line(v: Tensor, weights: Tensor, size: int, border: str, side: str) -> Tensor:
     """The same sums of a sequence, whose neighbours follow each other.
 
-    Weights that are the same for all places are a band matrix, multiplied with the values: that is faster, but its cost grows with
-    the square of the length. A long sequence, or one of any length, is not multiplied so.
+    Weights that are the same for all places are a band matrix, multiplied with the values: that is faster, but its cost grows
+    with the square of the length. A long sequence, or one of any length, is not multiplied so.
     """
     n, heads = v.shape[1], weights.shape[1]
     exporting = torch.compiler.is_exporting()
