@@ -111,7 +111,7 @@ def attended(
     width = q.shape[-1]
     if width % 8 and for_gpu(q):
         if width < 8 and k.shape[-2] <= FEW and not (causal or grouped):
-            logits = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) * scale
+            logits = ((q * scale).unsqueeze(-2) * k.unsqueeze(-3)).sum(-1)
             if bias is not None:
                 logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
             return weighted(F.dropout(logits.softmax(-1), drop), v)
