@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import autograd_would_have_decomposed
+from torch._subclasses import functional_tensor
+from torch.fx.experimental import proxy_tensor
 
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_would_have, _take_apart = autograd_would_have_decomposed, torch._ops.OpOverload.decompose
 # How often each kernel was chosen.
 CHOICES: Counter[str] = Counter()
 
@@ -15,6 +22,18 @@ def install(library: torch.library.Library) -> None:
     """Makes a library of implementations of ``aten`` choose as CUDA does."""
     for key in ("AutogradCUDA", "CUDA"):
         library.impl("scaled_dot_product_attention", choose, key)
+    # On a GPU the operator has no kernel of its own, and tracing below autograd (in nested regions) takes it apart.
+    for module in (functional_tensor, proxy_tensor):
+        module.autograd_would_have_decomposed = _decomposed  # type: ignore[attr-defined]
+    torch._ops.OpOverload.decompose = _decompose  # type: ignore[method-assign]
+
+
+def _decomposed(operator: torch._ops.OpOverload, arguments: Sequence[object]) -> bool:
+    return operator is _ATTENTION or _would_have(operator, arguments)
+
+
+def _decompose(operator: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
+    return choose(*args, **kwargs) if operator is _ATTENTION else _take_apart(operator, *args, **kwargs)
 
 
 def choose(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..lowering.ir import (
@@ -92,9 +92,9 @@ class Core(NamedTuple):
     rows: frozenset[int] = frozenset()
 
 
-def write_outlined(subgraph: Subgraph, cores: Sequence[Core]) -> str:
-    """The code of a subgraph with a function ``core1`` ... for each core; ``forward`` calls ``nested_core1`` ..."""
-    return _ForwardWriter(subgraph, False, {}).outlined(cores)
+def write_outlined(subgraph: Subgraph, steps: Sequence[Step], cores: Sequence[Core]) -> str:
+    """The code of a subgraph, its steps in this order: ``core1``, ``core2`` ..., and a ``forward`` that calls ``nested_core1`` ..."""
+    return _ForwardWriter(replace(subgraph, steps=list(steps)), False, {}).outlined(free_values(subgraph), cores)
 
 
 class Sources:
@@ -180,9 +180,8 @@ class _ForwardWriter:
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
 
-    def outlined(self, cores: Sequence[Core]) -> str:
+    def outlined(self, inputs: Sequence[Value], cores: Sequence[Core]) -> str:
         """The code of ``forward`` and of a function for each core, in which values have the same names."""
-        inputs = free_values(self.subgraph, self.known)
         params = [f"x{i + 1}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"] * len(inputs)
         self.names.update({value.id: name for value, name in zip(inputs, params, strict=True)})
         functions, lines, at = list[str](), [f"def forward({', '.join(['self', *params])}):"], 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -134,8 +135,9 @@ def compile(
 
     Args:
         model: from :func:`metablock.build`.
-        way: how the network becomes graphs. None is ``"nested"``, or ``"regions"`` for a network that torch has no single
-            graph for (an lstm, a gru, a loop along a sequence).
+        way: how the network becomes graphs. None is ``"nested"``; ``"regions"`` for a network that torch has no single graph for
+            (an lstm, a gru, a loop along a sequence); ``"whole"`` with ``freeze``, with products ``fused`` and with another
+            backend than Inductor, which may know no nested regions.
 
             ``"nested"``: one graph. What repeated blocks have between their first and their last product (matrix product,
             convolution, attention) is compiled once; between the products of two blocks everything is fused.
@@ -171,12 +173,13 @@ def compile(
     """
     if way not in (None, *WAYS):
         raise MetablockError(f"no way to compile is called '{way}'", f"there are {', '.join(WAYS)}")
-    if options.get("backend", "inductor") == "inductor":
+    inductor = options.get("backend", "inductor") == "inductor"
+    if inductor:
         _check_cache()
     if freeze and model.training:
         raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
     if freeze and way not in (None, "whole"):
-        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", 'leave out `way`')
+        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", "leave out `way`")
     if tune is not False:
         from .tune import compile_tuned
 
@@ -187,10 +190,10 @@ def compile(
     if freeze:
         options["options"] = {"freezing": True, **options.get("options", {})}
     products = fused or (fused is None and "max-autotune" in (options.get("mode") or ""))
-    if options.get("backend", "inductor") == "inductor" and _device_type(model) == "cuda":
+    if inductor and _device_type(model) == "cuda":
         options = _gpu_options(model, options, fused is not False, products)
     plain(model)
-    way = way or ("whole" if freeze else default_way(model))
+    way = way or default_way(model, nested=inductor and not freeze and not products)
     if way == "regions":
         _compile_regions(model, fullgraph=fullgraph, dynamic=dynamic, **options)
         return model
@@ -200,17 +203,53 @@ def compile(
     if way == "nested":
         outline(model)
     model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
+    if way == "nested":
+        model._compiled_call_impl = _NestedCall(model, {"fullgraph": fullgraph, "dynamic": dynamic, **options})  # type: ignore[assignment]
     return model
 
 
-def default_way(model: nn.Module) -> str:
-    """The way of :func:`compile` where none is chosen.
+class _NestedCall:
+    """Calls the graph with nested regions of a network. What torch cannot nest is compiled whole; a warning says why."""
+
+    def __init__(self, model: nn.Module, options: Mapping[str, Any]) -> None:
+        self.model, self.options, self.call = model, options, model._compiled_call_impl
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        try:
+            return self.call(*args, **named)  # type: ignore[misc]
+        except Exception as problem:
+            reason = nesting_problem(problem)
+            if reason is None:
+                raise
+        warnings.warn(f"compiled whole: torch cannot nest a part of this network: {reason}", stacklevel=2)
+        plain(self.model)
+        self.model.compile(**self.options)
+        return self.model(*args, **named)
+
+
+def nesting_problem(problem: BaseException) -> str | None:
+    """What torch says of a region that it cannot nest, in a line; None for any other problem.
+
+    >>> nesting_problem(RuntimeError("The invoke_subgraph HigherOrderOperator does not support this.\\n  More."))
+    'The invoke_subgraph HigherOrderOperator does not support this.'
+    >>> nesting_problem(ValueError("no")) is None
+    True
+    """
+    lines = [line.strip() for line in str(problem).splitlines()]
+    about = [line for line in lines if "invoke_subgraph" in line or "igher order op" in line or "HOPs" in line]
+    if not about:
+        return None
+    return next((line.removeprefix("Explanation:").strip() for line in lines if line.startswith("Explanation:")), about[0])
+
+
+def default_way(model: nn.Module, nested: bool = True) -> str:
+    """The way of :func:`compile` where none is chosen; without ``nested``, of those that other compilers than Inductor know.
 
     >>> import metablock
     >>> default_way(metablock.build("resnet18", device="meta"))
     'nested'
     """
-    return "regions" if any(map(_recurrent, model.modules())) else "nested"
+    return "regions" if any(map(_recurrent, model.modules())) else "nested" if nested else "whole"
 
 
 def _compile_regions(model: nn.Module, **options: Any) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -92,7 +91,7 @@ class _Outliner:
         """Marks the cores of one block; what holds products outside of them is searched itself."""
         steps, cores, rest = self.plan(part, block)
         if cores:
-            block.__class__ = _variant(block, self.sources.key(part), write_outlined(replace(part, steps=steps), cores))
+            block.__class__ = _variant(block, self.sources.key(part), write_outlined(part, steps, cores))
         return len(cores) + sum(self.mark_block(child, module) for child, module in rest)
 
     def plan(self, part: Subgraph, block: Block) -> tuple[list[Step], list[Core], list[tuple[Subgraph, Block]]]:
@@ -101,24 +100,23 @@ class _Outliner:
 
         def close() -> None:
             before, core, after = self.split(part, block, segment)
-            ordered.extend(before)
             child, module = self.called(part, block, core[0]) if len(core) == 1 else (None, None)
             if isinstance(child, Subgraph) and isinstance(module, Block):
                 rest.append((child, module))  # its own core is shared by all that call such a part
             elif self.worth(part, block, core):
-                start = len(ordered)
-                cores.append(Core(start, start + len(core), self.mutates(part, block, core), self.rows(part, block, core)))
-            ordered.extend([*core, *after])
+                separate = self.separate(part, block, before, core, after)
+                if separate is None:
+                    rest.extend((c, m) for c, m in (self.called(part, block, step) for step in core) if _block(c, m))
+                else:
+                    before, core = separate
+                    start = len(ordered) + len(before)
+                    cores.append(Core(start, start + len(core), self.mutates(part, block, core), self.rows(part, block, core)))
+            ordered.extend([*before, *core, *after])
             segment.clear()
 
         for step in part.steps:
             child, module = self.called(part, block, step)
-            if (
-                isinstance(child, Subgraph)
-                and isinstance(module, Block)
-                and self.count(child, module)
-                and not self.closed(child, module)
-            ):
+            if _block(child, module) and self.count(child, module) and not self.closed(child, module):
                 close()
                 ordered.append(step)
                 rest.append((child, module))
@@ -126,6 +124,59 @@ class _Outliner:
                 segment.append(step)
         close()
         return ordered, cores, rest
+
+    def separate(
+        self, part: Subgraph, block: Block, before: list[Step], core: list[Step], after: list[Step]
+    ) -> tuple[list[Step], list[Step]] | None:
+        """The steps before a core and those in it such that no two tensors at its border share memory; None: there is no way.
+
+        Of two views of a tensor that enter, both are made in the core.
+        """
+        source: dict[int, int] = {}  # what a value may be a view of
+        makers: dict[int, Step] = {}
+        for step in part.steps:
+            for value in flat_values(step.output):
+                makers[value.id] = step
+            if (base := self.view_of(part, block, step)) is not None:
+                source.update((value.id, base) for value in flat_values(step.output))
+
+        def root(number: int) -> int:
+            while number in source:
+                number = source[number]
+            return number
+
+        while True:
+            own = {value.id for step in core for value in flat_values(step.output)}
+            reads = list(dict.fromkeys(v.id for step in core for v in inputs_of(part, step, self.free) if v.id not in own))
+            shared = [i for i in reads if sum(root(other) == root(i) for other in reads) > 1 and i in source]
+            moving, pulled = set(shared), list[Step]()
+            for step in before:  # and what needs it
+                outputs = {value.id for value in flat_values(step.output)}
+                if outputs & moving or any(value.id in moving for value in inputs_of(part, step, self.free)):
+                    pulled.append(step)
+                    moving |= outputs
+            if not shared:
+                break
+            if not pulled:
+                return None
+            before, core = [step for step in before if not any(step is one for one in pulled)], [*pulled, *core]
+        others = [step for step in part.steps if not any(step is inner for inner in core)]
+        read = {v.id for step in others for v in inputs_of(part, step, self.free)} | {v.id for v in flat_values(part.output)}
+        gives = [i for i in own if i in read]
+        roots = [root(i) for i in [*gives, *reads]]
+        return (
+            (before, core)
+            if len(set(roots[: len(gives)])) == len(gives) and not set(roots[: len(gives)]) & set(roots[len(gives) :])
+            else None
+        )
+
+    def view_of(self, part: Subgraph, block: Block, step: Step) -> int | None:
+        """The id of the value that the result of a step may be a view of."""
+        inputs = {value.id for value in inputs_of(part, step, self.free)}
+        if len(inputs) != 1 or self.product(part, block, step):
+            return None
+        _, module = self.called(part, block, step)
+        return None if module is not None and any(True for _ in module.parameters()) else inputs.pop()
 
     def split(self, part: Subgraph, block: Block, steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]]:
         """Steps that no product precedes, those between products, those that no product needs."""
@@ -203,6 +254,10 @@ class _Outliner:
         """Whether training writes to a buffer in a core: torch nests no such region."""
         called = [module for _, module in (self.called(part, block, step) for step in core) if module is not None]
         return any(isinstance(m, _NormBase) and m.track_running_stats for module in called for m in module.modules())
+
+
+def _block(child: Child | None, module: nn.Module | None) -> TypeGuard[Any]:
+    return isinstance(child, Subgraph) and isinstance(module, Block)
 
 
 def _variant(block: Block, key: str, text: str) -> type[Block]:
