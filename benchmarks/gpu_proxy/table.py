@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import exp, log
 from pathlib import Path
 from typing import Any
+
+from ..timing import geomean
 
 Row = Mapping[str, Any]
 COLUMNS = ("model", "graphs", "entries ours", "launches ours", "timm", "ratio", "GB ours", "timm", "ratio")
@@ -27,15 +28,6 @@ def short(row: Row) -> dict[str, Any]:
     """A row without the list of its kernels, with fewer digits: as the committed table has it."""
     kept = {key: value for key, value in row.items() if key not in ("rows", "codegen_s", "devices")}
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in kept.items()}
-
-
-def geomean(values: Sequence[float]) -> float:
-    """The geometric mean.
-
-    >>> geomean([0.5, 2.0])
-    1.0
-    """
-    return exp(sum(map(log, values)) / len(values))
 
 
 def better(rows: Iterable[Row], key: str) -> Row:
