@@ -45,17 +45,19 @@ def test_what_is_no_map_enters_as_it_is() -> None:
 
 # Modelled time with kernels channels-last over that with kernels as built, by benchmarks/gpu_proxy (--kernels last, built): below 0.99
 # they are to be stored so, above 1.01 not; in between either will do.
-COUNTED = {  # one graph, by regions
+COUNTED = {  # one graph, and by regions where that was counted
     "poolformer_s12": (0.995, 1.083),
     "convnext_tiny": (0.997, 0.997),
     "swin_tiny": (0.995,),
     "deit_small": (1.007,),
-    "caformer_s18": (0.997,),
-    "mobilenetv2_100": (0.999,),
+    "caformer_s18": (0.997, 0.997),
+    "mobilenetv2_100": (0.998, 0.924),
     "mixer_s16": (1.002,),
     "fastvit_t8": (0.999, 0.907),
     "hrnet_w18_small": (0.889, 0.812),
-    "mobilevit_s": (0.996,),
+    "volo_d1": (0.998,),
+    "gcvit_xxtiny": (0.996,),
+    "mobilevit_s": (0.995, 0.949),
 }
 
 

@@ -46,6 +46,9 @@ def main() -> None:
         help="timm's results are these, by default the committed ones: not counted",
     )
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print the table of these; count nothing")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="write the results there, a short line each: so timm.json was made"
+    )
     parser.add_argument("--plain", action="store_true", help="a row for each result, without comparison")
     parser.add_argument("--check", action="store_true", help="compare the models of check.json with what is committed")
     parser.add_argument("--write-check", action="store_true", help="count them, and write what is to be committed")
@@ -61,6 +64,8 @@ def main() -> None:
         warnings.filterwarnings("ignore")
         rows, failed = _count(args)
     _print(rows, plain=args.plain or args.side != "both")
+    if args.keep:
+        table.write(args.keep, rows)
     sys.exit(failed)
 
 
