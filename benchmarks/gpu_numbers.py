@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import inspect
 import sys
 import time
 import warnings
@@ -28,18 +27,10 @@ TOLERANCE = 2e-3
 
 def ways(device: str) -> Iterator[dict[str, Any]]:
     """Arguments of :func:`metablock.compile`, the default first."""
-    known = inspect.signature(metablock.compile).parameters
-    yield {}
-    if "way" in known:
-        yield from ({"way": way} for way in ("nested", "whole", "regions"))
-    else:
-        yield {"whole": True}
-    yield {"channels_last": True}
-    yield {"channels_last": False}
+    yield from ({}, {"way": "whole"}, {"way": "regions"}, {"channels_last": True}, {"channels_last": False})
     if device == "cuda":
-        yield {"mode": "reduce-overhead"}
-        if "fused" in known:
-            yield from ({"fused": fused} for fused in (True, False))
+        yield from ({"fused": True}, {"fused": False})
+        yield from ({"mode": "reduce-overhead", "way": way} for way in ("nested", "whole", "regions"))
 
 
 def answers(model: torch.nn.Module, x: Tensor) -> list[Tensor]:

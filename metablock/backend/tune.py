@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -87,7 +86,7 @@ class Tuning:
         return self.attempts[0].candidate
 
     def cells(self) -> list[tuple[str, str, str]]:
-        """A line an attempt: the way, milliseconds a pass (or why there are none), and how much longer it takes than the fastest."""
+        """A line an attempt: the way, the time of a pass (or why there is none), and its ratio to the fastest."""
         fastest = self.attempts[0].seconds or 1.0
         return [
             (str(one.candidate), one.failure or "failed", "")
@@ -202,23 +201,16 @@ def candidates(model: nn.Module, device: str, fixed: Mapping[str, Any]) -> list[
     ['whole, as built, default']
     """
     convolutional = any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in model.modules())
-    known = _known()
     inductor = fixed.get("backend", "inductor") == "inductor"
     several = device != "cpu" and inductor and "options" not in fixed
     ways = [fixed["way"]] if "way" in fixed else list(WAYS)
     formats = [fixed["channels_last"]] if "channels_last" in fixed else [False, True] if convolutional else [False]
     modes = [fixed["mode"]] if "mode" in fixed else list(MODES) if several else ["default"]
-    fused = [fixed["fused"]] if "fused" in fixed else [True, False] if several and "fused" in known else [None]
+    fused = [fixed["fused"]] if "fused" in fixed else [True, False] if several else [None]
     result = [CompileChoice(*choice) for choice in product(ways, formats, modes, fused)]
     if fixed.get("freeze"):  # a frozen model is one graph
         result += list(dict.fromkeys(replace(one, way="whole", freeze=True) for one in result))
     return result
-
-
-def _known() -> set[str]:
-    from .compiler import compile
-
-    return set(inspect.signature(compile).parameters)
 
 
 def _settings(candidate: CompileChoice) -> dict[str, Any]:
