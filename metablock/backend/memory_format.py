@@ -26,7 +26,8 @@ def convolutional(convolutions: int, norms: int) -> bool:
 
     The rule is what the counts of ``benchmarks/gpu_proxy`` say of fourteen networks. HRNet launches 227 kernels with kernels as
     built and 162 with others; networks of convolutions gain. PoolFormer, by regions, launches 130 and 169: its norms and poolings
-    outnumber convolutions, and are best channels-first. Where the only convolution cuts patches, the image would be
+    outnumber convolutions, and are best channels-first: as one graph it launches 159 kernels where Inductor brings its maps into
+    channels-last memory, and 123 where that is off. Where the only convolution cuts patches, the image would be
     converted for nothing.
 
     Args:
