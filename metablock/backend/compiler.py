@@ -150,7 +150,8 @@ def compile(
             convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
             longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
         channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
-            lie so, too; False leaves kernels and, on a GPU, maps as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
+            lie so, too; False leaves kernels and, on a GPU, maps as they are. None: by the rule of
+            :func:`metablock.backend.memory_format.gains`.
         tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
             is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
             arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
