@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.gpu_proxy import check, roofline, table
+from benchmarks.models import MODELS
 from oracles import require
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,21 @@ def test_ours_stands_beside_the_better_of_timm() -> None:
     assert table.markdown(rows).endswith("| geometric mean |  |  |  |  | 0.50 |  |  | 0.50 |")
     train = table.markdown([{**one, "mode": "train"} for one in rows], "train")
     assert "| net | 2 | 3 | 50 | 100 | 0.50 | 1.00 | 2.00 | 0.50 | 0.50 | 1.00 | 0.50 |" in train.splitlines()
+
+
+def test_results_are_kept_and_read_again(tmp_path: Path) -> None:
+    rows = [{**row("timm", 100, 1 / 3), "rows": [1, 2, 3]}, row("ours", 50, 0.5)]
+    table.write(tmp_path / "kept.json", rows)
+    (tmp_path / "failed.json").write_text("")
+    kept = table.read(sorted(tmp_path.iterdir()))
+    assert [(one["side"], one["GB_total"]) for one in kept] == [("timm", 0.3333), ("ours", 0.5)] and "rows" not in kept[0]
+
+
+def test_timm_is_committed_in_both_formats() -> None:
+    rows = table.read([Path(table.__file__).with_name("timm.json")])
+    both = {(name, how) for name in MODELS for how in ("default", "default+cl")}
+    assert {(one["model"], one["how"]) for one in rows if one["mode"] == "infer"} == both
+    assert {one["side"] for one in rows} == {"timm"}
 
 
 def test_the_limit_is_that_of_products() -> None:

@@ -17,6 +17,9 @@ from pathlib import Path
 
 from . import table
 
+# timm's counts at batch 64 in bfloat16, of the versions that README.md names.
+TIMM = Path(__file__).with_name("timm.json")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,8 +38,17 @@ def main() -> None:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write Inductor's code there: of one model and side")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="keep a .json and a .log of each count")
-    parser.add_argument("--baseline", type=Path, nargs="*", default=[], help="results of timm's: they are not counted again")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="timm's results are these, by default the committed ones: not counted",
+    )
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print the table of these; count nothing")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="write the results there, a short line each: so timm.json was made"
+    )
     parser.add_argument("--plain", action="store_true", help="a row for each result, without comparison")
     parser.add_argument("--check", action="store_true", help="compare the models of check.json with what is committed")
     parser.add_argument("--write-check", action="store_true", help="count them, and write what is to be committed")
@@ -52,13 +64,15 @@ def main() -> None:
         warnings.filterwarnings("ignore")
         rows, failed = _count(args)
     _print(rows, plain=args.plain or args.side != "both")
+    if args.keep:
+        table.write(args.keep, rows)
     sys.exit(failed)
 
 
 def _count(args: argparse.Namespace) -> tuple[list[table.Row], bool]:
     from ..models import MODELS, load_timm
 
-    if args.side != "ours":
+    if args.side != "ours" and args.baseline is None:
         load_timm()
     from .device import install
 
@@ -84,12 +98,12 @@ def _count(args: argparse.Namespace) -> tuple[list[table.Row], bool]:
                     **common,
                 )
             )
-        if args.side != "ours" and not args.baseline:
+        if args.side != "ours" and args.baseline is None:
             way = "eager" if args.way == "eager" else "default"
             formats = (False, True) if args.side == "both" else (args.channels_last,)
             jobs += [Job(name, "timm", way, channels_last=last, **common) for last in formats]
-    rows = table.read(args.baseline)
-    if len(jobs) == 1 and not args.output:
+    rows = table.read([TIMM] if args.baseline == [] else args.baseline or [])
+    if len(jobs) == 1 and not args.output and args.baseline is None:
         rows.append(count(jobs[0], recorder))
         for milliseconds, calls, megabytes, *what in rows[-1]["rows"][: args.top]:
             print(f"{milliseconds:8.3f} ms x{calls:<4d} {megabytes:9.1f} MB  {what}")

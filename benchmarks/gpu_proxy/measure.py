@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -108,11 +107,7 @@ def _compiled(model: nn.Module, job: Job) -> Callable[[Tensor], Any]:
     if job.side == "timm":
         return torch.compile(model)
     options: dict[str, Any] = {} if job.kernels == "rule" else {"channels_last": job.kernels == "last"}
-    if job.way == "default":
-        return metablock.compile(model, **options)
-    if "way" in inspect.signature(metablock.compile).parameters:
-        return metablock.compile(model, way=job.way, **options)
-    return metablock.compile(model, whole={"whole": True, "regions": False}[job.way], **options)
+    return metablock.compile(model, way=None if job.way == "default" else job.way, **options)
 
 
 def _step(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor, job: Job, recorder: Recorder) -> None:

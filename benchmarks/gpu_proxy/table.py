@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import exp, log
 from pathlib import Path
 from typing import Any
+
+from ..timing import geomean
 
 Row = Mapping[str, Any]
 COLUMNS = ("model", "graphs", "entries ours", "launches ours", "timm", "ratio", "GB ours", "timm", "ratio")
@@ -23,19 +24,19 @@ def read(paths: Iterable[Path]) -> list[Row]:
     return rows
 
 
-def short(row: Row) -> dict[str, Any]:
-    """A row without the list of its kernels, with fewer digits: as the committed table has it."""
-    kept = {key: value for key, value in row.items() if key not in ("rows", "codegen_s", "devices")}
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in kept.items()}
+KEPT = (
+    *("model", "side", "how", "mode", "batch", "size", "torch", "graphs", "entries", "host_launches", "triton", "extern", "glue"),
+    *("GB_total", "GB_triton", "GB_extern", "glue_GB", "saved_GB", "gpu_ms", "sdpa"),
+)
 
 
-def geomean(values: Sequence[float]) -> float:
-    """The geometric mean.
-
-    >>> geomean([0.5, 2.0])
-    1.0
-    """
-    return exp(sum(map(log, values)) / len(values))
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Writes results to a file, a line each: their main figures with four decimals, as committed tables have them."""
+    lines = []
+    for row in rows:
+        figures = {key: row[key] for key in KEPT if key in row}
+        lines.append(json.dumps({key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}))
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
 
 
 def better(rows: Iterable[Row], key: str) -> Row:

@@ -152,7 +152,8 @@ def compile(
             convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
             longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
         channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
-            lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
+            lie so, too; False leaves kernels and, on a GPU, maps as they are. None: by the rule of
+            :func:`metablock.backend.memory_format.gains`.
         tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
             is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
             arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
@@ -185,13 +186,16 @@ def compile(
 
         ways = {"way": way, "freeze": freeze or None, "channels_last": channels_last, "fused": fused}
         return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
-    if gains(model) if channels_last is None else channels_last:
+    last = gains(model) if channels_last is None else channels_last
+    if last:
         store_channels_last(model)
     if freeze:
         options["options"] = {"freezing": True, **options.get("options", {})}
     products = fused or (fused is None and "max-autotune" in (options.get("mode") or ""))
     if inductor and _device_type(model) == "cuda":
         options = _gpu_options(model, options, fused is not False, products)
+        if not last:  # Inductor by itself brings all maps of a graph with convolutions into channels-last memory
+            options["options"] = {"layout_optimization": False, **options.get("options", {})}
     plain(model)
     way = way or default_way(model, nested=inductor and not freeze and not products)
     if way == "regions":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +26,10 @@ _KIND = "tune"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CompileChoice:
     """One way to compile: arguments of :func:`metablock.compile`, ``mode`` being that of ``torch.compile``.
 
-    >>> print(Candidate("whole", channels_last=True))
+    >>> print(CompileChoice("whole", channels_last=True))
     whole, channels-last, default
     """
 
@@ -47,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Attempt:
     """A candidate and what it did.
 
     Attributes:
@@ -57,7 +56,7 @@ class Trial:
         failure: why it failed, in a line.
     """
 
-    candidate: Candidate
+    candidate: CompileChoice
     seconds: float | None = None
     compiling: float | None = None
     failure: str | None = None
@@ -68,13 +67,13 @@ class Tuning:
     """What :func:`tune` found; ``print`` shows it as a table.
 
     Attributes:
-        trials: the fastest first; failures last.
+        attempts: the fastest first; failures last.
         device, dtype, batch: what it holds for.
         training: of a forward and backward; otherwise of inference.
         recalled: whether it comes from the cache.
     """
 
-    trials: tuple[Trial, ...]
+    attempts: tuple[Attempt, ...]
     device: str
     dtype: str
     batch: int
@@ -82,18 +81,18 @@ class Tuning:
     recalled: bool = False
 
     @property
-    def best(self) -> Candidate:
+    def best(self) -> CompileChoice:
         """The fastest."""
-        return self.trials[0].candidate
+        return self.attempts[0].candidate
 
     def cells(self) -> list[tuple[str, str, str]]:
-        """A line a trial: the way, milliseconds a pass (or why there are none), and how much longer it takes than the fastest."""
-        fastest = self.trials[0].seconds or 1.0
+        """A line an attempt: the way, the time of a pass (or why there is none), and its ratio to the fastest."""
+        fastest = self.attempts[0].seconds or 1.0
         return [
             (str(one.candidate), one.failure or "failed", "")
             if one.seconds is None
             else (str(one.candidate), _time(one.seconds), f"{one.seconds / fastest:.2f}")
-            for one in self.trials
+            for one in self.attempts
         ]
 
     def __str__(self) -> str:
@@ -118,7 +117,7 @@ def tune(
 ) -> Tuning:
     """Measures the ways to compile a model, in the mode that it is in, or recalls what an earlier call found.
 
-    Every way is tried on a copy: the model stays as it is. Between trials torch forgets what it has compiled in this process;
+    Every way is tried on a copy: the model stays as it is. Between attempts torch forgets what it has compiled in this process;
     what was compiled before is compiled again when it is next called.
 
     Args:
@@ -126,7 +125,7 @@ def tune(
         example: its inputs; None: random ones of its own size.
         batch: the number of examples in random inputs.
         fixed: arguments of :func:`metablock.compile` that are not to vary. With ``freeze`` ways with and without it are tried.
-        progress: called with a text before each trial.
+        progress: called with a text before each attempt.
 
     Raises:
         MetablockError: an example that is none; a model without inputs of its own; every way failed.
@@ -142,14 +141,16 @@ def tune(
     key = _key(model, inputs, about, every, fixed)
     if (recalled := _recall(key, about, every)) is not None:
         return recalled
-    trials = []
+    attempts = []
     for number, candidate in enumerate(every, 1):
         progress(f"trying {number} of {len(every)}: {candidate}")
-        trials.append(_try(model, inputs, candidate, fixed))
-    trials.sort(key=lambda one: (one.seconds is None, one.seconds))  # stable: equal ones keep their order
-    if trials[0].seconds is None:
-        raise MetablockError(f"the network compiles in no way: {trials[0].candidate}: {trials[0].failure}", "leave tuning out")
-    result = replace(about, trials=tuple(trials))
+        attempts.append(_try(model, inputs, candidate, fixed))
+    attempts.sort(key=lambda one: (one.seconds is None, one.seconds))  # stable: equal ones keep their order
+    if attempts[0].seconds is None:
+        raise MetablockError(
+            f"the network compiles in no way: {attempts[0].candidate}: {attempts[0].failure}", "leave tuning out"
+        )
+    result = replace(about, attempts=tuple(attempts))
     _keep(key, result)
     return result
 
@@ -169,26 +170,26 @@ def compile_tuned(model: nn.Module, example: Any, **fixed: Any) -> nn.Module:
     return model
 
 
-def apply(model: nn.Module, candidate: Candidate, fixed: Mapping[str, Any] | None = None) -> nn.Module:
+def apply(model: nn.Module, candidate: CompileChoice, fixed: Mapping[str, Any] | None = None) -> nn.Module:
     """Compiles a model in place in the way of a candidate; ``fixed`` are further arguments of :func:`metablock.compile`."""
     from .compiler import compile
 
-    own = {field.name for field in fields(Candidate)}
+    own = {field.name for field in fields(CompileChoice)}
     rest = {key: value for key, value in (fixed or {}).items() if value is not None and key not in own}
     return compile(model, **rest, **_settings(candidate))
 
 
-def _try(model: nn.Module, inputs: Sequence[Tensor], candidate: Candidate, fixed: Mapping[str, Any]) -> Trial:
+def _try(model: nn.Module, inputs: Sequence[Tensor], candidate: CompileChoice, fixed: Mapping[str, Any]) -> Attempt:
     """Measures a candidate on a copy of the model."""
     try:
         with alone(inputs[0].device):
             seconds, compiling = measure(apply(copy.deepcopy(model), candidate, fixed), inputs)
-        return Trial(candidate, seconds, compiling)
+        return Attempt(candidate, seconds, compiling)
     except Exception as problem:  # each back end raises exceptions of its own; the next way may work
-        return Trial(candidate, failure=reason(problem))
+        return Attempt(candidate, failure=reason(problem))
 
 
-def candidates(model: nn.Module, device: str, fixed: Mapping[str, Any]) -> list[Candidate]:
+def candidates(model: nn.Module, device: str, fixed: Mapping[str, Any]) -> list[CompileChoice]:
     """The ways to try: those that make sense on a type of device.
 
     Args:
@@ -200,26 +201,19 @@ def candidates(model: nn.Module, device: str, fixed: Mapping[str, Any]) -> list[
     ['whole, as built, default']
     """
     convolutional = any(isinstance(module, (nn.Conv2d, nn.Conv3d)) for module in model.modules())
-    known = _known()
     inductor = fixed.get("backend", "inductor") == "inductor"
     several = device != "cpu" and inductor and "options" not in fixed
     ways = [fixed["way"]] if "way" in fixed else list(WAYS)
     formats = [fixed["channels_last"]] if "channels_last" in fixed else [False, True] if convolutional else [False]
     modes = [fixed["mode"]] if "mode" in fixed else list(MODES) if several else ["default"]
-    fused = [fixed["fused"]] if "fused" in fixed else [True, False] if several and "fused" in known else [None]
-    result = [Candidate(*choice) for choice in product(ways, formats, modes, fused)]
+    fused = [fixed["fused"]] if "fused" in fixed else [True, False] if several else [None]
+    result = [CompileChoice(*choice) for choice in product(ways, formats, modes, fused)]
     if fixed.get("freeze"):  # a frozen model is one graph
         result += list(dict.fromkeys(replace(one, way="whole", freeze=True) for one in result))
     return result
 
 
-def _known() -> set[str]:
-    from .compiler import compile
-
-    return set(inspect.signature(compile).parameters)
-
-
-def _settings(candidate: Candidate) -> dict[str, Any]:
+def _settings(candidate: CompileChoice) -> dict[str, Any]:
     """A candidate as arguments of compile."""
     settings: dict[str, Any] = {"way": candidate.way, "channels_last": candidate.channels_last, "freeze": candidate.freeze}
     if candidate.fused is not None:
@@ -261,7 +255,7 @@ def _processor() -> str:
 
 
 def _key(
-    model: nn.Module, inputs: Sequence[Tensor], about: Tuning, every: Sequence[Candidate], fixed: Mapping[str, Any]
+    model: nn.Module, inputs: Sequence[Tensor], about: Tuning, every: Sequence[CompileChoice], fixed: Mapping[str, Any]
 ) -> str | None:
     """What the choice depends on, hashed; None: it cannot be kept."""
     version = cache.fingerprint()
@@ -277,19 +271,19 @@ def _key(
 
 def _keep(key: str | None, tuning: Tuning) -> None:
     if key is not None:
-        trials = [asdict(one) for one in tuning.trials]
-        cache.store(_KIND, key, json.dumps(trials).encode())
+        attempts = [asdict(one) for one in tuning.attempts]
+        cache.store(_KIND, key, json.dumps(attempts).encode())
 
 
-def _recall(key: str | None, about: Tuning, every: Sequence[Candidate]) -> Tuning | None:
+def _recall(key: str | None, about: Tuning, every: Sequence[CompileChoice]) -> Tuning | None:
     """An earlier tuning: only if it has the very candidates of today; anything else counts as none."""
     data = cache.load(_KIND, key) if key is not None else None
     if data is None:
         return None
     try:
-        trials = [Trial(**{**one, "candidate": Candidate(**one["candidate"])}) for one in json.loads(data)]
+        attempts = [Attempt(**{**one, "candidate": CompileChoice(**one["candidate"])}) for one in json.loads(data)]
     except (ValueError, TypeError, KeyError):
         return None
-    if {one.candidate for one in trials} != set(every) or not isinstance(trials[0].seconds, float):
+    if {one.candidate for one in attempts} != set(every) or not isinstance(attempts[0].seconds, float):
         return None
-    return replace(about, trials=tuple(trials), recalled=True)
+    return replace(about, attempts=tuple(attempts), recalled=True)

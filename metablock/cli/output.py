@@ -48,7 +48,7 @@ def build_tables(report: BuildReport) -> None:
 
 def _tuned(tuned: Tuned) -> None:
     """Prints the ways to compile that were measured; the first is the one taken."""
-    heads = (Head("way", "name"), Head("kernels in memory", "name"), Head("mode", "name"), Head("fused", "name"))
+    heads = [Head(text, "name") for text in ("way", "kernels in memory", "mode", "fused")] + _numbers("a pass", "ratio")
     fastest = tuned.rows[0].seconds or 1.0
     rows = [
         (
@@ -62,9 +62,9 @@ def _tuned(tuned: Tuned) -> None:
         )
         for row in tuned.rows
     ]
-    failed = any(row.failure for row in tuned.rows)
-    notes = (Head("why not", "text"),) * failed
-    print_table((*heads, *_numbers("a pass", "ratio"), *notes), [row if failed else row[:-1] for row in rows])
+    columns = list(zip([*heads, Head("why not", "text")], zip(*rows, strict=True), strict=True))
+    used = [(head, cells) for head, cells in columns if any(cells)]
+    print_table([head for head, _ in used], list(zip(*(cells for _, cells in used), strict=True)))
     if tuned.recalled:
         say_wrapped("measured by an earlier run; METABLOCK_CACHE=0 measures again")
 

@@ -27,7 +27,7 @@ from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
 from .layout import LayoutPart, parts
 from .measure import PhaseWatch, device_errors, measure
-from .models import BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals, TrialRow, Tuned
+from .models import AttemptRow, BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals, Tuned
 from .options import BuildOptions, lowered
 
 
@@ -194,9 +194,9 @@ def _reparameterized(spec: Spec, ir: Subgraph, stored: Stored, place: torch.devi
 
 
 def _tuned(tuning: Tuning) -> Tuned:
-    trials = [(one, one.candidate) for one in tuning.trials]
+    attempts = [(one, one.candidate) for one in tuning.attempts]
     rows = [
-        TrialRow(
+        AttemptRow(
             way=way.way,
             channels_last=way.channels_last,
             mode=way.mode,
@@ -205,7 +205,7 @@ def _tuned(tuning: Tuning) -> Tuned:
             compiling=one.compiling,
             failure=one.failure,
         )
-        for one, way in trials
+        for one, way in attempts
     ]
     return Tuned(rows=tuple(rows), recalled=tuning.recalled)
 

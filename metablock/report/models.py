@@ -81,7 +81,7 @@ class Timings(Answer):
     passes: int
 
 
-class TrialRow(Answer):
+class AttemptRow(Answer):
     """A way to compile that was measured; ``seconds`` of a pass are null where it failed, and ``failure`` says why."""
 
     way: str
@@ -96,7 +96,7 @@ class TrialRow(Answer):
 class Tuned(Answer):
     """The ways to compile that were measured, the fastest, which was taken, first. ``recalled``: an earlier run measured them."""
 
-    rows: tuple[TrialRow, ...]
+    rows: tuple[AttemptRow, ...]
     recalled: bool
 
 
