@@ -46,6 +46,10 @@ class Draws(TorchDispatchMode):
         kwargs = kwargs or {}
         if not _on_cpu(args, kwargs):
             return func(*args, **kwargs)
+        return self.draw(func, seeded, args, kwargs)
+
+    def draw(self, func: Any, seeded: Any, args: Any, kwargs: Any) -> Any:
+        """What an operator draws; ``seeded`` is its overload that takes a generator."""
         self.count += 1
         if kwargs.get("generator") is None:
             kwargs = {**kwargs, "generator": self.generator}

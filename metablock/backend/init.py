@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from ..language.init_rules import KEEP, InitRule, bare_name, read_init_rules
 from ..lowering.ir import ModuleNode
 from ..operators.tables import GridTable
 from ..operators.waves import sines
-from .builder import Initialise, path_seed
+from .builder import path_seed
 
 Rule = Callable[..., object]
 _BIASES = {"bias", "bias_ih", "bias_hh"}
@@ -169,8 +170,8 @@ RANDOM: Mapping[str, Rule] = {
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialise:
-    """Returns the callback that the builder runs on every leaf.
+def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialiser:
+    """Returns what the builder sets the weights of every leaf with.
 
     Args:
         rules: of a spec's `init:`, from a selector to the call of a rule.
@@ -189,35 +190,64 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     >>> model.conv.weight.mean().item(), model.conv.bias.mean().item()
     (1.0, 0.0)
     """
-    every = read_init_rules(rules)
-    generator = torch.Generator()
-    depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
+    return Initialiser(read_init_rules(rules), seed, wanted, layers)
 
-    def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
-        place = {"layer": _layer(path, depths), "layers": layers}
+
+class Initialiser:
+    """Sets the weights of leaves by rules (:func:`initialiser`)."""
+
+    def __init__(self, rules: tuple[InitRule, ...], seed: int, wanted: Container[str] | None, layers: int):
+        self.rules, self.seed, self.wanted, self.layers = rules, seed, wanted, layers
+        self.selectors = tuple(rule.selector for rule in rules)
+        self.generator = torch.Generator()
+        self.depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
+
+    def keeps(self, path: str, node: ModuleNode, module: nn.Module, names: Collection[str]) -> bool:
+        """Whether one of these parameters of a module has its class's default value."""
+        return any(
+            (self.wanted is None or f"{path}.{name}" in self.wanted)
+            and self._rule(path, node, name, module.get_parameter(name)) is None
+            for name in names
+        )
+
+    def __call__(self, path: str, node: ModuleNode, module: nn.Module) -> None:
+        """Sets the parameters of a module for which there is a rule."""
+        layer = _layer(path, self.depths)
         for name, parameter in module.named_parameters():
-            if wanted is not None and f"{path}.{name}" not in wanted:
+            if self.wanted is not None and f"{path}.{name}" not in self.wanted:
                 continue
-            best = _best(every, path, node.operator, name)
-            if best is None or best[0].name == KEEP:
+            rule = self._rule(path, node, name, parameter)
+            if rule is None:
                 continue
-            rule, direct = best
-            numbers = place | ({mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")} if parameter.dim() > 1 else {})
             with torch.no_grad():
-                if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
+                if rule == ZEROS:
                     parameter.zero_()
-                elif parameter.dim() > 1 or direct:
-                    if rule.name in CONSTANT:
-                        about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
-                        CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
-                        _clear_padding(module, parameter)
-                        continue
+                    continue
+                numbers = {"layer": layer, "layers": self.layers}
+                if parameter.dim() > 1:
+                    numbers |= {mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")}
+                if rule.name in CONSTANT:
+                    about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
+                    CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
+                else:
                     groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
-                    generator.manual_seed(path_seed(seed, f"{path}.{name}"))
-                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=generator)
-                    _clear_padding(module, parameter)
+                    self.generator.manual_seed(path_seed(self.seed, f"{path}.{name}"))
+                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=self.generator)
+                _clear_padding(module, parameter)
 
-    return initialise
+    def _rule(self, path: str, node: ModuleNode, name: str, parameter: Tensor) -> InitRule | None:
+        """The rule for a parameter; None where it keeps its default value."""
+        best = _best(self.selectors, path, node.operator, name)
+        if best is None or self.rules[best[0]].name == KEEP:
+            return None
+        number, direct = best
+        if not direct and bare_name(name.rpartition(".")[2]) in _BIASES:
+            return ZEROS
+        return self.rules[number] if direct or parameter.dim() > 1 else None
+
+
+# The rule for a bias whose module a rule selects.
+ZEROS = InitRule((), "zeros")
 
 
 def _clear_padding(module: nn.Module, parameter: nn.Parameter) -> None:
@@ -232,13 +262,15 @@ def _tables(module: nn.Module, name: str) -> Sequence[GridTable]:
     return tables().get(name, ()) if callable(tables) else ()
 
 
-def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -> tuple[InitRule, bool] | None:
-    """The rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter itself."""
-    best: tuple[InitRule, bool] | None = None
-    for rule in rules:
-        direct = rule.fits(path, operator, parameter)
-        if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
-            best = rule, direct
+@lru_cache(maxsize=100_000)
+def _best(selectors: tuple[tuple[str, ...], ...], path: str, operator: str, parameter: str) -> tuple[int, bool] | None:
+    """The number of the rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter
+    itself."""
+    best: tuple[int, bool] | None = None
+    for number, selector in enumerate(selectors):
+        direct = InitRule(selector, "").fits(path, operator, parameter)
+        if direct is not None and (best is None or len(selector) >= len(selectors[best[0]])):
+            best = number, direct
     return best
 
 
