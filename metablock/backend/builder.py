@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
-from .codegen import Link, Sources, numbered, recurrent
+from .codegen import Link, numbered, sources_of
 from .draws import Doubles, Draws, keep_constants, unsaved
 from .patterns import Undrawn, cpu_default, draw_defaults, instantiate, is_own, pattern_of
 
@@ -59,7 +59,7 @@ def build(
     >>> build(ir).conv.weight.shape
     torch.Size([4, 3, 3, 3])
     """
-    maker = _Builder(seed, device, dtype, initialise, make_leaf)
+    maker = _Builder(root, seed, device, dtype, initialise, make_leaf)
     with cpu_default():
         model = maker.subgraph(root, "", root=True)
     maker.connect(model)
@@ -75,7 +75,7 @@ def drawn(
     initialise: Initialise | None = None,
 ) -> dict[str, Tensor]:
     """The initial values of the parameters in ``names``, by name: those that :func:`build` draws with the same seed."""
-    maker, values = _Builder(seed, None, dtype, initialise), dict[str, Tensor]()
+    maker, values = _Builder(root, seed, None, dtype, initialise), dict[str, Tensor]()
     for segments, node in module_nodes(root):
         path = ".".join(segments)
         own = [name for name in names if name.startswith(f"{path}.")]
@@ -89,6 +89,7 @@ def drawn(
 class _Builder:
     def __init__(
         self,
+        root: Subgraph,
         seed: int,
         device: torch.device | None,
         dtype: torch.dtype | None,
@@ -97,7 +98,7 @@ class _Builder:
     ):
         self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
-        self.sources, self.draws = Sources(), Draws()
+        self.sources, self.draws = sources_of(root), Draws()
         self.linked: list[tuple[Block, tuple[Link, ...]]] = []
 
     def part(self, child: Child, path: str, unit: bool = False) -> nn.Module:
@@ -110,7 +111,7 @@ class _Builder:
 
     def subgraph(self, subgraph: Subgraph, path: str, root: bool = False, unit: bool = False) -> Block:
         source = self.sources.of(subgraph, root, unit)
-        unit = unit or (subgraph.region is not None and recurrent(subgraph))
+        unit = unit or (subgraph.region is not None and self.sources.recurrent(subgraph))
         block = make(source.text, source.key, root)
         block.text, block.region = subgraph.text, subgraph.region
         if subgraph.share is not None:
@@ -180,7 +181,7 @@ def on_meta(node: ModuleNode) -> nn.Module:
     if pattern is not None:
         return pattern.copy()
     with torch.device("meta"):
-        return instantiate(node)
+        return instantiate(node).to("meta")
 
 
 def path_seed(seed: int, path: str) -> int:

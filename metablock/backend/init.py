@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import error
 from ..language import ast as e
 from ..language.init_rules import KEEP, InitRule, bare_name, read_init_rules
-from ..lowering.ir import ModuleNode
+from ..lowering.ir import ModuleNode, Subgraph, module_nodes
 from ..operators.tables import GridTable
 from ..operators.waves import sines
 from .builder import path_seed
@@ -170,14 +170,16 @@ RANDOM: Mapping[str, Rule] = {
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialiser:
+def initialiser(
+    rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, root: Subgraph | None = None
+) -> Initialiser:
     """Returns what the builder sets the weights of every leaf with.
 
     Args:
         rules: of a spec's `init:`, from a selector to the call of a rule.
         seed: of the network; each parameter is drawn with a seed that depends on this one and its name.
         wanted: only these parameters are initialised (default: all); the set is read at call time.
-        layers: the number of blocks of the network.
+        root: the network, whose blocks `layers` counts.
 
     Raises:
         SpecError: a rule that does not exist, or wrong arguments.
@@ -190,14 +192,17 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     >>> model.conv.weight.mean().item(), model.conv.bias.mean().item()
     (1.0, 0.0)
     """
-    return Initialiser(read_init_rules(rules), seed, wanted, layers)
+    return Initialiser(read_init_rules(rules), seed, wanted, root)
 
 
 class Initialiser:
     """Sets the weights of leaves by rules (:func:`initialiser`)."""
 
-    def __init__(self, rules: tuple[InitRule, ...], seed: int, wanted: Container[str] | None, layers: int):
-        self.rules, self.seed, self.wanted, self.layers = rules, seed, wanted, layers
+    def __init__(self, rules: tuple[InitRule, ...], seed: int, wanted: Container[str] | None, root: Subgraph | None):
+        self.rules, self.seed, self.wanted = rules, seed, wanted
+        self.counts = any(rule.reads("layer", "layers") for rule in rules)
+        paths = (".".join(path) for path, _ in module_nodes(root)) if self.counts and root is not None else ()
+        self.layers = count_layers(paths)
         self.selectors = tuple(rule.selector for rule in rules)
         self.generator = torch.Generator()
         self.depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
@@ -212,8 +217,10 @@ class Initialiser:
 
     def __call__(self, path: str, node: ModuleNode, module: nn.Module) -> None:
         """Sets the parameters of a module for which there is a rule."""
-        layer = _layer(path, self.depths)
-        for name, parameter in module.named_parameters():
+        layer = _layer(path, self.depths) if self.counts else 0
+        for name, parameter in module.named_parameters() if module._modules else module._parameters.items():
+            if parameter is None:
+                continue
             if self.wanted is not None and f"{path}.{name}" not in self.wanted:
                 continue
             rule = self._rule(path, node, name, parameter)

@@ -143,7 +143,7 @@ def _read(node: ModuleNode, meta: bool) -> Pattern | None:
     try:
         if meta:
             with torch.device("meta"):
-                return Pattern(instantiate(node), set())
+                return Pattern(instantiate(node).to("meta"), set())
         shapes = pattern_of(node, meta=True)
         if shapes is None or sum(map(math.prod, shapes.parameters.values())) > MAX_PARAMETERS:
             return None
