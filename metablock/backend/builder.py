@@ -13,7 +13,7 @@ from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
 from .codegen import Link, numbered, sources_of
-from .draws import Doubles, Draws, keep_constants, unsaved
+from .draws import Doubles, DrawQueue, Draws, keep_constants, unsaved
 from .patterns import Undrawn, cpu_default, draw_defaults, instantiate, is_own, pattern_of
 
 # Makes the module of a node; takes the path and the node.
@@ -26,8 +26,8 @@ class Initialise(Protocol):
     def keeps(self, path: str, node: ModuleNode, module: nn.Module, names: Collection[str]) -> bool:
         """Whether it leaves one of these parameters of a module as the class sets it, and the value matters."""
 
-    def __call__(self, path: str, node: ModuleNode, module: nn.Module) -> None:
-        """Sets the others."""
+    def __call__(self, path: str, node: ModuleNode, module: nn.Module, queue: DrawQueue) -> None:
+        """Sets the others; what is drawn may wait in the queue."""
 
 
 def build(
@@ -62,6 +62,7 @@ def build(
     maker = _Builder(root, seed, device, dtype, initialise, make_leaf)
     with cpu_default():
         model = maker.subgraph(root, "", root=True)
+    maker.queue.run()
     maker.connect(model)
     return model
 
@@ -82,6 +83,7 @@ def drawn(
         if own:
             with cpu_default():
                 state = maker.leaf(node, path).state_dict()
+            maker.queue.run()
             values |= {name: state[name.removeprefix(f"{path}.")] for name in own}
     return values
 
@@ -98,7 +100,7 @@ class _Builder:
     ):
         self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
-        self.sources, self.draws = sources_of(root), Draws()
+        self.sources, self.draws, self.queue = sources_of(root), Draws(), DrawQueue()
         self.linked: list[tuple[Block, tuple[Link, ...]]] = []
 
     def part(self, child: Child, path: str, unit: bool = False) -> nn.Module:
@@ -142,8 +144,9 @@ class _Builder:
         seed = path_seed(self.seed, path)
         module = self.with_defaults(leaf, path, seed)
         if self.initialise is not None:
-            self.initialise(path, leaf, module)
+            self.initialise(path, leaf, module, self.queue)
         if self.double:
+            self.queue.run()
             module = module.double()
             if unsaved(module):
                 with self.draws.seeded(seed + 1), Doubles():
@@ -159,7 +162,7 @@ class _Builder:
         kept = self.initialise is None or self.initialise.keeps(path, leaf, module, names)
         if pattern is not None and (pattern.repeats or not kept):
             if kept and pattern.drawn:
-                draw_defaults(module, self.draws, seed)
+                draw_defaults(module, self.draws, self.queue, seed)
             return module
         if not kept and is_own(leaf):
             with Undrawn() as noted:

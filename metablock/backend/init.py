@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from ..lowering.ir import ModuleNode, Subgraph, module_nodes
 from ..operators.tables import GridTable
 from ..operators.waves import sines
 from .builder import path_seed
+from .draws import DrawQueue, truncated_normal_
 
 Rule = Callable[..., object]
 _BIASES = {"bias", "bias_ih", "bias_hh"}
@@ -59,7 +61,7 @@ def _xavier_uniform(weight: Tensor, gain: float = 1.0, view: str = "kernel", *, 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+    truncated_normal_(weight, std, -2 * std, 2 * std, generator)
 
 
 def _constant(weight: Tensor, value: float, then: float | None = None, after: float = 0.0) -> None:
@@ -162,7 +164,7 @@ RANDOM: Mapping[str, Rule] = {
     "normal": _normal,
     "rope_mixed": _rope_mixed,
     "softmax_rand": _softmax_rand,
-    "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
+    "trunc_normal": lambda w, std=1.0, cut=2.0, *, generator: truncated_normal_(w, std, -cut, cut, generator),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": _xavier_uniform,
@@ -204,7 +206,6 @@ class Initialiser:
         paths = (".".join(path) for path, _ in module_nodes(root)) if self.counts and root is not None else ()
         self.layers = count_layers(paths)
         self.selectors = tuple(rule.selector for rule in rules)
-        self.generator = torch.Generator()
         self.depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
 
     def keeps(self, path: str, node: ModuleNode, module: nn.Module, names: Collection[str]) -> bool:
@@ -215,32 +216,32 @@ class Initialiser:
             for name in names
         )
 
-    def __call__(self, path: str, node: ModuleNode, module: nn.Module) -> None:
-        """Sets the parameters of a module for which there is a rule."""
+    def __call__(self, path: str, node: ModuleNode, module: nn.Module, queue: DrawQueue) -> None:
+        """Sets the parameters of a module for which there is a rule; what is drawn may wait in the queue."""
         layer = _layer(path, self.depths) if self.counts else 0
         for name, parameter in module.named_parameters() if module._modules else module._parameters.items():
-            if parameter is None:
-                continue
-            if self.wanted is not None and f"{path}.{name}" not in self.wanted:
+            if parameter is None or (self.wanted is not None and f"{path}.{name}" not in self.wanted):
                 continue
             rule = self._rule(path, node, name, parameter)
             if rule is None:
                 continue
-            with torch.no_grad():
-                if rule == ZEROS:
+            if rule is ZEROS:
+                with torch.no_grad():
                     parameter.zero_()
-                    continue
-                numbers = {"layer": layer, "layers": self.layers}
-                if parameter.dim() > 1:
-                    numbers |= {mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")}
-                if rule.name in CONSTANT:
-                    about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
-                    CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
-                else:
-                    groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
-                    self.generator.manual_seed(path_seed(self.seed, f"{path}.{name}"))
-                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=self.generator)
-                _clear_padding(module, parameter)
+                continue
+            numbers = {"layer": layer, "layers": self.layers}
+            if parameter.dim() > 1:
+                numbers |= {mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")}
+            arguments: dict[str, Any] = dict(rule.arguments(numbers))
+            if rule.name in CONSTANT:
+                arguments |= {"tables": _tables(module, name)} if rule.name == "sine" else {}
+                with torch.no_grad():
+                    CONSTANT[rule.name](parameter, **arguments)
+                    _clear_padding(module, parameter)
+            else:
+                arguments |= {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
+                fill = partial(_draw, RANDOM[rule.name], parameter, arguments, module)
+                queue.add(parameter, path_seed(self.seed, f"{path}.{name}"), fill)
 
     def _rule(self, path: str, node: ModuleNode, name: str, parameter: Tensor) -> InitRule | None:
         """The rule for a parameter; None where it keeps its default value."""
@@ -257,7 +258,12 @@ class Initialiser:
 ZEROS = InitRule((), "zeros")
 
 
-def _clear_padding(module: nn.Module, parameter: nn.Parameter) -> None:
+def _draw(rule: Rule, parameter: Tensor, arguments: Mapping[str, Any], module: nn.Module, generator: torch.Generator) -> None:
+    rule(parameter, **arguments, generator=generator)
+    _clear_padding(module, parameter)
+
+
+def _clear_padding(module: nn.Module, parameter: Tensor) -> None:
     """The row of the padding id is zeros again, where a table has one of zeros."""
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         parameter[module.padding_idx] = 0

@@ -11,6 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lowering.ir import ModuleNode
-from .draws import Draws
+from .draws import DrawQueue, Draws
 
 # So many patterns are kept. A pattern holds at most so many elements of tensors (constants, tables), all of them together at most
 # so many. A module with more parameters has no pattern: its class is called.
@@ -217,13 +218,12 @@ def cpu_default() -> AbstractContextManager[object]:
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
-def draw_defaults(module: nn.Module, draws: Draws, seed: int) -> None:
+def draw_defaults(module: nn.Module, draws: Draws, queue: DrawQueue, seed: int) -> None:
     """Sets the parameters of a copy to its class's default values: those that the class draws after this seed."""
-    draws.seeded(seed)
     if _is_plain(module):
-        _linear(module, draws.generator)
+        queue.add(module.get_parameter("weight"), seed, partial(_linear, module))
     else:
-        with draws:
+        with draws.seeded(seed):
             module.reset_parameters()  # type: ignore[operator]
 
 
