@@ -21,7 +21,7 @@ from ..lowering.ir import ModuleNode, Subgraph, module_nodes
 from ..operators.tables import GridTable
 from ..operators.waves import sines
 from .builder import path_seed
-from .draws import DrawQueue, truncated_normal_
+from .draws import DrawQueue, normal_, truncated_normal_
 
 Rule = Callable[..., object]
 _BIASES = {"bias", "bias_ih", "bias_hh"}
@@ -42,7 +42,7 @@ def _normal(weight: Tensor, std: float | str = 1.0, mean: float = 0.0, *, groups
         std = 1 / weight.shape[1]
     elif isinstance(std, str):
         std = math.sqrt(2.0 / _fan(weight[: len(weight) // groups], std))
-    nn.init.normal_(weight, mean, std, generator)
+    normal_(weight, mean, std, generator)
 
 
 def _uniform(weight: Tensor, bound: float | str = 1.0, mean: float = 0.0, *, generator: torch.Generator) -> None:
@@ -61,7 +61,7 @@ def _xavier_uniform(weight: Tensor, gain: float = 1.0, view: str = "kernel", *, 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
-    truncated_normal_(weight, std, -2 * std, 2 * std, generator)
+    truncated_normal_(weight, std, 2 * std, generator)
 
 
 def _constant(weight: Tensor, value: float, then: float | None = None, after: float = 0.0) -> None:
@@ -158,13 +158,13 @@ CONSTANT: Mapping[str, Rule] = {
     "zeros": nn.init.zeros_,
 }
 RANDOM: Mapping[str, Rule] = {
-    "kaiming_normal": lambda w, mode="fan_in", **g: nn.init.kaiming_normal_(w, mode=mode, nonlinearity="relu", **g),
+    "kaiming_normal": lambda w, mode="fan_in", *, generator: normal_(w, 0.0, math.sqrt(2.0 / _fan(w, mode)), generator),
     "kaiming_uniform": lambda w, a=0.0, **g: nn.init.kaiming_uniform_(w, a=a, **g),
     "lecun_normal": _lecun_normal,
     "normal": _normal,
     "rope_mixed": _rope_mixed,
     "softmax_rand": _softmax_rand,
-    "trunc_normal": lambda w, std=1.0, cut=2.0, *, generator: truncated_normal_(w, std, -cut, cut, generator),
+    "trunc_normal": lambda w, std=1.0, cut=2.0, *, generator: truncated_normal_(w, std, cut, generator),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": _xavier_uniform,
