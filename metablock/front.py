@@ -28,6 +28,7 @@ from .language.methods import divided, is_shipped_method, open_method, trained_b
 from .language.spec import Edit, Spec
 from .lowering.ir import Subgraph
 from .lowering.network import lower
+from .lowering.pause import collector_paused
 from .lowering.recall import key_of, recall, remember
 from .shape import Feature
 
@@ -81,7 +82,7 @@ def front(
     known = recall(key)
     if known is not None:
         return Front(*known)
-    with reading(FILE * (LARGE if large else 1)):
+    with reading(FILE * (LARGE if large else 1)), collector_paused():
         spec, problems = _resolve(source, variant, edits, classes, input, method)
         if problems:
             raise SpecError([*problems, *_shape_problems(spec, problems)])

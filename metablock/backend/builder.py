@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
+from ..lowering.pause import collector_paused
 from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
 from .codegen import Link, numbered, sources_of
@@ -60,7 +61,7 @@ def build(
     torch.Size([4, 3, 3, 3])
     """
     maker = _Builder(root, seed, device, dtype, initialise, make_leaf)
-    with cpu_default():
+    with cpu_default(), collector_paused():
         model = maker.subgraph(root, "", root=True)
     maker.queue.run()
     maker.connect(model)
@@ -114,13 +115,12 @@ class _Builder:
     def subgraph(self, subgraph: Subgraph, path: str, root: bool = False, unit: bool = False) -> Block:
         source = self.sources.of(subgraph, root, unit)
         unit = unit or (subgraph.region is not None and self.sources.recurrent(subgraph))
-        block = make(source.text, source.key, root)
-        block.text, block.region = subgraph.text, subgraph.region
+        texts = {name: child.text for name, child in subgraph.children.items() if isinstance(child, ModuleNode)}
+        block = make(source.text, source.key, root, text=subgraph.text, region=subgraph.region, texts=texts)
         if subgraph.share is not None:
             block.routed_share = subgraph.share
-        block.texts = {name: child.text for name, child in subgraph.children.items() if isinstance(child, ModuleNode)}
         for name, child in subgraph.children.items():
-            block.add_module(name, self.part(child, _below(path, name), unit))
+            block._modules[name] = self.part(child, _below(path, name), unit)
         if source.links:
             self.linked.append((block, source.links))
         return block

@@ -6,6 +6,7 @@ call, and each of its weights is drawn once, by the rule that holds for it. The 
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Pattern:
         self.parameters: dict[str, torch.Size] = {}
         self._plain: dict[str, Any] = {}  # attributes that copies share
         self._copied: list[tuple[str, Callable[[], Any]]] = []
-        self._tensors: dict[str, list[tuple[str, _Maker | None]]] = {"_parameters": [], "_buffers": []}
+        self._tensors: dict[str, list[tuple[str, _Tensor | None]]] = {"_parameters": [], "_buffers": []}
         self._children: list[tuple[str, Pattern | None]] = []
         names: set[str] = set()
         for key, value in module.__dict__.items():
@@ -57,10 +58,10 @@ class Pattern:
                 for name, parameter in value.items():
                     if parameter is not None and _place(parameter) in drawn:
                         names.add(name)
-                    self._tensors[key].append((name, self._maker(parameter, name in names)))
+                    self._tensors[key].append((name, self._tensor(parameter, name in names)))
                     self.parameters |= {} if parameter is None else {name: parameter.shape}
             elif key == "_buffers":
-                self._tensors[key] = [(name, self._maker(buffer, False)) for name, buffer in value.items()]
+                self._tensors[key] = [(name, self._tensor(buffer, False)) for name, buffer in value.items()]
             elif key == "_modules":
                 self._children = [(name, None if part is None else Pattern(part, drawn)) for name, part in value.items()]
             elif _shared(value):
@@ -87,28 +88,48 @@ class Pattern:
         for key, make in self._copied:
             space[key] = make()
         for key, tensors in self._tensors.items():
-            space[key] = {name: None if make is None else make() for name, make in tensors}
+            space[key] = {name: None if tensor is None else tensor.make() for name, tensor in tensors}
         space["_modules"] = {name: None if part is None else part.copy() for name, part in self._children}
         return module
 
-    def _maker(self, tensor: Tensor | None, drawn: bool) -> _Maker | None:
-        """What makes a copy of a tensor."""
+    def on_meta(self) -> Pattern:
+        """The pattern of the same module on ``meta``."""
+        other = copy.copy(self)
+        other.elements, other.drawn = 0, frozenset()
+        for kind, tensors in self._tensors.items():
+            alike = [(name, None if tensor is None else tensor._replace(device=_META, value=None)) for name, tensor in tensors]
+            other._tensors = other._tensors | {kind: alike}
+        other._children = [(name, None if part is None else part.on_meta()) for name, part in self._children]
+        return other
+
+    def _tensor(self, tensor: Tensor | None, drawn: bool) -> _Tensor | None:
+        """What a copy of a tensor is made from."""
         if tensor is None:
             return None
         if not tensor.is_contiguous() or type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
             raise UnlikeError("a tensor of another kind")
-        value = tensor.detach()
-        empty = drawn or tensor.is_meta
-        self.elements += 0 if empty else value.numel()
-        shape, dtype, device, trained = value.shape, value.dtype, value.device, tensor.requires_grad
-
-        def make() -> Tensor:
-            return torch.empty(shape, dtype=dtype, device=device) if empty else value.clone()
-
-        return (lambda: nn.Parameter(make(), trained)) if isinstance(tensor, nn.Parameter) else make
+        value = None if drawn or tensor.is_meta else tensor.detach()
+        self.elements += 0 if value is None else value.numel()
+        trained = tensor.requires_grad if isinstance(tensor, nn.Parameter) else None
+        return _Tensor(tensor.shape, tensor.dtype, tensor.device, trained, value)
 
 
-_Maker = Callable[[], Tensor]
+class _Tensor(NamedTuple):
+    """What a copy of a tensor is made from. ``trained`` is None for a buffer; without a value it is not set."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    device: torch.device
+    trained: bool | None
+    value: Tensor | None
+
+    def make(self) -> Tensor:
+        value = self.value
+        tensor = torch.empty(self.shape, dtype=self.dtype, device=self.device) if value is None else value.clone()
+        return tensor if self.trained is None else nn.Parameter(tensor, self.trained)
+
+
+_META = torch.device("meta")
 
 
 class UnlikeError(Exception):
@@ -141,12 +162,16 @@ _elements = 0
 
 
 def _read(node: ModuleNode, meta: bool) -> Pattern | None:
+    small = _is_small(node)
     try:
         if meta:
+            other = pattern_of(node) if small else None
+            if other is not None:
+                return other.on_meta()
             with torch.device("meta"):
                 return Pattern(instantiate(node).to("meta"), set())
-        shapes = pattern_of(node, meta=True)
-        if shapes is None or sum(map(math.prod, shapes.parameters.values())) > MAX_PARAMETERS:
+        shapes = None if small else pattern_of(node, meta=True)
+        if not small and (shapes is None or sum(map(math.prod, shapes.parameters.values())) > MAX_PARAMETERS):
             return None
         noted = Undrawn()
         with cpu_default(), noted:
@@ -163,6 +188,16 @@ def _read(node: ModuleNode, meta: bool) -> Pattern | None:
             getattr(module, "reset_parameters", lambda: None)()
         pattern.repeats = again.steps == noted.steps
     return pattern
+
+
+def _is_small(node: ModuleNode) -> bool:
+    """Whether a module is known to have few parameters before it is made: most modules of a network are of these operators."""
+    numbers = {**node.context, **node.args}
+    if node.operator in ("batch_norm", "layer_norm", "linear", "conv"):
+        kernel = numbers.get("kernel", 1)
+        taps = math.prod(kernel) if isinstance(kernel, (list, tuple)) else kernel ** numbers.get("rank", 1)
+        return bool(numbers.get("c", 1) * numbers.get("out", 1) * taps <= MAX_PARAMETERS)
+    return not numbers
 
 
 class Undrawn(Draws):

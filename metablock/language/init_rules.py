@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import permutations
 
 from ..errors import Problem, error, suggest
@@ -113,7 +114,7 @@ class InitRule:
         own = parameter.split(".")
         if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
-        leaf = _with_numbers(path.split("."))[-1]
+        leaf = _with_numbers(tuple(path.split(".")))[-1]
         places = {leaf, _bare(leaf), operator}
         if last in places and _inside(above, trail):
             return False
@@ -280,17 +281,19 @@ def _number(node: e.Node, numbers: Mapping[str, int]) -> float:
     )
 
 
-def _trail(path: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def _trail(path: str) -> tuple[str, ...]:
     """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`.
 
     A number belongs to what it counts: `stages.0` is one name beside `stages`.
     """
-    return [name for part in _with_numbers(path.split(".")) for name in dict.fromkeys((_bare(part), part))]
+    return tuple(name for part in _with_numbers(tuple(path.split("."))) for name in dict.fromkeys((_bare(part), part)))
 
 
-def _with_numbers(parts: Sequence[str]) -> list[str]:
+@lru_cache(maxsize=10_000)
+def _with_numbers(parts: tuple[str, ...]) -> tuple[str, ...]:
     """The parts of a path, a number with the part that it counts: ``stages``, ``stages.0``, ``blocks``, ``blocks.1``."""
-    return [f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts)]
+    return tuple(f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts))
 
 
 def _bare(name: str) -> str:

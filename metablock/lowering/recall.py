@@ -25,6 +25,7 @@ from ..language.spec import Spec
 from ..language.yaml import Limits
 from ..shape import Feature
 from .ir import Subgraph, module_nodes
+from .pause import collector_paused
 from .record import UnwritableError, dumps, loads
 
 KIND = "front"
@@ -85,7 +86,8 @@ def recall(key: Key | None) -> tuple[Spec, Subgraph] | None:
     if data is None:
         return None
     try:
-        result = loads(data)
+        with collector_paused():
+            result = loads(data)
     except ValueError:
         return None
     if not _is_own(result[1]):
