@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -196,7 +196,7 @@ def _is_small(node: ModuleNode) -> bool:
     if node.operator in ("batch_norm", "layer_norm", "linear", "conv"):
         kernel = numbers.get("kernel", 1)
         taps = math.prod(kernel) if isinstance(kernel, (list, tuple)) else kernel ** numbers.get("rank", 1)
-        return bool(numbers.get("c", 1) * numbers.get("out", 1) * taps <= MAX_PARAMETERS)
+        return bool(numbers.get("c", 1) * numbers.get("out", 1) * taps // numbers.get("groups", 1) <= MAX_PARAMETERS)
     return not numbers
 
 
@@ -286,7 +286,9 @@ def _shared(value: Any) -> bool:
     """Whether two modules may hold the same object: it does not change."""
     if isinstance(value, (tuple, frozenset)):
         return all(map(_shared, value))
+    if isinstance(value, BuiltinFunctionType):
+        return isinstance(value.__self__, (ModuleType, type))  # a function, no method of an object
     return value is None or isinstance(value, _CONSTANT)
 
 
-_CONSTANT = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type, FunctionType, BuiltinFunctionType)
+_CONSTANT = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type, FunctionType)

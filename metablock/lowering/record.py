@@ -136,7 +136,7 @@ def _parts(value: Any) -> tuple[int, Iterable[Any]]:
 def _maker(cls: type) -> Callable[[list[Any]], Any]:
     """What makes an object of a class from its fields without a call of the class, which would check nothing."""
     names = tuple(item.name for item in fields(cls))
-    new: Callable[[type], Any] = cls.__new__
+    new: Any = cls.__new__
     if hasattr(cls, "__slots__"):
         setters = tuple(getattr(cls, name).__set__ for name in names)
 
