@@ -4,8 +4,8 @@
 
 By default every model that timm and the catalogue both have, one at a time. Both sides are warm (built once before) and measured
 in turns. Figures are ratios timm / metablock of the least time of each: above 1, metablock is faster. "CPU" is the time that the
-process used, which a busy machine changes little; "elapsed" is the clock's. Growth is in CPU seconds of the first build and in MiB
-of memory beyond the peak before it.
+process used, which a busy machine changes little; "elapsed" is the clock's. Growth is in CPU seconds of the first build, and in
+MiB of memory beyond the peak before it.
 """
 
 from __future__ import annotations
