@@ -37,10 +37,9 @@ class Pattern:
         elements: the number of elements of the tensors that it holds.
 
     >>> from metablock.front import front
-    >>> norm = front("resnet18").ir.children["stem"].children["conv_bn"].children["norm"]
-    >>> pattern = pattern_of(norm)
-    >>> type(pattern.copy()).__name__, pattern.parameters, pattern.drawn
-    ('BatchNorm2d', {'weight': torch.Size([64]), 'bias': torch.Size([64])}, frozenset())
+    >>> pattern = pattern_of(front("resnet18").ir.children["head"].children["linear"])
+    >>> pattern.copy(), pattern.parameters["bias"], sorted(pattern.drawn)
+    (Linear(in_features=512, out_features=1000, bias=True), torch.Size([1000]), ['bias', 'weight'])
     """
 
     def __init__(self, module: nn.Module, drawn: set[int]):
