@@ -47,7 +47,6 @@ def test_threads_draw_what_one_alone_draws() -> None:
 
 @pytest.mark.parametrize(("name", "variant"), ONE, ids=[variant for _, variant in ONE])
 def test_no_architecture_draws_from_the_process(name: str, variant: str) -> None:
-    # An operator that draws and is not in `DRAWING` of the builder shows here, too.
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
     small(name, variant)
     assert torch.equal(torch.get_rng_state(), before[0])

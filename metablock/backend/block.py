@@ -286,14 +286,23 @@ def link_alike(block: Block, other: Block) -> None:
     block._linked, block._links = other._linked, dict(other._links)
 
 
-def make(source: str, key: str, root: bool = False) -> Block:
-    """A block with this ``forward`` and no children yet; with ``root`` a whole network."""
+def make(
+    source: str,
+    key: str,
+    root: bool = False,
+    *,
+    text: str = "",
+    region: str | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Block:
+    """A block with this ``forward`` and no children yet; with ``root`` a whole network. The others are its attributes."""
     cls = _class(source, key, Network if root else Block)
     block = cls.__new__(cls)
     nn.Module.__init__(block)
-    block.source, block.key = source, key
-    block.text, block.region, block.texts = "", None, {}
-    block._links, block._linked = {}, ()
+    # Not by `setattr`, which looks for parameters and modules in each.
+    block.__dict__.update(
+        source=source, key=key, text=text, region=region, texts={} if texts is None else texts, _links={}, _linked=()
+    )
     return block
 
 

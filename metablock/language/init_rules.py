@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import permutations
 
 from ..errors import Problem, error, suggest
@@ -87,6 +88,15 @@ class InitRule:
         takes = {argument.name: argument for argument in SIGNATURES.get(self.name, ())}
         return {name: _value(node, takes[name], numbers) for name, node in self.nodes.items()}
 
+    def reads(self, *words: str) -> bool:
+        """Whether an argument is computed from one of these words.
+
+        >>> from metablock.language.parser import expression
+        >>> read_init_rules({"linear": expression("normal(1 / layers)")})[0].reads("layer", "layers")
+        True
+        """
+        return any(isinstance(part, e.Name) and part.id in words for node in self.nodes.values() for part in e.walk(node))
+
     def fits(self, path: str, operator: str, parameter: str) -> bool | None:
         """Whether it selects a parameter: None if it does not, True if it names the parameter, False if it names its module.
 
@@ -104,7 +114,7 @@ class InitRule:
         own = parameter.split(".")
         if last in (parameter, own[-1], bare_name(own[-1])) and _inside(above, [*trail, operator, *own[:-1]]):
             return True
-        leaf = _with_numbers(path.split("."))[-1]
+        leaf = _with_numbers(tuple(path.split(".")))[-1]
         places = {leaf, _bare(leaf), operator}
         if last in places and _inside(above, trail):
             return False
@@ -206,7 +216,7 @@ def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
         if lacking.default is None and lacking.name not in nodes:
             raise error(f"'{name.id}' needs the argument '{lacking.name}'", node.span, usage)
     rule = InitRule(selector, name.id, nodes)
-    if not any(isinstance(part, e.Name) and part.id in WORDS for one in nodes.values() for part in e.walk(one)):
+    if not rule.reads(*WORDS):
         rule.arguments({})
     return rule
 
@@ -271,17 +281,19 @@ def _number(node: e.Node, numbers: Mapping[str, int]) -> float:
     )
 
 
-def _trail(path: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def _trail(path: str) -> tuple[str, ...]:
     """The names that a selector may call a path's parts by: a part with or without the number at its end, `norm2`, `norm`.
 
     A number belongs to what it counts: `stages.0` is one name beside `stages`.
     """
-    return [name for part in _with_numbers(path.split(".")) for name in dict.fromkeys((_bare(part), part))]
+    return tuple(name for part in _with_numbers(tuple(path.split("."))) for name in dict.fromkeys((_bare(part), part)))
 
 
-def _with_numbers(parts: Sequence[str]) -> list[str]:
+@lru_cache(maxsize=10_000)
+def _with_numbers(parts: tuple[str, ...]) -> tuple[str, ...]:
     """The parts of a path, a number with the part that it counts: ``stages``, ``stages.0``, ``blocks``, ``blocks.1``."""
-    return [f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts)]
+    return tuple(f"{parts[i - 1]}.{part}" if i and part.isdigit() else part for i, part in enumerate(parts))
 
 
 def _bare(name: str) -> str:
