@@ -41,6 +41,7 @@ class Block(nn.Module):
         _loops: whether it calls a part at every position of a sequence.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
+        tuned: of a compiled network: the :class:`~metablock.backend.tune.Tuning` that chose the way; None without.
         feature_info: of a network that returns feature maps: their :class:`~metablock.FeatureInfo`.
         _narrow: of a network that computes a part of its spec: gives that part of the spec's IR.
     """
@@ -57,6 +58,7 @@ class Block(nn.Module):
     ir: Any = None
     loaded: Any = None
     collapsed: Any = None
+    tuned: Any = None
     feature_info: Any = None
     _narrow: Narrow | None = None
     # What holds the shared modules that are called here: each call looks up what is registered.

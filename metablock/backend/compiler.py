@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MetablockError
-from ..kernels import fusion, store_depthwise
+from ..kernels import fuse
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
 from .block import Block
+from .memory_format import canonical, gains, store_channels_last
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
@@ -106,7 +107,9 @@ def compile(
     *,
     whole: bool = False,
     freeze: bool = False,
+    channels_last: bool | None = None,
     fused: bool | None = None,
+    tune: bool | Tensor | Sequence[Tensor] = False,
     fullgraph: bool = True,
     dynamic: bool = False,
     **options: Any,
@@ -115,8 +118,7 @@ def compile(
 
     Each distinct compile region becomes one graph; all its copies run that graph with their own weights. The code between
     regions stays eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled
-    again), trained and hooked. On the CPU, convolution kernels are first stored channels-last (same values, other strides), so
-    that regions need not convert their inputs and outputs.
+    again), trained and hooked.
 
     Args:
         model: from :func:`metablock.build`.
@@ -124,9 +126,15 @@ def compile(
             tenths of a millisecond each), which matters where passes are short.
         freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
             under ``torch.no_grad``; later changes of the weights have no effect.
-        fused: on a GPU, put activations, scales and residual sums into the matrix products before them, and small depthwise
-            convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
-            longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
+        channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
+            lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
+        fused: on a GPU, matrix products take in the activation, the scale and the residual sum behind them, and small depthwise
+            convolutions the norm behind them. For each size of product Inductor measures some twenty kernels, so compiling takes
+            longer. None: the convolutions always, products in the modes that measure anyway (``max-autotune``).
+        tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
+            is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
+            arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
+            ``METABLOCK_CACHE=0`` switches that off.
         fullgraph: treat a graph break as an error.
         dynamic: make sizes symbols in the graphs; by default another batch size compiles further graphs.
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
@@ -141,17 +149,19 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
-    place = _device_type(model)
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
-        if place == "cuda" and fused is not False:
-            store_depthwise(model)
-            options = fusion(options, products=fused or "max-autotune" in (options.get("mode") or ""))
-    if place == "cpu":
-        _channels_last(model)
+    if freeze and model.training:
+        raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
+    if tune is not False:
+        from .tune import compile_tuned
+
+        ways = {"way": "whole" if whole else None, "freeze": freeze or None, "channels_last": channels_last, "fused": fused}
+        return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
+    if gains(model) if channels_last is None else channels_last:
+        store_channels_last(model)
+    options = fuse(model, options, fused)
     if freeze:
-        if model.training:
-            raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
         options["options"] = {"freezing": True, **options.get("options", {})}
     if whole or freeze:
         if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
@@ -168,10 +178,6 @@ def compile(
     return model
 
 
-def _device_type(model: nn.Module) -> str:
-    return next(iter(model.parameters()), torch.empty(0)).device.type
-
-
 def _check_cache() -> None:
     """Raises MetablockError if Inductor cannot write the code that it compiles."""
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
@@ -185,23 +191,6 @@ def _check_cache() -> None:
         raise MetablockError(message, "TORCHINDUCTOR_CACHE_DIR names a folder that can be written to") from None
 
 
-def _channels_last(model: nn.Module) -> None:
-    """Stores kernels channels-last, as Inductor's CPU convolutions want them; otherwise every call converts its kernel."""
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
-            module.weight.data = module.weight.data.contiguous(memory_format=_FORMATS[module.weight.dim()])
-
-
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def _enter(function: Callable[..., Any], region: Block, *args: Any) -> Any:
     """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
-    return function(region, *[_canonical(a) for a in args])
-
-
-def _canonical(value: Any) -> Any:
-    """A tensor with contiguous or channels-last strides."""
-    if isinstance(value, Tensor) and not value.is_contiguous() and value.dim() in _FORMATS:
-        return value.contiguous(memory_format=_FORMATS[value.dim()])
-    return value
+    return function(region, *[canonical(a) for a in args])

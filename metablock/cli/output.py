@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from ..report.layout import short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, MethodRow, OpRow, PartRow, TableRow
+from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, MethodRow, OpRow, PartRow, TableRow, Tuned
 from ..report.name_models import OperatorRow, OperatorText
 from ..report.shape_steps import ShapeStep
 from .app import say
@@ -41,6 +41,32 @@ def build_tables(report: BuildReport) -> None:
         _hanging(name, texts)
     for name, text in _facts(report):
         say_wrapped(f"{name:<9} {text}", " " * 10)
+    if report.tuned is not None:
+        typer.echo("")
+        _tuned(report.tuned)
+
+
+def _tuned(tuned: Tuned) -> None:
+    """Prints the ways to compile that were measured; the first is the one taken."""
+    heads = (Head("way", "name"), Head("kernels in memory", "name"), Head("mode", "name"), Head("fused", "name"))
+    fastest = tuned.rows[0].seconds or 1.0
+    rows = [
+        (
+            row.way,
+            "channels-last" if row.channels_last else "as built",
+            row.mode,
+            {True: "yes", False: "no", None: ""}[row.fused],
+            _milliseconds(row.seconds) if row.seconds is not None else "",
+            f"{row.seconds / fastest:.2f}" if row.seconds is not None else "",
+            row.failure or "",
+        )
+        for row in tuned.rows
+    ]
+    failed = any(row.failure for row in tuned.rows)
+    notes = (Head("why not", "text"),) * failed
+    print_table((*heads, *_numbers("a pass", "ratio"), *notes), [row if failed else row[:-1] for row in rows])
+    if tuned.recalled:
+        say_wrapped("measured by an earlier run; METABLOCK_CACHE=0 measures again")
 
 
 def _names(rows: Sequence[PartRow]) -> dict[str, list[str]]:

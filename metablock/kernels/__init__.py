@@ -1,6 +1,5 @@
 """Fewer bytes on a GPU: what ``torch.compile`` is told so that pointwise operators run inside the kernels around them."""
 
-from .depthwise import store_depthwise
-from .fusion import fusion
+from .fusion import fuse
 
-__all__ = ["fusion", "store_depthwise"]
+__all__ = ["fuse"]

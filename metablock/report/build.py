@@ -15,6 +15,7 @@ from ..backend import costs
 from ..backend.block import Block
 from ..backend.device import parse_device, parse_dtype
 from ..backend.limits import MAX_ELEMENTS
+from ..backend.tune import Tuning
 from ..errors import MetablockError
 from ..language.format import spec_hash
 from ..language.spec import Spec
@@ -26,7 +27,7 @@ from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
 from .layout import LayoutPart, parts
 from .measure import PhaseWatch, device_errors, measure
-from .models import BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals
+from .models import BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals, TrialRow, Tuned
 from .options import BuildOptions, lowered
 
 
@@ -56,6 +57,7 @@ def build_report(
     device: str = "cpu",
     dtype: str = "float32",
     compiled: bool = True,
+    tune: bool = False,
     seed: int = 0,
     batch: int = 1,
     output: str | None = None,
@@ -73,6 +75,7 @@ def build_report(
         device: where it runs; on ``"meta"`` nothing runs, and the report has parts and costs alone.
         dtype: of the weights and the input, by name.
         compiled: whether the network is compiled before it runs.
+        tune: whether the ways to compile it are measured first, and the fastest is taken.
         seed: of the initial weights and of the random input.
         batch: the number of examples in a pass.
         output: a file that the network is written to, by its suffix (see :func:`metablock.write`).
@@ -90,6 +93,10 @@ def build_report(
     place, kind = parse_device(device), parse_dtype(dtype)
     if place.type == "meta" and (output or weights):
         raise MetablockError("there are no weights on 'meta'", "leave out --device meta, or --weights and --output")
+    if tune and (not compiled or place.type == "meta"):
+        raise MetablockError(
+            "--tune measures compiled networks", "leave out " + ("--device meta" if compiled else "--no-compile")
+        )
     sizes = parse_dynamic(dynamic, output)
     if output is not None:
         check_output(output, sizes)
@@ -125,7 +132,7 @@ def build_report(
     if output is not None:  # before the model is compiled, which may take minutes
         progress("writing")
         checked = write(model, output, dynamic=sizes) or None
-    run = measure(model, compiled=compiled, seed=seed, batch=batch, progress=progress)
+    run = measure(model, compiled=compiled, tune=tune, seed=seed, batch=batch, progress=progress)
     return BuildReport(
         name=spec.name,
         variant=spec.variant,
@@ -143,6 +150,7 @@ def build_report(
         figures=_figures(spec, edited=bool(options.changes), reparameterized=reparameterized),
         graphs=run.graphs,
         seconds=Timings(build=built, compile=run.compiling, latency=run.latency, passes=run.passes),
+        tuned=_tuned(run.tuning) if run.tuning is not None else None,
         weights=str(model.loaded) if model.loaded is not None else None,
         written=output,
         checked=checked,
@@ -183,6 +191,23 @@ def _reparameterized(spec: Spec, ir: Subgraph, stored: Stored, place: torch.devi
     except WeightsError as second:  # report the form that more tensors fit
         raise (second if len(second.report.used) > len(first.report.used) else first) from None
     return model
+
+
+def _tuned(tuning: Tuning) -> Tuned:
+    trials = [(one, one.candidate) for one in tuning.trials]
+    rows = [
+        TrialRow(
+            way=way.way,
+            channels_last=way.channels_last,
+            mode=way.mode,
+            fused=way.fused,
+            seconds=one.seconds,
+            compiling=one.compiling,
+            failure=one.failure,
+        )
+        for one, way in trials
+    ]
+    return Tuned(rows=tuple(rows), recalled=tuning.recalled)
 
 
 def _deployed(model: Block, macs: tuple[int, int]) -> Deployed:

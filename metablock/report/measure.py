@@ -15,6 +15,8 @@ from torch import Tensor
 from ..api import example
 from ..backend.block import Block
 from ..backend.compiler import compile, distinct
+from ..backend.tune import Tuning, apply
+from ..backend.tune import tune as tune_model
 from ..errors import MetablockError
 from .models import Graphs
 
@@ -35,6 +37,7 @@ class Measured:
         latency: seconds of a pass, the median of ``passes``; None on ``meta``.
         passes: how many passes were timed.
         graphs: the distinct blocks, and the graphs that torch.compile produced for them.
+        tuning: the ways to compile that were measured; None without tuning.
     """
 
     outputs: tuple[tuple[int, ...], ...]
@@ -42,12 +45,14 @@ class Measured:
     latency: float | None
     passes: int
     graphs: Graphs
+    tuning: Tuning | None = None
 
 
 def measure(
     model: Block,
     *,
     compiled: bool = False,
+    tune: bool = False,
     seed: int = 0,
     batch: int = 1,
     progress: PhaseWatch = lambda phase: None,
@@ -57,6 +62,7 @@ def measure(
     Args:
         model: a network in evaluation; on ``meta`` nothing is compiled or timed. With ``compiled`` it is compiled in place.
         compiled: whether the network is compiled (see :func:`metablock.compile`).
+        tune: whether it is compiled in the fastest way (see :func:`metablock.backend.tune.tune`).
         seed: of the random inputs.
         batch: the number of examples in a pass.
         progress: called with each phase.
@@ -72,20 +78,24 @@ def measure(
     place, dtype = weight.device, weight.dtype
     compiling: float | None = None
     latency: float | None = None
-    passes, graphs = 0, None
+    passes, graphs, tuning = 0, None, None
     with torch.no_grad(), device_errors(place, dtype, "the forward pass"):
         inputs = example(model, batch, seed=seed)
         if compiled and place.type != "meta":
+            if tune:
+                progress("tuning")
+                tuning = tune_model(model, inputs, progress=progress)
             progress("compiling")
             with device_errors(place, dtype, "compiling"):
-                output, compiling, graphs = _compile(model, inputs, place)
+                output, compiling, graphs = _compile(model, inputs, place, tuning)
         else:
             progress("running")
             output = model(*inputs)
         if place.type != "meta":
             progress("measuring")
             latency, passes = _latency(model, inputs, place)
-    return Measured(tuple(_shapes(output)), compiling, latency, passes, Graphs(distinct=distinct(model), compiled=graphs))
+    counted = Graphs(distinct=distinct(model), compiled=graphs)
+    return Measured(tuple(_shapes(output)), compiling, latency, passes, counted, tuning)
 
 
 @contextmanager
@@ -118,12 +128,12 @@ def device_errors(place: torch.device, dtype: torch.dtype, doing: str) -> Iterat
         raise MetablockError(f"{doing} failed on {place} in {name}: {first}", hint) from None
 
 
-def _compile(model: Block, inputs: list[Tensor], place: torch.device) -> tuple[Any, float, int]:
+def _compile(model: Block, inputs: list[Tensor], place: torch.device, tuning: Tuning | None) -> tuple[Any, float, int]:
     """The output of the first compiled pass, its seconds, and the number of graphs that torch.compile produced."""
     from torch._dynamo.utils import counters
 
     before, started = counters["stats"]["unique_graphs"], time.perf_counter()
-    output = compile(model)(*inputs)
+    output = (compile(model) if tuning is None else apply(model, tuning.best))(*inputs)
     _wait(place)
     return output, time.perf_counter() - started, counters["stats"]["unique_graphs"] - before
 

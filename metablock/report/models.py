@@ -81,6 +81,25 @@ class Timings(Answer):
     passes: int
 
 
+class TrialRow(Answer):
+    """A way to compile that was measured; ``seconds`` of a pass are null where it failed, and ``failure`` says why."""
+
+    way: str
+    channels_last: bool
+    mode: str
+    fused: bool | None
+    seconds: float | None
+    compiling: float | None
+    failure: str | None
+
+
+class Tuned(Answer):
+    """The ways to compile that were measured, the fastest, which was taken, first. ``recalled``: an earlier run measured them."""
+
+    rows: tuple[TrialRow, ...]
+    recalled: bool
+
+
 class MergedLayer(Answer):
     """A layer of a re-parameterised network, ``into`` by its text, and the ``parts`` it replaces: their texts by their paths."""
 
@@ -117,6 +136,7 @@ class BuildReport(Answer):
     figures: Figures | None
     graphs: Graphs
     seconds: Timings
+    tuned: Tuned | None
     weights: str | None
     written: str | None
     checked: str | None

@@ -72,6 +72,27 @@ def test_the_table(run, tiny, eager, terminal):
     assert table["output"] == ["1x1000"]
 
 
+def test_the_fastest_way_to_compile(run, report, tiny, monkeypatch):
+    def measure(model, inputs):
+        if len(inputs[0]) == 3:
+            raise RuntimeError("no room")
+        return (1.0 if model.stem.weight.stride()[1] == 1 else 2.0), 0.5
+
+    monkeypatch.setenv("METABLOCK_CACHE", "0")
+    monkeypatch.setattr("metablock.backend.tune.measure", measure)
+    monkeypatch.setattr(compiler, "compile", partial(compiler.compile, backend="eager"))
+    tuned = report(tiny, "--tune").tuned
+    assert [row.seconds for row in tuned.rows] == sorted(row.seconds for row in tuned.rows)
+    assert tuned.rows[0].channels_last and not tuned.rows[-1].channels_last and not tuned.recalled
+    text = run("build", tiny, "--tune").stdout
+    assert re.search(
+        r"way +kernels in memory +mode +fused +a pass +ratio\n─+\n\w+ +channels-last +default +1\.00 s +1\.00\n", text
+    )
+    failed = run("build", tiny, "--tune", "--batch", 3)
+    assert failed.exit_code == 2
+    assert re.search(r"compiles in no way: .*: no room\n  leave tuning out", failed.stderr)
+
+
 def test_the_numbers_are_the_models(report, tiny):
     built = report(tiny, "--variant", "tiny_b", "--no-compile", "--batch", 2, "--input", "3x48x32", "--classes", 7)
     model = metablock.build(tiny, variant="tiny_b", input="3x48x32", classes=7, device="meta")
@@ -187,6 +208,9 @@ def test_dtype(report, tiny, tmp_path):
         (["--no-such"], "--no-such"),
         (["--device", "meta", "-o", "x.safetensors"], "there are no weights on 'meta'"),
         (["--device", "meta", "--weights", "x.pth"], "there are no weights on 'meta'"),
+        (["--tune"], "--tune measures compiled networks\n  leave out --no-compile"),
+        (["--tune", "--compile", "--device", "meta"], "--tune measures compiled networks\n  leave out --device meta"),
+        (["--tune", "fast"], "fast"),
     ],
 )
 def test_refused(run, tiny, args, says):

@@ -36,6 +36,10 @@ def build(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="Compile with torch.compile, one graph for each distinct block.")
     ] = True,
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Measure the ways to compile it on this device, take the fastest, and remember which it is."),
+    ] = False,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Of the initial weights and the random input.")
     ] = 0,
@@ -69,6 +73,7 @@ def build(
       metablock build poolformer_s12 --edit 'token = attention(dim // 32)'
       metablock build swin_tiny --edit 'stages[2:].token = pool' --classes 10 --no-compile
       metablock build ./my.yaml --variant small --input 3x256x192 --batch 8 --device cuda
+      metablock build convnext_tiny --tune --batch 64 --device cuda --dtype bfloat16
       metablock build convnext_tiny --weights convnext.pth -o convnext.safetensors
       metablock build convnext_tiny -o convnext.py
       metablock build repvgg_a0 --reparameterize -o repvgg.safetensors
@@ -87,6 +92,7 @@ def build(
             device=device,
             dtype=dtype,
             compiled=compiled,
+            tune=tune,
             seed=seed,
             batch=batch,
             output=output,
