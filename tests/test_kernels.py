@@ -12,8 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
 import metablock
-from metablock.kernels import fuse, fusion
-from metablock.kernels.depthwise import store_depthwise
+from metablock.backend import compiler
+from metablock.kernels import fusion, store_depthwise
 from metablock.kernels.small_convolutions import HALF, SmallConvolutions
 
 CONVOLUTIONS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
@@ -118,12 +118,11 @@ def test_stored_kernels_compute_the_same() -> None:
     assert changed == {"0.weight"}
 
 
-def test_a_mode_becomes_options_and_what_is_given_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fusion, "_on_gpu", lambda model: True)
-    plain = fuse(nn.Identity(), {"fullgraph": True}, None)
+def test_a_mode_becomes_options_and_what_is_given_wins() -> None:
+    plain = fusion({"fullgraph": True}, products=False)
     assert plain["fullgraph"] is True
     assert set(plain["options"]) == {"post_grad_custom_pre_pass"}
-    every = fuse(nn.Identity(), {"mode": "max-autotune", "options": {"max_autotune_gemm_backends": "ATEN"}}, None)
+    every = fusion({"mode": "max-autotune", "options": {"max_autotune_gemm_backends": "ATEN"}})
     assert "mode" not in every
     assert every["options"]["max_autotune_gemm_backends"] == "ATEN"
     assert every["options"]["triton.cudagraphs"] is True
@@ -150,7 +149,7 @@ def test_what_compile_asks_for_on_a_gpu(
     arguments: dict[str, Any], convolutions: bool, products: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(fusion, "_on_gpu", lambda model: True)
+    monkeypatch.setattr(compiler, "_device_type", lambda model: "cuda")
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: seen.update(options))
     model = metablock.build("mobilenetv2_100", device="meta")
     metablock.compile(model, whole=True, **arguments)

@@ -39,6 +39,7 @@ class Block(nn.Module):
             part inside a region.
         texts: the expressions of the children.
         _loops: whether it calls a part at every position of a sequence.
+        _plain: of a block whose cores are marked for the compiler (:mod:`metablock.backend.outline`): its class without that.
         spec, ir, inputs: of a whole network: its resolved spec, its IR, the features that enter it.
         loaded, collapsed: of a whole network: the reports of its weights and of its re-parameterisation; None without.
         tuned: of a compiled network: the :class:`~metablock.backend.tune.Tuning` that chose the way; None without.
@@ -53,6 +54,7 @@ class Block(nn.Module):
     texts: Mapping[str, str]
     routed_share: Fraction = Fraction(1)
     _loops: bool = False
+    _plain: type[Block] | None = None
     spec: Any = None
     inputs: tuple[Any, ...]
     ir: Any = None
@@ -307,13 +309,18 @@ def _class(source: str, key: str, base: type[Block]) -> type[Block]:
     """One class per text and key, each with its own code objects: dynamo limits recompilations per code object."""
     cls = _CLASSES.get((source, key, base))
     if cls is None:
-        name = f"<metablock {key or len(_CLASSES)}>"
         code = source + "\n\ndef enter(self, *args):\n    return call(self, *args)\n"
-        space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, **HELPERS}
-        exec(compile(code, name, "exec"), space)
-        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+        space = space_of(code, f"<metablock {key or len(_CLASSES)}>")
         loops = "scan(" in source
         names = {"forward": space["forward"], "enter": space["enter"], "_loops": loops, "__module__": __name__}
         cls = type(base.__name__, (base,), names)
         _CLASSES[source, key, base] = cls
     return cls
+
+
+def space_of(code: str, name: str) -> dict[str, Any]:
+    """The names that generated code defines. ``name`` is its place in tracebacks, which show its lines."""
+    space: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor, "call": nn.Module._call_impl, **HELPERS}
+    exec(compile(code, name, "exec"), space)
+    linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+    return space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +74,27 @@ def write(subgraph: Subgraph, root: bool = False) -> Source:
     <BLANKLINE>
     """
     return Sources().of(subgraph, root)
+
+
+class Core(NamedTuple):
+    """A run of steps, ``steps[start:stop]``, that becomes a function of its own (:mod:`metablock.backend.outline`).
+
+    Attributes:
+        start, stop: the steps.
+        mutates: whether training writes to buffers in it: it is called as a nested region in evaluation alone.
+        rows: the ids of values whose channels its products want as contiguous rows. Made so outside of it, they are written as
+            such by what computes them; the strides of what enters a nested region are fixed.
+    """
+
+    start: int
+    stop: int
+    mutates: bool
+    rows: frozenset[int] = frozenset()
+
+
+def write_outlined(subgraph: Subgraph, cores: Sequence[Core]) -> str:
+    """The code of a subgraph with a function ``core1`` ... for each core; ``forward`` calls ``nested_core1`` ..."""
+    return _ForwardWriter(subgraph, False, {}).outlined(cores)
 
 
 class Sources:
@@ -157,6 +179,36 @@ class _ForwardWriter:
             lines.append(f"    return {self.result(self.subgraph.output)}")
         text = "\n".join(lines) + "\n"
         return text, tuple(self.links)
+
+    def outlined(self, cores: Sequence[Core]) -> str:
+        """The code of ``forward`` and of a function for each core, in which values have the same names."""
+        inputs = free_values(self.subgraph, self.known)
+        params = [f"x{i + 1}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"] * len(inputs)
+        self.names.update({value.id: name for value, name in zip(inputs, params, strict=True)})
+        functions, lines, at = list[str](), [f"def forward({', '.join(['self', *params])}):"], 0
+        for number, core in enumerate(cores, 1):
+            lines += [f"    {self.step(step)}" for step in self.subgraph.steps[at : core.start]]
+            reads, gives = self.border(core)
+            body = [self.step(step) for step in self.subgraph.steps[core.start : core.stop]]
+            arguments, results = ", ".join(["self", *(self.names[i] for i in reads)]), ", ".join(self.names[i] for i in gives)
+            ready = ", ".join(["self", *(self.names[i] + ".contiguous()" * (i in core.rows) for i in reads)])
+            functions.append("\n    ".join([f"def core{number}({arguments}):", *body, f"return {results}"]) + "\n")
+            name = f"(core{number} if self.training else nested_core{number})" if core.mutates else f"nested_core{number}"
+            lines.append(f"    {results} = {name}({ready})")
+            at = core.stop
+        lines += [f"    {self.step(step)}" for step in self.subgraph.steps[at:]]
+        lines.append(f"    return {self.result(self.subgraph.output)}")
+        return "\n\n".join([*functions, "\n".join(lines) + "\n"])
+
+    def border(self, core: Core) -> tuple[list[int], list[int]]:
+        """The ids of the values that a core reads and of those that are read behind it."""
+        steps, reads, own = self.subgraph.steps, dict[int, None](), dict[int, None]()
+        for step in steps[core.start : core.stop]:
+            reads.update((value.id, None) for value in inputs_of(self.subgraph, step, self.known) if value.id not in own)
+            own.update((value.id, None) for value in flat_values(step.output))
+        behind = {value.id for step in steps[core.stop :] for value in inputs_of(self.subgraph, step, self.known)}
+        behind.update(value.id for value in flat_values(self.subgraph.output))
+        return list(reads), [i for i in own if i in behind]
 
     def drawn(self, params: list[str], inputs: list[Value]) -> list[tuple[str, Value, InputOrigin]]:
         """The inputs of a method that are drawn where they are not given: name, value, origin."""

@@ -1,4 +1,4 @@
-"""Compilation by region: one graph per distinct block, however often the block is repeated."""
+"""Compilation: one graph whose repeated blocks are compiled once, or a graph for each distinct block."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MetablockError
-from ..kernels import fuse
+from ..kernels import fusion, store_depthwise
 from ..lowering.ir import ModuleCall, Subgraph, Value, free_values, subgraphs
-from .block import Block
+from .block import Block, space_of
 from .memory_format import canonical, gains, store_channels_last
+from .outline import outline, plain
+from .ways import WAYS
 
 
 def regions(module: nn.Module) -> Iterator[Block]:
@@ -55,6 +57,18 @@ def _closed(block: nn.Module, path: tuple[str, ...]) -> Iterator[tuple[tuple[str
     elif not isinstance(block, nn.RNNBase):
         for name, child in block.named_children():
             yield from _closed(child, (*path, name))
+
+
+def _single_operators(module: nn.Module) -> Iterator[nn.Module]:
+    """The operators outside of all regions: sections and downsamplings of one operator alone."""
+    for child in module.children():
+        if isinstance(child, Block):
+            if not child.region:
+                yield from _single_operators(child)
+        elif isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            yield from _single_operators(child)
+        elif not isinstance(child, nn.RNNBase):
+            yield child
 
 
 def _recurrent(module: nn.Module) -> bool:
@@ -105,10 +119,10 @@ def _sizes(values: Iterable[Value]) -> _Sizes:
 def compile(
     model: nn.Module,
     *,
-    whole: bool = False,
+    way: str | None = None,
     freeze: bool = False,
-    channels_last: bool | None = None,
     fused: bool | None = None,
+    channels_last: bool | None = None,
     tune: bool | Tensor | Sequence[Tensor] = False,
     fullgraph: bool = True,
     dynamic: bool = False,
@@ -116,21 +130,27 @@ def compile(
 ) -> nn.Module:
     """Compiles a built model in place and returns it.
 
-    Each distinct compile region becomes one graph; all its copies run that graph with their own weights. The code between
-    regions stays eager. The model remains an ordinary module: it can be copied and saved (copies are eager until compiled
-    again), trained and hooked.
+    The model remains an ordinary module: it can be copied and saved (copies are eager until compiled again), trained and hooked.
 
     Args:
         model: from :func:`metablock.build`.
-        whole: compile the network as a single graph. Compiling takes longer; each pass saves the entry into every region (some
-            tenths of a millisecond each), which matters where passes are short.
-        freeze: like ``whole``, for inference only: weights become constants of the graph, folded and packed. It takes effect
-            under ``torch.no_grad``; later changes of the weights have no effect.
+        way: how the network becomes graphs. None is ``"nested"``, or ``"regions"`` for a network that torch has no single
+            graph for (an lstm, a gru, a loop along a sequence).
+
+            ``"nested"``: one graph. What repeated blocks have between their first and their last product (matrix product,
+            convolution, attention) is compiled once; between the products of two blocks everything is fused.
+
+            ``"whole"``: one graph in which each block is compiled anew. Compiling takes longer.
+
+            ``"regions"``: a graph for each distinct block, stem, head; the code between them stays eager. A pass enters each
+            of them anew, at some tenths of a millisecond each.
+        freeze: one graph, for inference only: weights become constants of it, folded and packed. It takes effect under
+            ``torch.no_grad``; later changes of the weights have no effect. Blocks are compiled as with ``"whole"``.
+        fused: on a GPU, put activations, scales and residual sums into the matrix products before them, and small depthwise
+            convolutions into what stands behind them. Inductor then measures kernels for each size of product, which takes
+            longer to compile. None: the convolutions always, the products in the modes that measure (``max-autotune``).
         channels_last: whether kernels of convolutions are first stored channels-last (same values, other strides), so that maps
             lie so, too; False leaves them as they are. None: by the rule of :func:`metablock.backend.memory_format.gains`.
-        fused: on a GPU, matrix products take in the activation, the scale and the residual sum behind them, and small depthwise
-            convolutions the norm behind them. For each size of product Inductor measures some twenty kernels, so compiling takes
-            longer. None: the convolutions always, products in the modes that measure anyway (``max-autotune``).
         tune: measure the ways to compile on the model's device, in the mode that it is in, and take the fastest; ``model.tuned``
             is the table. True: with one random example; otherwise the inputs to measure with, which fix batch and size. Other
             arguments that are given do not vary. The choice is kept on disk, by network, device, version of torch and inputs;
@@ -140,8 +160,8 @@ def compile(
         options: further arguments of ``torch.compile`` (``mode``, ``backend``, ``options``).
 
     Raises:
-        MetablockError: ``freeze`` for a model in train mode; a single full graph of a model with an lstm or gru; the
-            compiler's cache cannot be written to.
+        MetablockError: an unknown ``way``; ``freeze`` for a model in train mode, or with another way than a single graph; a
+            single full graph of a model with an lstm or gru; the compiler's cache cannot be written to.
 
     >>> import metablock
     >>> model = metablock.build("resnet18", edits=["depth = [1, 1, 1, 1]"], input=(3, 32, 32)).eval()
@@ -149,33 +169,76 @@ def compile(
     ...     metablock.compile(model, backend="eager")(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 1000])
     """
+    if way not in (None, *WAYS):
+        raise MetablockError(f"no way to compile is called '{way}'", f"there are {', '.join(WAYS)}")
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
     if freeze and model.training:
         raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
+    if freeze and way not in (None, "whole"):
+        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", 'leave out `way`')
     if tune is not False:
         from .tune import compile_tuned
 
-        ways = {"way": "whole" if whole else None, "freeze": freeze or None, "channels_last": channels_last, "fused": fused}
+        ways = {"way": way, "freeze": freeze or None, "channels_last": channels_last, "fused": fused}
         return compile_tuned(model, tune, **ways, fullgraph=fullgraph, dynamic=dynamic, **options)
     if gains(model) if channels_last is None else channels_last:
         store_channels_last(model)
-    options = fuse(model, options, fused)
     if freeze:
         options["options"] = {"freezing": True, **options.get("options", {})}
-    if whole or freeze:
-        if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            hint = "compile it region by region, the default, or with fullgraph=False"
-            raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
-        model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
+    products = fused or (fused is None and "max-autotune" in (options.get("mode") or ""))
+    if options.get("backend", "inductor") == "inductor" and _device_type(model) == "cuda":
+        options = _gpu_options(model, options, fused is not False, products)
+    plain(model)
+    way = way or ("whole" if freeze else default_way(model))
+    if way == "regions":
+        _compile_regions(model, fullgraph=fullgraph, dynamic=dynamic, **options)
         return model
-    compiled: dict[type[Block], Callable[..., Any]] = {}
+    if fullgraph and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        hint = "compile it by regions, the default, or with fullgraph=False"
+        raise MetablockError("torch's compiler has no graph for an lstm or gru, which runs in kernels of its own", hint)
+    if way == "nested":
+        outline(model)
+    model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
+    return model
+
+
+def default_way(model: nn.Module) -> str:
+    """The way of :func:`compile` where none is chosen.
+
+    >>> import metablock
+    >>> default_way(metablock.build("resnet18", device="meta"))
+    'nested'
+    """
+    return "regions" if any(map(_recurrent, model.modules())) else "nested"
+
+
+def _compile_regions(model: nn.Module, **options: Any) -> None:
+    """Compiles each distinct unit, and each operator that is a section of its own."""
+    compiled: dict[type[nn.Module], Callable[..., Any]] = {}
     for unit in units(model):
         cls = type(unit)
         if cls not in compiled:
-            compiled[cls] = torch.compile(cls.enter, fullgraph=fullgraph, dynamic=dynamic, **options)  # type: ignore[attr-defined]
+            compiled[cls] = torch.compile(cls.enter, **options)  # type: ignore[attr-defined]
         unit._compiled_call_impl = partial(_enter, compiled[cls], unit)
-    return model
+    for leaf in _single_operators(model):
+        enter = space_of("def enter(self, *args):\n    return call(self, *args)\n", "<metablock operator>")["enter"]
+        leaf._compiled_call_impl = partial(_enter, torch.compile(enter, **options), leaf)
+
+
+def _gpu_options(model: nn.Module, options: Mapping[str, Any], convolutions: bool, products: bool) -> dict[str, Any]:
+    """The arguments of ``torch.compile`` on a GPU, with fusion into products and small depthwise convolutions or without."""
+    from .inductor import gpu_arguments  # it imports Inductor, which takes seconds
+
+    options = gpu_arguments(options)
+    if convolutions:
+        store_depthwise(model)
+        options = fusion(options, products)
+    return options
+
+
+def _device_type(model: nn.Module) -> str:
+    return next(iter(model.parameters()), torch.empty(0)).device.type
 
 
 def _check_cache() -> None:
@@ -191,6 +254,6 @@ def _check_cache() -> None:
         raise MetablockError(message, "TORCHINDUCTOR_CACHE_DIR names a folder that can be written to") from None
 
 
-def _enter(function: Callable[..., Any], region: Block, *args: Any) -> Any:
+def _enter(function: Callable[..., Any], region: nn.Module, *args: Any) -> Any:
     """Calls a region's graph with canonical strides, so that all copies of a block share one graph."""
     return function(region, *[canonical(a) for a in args])

@@ -176,6 +176,8 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
             hooks.append(repeats.wrap(name, module))
         if isinstance(module, (nn.LSTM, nn.GRU)):
             hooks.append(_Wrapped(module, partial(_recurrent, counter, module, module.forward)))
+        if hasattr(module, "products"):
+            hooks.append(_Wrapped(module, partial(_summed, counter, module, module.forward)))
         hooks.append(module.register_forward_pre_hook(lambda module, _a, name=name: counter.enter(name, module)))
         hooks.append(module.register_forward_hook(lambda _m, _a, _o: counter.leave()))
     try:
@@ -197,6 +199,12 @@ def _recurrent(counter: _Counter, module: nn.RNNBase, forward: Any, x: Any, stat
     last = x.new_empty((directions * module.num_layers, batch, module.hidden_size))
     output = x.new_empty((*x.shape[:2], directions * module.hidden_size))
     return output, (last, last) if isinstance(module, nn.LSTM) else last
+
+
+def _summed(counter: _Counter, module: Any, forward: Any, *inputs: Any) -> Any:
+    """The result of a module that writes matrix products as sums, counted by its own formula."""
+    counter.add(module.products(*inputs))
+    return forward(*inputs)
 
 
 class _Repeats:

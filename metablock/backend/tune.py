@@ -20,8 +20,9 @@ from ..lowering.ir import Subgraph
 from .codegen import Sources
 from .random_input import random_input
 from .trial import alone, measure, reason
+from .ways import WAYS
 
-WAYS, MODES = ("nested", "whole", "regions"), ("default", "reduce-overhead", "max-autotune")
+MODES = ("default", "reduce-overhead", "max-autotune")
 _KIND = "tune"
 
 
@@ -202,7 +203,7 @@ def candidates(model: nn.Module, device: str, fixed: Mapping[str, Any]) -> list[
     known = _known()
     inductor = fixed.get("backend", "inductor") == "inductor"
     several = device != "cpu" and inductor and "options" not in fixed
-    ways = [fixed["way"]] if "way" in fixed else list(WAYS) if "way" in known else ["whole", "regions"]
+    ways = [fixed["way"]] if "way" in fixed else list(WAYS)
     formats = [fixed["channels_last"]] if "channels_last" in fixed else [False, True] if convolutional else [False]
     modes = [fixed["mode"]] if "mode" in fixed else list(MODES) if several else ["default"]
     fused = [fixed["fused"]] if "fused" in fixed else [True, False] if several and "fused" in known else [None]
@@ -220,11 +221,7 @@ def _known() -> set[str]:
 
 def _settings(candidate: Candidate) -> dict[str, Any]:
     """A candidate as arguments of compile."""
-    settings: dict[str, Any] = {"channels_last": candidate.channels_last, "freeze": candidate.freeze}
-    if "way" in _known():
-        settings["way"] = candidate.way
-    else:
-        settings["whole"] = candidate.way == "whole"
+    settings: dict[str, Any] = {"way": candidate.way, "channels_last": candidate.channels_last, "freeze": candidate.freeze}
     if candidate.fused is not None:
         settings["fused"] = candidate.fused
     if candidate.mode != "default":

@@ -202,7 +202,8 @@ def transposed(t: Tracer, x: ValueTree, *, a: Expr) -> ValueTree:
     value = t.ir.cast(single(x), "tokens")
     f = value.feature
     turned = t.ir.inline("{0}.transpose(1, 2)", [value], f.with_(c=f.n, grid=(f.c,), prefix=0))
-    inside = t.apply(a, turned)
+    with t.context.push(turned=True):
+        inside = t.apply(a, turned)
     if inside is None:
         return None
     result = t.ir.cast(single(inside), "tokens")

@@ -177,6 +177,7 @@ class Context:
         unit: the compile unit of a line of a stream: a ``"block"`` in a stage's body, a ``"line"`` in `model`.
         trainable: False inside ``frozen``.
         constant: True inside ``constant``.
+        turned: True inside ``transposed``.
         role: what all parameters are, if not what their operators say: ``table`` inside ``continuous_bias``.
         labels: the parameter names of the named arguments of the inline operator that is being applied.
         window: the innermost window around, if it is shifted.
@@ -199,6 +200,7 @@ class Context:
     unit: Literal["block", "line"] | None = None
     trainable: bool = True
     constant: bool = False
+    turned: bool = False
     role: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     window: ShiftedWindow | None = None

@@ -122,7 +122,7 @@ class Emitter:
     ) -> list[Value]:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         now = self.context.now
-        entry = operator_of(operator, now.constant)
+        entry = operator_of(operator, now.constant, now.turned)
         cls = entry.load()
         along = getattr(cls, "along", False)
         first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)

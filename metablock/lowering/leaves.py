@@ -18,8 +18,9 @@ def inner_operator(operator: str) -> Operator:
     return Operator(file, f"metablock.operators.{file}", attribute, leaf=True)
 
 
-def operator_of(name: str, constant: bool) -> Operator:
-    """A leaf operator by its name in a spec, or by its file and class; inside ``constant`` what stands for it there.
+def operator_of(name: str, constant: bool, turned: bool = False) -> Operator:
+    """A leaf operator by its name in a spec, or by its file and class; inside ``constant`` or ``transposed`` (``turned``) what
+    stands for it there.
 
     Raises SpecError for one whose weights cannot be buffers.
     """
@@ -27,6 +28,8 @@ def operator_of(name: str, constant: bool) -> Operator:
     file = getattr(operator.load(), "constant", None) if constant else None
     if file == "":
         raise error(f"the weights of `{name}` cannot be buffers", hint="`frozen(a)` keeps parameters from training")
+    if turned and not constant:
+        file = getattr(operator.load(), "turned", None)
     return operator if file is None else replace(inner_operator(file), name=name, declared=operator.schema)
 
 

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attend_given import FEW, weighted
+from .traced import for_gpu
+
 
 class Attend(nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
@@ -82,8 +85,7 @@ class Attend(nn.Module):
         drop = self.drop if self.training else 0.0
         if self.row is None:
             bias = keep if bias is None else bias
-            causal = self.causal and only
-            x = F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=self.scale, enable_gqa=grouped)
+            x = attended(q, k, v, bias, drop, self.causal and only, self.scale, grouped)
             return x.transpose(1, 2).flatten(2).unflatten(1, extents)
         if grouped:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=1) for t in (k, v))
@@ -98,13 +100,36 @@ class Attend(nn.Module):
         return x.transpose(1, 2).flatten(2).unflatten(1, extents), row.unsqueeze(-1).unflatten(1, places)
 
 
+def attended(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, drop: float, causal: bool, scale: float, grouped: bool
+) -> Tensor:
+    """``softmax(scale * q k' + bias) v``: torch's fused attention.
+
+    Its kernels for GPUs take heads of 8, 16, ... channels, and torch copies each of the others into wider ones. A compiled graph
+    widens queries, keys and values in one step; narrow heads of few keys are sums there, which read them where they are.
+    """
+    width = q.shape[-1]
+    if width % 8 and for_gpu(q):
+        if width < 8 and k.shape[-2] <= FEW and not (causal or grouped):
+            logits = ((q * scale).unsqueeze(-2) * k.unsqueeze(-3)).sum(-1)
+            if bias is not None:
+                logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
+            return weighted(F.dropout(logits.softmax(-1), drop), v)
+        if q.shape == k.shape == v.shape:
+            q, k, v = F.pad(torch.stack([q, k, v]), [0, -width % 8]).unbind()
+            return F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=scale)[..., :width]
+    return F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=scale, enable_gqa=grouped)
+
+
 def up_to(q: Tensor, k: Tensor) -> Tensor:
     """Which of the keys ``(..., M, d)`` each of ``N`` queries reads: those up to its own number, and all after the first N."""
     n, key = q.shape[-2], torch.arange(k.shape[-2], device=k.device)
     return (key <= torch.arange(n, device=k.device)[:, None]) | (key >= n)
 
 
-torch.fx.wrap("up_to")  # makes numbers from sizes: one node of a graph that torch.fx traces
+# These read sizes, which torch.fx does not know: each is one node of a graph that it traces.
+torch.fx.wrap("attended")
+torch.fx.wrap("up_to")
 
 
 def window_regions(

@@ -59,13 +59,19 @@ class AttendNear(nn.Module):
         self.size, self.border, self.dilation, self.side = tuple(size), border, dilation, side
         self.heads, self.scale, self.drop, self.far, self.biased, self.extra = heads, scale, drop, far, biased, extra
 
+    def products(self, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> int:
+        """Multiply-accumulates of the matrix products that :meth:`forward` writes as sums."""
+        return math.prod(self.size) * (q.numel() + v.numel())
+
     def forward(self, q: Tensor, k: Tensor, v: Tensor, *rest: Tensor) -> Tensor:
-        grid, heads = q.shape[1:-1], self.heads
-        q = q.flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)  # b, h, N, d
+        grid, heads, rank = q.shape[1:-1], self.heads, len(self.size)
         around = self.size, self.border, self.dilation, self.side
-        k, v = (neighbours(t, *around).unflatten(1, (heads, -1)) for t in (k, v))
-        k, v = k.permute(0, 1, 3, 2, 4), v.permute(0, 1, 3, 4, 2)  # b, h, N, d, K and b, h, N, K, e
-        logits = (q.unsqueeze(-2) @ k).squeeze(-2) * self.scale
+        k, v = (taps(t, *around).unflatten(rank + 1, (heads, -1)) for t in (k, v))  # b, *grid, h, d or e, *size
+        q = q.unflatten(-1, (heads, -1))
+        # A query and its own keys are one row of a product: as a sum it is one pass, and no neighbour is copied.
+        logits = (q[(..., *[None] * rank)] * k).sum(rank + 2)
+        logits, q = (t.flatten(1, rank).transpose(1, 2) for t in (logits.flatten(-rank), q))  # b, h, N, K and b, h, N, d
+        logits = logits * self.scale
         if self.border in ("mask", "cut"):
             logits = logits.masked_fill(beyond(q, grid, *around), -math.inf)
         if self.far:
@@ -78,24 +84,35 @@ class AttendNear(nn.Module):
         own = weights[..., :count]
         if self.extra:
             own = own + rest[-1].flatten(1, -2).unflatten(-1, (heads, -1)).transpose(1, 2)
-        x = (own.unsqueeze(-2) @ v).squeeze(-2)
+        x = weigh(v, own)
         if self.far:
             x = x + weights[..., count:] @ far_v
         return x.transpose(1, 2).flatten(2).unflatten(1, grid)
+
+
+def weigh(v: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of values, for each head: ``(b, *places, h, e, *size), (b, h, N or 1, K) -> (b, h, N, e)``."""
+    rank = (v.dim() - 3) // 2
+    places, size = v.shape[1 : rank + 1], v.shape[rank + 3 :]
+    weights = weights.to(v.dtype).transpose(1, 2).unflatten(-1, size)
+    weights = weights.unflatten(1, places if weights.shape[1] > 1 else [1] * rank).unsqueeze(rank + 2)
+    return (v * weights).flatten(-rank).sum(-1).flatten(1, rank).transpose(1, 2)
 
 
 def beyond(
     like: Tensor, grid: Sequence[int], size: Sequence[int], border: str, dilation: int, side: str, stride: Sequence[int] = ()
 ) -> Tensor:
     """Which neighbours have no weight, ``(N, prod(size))``: those beyond the map; with ``"cut"``, those beyond it for all."""
-    lost = neighbours(like.new_ones((1, *grid, 1)), size, "mask", dilation, side, stride)[0, 0] == 0
+    rank = len(size)
+    lost = taps(like.new_ones((1, *grid, 1)), size, "mask", dilation, side, stride)[0].flatten(0, rank).flatten(1) == 0
     return lost.all(0, keepdim=True) if border == "cut" else lost
 
 
-def neighbours(
-    x: Tensor, size: Sequence[int], border: str, dilation: int, side: str = "both", stride: Sequence[int] = ()
-) -> Tensor:
-    """The neighbours of each position, or of every ``stride``-th: ``(b, *grid, c) -> (b, c, N, prod(size))``."""
+def taps(x: Tensor, size: Sequence[int], border: str, dilation: int, side: str = "both", stride: Sequence[int] = ()) -> Tensor:
+    """The neighbours of each position, or of every ``stride``-th: ``(b, *grid, c) -> (b, *places, c, *size)``.
+
+    A view of the map with its border: places share their neighbours.
+    """
     rank = len(size)
     after = [0 if side == "past" else dilation * (s // 2) for s in size]
     before = [dilation * (s - 1) - end for s, end in zip(size, after, strict=True)]
@@ -107,8 +124,7 @@ def neighbours(
         x = x.unfold(axis + 1, dilation * (s - 1) + 1, 1 if border == "clamp" else step)[..., ::dilation]
         if border == "clamp":
             x = x.index_select(axis + 1, starts(grid[axis], s, start, x.device)[::step])
-    # b, *grid, c, *size
-    return x.movedim(rank + 1, 1).flatten(2, rank + 1).flatten(3)
+    return x
 
 
 def starts(extent: int, size: int, side: int, device: torch.device | None = None) -> Tensor:
@@ -116,6 +132,7 @@ def starts(extent: int, size: int, side: int, device: torch.device | None = None
     return (torch.arange(extent, device=device) - side).clamp(0, extent - size)
 
 
-# Both read sizes, which torch.fx does not know: each is one node of a graph that it traces.
+# These read sizes, which torch.fx does not know: each is one node of a graph that it traces.
 torch.fx.wrap("beyond")
-torch.fx.wrap("neighbours")
+torch.fx.wrap("taps")
+torch.fx.wrap("weigh")

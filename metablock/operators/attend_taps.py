@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attend_near import beyond, neighbours
+from .attend_near import beyond, taps, weigh
 
 
 class AttendTaps(nn.Module):
@@ -56,6 +56,16 @@ class AttendTaps(nn.Module):
         self.size, self.border, self.dilation, self.side = tuple(size), border, dilation, side
         self.stride = tuple(stride) if stride else (1,) * len(size)
         self.heads, self.scale, self.norm, self.drop = heads, scale, norm, drop
+        # Every place of a sequence is a query, and its neighbours follow each other.
+        self.plain = len(size) == 1 and dilation == self.stride[0] == 1 and border != "clamp"
+
+    def products(self, v: Tensor, logits: Tensor) -> int:
+        """Multiply-accumulates of the matrix products that :meth:`forward` writes as sums: those of a sequence's neighbours."""
+        n, one = v.shape[1], logits.shape[1] == 1
+        if not self.plain or (one and n <= 512):
+            return 0
+        reach = n if self.border == "cut" and self.side == "past" else self.size[0]
+        return min(reach, self.size[0]) * v.numel()
 
     def forward(self, v: Tensor, logits: Tensor) -> Tensor:
         grid, around = v.shape[1:-1], (self.size, self.border, self.dilation, self.side, self.stride)
@@ -68,8 +78,7 @@ class AttendTaps(nn.Module):
             weights = weights.softmax(-1)
         weights = F.dropout(weights, self.drop, self.training).to(v.dtype)
         places = [-(-grid[axis] // step) for axis, step in enumerate(self.stride)]
-        plain = len(self.size) == 1 and self.dilation == self.stride[0] == 1 and self.border != "clamp"
-        x = on_line(v, weights, self.size[0], self.border, self.side) if plain else by_taps(v, weights, *around)
+        x = on_line(v, weights, self.size[0], self.border, self.side) if self.plain else by_taps(v, weights, *around)
         return x.unflatten(1, places)
 
 
@@ -77,15 +86,15 @@ def by_taps(
     v: Tensor, weights: Tensor, size: Sequence[int], border: str, dilation: int, side: str, stride: Sequence[int]
 ) -> Tensor:
     """The weighted sums of neighbours, ``(b, N, h * e)``, from ``v (b, *grid, h * e)`` and ``weights (b, h, N or 1, K)``."""
-    near = neighbours(v, size, border, dilation, side, stride).unflatten(1, (weights.shape[1], -1))  # b, h, e, N, K
-    return (near * weights.unsqueeze(2)).sum(-1).flatten(1, 2).mT
+    near = taps(v, size, border, dilation, side, stride).unflatten(len(size) + 1, (weights.shape[1], -1))
+    return weigh(near, weights).transpose(1, 2).flatten(2)
 
 
 def on_line(v: Tensor, weights: Tensor, size: int, border: str, side: str) -> Tensor:
-    """The same sums of a sequence, whose neighbours follow each other, as matrix products.
+    """The same sums of a sequence, whose neighbours follow each other.
 
-    Weights of each place are multiplied with a copy of their neighbours, weights for all places as a band matrix with the values:
-    that is faster, but its cost grows with the square of the length. A long sequence, or one of any length, is not multiplied so.
+    Weights that are the same for all places are a band matrix, multiplied with the values: that is faster, but its cost grows
+    with the square of the length. A long sequence, or one of any length, is not multiplied so.
     """
     n, heads = v.shape[1], weights.shape[1]
     exporting = torch.compiler.is_exporting()
@@ -96,8 +105,7 @@ def on_line(v: Tensor, weights: Tensor, size: int, border: str, side: str) -> Te
         return (band @ v.unflatten(-1, (heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
     if border == "cut" and side == "past" and not exporting and n < size:  # no place has more before it
         weights, size = weights[..., size - n :], n
-    near = neighbours(v, [size], "zeros", 1, side, [1]).unflatten(1, (heads, -1)).transpose(2, 3)  # b, h, N, e, K
-    return (near @ weights.unsqueeze(-1)).squeeze(-1).transpose(1, 2).flatten(2)
+    return by_taps(v, weights, [size], "zeros", 1, side, [1])
 
 
 torch.fx.wrap("beyond")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -36,16 +37,29 @@ class Overlap(nn.Module):
 
 def added(x: Tensor, grid: Sequence[int], counts: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
     """The sum of windows that lie on one map: ``(b, *counts, *size, c) -> (b, *grid, c)``."""
-    # Axis by axis, the number of the window and the position in it become the position on the map.
-    for axis, (extent, count, step, pad) in enumerate(zip(grid, counts, stride, padding, strict=True), 1):
-        places = x.unbind(1 + len(grid))
-        reach = (count - 1) * step + 1
-        total = max(reach - 1 + len(places), pad + extent)
-        y = x.new_zeros((*x.shape[:axis], total, *places[0].shape[axis + 1 :]))
-        for offset, part in enumerate(places):
-            y[(slice(None),) * axis + (slice(offset, offset + reach, step),)] += part
+    # Axis by axis, the number of the window and the position in it become the position on the map. The map is cut into blocks as
+    # long as the stride: a block gets the first part of its own window, the second of the window before, ...: a sum of few
+    # shifted tensors, which a compiler computes in one pass (writing into slices would take one for each position of a window).
+    for axis, (extent, step, pad) in enumerate(zip(grid, stride, padding, strict=True), 1):
+        parts = x.split(step, 1 + len(grid))
+        y = shifted(parts, axis, step, len(grid)).flatten(axis, axis + 1)
+        missing = pad + extent - y.shape[axis]
+        if missing > 0:
+            y = F.pad(y, [0, 0] * (y.dim() - 1 - axis) + [0, missing])
         x = y.narrow(axis, pad, extent)
     return x
 
 
-torch.fx.wrap("added")  # writes into slices: one node of a graph that torch.fx traces
+def shifted(parts: Sequence[Tensor], axis: int, step: int, rank: int) -> Tensor:
+    """The sum of the parts of windows, each one block behind the one before: ``(..., count + len(parts) - 1, step, ...)``."""
+    total = None
+    for late, part in enumerate(parts):
+        part = part.movedim(1 + rank, axis + 1)
+        ends = [late, len(parts) - 1 - late]
+        part = F.pad(part, [0, 0] * (part.dim() - 2 - axis) + [0, step - part.shape[axis + 1], *ends])
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+torch.fx.wrap("added")  # reads sizes: one node of a graph that torch.fx traces

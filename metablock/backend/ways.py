@@ -1,0 +1,3 @@
+"""The ways to make graphs of a network (:func:`metablock.compile`)."""
+
+WAYS = ("nested", "whole", "regions")
