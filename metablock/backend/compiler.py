@@ -176,7 +176,7 @@ def compile(
     if freeze and model.training:
         raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")
     if freeze and way not in (None, "whole"):
-        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", 'leave out `way`')
+        raise MetablockError(f"what is frozen is compiled whole, not '{way}'", "leave out `way`")
     if tune is not False:
         from .tune import compile_tuned
 
