@@ -174,5 +174,6 @@ def test_what_compile_asks_for_on_a_gpu(
     options = seen.get("options", {})
     assert ("post_grad_custom_pre_pass" in options) is convolutions
     assert ("max_autotune_gemm" in options) is products
+    assert ("realize_reads_threshold" in options) is (bool(options) and not products)  # or residual streams are not in memory
     stored = [m.weight.stride(0) == 1 for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
     assert stored == [convolutions] * 17
