@@ -170,7 +170,7 @@ def test_what_compile_asks_for_on_a_gpu(
     monkeypatch.setattr(compiler, "_device_type", lambda model: "cuda")
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: seen.update(options))
     model = metablock.build("mobilenetv2_100", device="meta")
-    metablock.compile(model, whole=True, **arguments)
+    metablock.compile(model, way="whole", **arguments)
     options = seen.get("options", {})
     assert ("post_grad_custom_pre_pass" in options) is convolutions
     assert ("max_autotune_gemm" in options) is products
