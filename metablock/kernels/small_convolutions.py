@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch._inductor import custom_graph_pass as passes
-from torch._inductor import ir
+from torch._inductor import ir, virtualized
 from torch._inductor.lowering import register_lowering
-from torch._inductor.virtualized import ops
 
 from .depthwise import TAPS
 
@@ -119,20 +118,20 @@ def _lower(x: Any, weight: Any, stride: list[int], padding: list[int], dilation:
             inside = []
             for axis, position in enumerate(where):
                 if first[axis] < 0:
-                    inside.append(ops.ge(_number(position), _number(0)))
+                    inside.append(virtualized.ops.ge(_number(position), _number(0)))
                 if first[axis] + stride[axis] * (out[axis] - 1) >= size[axis]:
-                    inside.append(ops.lt(_number(position), _number(size[axis])))
+                    inside.append(virtualized.ops.lt(_number(position), _number(size[axis])))
             value = _where(inside, lambda at=where: load([image, channel, *at]))
-            factor = ops.to_dtype(load_weight([channel, 0, *tap]), wide)
-            part = ops.mul(ops.to_dtype(value, wide), factor)
-            total = part if total is None else ops.add(total, part)
-        return ops.to_dtype(total, dtype)
+            factor = virtualized.ops.to_dtype(load_weight([channel, 0, *tap]), wide)
+            part = virtualized.ops.mul(virtualized.ops.to_dtype(value, wide), factor)
+            total = part if total is None else virtualized.ops.add(total, part)
+        return virtualized.ops.to_dtype(total, dtype)
 
     return ir.Pointwise.create(device=x.get_device(), dtype=dtype, inner_fn=compute, ranges=[batch, channels, *out])
 
 
 def _number(expression: Any) -> Any:
-    return ops.index_expr(expression, torch.int64)
+    return virtualized.ops.index_expr(expression, torch.int64)
 
 
 def _where(conditions: list[Any], load: Any) -> Any:
@@ -141,5 +140,5 @@ def _where(conditions: list[Any], load: Any) -> Any:
         return load()
     mask = conditions[0]
     for condition in conditions[1:]:
-        mask = ops.and_(mask, condition)
-    return ops.masked(mask, load, 0.0)
+        mask = virtualized.ops.and_(mask, condition)
+    return virtualized.ops.masked(mask, load, 0.0)
