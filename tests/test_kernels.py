@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._inductor import metrics
+from torch._inductor.utils import run_and_get_code
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
@@ -57,6 +57,23 @@ def test_a_small_convolution_is_its_sum_over_taps(case: str) -> None:
     torch.testing.assert_close(graph(x, *conv.parameters()), conv(x), rtol=1e-12, atol=1e-12)
 
 
+def test_inductor_computes_the_sum() -> None:
+    """Two in one graph, to compile once."""
+    torch._dynamo.reset()
+    kinds = [CONVOLUTIONS[case] for case in ("stride", "uneven")]
+    made = [make(6, 6, groups=6, dtype=torch.float64, **options) for make, options in kinds]
+    inputs = [torch.randn(2, 6, *(9, 8, 7)[: conv.weight.dim() - 2], dtype=torch.float64) for conv in made]
+
+    def every(*inputs: Tensor) -> list[Tensor]:
+        return [conv(x) for conv, x in zip(made, inputs, strict=True)]
+
+    run = torch.compile(every, options={"post_grad_custom_pre_pass": CPU, "fx_graph_cache": False})
+    with torch.no_grad():
+        outputs, (code,) = run_and_get_code(run, *inputs)
+        torch.testing.assert_close(outputs, every(*inputs), rtol=1e-12, atol=1e-12)
+    assert "extern_kernels.convolution" not in code
+
+
 def test_half_precision_sums_in_float32() -> None:
     conv = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False, dtype=torch.bfloat16)
     x = torch.randn(2, 8, 9, 9, dtype=torch.bfloat16)
@@ -88,15 +105,16 @@ def test_other_convolutions_stay(conv: nn.Module, change: SmallConvolutions, inf
 def test_inductor_fuses_what_stands_behind() -> None:
     """One kernel for the convolution, the norm and the activation; the numbers are eager's."""
     torch._dynamo.reset()
-    metrics.reset()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6()).eval()
     x = torch.randn(2, 8, 6, 6)
     change = SmallConvolutions(("cpu",), (torch.float32,))
     run = torch.compile(model, options={"post_grad_custom_pre_pass": change, "fx_graph_cache": False})
     with torch.no_grad():
-        torch.testing.assert_close(run(x), model(x), rtol=1e-5, atol=1e-5)
-    assert metrics.generated_kernel_count == 1
+        y, (code,) = run_and_get_code(run, x)
+        torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
+    assert code.count("async_compile.cpp_pybinding(") == 1
+    assert "extern_kernels.convolution" not in code
 
 
 def test_stored_kernels_compute_the_same() -> None:
@@ -152,9 +170,10 @@ def test_what_compile_asks_for_on_a_gpu(
     monkeypatch.setattr(compiler, "_device_type", lambda model: "cuda")
     monkeypatch.setattr(nn.Module, "compile", lambda self, **options: seen.update(options))
     model = metablock.build("mobilenetv2_100", device="meta")
-    metablock.compile(model, whole=True, **arguments)
+    metablock.compile(model, way="whole", **arguments)
     options = seen.get("options", {})
     assert ("post_grad_custom_pre_pass" in options) is convolutions
     assert ("max_autotune_gemm" in options) is products
+    assert ("realize_reads_threshold" in options) is (bool(options) and not products)  # or residual streams are not in memory
     stored = [m.weight.stride(0) == 1 for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
     assert stored == [convolutions] * 17

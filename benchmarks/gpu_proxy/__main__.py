@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=("infer", "train"), default="infer")
     parser.add_argument("--channels-last", action="store_true", help="of ours, images too; timm's is counted with and without")
     parser.add_argument("--kernels", choices=("rule", "last", "built"), default="rule", help="how ours are stored by compile")
+    parser.add_argument("--fused", action=argparse.BooleanOptionalAction, help="of ours: the argument of metablock.compile")
     parser.add_argument("--drop", type=float, default=0.0, help="stochastic depth in training")
     parser.add_argument("--autocast", action="store_true", help="weights in float32; otherwise all is bfloat16")
     parser.add_argument("--batch", type=int, default=64)
@@ -94,6 +95,7 @@ def _count(args: argparse.Namespace) -> tuple[list[table.Row], bool]:
                     args.way,
                     channels_last=args.channels_last,
                     kernels=args.kernels,
+                    fused=args.fused,
                     edits=tuple(args.edit),
                     **common,
                 )

@@ -20,6 +20,7 @@ from torch._inductor.scheduler import ExternKernelSchedulerNode, NopKernelSchedu
 from torch._inductor.virtualized import V
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from . import products
 from .device import BANDWIDTH, LAUNCH, PEAK_BF16, PEAK_FP32
 
 # Operators that move nothing.
@@ -147,6 +148,7 @@ class Recorder:
 
         config.force_disable_caches, config.compile_threads = True, 1
         config.shape_padding = config.triton.autotune_at_compile_time = False
+        products.install()
         module: Any
         for module in (utils, compile_fx, output_code):
             if hasattr(module, "align_inputs_from_check_idxs"):  # it looks at addresses
@@ -287,6 +289,8 @@ def _kernels(lowering: GraphLowering, constant: Collection[str], nested: set[int
             flops = _flops(kind, node) or flops
         dtype = outputs[0].node.maybe_get_dtype() if outputs else None
         peak = PEAK_FP32 if dtype == torch.float32 and extern else PEAK_BF16
+        if node.is_template():
+            peak *= products.TEMPLATE
         yield Kernel(
             kind, size, flops, max(size / BANDWIDTH, flops / peak, LAUNCH), repeated, _sizes(outputs), ",".join(_origins(node))
         )

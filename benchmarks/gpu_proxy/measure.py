@@ -37,6 +37,7 @@ class Job:
         drop: the rate of stochastic depth in training.
         autocast: weights in float32, autocast to bfloat16; otherwise all is bfloat16.
         edits: of our spec.
+        fused: of :func:`metablock.compile`: whether products and small convolutions take in what stands behind them.
         kernels: whether :func:`metablock.compile` stores kernels channels-last: ``"rule"``, ``"last"`` or ``"built"``: not.
     """
 
@@ -50,6 +51,7 @@ class Job:
     drop: float = 0.0
     autocast: bool = False
     edits: tuple[str, ...] = ()
+    fused: bool | None = None
     kernels: str = "rule"
 
     @property
@@ -59,6 +61,7 @@ class Job:
             self.way,
             *["cl"] * self.channels_last,
             *["kernels-" + self.kernels] * (self.kernels != "rule"),
+            *["fused" if self.fused else "unfused"] * (self.fused is not None),
             *["amp"] * self.autocast,
             *[f"drop{self.drop:g}"] * bool(self.drop),
         ]
@@ -107,6 +110,8 @@ def _compiled(model: nn.Module, job: Job) -> Callable[[Tensor], Any]:
     if job.side == "timm":
         return torch.compile(model)
     options: dict[str, Any] = {} if job.kernels == "rule" else {"channels_last": job.kernels == "last"}
+    if job.fused is not None:
+        options["fused"] = job.fused
     return metablock.compile(model, way=None if job.way == "default" else job.way, **options)
 
 

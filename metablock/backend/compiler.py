@@ -273,7 +273,7 @@ def _gpu_options(model: nn.Module, options: Mapping[str, Any], convolutions: boo
     """The arguments of ``torch.compile`` on a GPU, with fusion into products and small depthwise convolutions or without."""
     from .inductor import gpu_arguments  # it imports Inductor, which takes seconds
 
-    options = gpu_arguments(options)
+    options = gpu_arguments(options, products)
     if convolutions:
         store_depthwise(model)
         options = fusion(options, products)

@@ -19,11 +19,13 @@ _BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100, "rea
 _aten = torch.ops.aten
 
 
-def gpu_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def gpu_arguments(arguments: Mapping[str, Any], products: bool = False) -> dict[str, Any]:
     """The arguments of ``torch.compile`` with these settings; what the caller sets stays.
 
     Args:
         arguments: ``mode`` and ``options`` among them. Another backend than Inductor gets them as they are.
+        products: whether matrix products take in what stands behind them. Then Inductor keeps its own bounds: a product can add
+            to a residual stream only if the stream is in memory.
 
     >>> sorted(gpu_arguments({"mode": "reduce-overhead"})["options"])[-1]
     'triton.cudagraphs'
@@ -32,7 +34,7 @@ def gpu_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
         return dict(arguments)
     rest = dict(arguments)
     mode, own = rest.pop("mode", None), rest.pop("options", None) or {}  # torch takes one of both
-    return rest | {"options": {**_BOUNDS, "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
+    return rest | {"options": {**({} if products else _BOUNDS), "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
 
 
 def _of_mode(mode: str | None) -> dict[str, Any]:
