@@ -20,10 +20,18 @@ def draws(graph: torch.fx.Graph) -> list[list[int]]:
 
 
 def test_arguments() -> None:
-    settings = gpu_arguments({"mode": "max-autotune", "options": {"realize_reads_threshold": 5}, "dynamic": False})
+    settings = gpu_arguments(
+        nn.Linear(3, 3), {"mode": "max-autotune", "options": {"realize_reads_threshold": 5}, "dynamic": False}
+    )
     assert settings["options"]["max_autotune"] is True and settings["options"]["realize_reads_threshold"] == 5
     assert "mode" not in settings and settings["dynamic"] is False
-    assert gpu_arguments({"backend": "eager", "mode": None}) == {"backend": "eager", "mode": None}
+    assert gpu_arguments(nn.Linear(3, 3), {"backend": "eager", "mode": None}) == {"backend": "eager", "mode": None}
+
+
+@pytest.mark.parametrize(("batch", "layer", "reads"), [(1, 0, 6), (1, 3, 6), (1, 4, 2), (0, 1, 2), (0, 0, None)])
+def test_bounds(batch: int, layer: int, reads: int | None) -> None:
+    model = nn.Sequential(*[nn.BatchNorm1d(3)] * batch, *[nn.LayerNorm(3) for _ in range(layer)])
+    assert gpu_arguments(model, {})["options"].get("realize_reads_threshold") == reads
 
 
 def test_draws_are_merged() -> None:
@@ -61,7 +69,7 @@ def test_a_compiled_step() -> None:
         def uuid(self) -> Any:
             return None
 
-    arguments = gpu_arguments({"options": {"joint_custom_pre_pass": Counted()}})
+    arguments = gpu_arguments(nn.Linear(3, 3), {"options": {"joint_custom_pre_pass": Counted()}})
     model = torch.compile(Drops().train(), fullgraph=True, **arguments)
     x = torch.ones(4096, 2, requires_grad=True)
     torch.manual_seed(0)
@@ -84,4 +92,4 @@ def test_settings_exist(name: str) -> None:
     """Those of every torch that is supported."""
     from torch._inductor import config
 
-    assert hasattr(config, name) and name in gpu_arguments({})["options"]
+    assert hasattr(config, name) and name in gpu_arguments(nn.BatchNorm1d(3), {})["options"]

@@ -138,8 +138,13 @@ def compile(
     """
     if options.get("backend", "inductor") == "inductor":
         _check_cache()
-    if next(iter(model.parameters()), torch.empty(0)).device.type == "cpu":
+    device = next(iter(model.parameters()), torch.empty(0)).device.type
+    if device == "cpu":
         _channels_last(model)
+    elif device == "cuda":
+        from .inductor import gpu_arguments  # imports much of torch
+
+        options = gpu_arguments(model, options)
     if freeze:
         if model.training:
             raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")

@@ -8,31 +8,47 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 from torch._inductor import list_mode_options
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
+from torch.nn.modules.batchnorm import _BatchNorm
 
-# Inductor writes a value that several read to memory if computing it again takes more reads or operations than this. Its own
-# (4, 30) are below a batch norm with the GELU behind it: what stands between the two was written in float32, and read twice.
-_BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100, "realize_acc_reads_threshold": 32}
+# Inductor writes a value that several read to memory if computing it again takes more reads or operations than a bound, by
+# default 4 and 30. A batch norm and the GELU behind it take 5 and 40: what stood between was written, in float32, and read twice.
+_BATCH_NORMS = {"realize_reads_threshold": 6, "realize_opcount_threshold": 100}
+# Where layer norms read the sums of residual connections, few reads are better: a sum that is not written is read by every norm
+# behind it as all its summands.
+_LAYER_NORMS = {"realize_reads_threshold": 2}
+_SHARE = 0.25  # of batch norms among the norms, from which on a network counts as one of the first kind
 
 _aten = torch.ops.aten
 
 
-def gpu_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``torch.compile`` with these settings; what the caller sets stays.
+def gpu_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``torch.compile`` with our settings for a model on a GPU; what the caller sets stays.
 
     Args:
+        model: its norms say which bounds are better, by the bytes that the compiled graph moves.
         arguments: ``mode`` and ``options`` among them. Another backend than Inductor gets them as they are.
 
-    >>> sorted(gpu_arguments({"mode": "reduce-overhead"})["options"])[-1]
-    'triton.cudagraphs'
+    >>> settings = gpu_arguments(nn.BatchNorm2d(3), {"mode": "reduce-overhead"})["options"]
+    >>> settings["realize_reads_threshold"], settings["triton.cudagraphs"]
+    (6, True)
     """
     if arguments.get("backend", "inductor") != "inductor":
         return dict(arguments)
     rest = dict(arguments)
     mode, own = rest.pop("mode", None), rest.pop("options", None) or {}  # torch takes one of both
-    return rest | {"options": {**_BOUNDS, "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
+    return rest | {"options": {**_bounds(model), "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
+
+
+def _bounds(model: nn.Module) -> dict[str, Any]:
+    """From which number of reads and operations on a value is written to memory."""
+    norms = [module for module in model.modules() if isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))]
+    if not norms:
+        return {}
+    batch = sum(isinstance(norm, _BatchNorm) for norm in norms)
+    return _BATCH_NORMS if batch >= _SHARE * len(norms) else _LAYER_NORMS
 
 
 def _of_mode(mode: str | None) -> dict[str, Any]:
