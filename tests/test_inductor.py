@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metablock.backend.inductor import MergedDraws, gpu_arguments
+from metablock.backend.inductor import MergedDraws, WrittenSums, gpu_arguments
 from metablock.operators.drop_path import DropPath
 
 RAND = torch.ops.aten.rand.default
@@ -20,18 +20,60 @@ def draws(graph: torch.fx.Graph) -> list[list[int]]:
 
 
 def test_arguments() -> None:
-    settings = gpu_arguments(
-        nn.Linear(3, 3), {"mode": "max-autotune", "options": {"realize_reads_threshold": 5}, "dynamic": False}
-    )
+    settings = gpu_arguments({"mode": "max-autotune", "options": {"realize_reads_threshold": 5}, "dynamic": False})
     assert settings["options"]["max_autotune"] is True and settings["options"]["realize_reads_threshold"] == 5
     assert "mode" not in settings and settings["dynamic"] is False
-    assert gpu_arguments(nn.Linear(3, 3), {"backend": "eager", "mode": None}) == {"backend": "eager", "mode": None}
+    assert gpu_arguments({"backend": "eager", "mode": None}) == {"backend": "eager", "mode": None}
 
 
-@pytest.mark.parametrize(("batch", "layer", "reads"), [(1, 0, 6), (1, 3, 6), (1, 4, 2), (0, 1, 2), (0, 0, None)])
-def test_bounds(batch: int, layer: int, reads: int | None) -> None:
-    model = nn.Sequential(*[nn.BatchNorm1d(3)] * batch, *[nn.LayerNorm(3) for _ in range(layer)])
-    assert gpu_arguments(model, {})["options"].get("realize_reads_threshold") == reads
+class Residuals(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(64) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for norm in self.norms:
+            x = x + norm(x).tanh()
+        return x
+
+
+def test_sums_are_written() -> None:
+    """Each sum that a norm and the next sum read; the numbers and the gradients stay."""
+    seen: list[int] = []
+
+    class Counted(WrittenSums):
+        def __call__(self, graph: torch.fx.Graph) -> None:
+            super().__call__(graph)
+            graph.lint()
+            seen.append(len(graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)))
+
+        def uuid(self) -> Any:
+            return None
+
+    model, x = Residuals().double(), torch.randn(32, 32, 64, dtype=torch.float64)
+    arguments = gpu_arguments({"options": {"post_grad_custom_post_pass": Counted()}})
+    compiled = torch.compile(model, fullgraph=True, **arguments)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x))
+    assert seen == [2]
+    results = []
+    for function in (model, compiled):
+        leaf = x.clone().requires_grad_()
+        results.append(torch.autograd.grad(function(leaf).sin().sum(), [leaf, *model.parameters()]))
+    torch.testing.assert_close(*results)
+    assert len(seen) == 3 and seen[1] >= 2
+
+
+def test_other_sums_are_not() -> None:
+    """Those that one reads, that add a row or a number, that lie in another order, or are small."""
+
+    def step(x: Tensor, small: Tensor) -> Tensor:
+        once, row, turned = (x + x.exp()).sin(), x + x[0], x.mT + x.mT.exp()
+        return once + (row * row.exp()) + (turned * turned.exp()).mT + ((small + small.sin()) * (small + small.sin())).sum()
+
+    graph = make_fx(step, tracing_mode="fake")(torch.ones(4, 128, 256), torch.ones(4, 4)).graph
+    WrittenSums()(graph)
+    assert not graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)
 
 
 def test_draws_are_merged() -> None:
@@ -69,7 +111,7 @@ def test_a_compiled_step() -> None:
         def uuid(self) -> Any:
             return None
 
-    arguments = gpu_arguments(nn.Linear(3, 3), {"options": {"joint_custom_pre_pass": Counted()}})
+    arguments = gpu_arguments({"options": {"joint_custom_pre_pass": Counted()}})
     model = torch.compile(Drops().train(), fullgraph=True, **arguments)
     x = torch.ones(4096, 2, requires_grad=True)
     torch.manual_seed(0)
@@ -87,9 +129,11 @@ def test_a_compiled_step() -> None:
     assert not torch.equal(again[0], further[0])
 
 
-@pytest.mark.parametrize("name", ["realize_reads_threshold", "realize_opcount_threshold", "joint_custom_pre_pass"])
+@pytest.mark.parametrize(
+    "name", ["realize_reads_threshold", "realize_opcount_threshold", "joint_custom_pre_pass", "post_grad_custom_post_pass"]
+)
 def test_settings_exist(name: str) -> None:
     """Those of every torch that is supported."""
     from torch._inductor import config
 
-    assert hasattr(config, name) and name in gpu_arguments(nn.BatchNorm1d(3), {})["options"]
+    assert hasattr(config, name) and name in gpu_arguments({})["options"]

@@ -144,7 +144,7 @@ def compile(
     elif device == "cuda":
         from .inductor import gpu_arguments  # imports much of torch
 
-        options = gpu_arguments(model, options)
+        options = gpu_arguments(options)
     if freeze:
         if model.training:
             raise MetablockError("a model in train mode cannot be frozen", "call .eval() first")

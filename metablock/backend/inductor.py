@@ -8,51 +8,70 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 from torch._inductor import list_mode_options
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
-from torch.nn.modules.batchnorm import _BatchNorm
 
-# Inductor writes a value that several read to memory if computing it again takes more reads or operations than a bound, by
-# default 4 and 30. A batch norm and the GELU behind it take 5 and 40: what stood between was written, in float32, and read twice.
-_BATCH_NORMS = {"realize_reads_threshold": 6, "realize_opcount_threshold": 100}
-# Where layer norms read the sums of residual connections, few reads are better: a sum that is not written is read by every norm
-# behind it as all its summands.
-_LAYER_NORMS = {"realize_reads_threshold": 2}
-_SHARE = 0.25  # of batch norms among the norms, from which on a network counts as one of the first kind
+# Inductor writes a value that several read to memory if computing it again takes more reads or operations than this, by default 4
+# and 30. A batch norm and the GELU behind it take 5 and 40: what stood between was written, in float32, and read twice.
+_BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100}
 
 _aten = torch.ops.aten
 
 
-def gpu_arguments(model: nn.Module, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``torch.compile`` with our settings for a model on a GPU; what the caller sets stays.
+def gpu_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``torch.compile`` with our settings for GPUs; what the caller sets stays.
 
     Args:
-        model: its norms say which bounds are better, by the bytes that the compiled graph moves.
         arguments: ``mode`` and ``options`` among them. Another backend than Inductor gets them as they are.
 
-    >>> settings = gpu_arguments(nn.BatchNorm2d(3), {"mode": "reduce-overhead"})["options"]
+    >>> settings = gpu_arguments({"mode": "reduce-overhead"})["options"]
     >>> settings["realize_reads_threshold"], settings["triton.cudagraphs"]
-    (6, True)
+    (16, True)
     """
     if arguments.get("backend", "inductor") != "inductor":
         return dict(arguments)
     rest = dict(arguments)
     mode, own = rest.pop("mode", None), rest.pop("options", None) or {}  # torch takes one of both
-    return rest | {"options": {**_bounds(model), "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
-
-
-def _bounds(model: nn.Module) -> dict[str, Any]:
-    """From which number of reads and operations on a value is written to memory."""
-    norms = [module for module in model.modules() if isinstance(module, (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm))]
-    if not norms:
-        return {}
-    batch = sum(isinstance(norm, _BatchNorm) for norm in norms)
-    return _BATCH_NORMS if batch >= _SHARE * len(norms) else _LAYER_NORMS
+    passes = {"joint_custom_pre_pass": MergedDraws(), "post_grad_custom_post_pass": WrittenSums()}
+    return rest | {"options": {**_BOUNDS, **passes, **_of_mode(mode), **own}}
 
 
 def _of_mode(mode: str | None) -> dict[str, Any]:
     return dict(list_mode_options(mode)) if mode else {}
+
+
+class WrittenSums(CustomGraphPass):
+    """Writes sums that several read, those of residual connections, to memory.
+
+    A sum that is not written is read as all its summands by every norm behind it. Only sums that lie in one piece count: they
+    stay as they are, and what reads them reads a view.
+    """
+
+    least = 2**16
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Changes a graph of ATen operators in place."""
+        for node in graph.find_nodes(op="call_function", target=_aten.add.Tensor):
+            if len(node.users) > 1 and self._counts(node):
+                val = node.meta["val"]
+                where = list(val.shape), list(val.stride())
+                with graph.inserting_after(node):
+                    view = graph.call_function(_aten.as_strided.default, (node, *where))
+                view.meta = {**node.meta, "val": val.as_strided(*where)}
+                node.replace_all_uses_with(view, delete_user_cb=lambda user, view=view: user is not view)
+
+    def _counts(self, node: fx.Node) -> bool:
+        val, summands = node.meta.get("val"), node.args
+        if not isinstance(val, torch.Tensor) or not all(isinstance(extent, int) for extent in val.shape):
+            return False
+        if val.numel() < self.least or not val.is_contiguous():
+            return False
+        return all(isinstance(x, fx.Node) and getattr(x.meta.get("val"), "shape", None) == val.shape for x in summands)
+
+    def uuid(self) -> Any:
+        """Names this code in the keys of Inductor's caches."""
+        return get_hash_for_files((__file__,))
 
 
 class MergedDraws(CustomGraphPass):
