@@ -64,14 +64,31 @@ def test_sums_are_written() -> None:
     assert len(seen) == 3 and seen[1] >= 2
 
 
+def test_turned_sums_are_written() -> None:
+    """In the order of their axes: a graph that returns one keeps it as it is."""
+
+    def step(x: Tensor, returned: bool) -> Tensor | tuple[Tensor, Tensor]:
+        turned = x.mT + x.mT.exp()
+        y = (turned * turned.exp()).view(4, -1) if not returned else turned * turned.exp()
+        return (turned, y) if returned else y
+
+    x = torch.randn(4, 128, 256)
+    for returned, count in ((False, 1), (True, 0)):
+        whole = make_fx(lambda x, returned=returned: step(x.mT.contiguous().mT, returned), tracing_mode="fake")(x)
+        WrittenSums()(whole.graph)
+        whole.graph.lint()
+        assert len(whole.graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == count
+
+
 def test_other_sums_are_not() -> None:
-    """Those that one reads, that add a row or a number, that lie in another order, or are small."""
+    """Those that one reads, that add a row or a number, whose channels lie last, or that are small."""
 
-    def step(x: Tensor, small: Tensor) -> Tensor:
-        once, row, turned = (x + x.exp()).sin(), x + x[0], x.mT + x.mT.exp()
-        return once + (row * row.exp()) + (turned * turned.exp()).mT + ((small + small.sin()) * (small + small.sin())).sum()
+    def step(x: Tensor, image: Tensor, small: Tensor) -> Tensor:
+        once, row, added, little = (x + x.exp()).sin(), x + x[0], image + image.exp(), small + small.sin()
+        return once + row * row.exp() + (added * added.exp()).sum() + (little * little.exp()).sum()
 
-    graph = make_fx(step, tracing_mode="fake")(torch.ones(4, 128, 256), torch.ones(4, 4)).graph
+    image = torch.ones(4, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    graph = make_fx(step, tracing_mode="fake")(torch.ones(4, 128, 256), image, torch.ones(4, 4)).graph
     WrittenSums()(graph)
     assert not graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)
 

@@ -13,8 +13,9 @@ from torch._inductor import list_mode_options
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
 # Inductor writes a value that several read to memory if computing it again takes more reads or operations than this, by default 4
-# and 30. A batch norm and the GELU behind it take 5 and 40: what stood between was written, in float32, and read twice.
-_BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100}
+# and 30; and any value of more than 8 reads. A batch norm and the GELU behind it take 5 reads and 40 operations: what stood
+# between was written, in float32, and read twice. Sums of residual connections need the low bounds: see `WrittenSums`.
+_BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100, "realize_acc_reads_threshold": 32}
 
 _aten = torch.ops.aten
 
@@ -44,8 +45,8 @@ def _of_mode(mode: str | None) -> dict[str, Any]:
 class WrittenSums(CustomGraphPass):
     """Writes sums that several read, those of residual connections, to memory.
 
-    A sum that is not written is read as all its summands by every norm behind it. Only sums that lie in one piece count: they
-    stay as they are, and what reads them reads a view.
+    A sum that is not written is read as all its summands by every norm behind it. Those of maps with the channels last in memory
+    keep to Inductor's bounds: convolutions behind them choose the order.
     """
 
     least = 2**16
@@ -54,24 +55,38 @@ class WrittenSums(CustomGraphPass):
         """Changes a graph of ATen operators in place."""
         for node in graph.find_nodes(op="call_function", target=_aten.add.Tensor):
             if len(node.users) > 1 and self._counts(node):
-                val = node.meta["val"]
-                where = list(val.shape), list(val.stride())
-                with graph.inserting_after(node):
-                    view = graph.call_function(_aten.as_strided.default, (node, *where))
-                view.meta = {**node.meta, "val": val.as_strided(*where)}
-                node.replace_all_uses_with(view, delete_user_cb=lambda user, view=view: user is not view)
+                _write(graph, node)
 
     def _counts(self, node: fx.Node) -> bool:
         val, summands = node.meta.get("val"), node.args
         if not isinstance(val, torch.Tensor) or not all(isinstance(extent, int) for extent in val.shape):
             return False
-        if val.numel() < self.least or not val.is_contiguous():
+        if val.numel() < self.least or (val.dim() == 4 and val.is_contiguous(memory_format=torch.channels_last)):
             return False
+        if not val.is_contiguous() and any(user.op == "output" or user.target is _aten.as_strided.default for user in node.users):
+            return False  # these ask for the order that it has
         return all(isinstance(x, fx.Node) and getattr(x.meta.get("val"), "shape", None) == val.shape for x in summands)
 
     def uuid(self) -> Any:
         """Names this code in the keys of Inductor's caches."""
         return get_hash_for_files((__file__,))
+
+
+def _write(graph: fx.Graph, node: fx.Node) -> None:
+    """Has a value written: Inductor does so where something reads it by strides, which here change nothing."""
+    uses, val = list(node.users), node.meta["val"]
+    with graph.inserting_after(node):
+        whole = node
+        if not val.is_contiguous():
+            whole = graph.call_function(_aten.clone.default, (node,), {"memory_format": torch.contiguous_format})
+            val = val.contiguous()
+            whole.meta = {**node.meta, "val": val}
+    where = list(val.shape), list(val.stride())
+    with graph.inserting_after(whole):
+        view = graph.call_function(_aten.as_strided.default, (whole, *where))
+    view.meta = {**node.meta, "val": val.as_strided(*where)}
+    for use in uses:
+        use.replace_input_with(node, view)
 
 
 class MergedDraws(CustomGraphPass):
