@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -64,28 +65,44 @@ def test_sums_are_written() -> None:
     assert len(seen) == 3 and seen[1] >= 2
 
 
-def test_turned_sums_are_written() -> None:
+@pytest.mark.parametrize(("returned", "count"), [(False, 1), (True, 0)])
+def test_turned_sums_are_written(returned: bool, count: int) -> None:
     """In the order of their axes: a graph that returns one keeps it as it is."""
 
-    def step(x: Tensor, returned: bool) -> Tensor | tuple[Tensor, Tensor]:
+    def step(x: Tensor) -> list[Tensor]:
         turned = x.mT + x.mT.exp()
-        y = (turned * turned.exp()).view(4, -1) if not returned else turned * turned.exp()
-        return (turned, y) if returned else y
+        return [turned * turned.exp()] + [turned] * returned
 
-    x = torch.randn(4, 128, 256)
-    for returned, count in ((False, 1), (True, 0)):
-        whole = make_fx(lambda x, returned=returned: step(x.mT.contiguous().mT, returned), tracing_mode="fake")(x)
-        WrittenSums()(whole.graph)
-        whole.graph.lint()
-        assert len(whole.graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == count
+    graph = make_fx(step, tracing_mode="fake")(torch.randn(4, 128, 256)).graph
+    WrittenSums()(graph)
+    graph.lint()
+    assert len(graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == count
+
+
+def test_maps_with_the_channels_last_stay_so() -> None:
+    def step(x: Tensor) -> Tensor:
+        y = x + x.exp()
+        return y * y.sin()
+
+    x = torch.randn(2, 8, 64, 64).contiguous(memory_format=torch.channels_last)
+    traced = make_fx(step, tracing_mode="fake")(x)
+    WrittenSums()(traced.graph)
+    traced.recompile()
+    assert len(traced.graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == 1
+    assert torch.equal(traced(x), step(x)) and traced(x).stride() == x.stride()
 
 
 def test_other_sums_are_not() -> None:
-    """Those that one reads, that add a row or a number, whose channels lie last, or that are small."""
+    """Those that one reads, that add a row or a number, that a convolution reads, or that are small."""
 
     def step(x: Tensor, image: Tensor, small: Tensor) -> Tensor:
         once, row, added, little = (x + x.exp()).sin(), x + x[0], image + image.exp(), small + small.sin()
-        return once + row * row.exp() + (added * added.exp()).sum() + (little * little.exp()).sum()
+        return (
+            once
+            + row * row.exp()
+            + (F.conv2d(added, image[:, :, :1, :1]) * added.exp()[:, :4]).sum()
+            + (little * little.exp()).sum()
+        )
 
     image = torch.ones(4, 16, 32, 32).contiguous(memory_format=torch.channels_last)
     graph = make_fx(step, tracing_mode="fake")(torch.ones(4, 128, 256), image, torch.ones(4, 4)).graph

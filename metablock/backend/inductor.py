@@ -45,8 +45,8 @@ def _of_mode(mode: str | None) -> dict[str, Any]:
 class WrittenSums(CustomGraphPass):
     """Writes sums that several read, those of residual connections, to memory.
 
-    A sum that is not written is read as all its summands by every norm behind it. Those of maps with the channels last in memory
-    keep to Inductor's bounds: convolutions behind them choose the order.
+    A sum that is not written is read as all its summands by every norm behind it. What a convolution reads is
+    written anyway, in the order that Inductor chooses for it.
     """
 
     least = 2**16
@@ -61,9 +61,10 @@ class WrittenSums(CustomGraphPass):
         val, summands = node.meta.get("val"), node.args
         if not isinstance(val, torch.Tensor) or not all(isinstance(extent, int) for extent in val.shape):
             return False
-        if val.numel() < self.least or (val.dim() == 4 and val.is_contiguous(memory_format=torch.channels_last)):
+        if val.numel() < self.least or any(user.target is _aten.convolution.default for user in node.users):
             return False
-        if not val.is_contiguous() and any(user.op == "output" or user.target is _aten.as_strided.default for user in node.users):
+        asked = any(user.op == "output" or user.target is _aten.as_strided.default for user in node.users)
+        if asked and not (val.is_contiguous() or _channels_last(val)):
             return False  # these ask for the order that it has
         return all(isinstance(x, fx.Node) and getattr(x.meta.get("val"), "shape", None) == val.shape for x in summands)
 
@@ -74,10 +75,16 @@ class WrittenSums(CustomGraphPass):
 
 def _write(graph: fx.Graph, node: fx.Node) -> None:
     """Has a value written: Inductor does so where something reads it by strides, which here change nothing."""
-    uses, val = list(node.users), node.meta["val"]
+    summed, uses, val = node, list(node.users), node.meta["val"]
     with graph.inserting_after(node):
         whole = node
-        if not val.is_contiguous():
+        last = not val.is_contiguous() and _channels_last(val)
+        if last:
+            node = graph.call_function(_aten.permute.default, (node, [0, 2, 3, 1]))
+            whole, val = node, val.permute(0, 2, 3, 1)
+            node.meta = {**summed.meta, "val": val}
+    with graph.inserting_after(whole):
+        if last or not val.is_contiguous():
             whole = graph.call_function(_aten.clone.default, (node,), {"memory_format": torch.contiguous_format})
             val = val.contiguous()
             whole.meta = {**node.meta, "val": val}
@@ -85,8 +92,17 @@ def _write(graph: fx.Graph, node: fx.Node) -> None:
     with graph.inserting_after(whole):
         view = graph.call_function(_aten.as_strided.default, (whole, *where))
     view.meta = {**node.meta, "val": val.as_strided(*where)}
+    if last:
+        with graph.inserting_after(view):
+            back = graph.call_function(_aten.permute.default, (view, [0, 3, 1, 2]))
+        back.meta = {**view.meta, "val": view.meta["val"].permute(0, 3, 1, 2)}
+        view = back
     for use in uses:
-        use.replace_input_with(node, view)
+        use.replace_input_with(summed, view)
+
+
+def _channels_last(x: torch.Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 class MergedDraws(CustomGraphPass):
