@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metablock.backend.inductor import MergedDraws, gpu_arguments
+from metablock.backend.inductor import MergedDraws, WrittenSums, gpu_arguments
 from metablock.operators.drop_path import DropPath
 
 RAND = torch.ops.aten.rand.default
@@ -24,6 +25,89 @@ def test_arguments() -> None:
     assert settings["options"]["max_autotune"] is True and settings["options"]["realize_reads_threshold"] == 5
     assert "mode" not in settings and settings["dynamic"] is False
     assert gpu_arguments({"backend": "eager", "mode": None}) == {"backend": "eager", "mode": None}
+
+
+class Residuals(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(64) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for norm in self.norms:
+            x = x + norm(x).tanh()
+        return x
+
+
+def test_sums_are_written() -> None:
+    """Each sum that a norm and the next sum read; the numbers and the gradients stay."""
+    seen: list[int] = []
+
+    class Counted(WrittenSums):
+        def __call__(self, graph: torch.fx.Graph) -> None:
+            super().__call__(graph)
+            graph.lint()
+            seen.append(len(graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)))
+
+        def uuid(self) -> Any:
+            return None
+
+    model, x = Residuals().double(), torch.randn(32, 32, 64, dtype=torch.float64)
+    arguments = gpu_arguments({"options": {"post_grad_custom_post_pass": Counted()}})
+    compiled = torch.compile(model, fullgraph=True, **arguments)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), model(x))
+    assert seen == [2]
+    results = []
+    for function in (model, compiled):
+        leaf = x.clone().requires_grad_()
+        results.append(torch.autograd.grad(function(leaf).sin().sum(), [leaf, *model.parameters()]))
+    torch.testing.assert_close(*results)
+    assert len(seen) == 3 and seen[1] >= 2
+
+
+@pytest.mark.parametrize(("returned", "count"), [(False, 1), (True, 0)])
+def test_turned_sums_are_written(returned: bool, count: int) -> None:
+    """In the order of their axes: a graph that returns one keeps it as it is."""
+
+    def step(x: Tensor) -> list[Tensor]:
+        turned = x.mT + x.mT.exp()
+        return [turned * turned.exp()] + [turned] * returned
+
+    graph = make_fx(step, tracing_mode="fake")(torch.randn(4, 128, 256)).graph
+    WrittenSums()(graph)
+    graph.lint()
+    assert len(graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == count
+
+
+def test_maps_with_the_channels_last_stay_so() -> None:
+    def step(x: Tensor) -> Tensor:
+        y = x + x.exp()
+        return y * y.sin()
+
+    x = torch.randn(2, 8, 64, 64).contiguous(memory_format=torch.channels_last)
+    traced = make_fx(step, tracing_mode="fake")(x)
+    WrittenSums()(traced.graph)
+    traced.recompile()
+    assert len(traced.graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)) == 1
+    assert torch.equal(traced(x), step(x)) and traced(x).stride() == x.stride()
+
+
+def test_other_sums_are_not() -> None:
+    """Those that one reads, that add a row or a number, that a convolution reads, or that are small."""
+
+    def step(x: Tensor, image: Tensor, small: Tensor) -> Tensor:
+        once, row, added, little = (x + x.exp()).sin(), x + x[0], image + image.exp(), small + small.sin()
+        return (
+            once
+            + row * row.exp()
+            + (F.conv2d(added, image[:, :, :1, :1]) * added.exp()[:, :4]).sum()
+            + (little * little.exp()).sum()
+        )
+
+    image = torch.ones(4, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    graph = make_fx(step, tracing_mode="fake")(torch.ones(4, 128, 256), image, torch.ones(4, 4)).graph
+    WrittenSums()(graph)
+    assert not graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default)
 
 
 def test_draws_are_merged() -> None:
@@ -79,7 +163,9 @@ def test_a_compiled_step() -> None:
     assert not torch.equal(again[0], further[0])
 
 
-@pytest.mark.parametrize("name", ["realize_reads_threshold", "realize_opcount_threshold", "joint_custom_pre_pass"])
+@pytest.mark.parametrize(
+    "name", ["realize_reads_threshold", "realize_opcount_threshold", "joint_custom_pre_pass", "post_grad_custom_post_pass"]
+)
 def test_settings_exist(name: str) -> None:
     """Those of every torch that is supported."""
     from torch._inductor import config

@@ -12,33 +12,99 @@ from torch import fx
 from torch._inductor import list_mode_options
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
-# Inductor writes a value that several read to memory if computing it again takes more reads or operations than this. Its own
-# (4, 30) are below a batch norm with the GELU behind it: what stands between the two was written in float32, and read twice.
+# Inductor writes a value that several read to memory if computing it again takes more reads or operations than this, by default 4
+# and 30; and any value of more than 8 reads. A batch norm and the GELU behind it take 5 reads and 40 operations: what stood
+# between was written, in float32, and read twice. Sums of residual connections need the low bounds: see `WrittenSums`.
 _BOUNDS = {"realize_reads_threshold": 16, "realize_opcount_threshold": 100, "realize_acc_reads_threshold": 32}
 
 _aten = torch.ops.aten
 
 
 def gpu_arguments(arguments: Mapping[str, Any], products: bool = False) -> dict[str, Any]:
-    """The arguments of ``torch.compile`` with these settings; what the caller sets stays.
+    """The arguments of ``torch.compile`` with our settings for GPUs; what the caller sets stays.
 
     Args:
         arguments: ``mode`` and ``options`` among them. Another backend than Inductor gets them as they are.
         products: whether matrix products take in what stands behind them. Then Inductor keeps its own bounds: a product can add
             to a residual stream only if the stream is in memory.
 
-    >>> sorted(gpu_arguments({"mode": "reduce-overhead"})["options"])[-1]
-    'triton.cudagraphs'
+    >>> settings = gpu_arguments({"mode": "reduce-overhead"})["options"]
+    >>> settings["realize_reads_threshold"], settings["triton.cudagraphs"]
+    (16, True)
     """
     if arguments.get("backend", "inductor") != "inductor":
         return dict(arguments)
     rest = dict(arguments)
     mode, own = rest.pop("mode", None), rest.pop("options", None) or {}  # torch takes one of both
-    return rest | {"options": {**({} if products else _BOUNDS), "joint_custom_pre_pass": MergedDraws(), **_of_mode(mode), **own}}
+    passes = {"joint_custom_pre_pass": MergedDraws(), "post_grad_custom_post_pass": WrittenSums()}
+    return rest | {"options": {**({} if products else _BOUNDS), **passes, **_of_mode(mode), **own}}
 
 
 def _of_mode(mode: str | None) -> dict[str, Any]:
     return dict(list_mode_options(mode)) if mode else {}
+
+
+class WrittenSums(CustomGraphPass):
+    """Writes sums that several read, those of residual connections, to memory.
+
+    A sum that is not written is read as all its summands by every norm behind it. What a convolution reads is
+    written anyway, in the order that Inductor chooses for it.
+    """
+
+    least = 2**16
+
+    def __call__(self, graph: fx.Graph) -> None:
+        """Changes a graph of ATen operators in place."""
+        for node in graph.find_nodes(op="call_function", target=_aten.add.Tensor):
+            if len(node.users) > 1 and self._counts(node):
+                _write(graph, node)
+
+    def _counts(self, node: fx.Node) -> bool:
+        val, summands = node.meta.get("val"), node.args
+        if not isinstance(val, torch.Tensor) or not all(isinstance(extent, int) for extent in val.shape):
+            return False
+        if val.numel() < self.least or any(user.target is _aten.convolution.default for user in node.users):
+            return False
+        asked = any(user.op == "output" or user.target is _aten.as_strided.default for user in node.users)
+        if asked and not (val.is_contiguous() or _channels_last(val)):
+            return False  # these ask for the order that it has
+        return all(isinstance(x, fx.Node) and getattr(x.meta.get("val"), "shape", None) == val.shape for x in summands)
+
+    def uuid(self) -> Any:
+        """Names this code in the keys of Inductor's caches."""
+        return get_hash_for_files((__file__,))
+
+
+def _write(graph: fx.Graph, node: fx.Node) -> None:
+    """Has a value written: Inductor does so where something reads it by strides, which here change nothing."""
+    summed, uses, val = node, list(node.users), node.meta["val"]
+    with graph.inserting_after(node):
+        whole = node
+        last = not val.is_contiguous() and _channels_last(val)
+        if last:
+            node = graph.call_function(_aten.permute.default, (node, [0, 2, 3, 1]))
+            whole, val = node, val.permute(0, 2, 3, 1)
+            node.meta = {**summed.meta, "val": val}
+    with graph.inserting_after(whole):
+        if last or not val.is_contiguous():
+            whole = graph.call_function(_aten.clone.default, (node,), {"memory_format": torch.contiguous_format})
+            val = val.contiguous()
+            whole.meta = {**node.meta, "val": val}
+    where = list(val.shape), list(val.stride())
+    with graph.inserting_after(whole):
+        view = graph.call_function(_aten.as_strided.default, (whole, *where))
+    view.meta = {**node.meta, "val": val.as_strided(*where)}
+    if last:
+        with graph.inserting_after(view):
+            back = graph.call_function(_aten.permute.default, (view, [0, 3, 1, 2]))
+        back.meta = {**view.meta, "val": view.meta["val"].permute(0, 3, 1, 2)}
+        view = back
+    for use in uses:
+        use.replace_input_with(summed, view)
+
+
+def _channels_last(x: torch.Tensor) -> bool:
+    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 class MergedDraws(CustomGraphPass):

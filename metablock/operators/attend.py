@@ -105,19 +105,14 @@ def attended(
 ) -> Tensor:
     """``softmax(scale * q k' + bias) v``: torch's fused attention.
 
-    Its kernels for GPUs take heads of 8, 16, ... channels, and torch copies each of the others into wider ones. A compiled graph
-    widens queries, keys and values in one step; narrow heads of few keys are sums there, which read them where they are.
+    Its kernels for GPUs take heads of 8, 16, ... channels, and torch copies others into wider ones. Narrow heads of few keys are
+    sums in a graph that is compiled for a GPU, and are read where they are.
     """
-    width = q.shape[-1]
-    if width % 8 and for_gpu(q):
-        if width < 8 and k.shape[-2] <= FEW and not (causal or grouped):
-            logits = ((q * scale).unsqueeze(-2) * k.unsqueeze(-3)).sum(-1)
-            if bias is not None:
-                logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
-            return weighted(F.dropout(logits.softmax(-1), drop), v)
-        if q.shape == k.shape == v.shape:
-            q, k, v = F.pad(torch.stack([q, k, v]), [0, -width % 8]).unbind()
-            return F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=scale)[..., :width]
+    if for_gpu(q) and q.shape[-1] < 8 and k.shape[-2] <= FEW and not (causal or grouped):
+        logits = ((q * scale).unsqueeze(-2) * k.unsqueeze(-3)).sum(-1)
+        if bias is not None:
+            logits = logits.masked_fill(~bias, -math.inf) if bias.dtype == torch.bool else logits + bias
+        return weighted(F.dropout(logits.softmax(-1), drop), v)
     return F.scaled_dot_product_attention(q, k, v, bias, drop, causal, scale=scale, enable_gqa=grouped)
 
 

@@ -53,6 +53,10 @@ class TurnedLinear(nn.Linear):
     def __init__(self, c: int, *, out: int, bias: bool = True):
         super().__init__(c, out, bias)
 
+    @staticmethod
+    def shape(x: Feature, *, out: int) -> Feature:
+        return x.with_(c=out)
+
     def forward(self, x: Tensor) -> Tensor:
         return turned(x, self.weight, self.bias)
 
