@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.attend import AttendRule
 
-class Attend(nn.Module):
+
+class Attend(AttendRule, nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
 
     ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., g * d)``, ``v (b, ..., g * e)``; extents
@@ -37,8 +39,6 @@ class Attend(nn.Module):
         >>> Attend(heads=4)(q, k, v).shape
         torch.Size([2, 3, 16])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(
         self,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.attend_given import AttendGivenRule
 
-class AttendGiven(nn.Module):
+
+class AttendGiven(AttendGivenRule, nn.Module):
     """``softmax(scale * logits) v`` for each head.
 
     ``forward(v, logits)`` with ``v (b, ..., h * e)`` of M tokens (extents between the first and the last axis are flattened to
@@ -24,8 +26,6 @@ class AttendGiven(nn.Module):
         >>> AttendGiven(heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 3, 2 * 5)).shape
         torch.Size([1, 3, 8])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, norm: str = "softmax"):
         super().__init__()

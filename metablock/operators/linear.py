@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..shape import Feature
+from .rules.linear import LinearRule
 
 
-class Linear:
+class Linear(LinearRule):
     """``y = x W' + b`` on the last axis: ``(b, ..., c) -> (b, ..., out)``. Makes torch's ``nn.Linear``.
 
     Args:
@@ -22,11 +22,5 @@ class Linear:
         torch.Size([2, 5, 4])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __new__(cls, c: int, *, out: int, bias: bool = True) -> nn.Linear:  # type: ignore[misc]
         return nn.Linear(c, out, bias)
-
-    @staticmethod
-    def shape(x: Feature, *, out: int) -> Feature:
-        return x.with_(c=out)

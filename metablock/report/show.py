@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..api import assemble
 from ..language.format import show_spec, spec_hash
 from ..language.uses import without_unused
 from ..lowering.ir import Child, ModuleNode, Subgraph
@@ -32,6 +31,8 @@ def tree_text(options: BuildOptions) -> str:
     >>> print(tree_text(BuildOptions("resnet18")).splitlines()[0])
     resnet
     """
+    from ..api import assemble
+
     return repr(assemble(*lowered(options), device="meta"))
 
 

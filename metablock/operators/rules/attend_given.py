@@ -1,0 +1,11 @@
+"""What is known of ``attend_given`` without torch."""
+
+from __future__ import annotations
+
+from . import Rule
+
+
+class AttendGivenRule(Rule):
+    """The rule of :class:`metablock.operators.attend_given.AttendGiven`."""
+
+    takes = ("grid", "tokens")

@@ -1,0 +1,20 @@
+"""What is known of ``linear`` without torch."""
+
+from __future__ import annotations
+
+from ...shape import Feature
+from . import Rule, Tensors, weight_and_bias
+
+
+class LinearRule(Rule):
+    """The rule of :class:`metablock.operators.linear.Linear`."""
+
+    takes = ("grid", "tokens", "vector")
+
+    @staticmethod
+    def shape(x: Feature, *, out: int) -> Feature:
+        return x.with_(c=out)
+
+    @staticmethod
+    def tensors(c: int, *, out: int, bias: bool) -> Tensors:
+        return weight_and_bias((out, c), out, bias)
