@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..errors import Span, error
 from ..language.registry import rule_of
 from ..lowering.ir import ModuleCall, ModuleList, ModuleNode, Subgraph, Value, flat_values
-from ..operators.rules import Tensors, accepted
+from ..operators.rules import TensorShapes, accepted
 
 MAX_PARAMETERS = 20_000_000_000
 MAX_MACS = 100_000_000_000_000
@@ -57,7 +57,7 @@ class ModuleTensors:
         return self._known[key]
 
 
-def _by_rule(rule: Callable[..., Tensors], node: ModuleNode) -> TensorSizes:
+def _by_rule(rule: Callable[..., TensorShapes], node: ModuleNode) -> TensorSizes:
     """The tensors of one of our operators."""
     tensors = rule(**accepted(rule, {**node.context, **node.args}))
     return TensorSizes({name: prod(size) for name, size in tensors.parameters.items()}, tensors.buffers)

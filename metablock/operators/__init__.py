@@ -3,8 +3,8 @@
 An operator is usable without the rest of metablock. What torch has is torch's: the class of such an operator has the arguments of
 the spec language, and calling it makes torch's own module, so that tools which look for ``nn.Linear`` find it. All others are
 plain ``nn.Module`` classes. What the compiler needs before there is a module stands apart, in integers and without torch: the
-class extends its rule, ``ConvRule`` in ``rules/conv.py`` for ``Conv`` in ``conv.py`` (:mod:`metablock.operators.rules`); the class of a
-custom operator is its own rule. A rule has:
+class extends its rule, ``Conv`` in ``conv.py`` extends ``ConvRule`` in ``rules/conv.py`` (:mod:`metablock.operators.rules`); the
+class of a custom operator is its own rule. A rule has:
 
 ``takes``
     The layouts that ``forward`` accepts (see :class:`metablock.shape.Feature`), the preferred one first. The compiler converts
@@ -13,9 +13,9 @@ custom operator is its own rule. A rule has:
 ``shape(x, ..., *, <some of the arguments>) -> Feature``
     A static method on integers, needed where the output's shape differs from the input's (after conversion to an accepted
     layout). It raises :func:`metablock.errors.error` when the shapes do not fit; the compiler adds the place.
-``tensors(<some of the context>, *, <some of the arguments>) -> Tensors``
-    A static method: the sizes of the module's parameters, and the names of its buffers in the state dict; needed where it has any.
-    A custom operator has none: torch is asked for its module on ``meta``.
+``tensors(<some of the context>, *, <some of the arguments>) -> TensorShapes``
+    A static method: the sizes of the module's parameters, and the names of its buffers in the state dict. Needed where it
+    has any. A custom operator has none: torch is asked for its module on ``meta``.
 ``along = True``
     ``forward`` works along sequences, ``(b, n, c)``, and returns its output and what the network leaves behind (the states of
     ``nn.LSTM``). The compiler takes a grid apart into sequences by the argument ``over`` (:mod:`metablock.lowering.sequences`).

@@ -14,7 +14,7 @@ import pytest
 from leaves import CASES, find
 from metablock.language.registry import rule_of
 from metablock.operators import rules
-from metablock.operators.rules import Rule, accepted
+from metablock.operators.rules import LeafRule, accepted
 from metablock.shape import Feature
 
 MODULES = sorted(module.name for module in pkgutil.iter_modules(rules.__path__))
@@ -22,7 +22,7 @@ RULES = {
     f"{module}.{name.removesuffix('Rule')}": cls
     for module in MODULES
     for name, cls in vars(importlib.import_module(f"metablock.operators.rules.{module}")).items()
-    if inspect.isclass(cls) and cls.__module__.endswith(f".{module}") and issubclass(cls, Rule)
+    if inspect.isclass(cls) and cls.__module__.endswith(f".{module}") and issubclass(cls, LeafRule)
 }
 
 BIASES = {"grid": (3, 4), "heads": 2}
@@ -86,7 +86,7 @@ def test_tensors_are_those_of_the_module(name: str) -> None:
 
 
 def test_every_rule_of_tensors_is_tried() -> None:
-    assert {name for name, rule in RULES.items() if rule.tensors is not Rule.tensors} <= {name for name, _ in TRIED}
+    assert {name for name, rule in RULES.items() if rule.tensors is not LeafRule.tensors} <= {name for name, _ in TRIED}
 
 
 def test_rules_import_no_torch() -> None:

@@ -15,7 +15,7 @@ from ...shape import Feature, Layout
 Size = tuple[int, ...]
 
 
-class Tensors(NamedTuple):
+class TensorShapes(NamedTuple):
     """The tensors in the state dict of an operator's module.
 
     Attributes:
@@ -27,16 +27,16 @@ class Tensors(NamedTuple):
     buffers: tuple[str, ...] = ()
 
 
-def weight_and_bias(weight: Size, out: int, bias: bool) -> Tensors:
+def weight_and_bias(weight: Size, out: int, bias: bool) -> TensorShapes:
     """A weight of this size, and with ``bias`` a bias of ``out`` numbers.
 
     >>> weight_and_bias((4, 8), 4, True).parameters
     {'weight': (4, 8), 'bias': (4,)}
     """
-    return Tensors({"weight": weight, "bias": (out,)} if bias else {"weight": weight})
+    return TensorShapes({"weight": weight, "bias": (out,)} if bias else {"weight": weight})
 
 
-class Rule:
+class LeafRule:
     """What the compiler reads of an operator; :mod:`metablock.operators` describes it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Rule:
     along: ClassVar[bool] = False
     constant: ClassVar[str | None] = None
     shape: ClassVar[Callable[..., Feature]]
-    tensors: ClassVar[Callable[..., Tensors]] = staticmethod(lambda: Tensors())
+    tensors: ClassVar[Callable[..., TensorShapes]] = staticmethod(lambda: TensorShapes())
 
 
 def accepted(rule: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

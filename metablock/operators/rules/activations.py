@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from ...errors import error, suggest
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class ReluRule(Rule):
+class ReluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Relu`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class Relu6Rule(Rule):
+class Relu6Rule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Relu6`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class GeluRule(Rule):
+class GeluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Gelu`."""
 
     takes = ("map", "grid", "tokens", "vector")
@@ -31,65 +31,65 @@ class GeluRule(Rule):
         return x
 
 
-class QuickGeluRule(Rule):
+class QuickGeluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.QuickGelu`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class SiluRule(Rule):
+class SiluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Silu`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class SigmoidRule(Rule):
+class SigmoidRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Sigmoid`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class TanhRule(Rule):
+class TanhRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Tanh`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class HardSwishRule(Rule):
+class HardSwishRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.HardSwish`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class HardSigmoidRule(Rule):
+class HardSigmoidRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.HardSigmoid`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class SoftplusRule(Rule):
+class SoftplusRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Softplus`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class LogRule(Rule):
+class LogRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Log`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class EluRule(Rule):
+class EluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.Elu`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class StarReluRule(Rule):
+class StarReluRule(LeafRule):
     """The rule of :class:`metablock.operators.activations.StarRelu`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
     @staticmethod
-    def tensors() -> Tensors:
-        return Tensors({"scale": (1,), "bias": (1,)})
+    def tensors() -> TensorShapes:
+        return TensorShapes({"scale": (1,), "bias": (1,)})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule
+from . import LeafRule
 
 
-class AdaptiveAvgPoolRule(Rule):
+class AdaptiveAvgPoolRule(LeafRule):
     """The rule of :class:`metablock.operators.adaptive_avg_pool.AdaptiveAvgPool`."""
 
     takes = ("map",)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...shape import Feature
 from ..extents import Extent
-from . import Rule
+from . import LeafRule
 from .adaptive_avg_pool import sized
 
 
-class AdaptiveMaxPoolRule(Rule):
+class AdaptiveMaxPoolRule(LeafRule):
     """The rule of :class:`metablock.operators.adaptive_max_pool.AdaptiveMaxPool`."""
 
     takes = ("map",)

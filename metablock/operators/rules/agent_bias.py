@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ...errors import error
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 
 
-class AgentBiasRule(Rule):
+class AgentBiasRule(LeafRule):
     """The rule of :class:`metablock.operators.agent_bias.AgentBias`."""
 
     takes = ()
 
     @staticmethod
-    def tensors(grid: Size, prefix: int, *, heads: int, agents: int, table: int, side: str) -> Tensors:
+    def tensors(grid: Size, prefix: int, *, heads: int, agents: int, table: int, side: str) -> TensorShapes:
         check_side(side)
         sizes: dict[str, Size] = {"weight": (heads, agents, *(table,) * len(grid))}
         if prefix:
@@ -20,7 +20,7 @@ class AgentBiasRule(Rule):
         for axis, extent in enumerate(grid):
             line = tuple(extent if other == axis else 1 for other in range(len(grid)))
             sizes[f"axes.{axis}"] = (1, heads, *((agents, *line) if side == "keys" else (*line, agents)))
-        return Tensors(sizes)
+        return TensorShapes(sizes)
 
 
 def check_side(side: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendRule(Rule):
+class AttendRule(LeafRule):
     """The rule of :class:`metablock.operators.attend.Attend`."""
 
     takes = ("grid", "tokens")

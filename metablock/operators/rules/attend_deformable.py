@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class AttendDeformableRule(Rule):
+class AttendDeformableRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_deformable.AttendDeformable`."""
 
     takes = ("grid",)
@@ -26,7 +26,7 @@ class AttendDeformableRule(Rule):
         return x.with_(c=values[0].c)
 
     @staticmethod
-    def tensors(c: int, *, heads: int, points: int, levels: int) -> Tensors:
+    def tensors(c: int, *, heads: int, points: int, levels: int) -> TensorShapes:
         each = heads * levels * points
         weights = {"weights.weight": (each, c), "weights.bias": (each,)}
-        return Tensors({"offsets.weight": (2 * each, c), "offsets.bias": (2 * each,)} | weights)
+        return TensorShapes({"offsets.weight": (2 * each, c), "offsets.bias": (2 * each,)} | weights)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendGivenRule(Rule):
+class AttendGivenRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_given.AttendGiven`."""
 
     takes = ("grid", "tokens")

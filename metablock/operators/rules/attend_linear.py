@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendLinearRule(Rule):
+class AttendLinearRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_linear.AttendLinear`."""
 
     takes = ("grid", "tokens")

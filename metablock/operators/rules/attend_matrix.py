@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendProductRule(Rule):
+class AttendProductRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_matrix.AttendProduct`."""
 
     takes = ("grid", "tokens")
 
 
-class LogitsRule(Rule):
+class LogitsRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_matrix.Logits`."""
 
     takes = ("grid", "tokens")
 
 
-class WeightsRule(Rule):
+class WeightsRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_matrix.Weights`."""
 
     takes = ("map",)
 
 
-class WeightedSumRule(Rule):
+class WeightedSumRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_matrix.WeightedSum`."""
 
     takes = ("map",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendNearRule(Rule):
+class AttendNearRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_near.AttendNear`."""
 
     takes = ("grid",)

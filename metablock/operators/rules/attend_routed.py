@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendRoutedRule(Rule):
+class AttendRoutedRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_routed.AttendRouted`."""
 
     takes = ("grid",)

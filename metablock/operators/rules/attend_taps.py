@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class AttendTapsRule(Rule):
+class AttendTapsRule(LeafRule):
     """The rule of :class:`metablock.operators.attend_taps.AttendTaps`."""
 
     takes = ("grid",)

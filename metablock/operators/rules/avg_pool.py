@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import SMALLER, Extent, expand, sides, slide
-from . import Rule
+from . import LeafRule
 
 
-class AvgPoolRule(Rule):
+class AvgPoolRule(LeafRule):
     """The rule of :class:`metablock.operators.avg_pool.AvgPool`."""
 
     takes = ("map",)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class BatchNormRule(Rule):
+class BatchNormRule(LeafRule):
     """The rule of :class:`metablock.operators.batch_norm.BatchNorm`."""
 
     takes = ("map", "vector")
@@ -20,6 +20,6 @@ class BatchNormRule(Rule):
         return x
 
     @staticmethod
-    def tensors(c: int, *, affine: bool) -> Tensors:
+    def tensors(c: int, *, affine: bool) -> TensorShapes:
         sizes = {"weight": (c,), "bias": (c,)} if affine else {}
-        return Tensors(sizes, ("running_mean", "running_var", "num_batches_tracked"))
+        return TensorShapes(sizes, ("running_mean", "running_var", "num_batches_tracked"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand, slide
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class ConvRule(Rule):
+class ConvRule(LeafRule):
     """The rule of :class:`metablock.operators.conv.Conv`."""
 
     takes = ("map",)
@@ -29,5 +29,5 @@ class ConvRule(Rule):
         return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding, dilation))
 
     @staticmethod
-    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> Tensors:
+    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> TensorShapes:
         return weight_and_bias((out, c // groups, *expand(kernel, rank)), out, bias)

@@ -7,10 +7,10 @@ import math
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class ConvTransposeRule(Rule):
+class ConvTransposeRule(LeafRule):
     """The rule of :class:`metablock.operators.conv_transpose.ConvTranspose`."""
 
     takes = ("map",)
@@ -34,7 +34,7 @@ class ConvTransposeRule(Rule):
         return x.with_(c=out, grid=grid)
 
     @staticmethod
-    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> Tensors:
+    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> TensorShapes:
         return weight_and_bias((c, out // groups, *expand(kernel, rank)), out, bias)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule
+from . import LeafRule
 from .adaptive_avg_pool import sized
 
 
-class CropRule(Rule):
+class CropRule(LeafRule):
     """The rule of :class:`metablock.operators.crop.Crop`."""
 
     takes = ("grid", "map")

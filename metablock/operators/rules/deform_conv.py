@@ -7,10 +7,10 @@ from math import prod
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand, slide
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class DeformConvRule(Rule):
+class DeformConvRule(LeafRule):
     """The rule of :class:`metablock.operators.deform_conv.DeformConv`."""
 
     takes = ("map",)
@@ -22,8 +22,8 @@ class DeformConvRule(Rule):
         return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding))
 
     @staticmethod
-    def tensors(c: int, rank: int, *, out: int, kernel: Extent, bias: bool) -> Tensors:
+    def tensors(c: int, rank: int, *, out: int, kernel: Extent, bias: bool) -> TensorShapes:
         kernels = expand(kernel, rank)
         offsets = 2 * prod(kernels)
         own = weight_and_bias((out, c, *kernels), out, bias).parameters
-        return Tensors({**own, "offset.weight": (offsets, c, *kernels), "offset.bias": (offsets,)})
+        return TensorShapes({**own, "offset.weight": (offsets, c, *kernels), "offset.bias": (offsets,)})

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class DistancesRule(Rule):
+class DistancesRule(LeafRule):
     """The rule of :class:`metablock.operators.distances.Distances`."""
 
     takes = ()
 
 
-class AtDistancesRule(Rule):
+class AtDistancesRule(LeafRule):
     """The rule of :class:`metablock.operators.distances.AtDistances`."""
 
     takes = ("tokens",)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 from .dropout import checked
 
 
-class DropPathRule(Rule):
+class DropPathRule(LeafRule):
     """The rule of :class:`metablock.operators.drop_path.DropPath`."""
 
     takes = ("map", "grid", "tokens", "vector")

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from ...errors import error
 from ...shape import Feature, Layout
-from . import Rule
+from . import LeafRule
 
 
-class DropoutRule(Rule):
+class DropoutRule(LeafRule):
     """The rule of :class:`metablock.operators.dropout.Dropout`."""
 
     takes: ClassVar[tuple[Layout, ...]] = ("map", "grid", "tokens", "vector")

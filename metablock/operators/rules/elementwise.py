@@ -4,52 +4,52 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class ExpRule(Rule):
+class ExpRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Exp`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class SqrtRule(Rule):
+class SqrtRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Sqrt`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class AbsRule(Rule):
+class AbsRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Abs`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class SinRule(Rule):
+class SinRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Sin`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class CosRule(Rule):
+class CosRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Cos`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class AboveRule(Rule):
+class AboveRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Above`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class BelowRule(Rule):
+class BelowRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Below`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
 
-class ClipRule(Rule):
+class ClipRule(LeafRule):
     """The rule of :class:`metablock.operators.elementwise.Clip`."""
 
     takes = ("map", "grid", "tokens", "vector")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class EmbeddingRule(Rule):
+class EmbeddingRule(LeafRule):
     """The rule of :class:`metablock.operators.embedding.Embedding`."""
 
     takes = ("ids",)
@@ -19,5 +19,5 @@ class EmbeddingRule(Rule):
         return x.with_(layout="grid", c=out, padding_id=None)
 
     @staticmethod
-    def tensors(c: int, *, out: int) -> Tensors:
-        return Tensors({"weight": (c, out)})
+    def tensors(c: int, *, out: int) -> TensorShapes:
+        return TensorShapes({"weight": (c, out)})

@@ -7,11 +7,11 @@ from math import prod
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule
+from . import LeafRule
 from .unfold import ordered
 
 
-class FoldRule(Rule):
+class FoldRule(LeafRule):
     """The rule of :class:`metablock.operators.fold.Fold`."""
 
     takes = ("grid", "map")
@@ -29,7 +29,7 @@ class FoldRule(Rule):
         return x.with_(c=x.c // prod(kernels), grid=grid)
 
 
-class FoldWindowsRule(Rule):
+class FoldWindowsRule(LeafRule):
     """The rule of :class:`metablock.operators.fold.FoldWindows`."""
 
     takes = ("grid", "map")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class FrozenBatchNormRule(Rule):
+class FrozenBatchNormRule(LeafRule):
     """The rule of :class:`metablock.operators.frozen_batch_norm.FrozenBatchNorm`."""
 
     takes = ("map", "vector")
 
     @staticmethod
-    def tensors(*, affine: bool) -> Tensors:
-        return Tensors(buffers=(*(("weight", "bias") if affine else ()), "running_mean", "running_var"))
+    def tensors(*, affine: bool) -> TensorShapes:
+        return TensorShapes(buffers=(*(("weight", "bias") if affine else ()), "running_mean", "running_var"))

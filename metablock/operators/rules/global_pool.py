@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error, suggest
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class GlobalPoolRule(Rule):
+class GlobalPoolRule(LeafRule):
     """The rule of :class:`metablock.operators.global_pool.GlobalPool`."""
 
     takes = ("map", "grid", "tokens")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class GRNRule(Rule):
+class GRNRule(LeafRule):
     """The rule of :class:`metablock.operators.grn.GRN`."""
 
     takes = ("grid",)
 
     @staticmethod
-    def tensors(c: int, *, bias: bool) -> Tensors:
+    def tensors(c: int, *, bias: bool) -> TensorShapes:
         return weight_and_bias((c,), c, bias)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class GroupNormRule(Rule):
+class GroupNormRule(LeafRule):
     """The rule of :class:`metablock.operators.group_norm.GroupNorm`."""
 
     takes = ("map",)
@@ -20,5 +20,5 @@ class GroupNormRule(Rule):
         return x
 
     @staticmethod
-    def tensors(c: int, *, bias: bool) -> Tensors:
+    def tensors(c: int, *, bias: bool) -> TensorShapes:
         return weight_and_bias((c,), c, bias)

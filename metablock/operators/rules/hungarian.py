@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class HungarianRule(Rule):
+class HungarianRule(LeafRule):
     """The rule of :class:`metablock.operators.hungarian.Hungarian`."""
 
     takes = ("tokens",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class KeysSeenRule(Rule):
+class KeysSeenRule(LeafRule):
     """The rule of :class:`metablock.operators.keys_seen.KeysSeen`."""
 
     takes = ("grid", "tokens")

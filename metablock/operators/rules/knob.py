@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class KnobRule(Rule):
+class KnobRule(LeafRule):
     """The rule of :class:`metablock.operators.knob.Knob`."""
 
     takes = ("map", "grid", "tokens", "vector")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 from .softmax import check_over
 
 
-class L2NormRule(Rule):
+class L2NormRule(LeafRule):
     """The rule of :class:`metablock.operators.l2_norm.L2Norm`."""
 
     takes = ("grid", "tokens", "vector")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class LayerNormRule(Rule):
+class LayerNormRule(LeafRule):
     """The rule of :class:`metablock.operators.layer_norm.LayerNorm`."""
 
     takes = ("grid", "tokens", "vector")
 
     @staticmethod
-    def tensors(c: int, *, bias: bool, affine: bool) -> Tensors:
-        return weight_and_bias((c,), c, bias) if affine else Tensors()
+    def tensors(c: int, *, bias: bool, affine: bool) -> TensorShapes:
+        return weight_and_bias((c,), c, bias) if affine else TensorShapes()

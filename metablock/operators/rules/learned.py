@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class LearnedRule(Rule):
+class LearnedRule(LeafRule):
     """The rule of :class:`metablock.operators.learned.Learned`."""
 
     takes = ("map", "grid", "tokens", "vector")
@@ -19,5 +19,5 @@ class LearnedRule(Rule):
         return x.with_(layout="tokens", c=x.c if out is None else out, grid=(n,), prefix=0)
 
     @staticmethod
-    def tensors(c: int, *, n: int, out: int | None) -> Tensors:
-        return Tensors({"weight": (1, n, c if out is None else out)})
+    def tensors(c: int, *, n: int, out: int | None) -> TensorShapes:
+        return TensorShapes({"weight": (1, n, c if out is None else out)})

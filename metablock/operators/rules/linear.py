@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule, Tensors, weight_and_bias
+from . import LeafRule, TensorShapes, weight_and_bias
 
 
-class LinearRule(Rule):
+class LinearRule(LeafRule):
     """The rule of :class:`metablock.operators.linear.Linear`."""
 
     takes = ("grid", "tokens", "vector")
@@ -16,5 +16,5 @@ class LinearRule(Rule):
         return x.with_(c=out)
 
     @staticmethod
-    def tensors(c: int, *, out: int, bias: bool) -> Tensors:
+    def tensors(c: int, *, out: int, bias: bool) -> TensorShapes:
         return weight_and_bias((out, c), out, bias)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 _NUMBER = Feature("vector", 1)
 
 
-class CrossEntropyRule(Rule):
+class CrossEntropyRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.CrossEntropy`."""
 
     takes = ("grid", "tokens", "vector")
@@ -18,7 +18,7 @@ class CrossEntropyRule(Rule):
         return _NUMBER
 
 
-class BinaryCrossEntropyRule(Rule):
+class BinaryCrossEntropyRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.BinaryCrossEntropy`."""
 
     takes = ("grid", "tokens", "vector")
@@ -28,7 +28,7 @@ class BinaryCrossEntropyRule(Rule):
         return _NUMBER
 
 
-class FocalLossRule(Rule):
+class FocalLossRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.FocalLoss`."""
 
     takes = ("grid", "tokens", "vector")
@@ -38,7 +38,7 @@ class FocalLossRule(Rule):
         return _NUMBER
 
 
-class DistillationLossRule(Rule):
+class DistillationLossRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.DistillationLoss`."""
 
     takes = ("grid", "tokens", "vector")
@@ -48,7 +48,7 @@ class DistillationLossRule(Rule):
         return _NUMBER
 
 
-class InfoNceRule(Rule):
+class InfoNceRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.InfoNce`."""
 
     takes = ("vector",)
@@ -58,7 +58,7 @@ class InfoNceRule(Rule):
         return _NUMBER
 
 
-class AverageLossRule(Rule):
+class AverageLossRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.AverageLoss`."""
 
     takes = ("grid", "tokens", "vector")
@@ -68,11 +68,11 @@ class AverageLossRule(Rule):
         return _NUMBER
 
 
-class CentreRule(Rule):
+class CentreRule(LeafRule):
     """The rule of :class:`metablock.operators.losses.Centre`."""
 
     takes = ("vector",)
 
     @staticmethod
-    def tensors() -> Tensors:
-        return Tensors(buffers=("mean",))
+    def tensors() -> TensorShapes:
+        return TensorShapes(buffers=("mean",))

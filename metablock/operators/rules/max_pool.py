@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...shape import Feature
 from ..extents import Extent, slide
-from . import Rule
+from . import LeafRule
 from .avg_pool import pooled
 
 
-class MaxPoolRule(Rule):
+class MaxPoolRule(LeafRule):
     """The rule of :class:`metablock.operators.max_pool.MaxPool`."""
 
     takes = ("map",)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 from .conv import ConvRule
 
 
-class MixtureConvRule(Rule):
+class MixtureConvRule(LeafRule):
     """The rule of :class:`metablock.operators.mixture_conv.MixtureConv`."""
 
     takes = ("map",)
@@ -32,6 +32,6 @@ class MixtureConvRule(Rule):
         return ConvRule.shape(x, out=out, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     @staticmethod
-    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool, experts: int) -> Tensors:
+    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool, experts: int) -> TensorShapes:
         sizes: dict[str, Size] = {"weight": (experts, out, c // groups, *expand(kernel, rank))}
-        return Tensors(sizes | ({"bias": (experts, out)} if bias else {}))
+        return TensorShapes(sizes | ({"bias": (experts, out)} if bias else {}))

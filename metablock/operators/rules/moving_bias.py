@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import prod
 
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 
 
-class MovingBiasRule(Rule):
+class MovingBiasRule(LeafRule):
     """The rule of :class:`metablock.operators.moving_bias.MovingBias`."""
 
     takes = ("grid", "tokens")
 
     @staticmethod
-    def tensors(grid: Size, *, heads: int) -> Tensors:
-        return Tensors({"weight": (prod(2 * g - 1 for g in grid), heads)})
+    def tensors(grid: Size, *, heads: int) -> TensorShapes:
+        return TensorShapes({"weight": (prod(2 * g - 1 for g in grid), heads)})

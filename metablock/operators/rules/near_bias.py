@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import prod
 
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class NearBiasRule(Rule):
+class NearBiasRule(LeafRule):
     """The rule of :class:`metablock.operators.near_bias.NearBias`."""
 
     takes = ()
 
     @staticmethod
-    def tensors(*, heads: int, size: list[int], clamp: bool) -> Tensors:
-        return Tensors({"weight": (prod(2 * s - 1 if clamp else s for s in size), heads)})
+    def tensors(*, heads: int, size: list[int], clamp: bool) -> TensorShapes:
+        return TensorShapes({"weight": (prod(2 * s - 1 if clamp else s for s in size), heads)})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class NMFRule(Rule):
+class NMFRule(LeafRule):
     """The rule of :class:`metablock.operators.nmf.NMF`."""
 
     takes = ("grid", "tokens")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class OverlapRule(Rule):
+class OverlapRule(LeafRule):
     """The rule of :class:`metablock.operators.overlap.Overlap`."""
 
     takes = ("grid",)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule
+from . import LeafRule
 
 _MODES = ("constant", "reflect", "replicate", "circular")
 
 
-class PadRule(Rule):
+class PadRule(LeafRule):
     """The rule of :class:`metablock.operators.pad.Pad`."""
 
     takes = ("map",)

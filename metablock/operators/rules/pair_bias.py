@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class PairBiasRule(Rule):
+class PairBiasRule(LeafRule):
     """The rule of :class:`metablock.operators.pair_bias.PairBias`."""
 
     takes = ()
 
     @staticmethod
-    def tensors(*, heads: int, queries: int, keys: int) -> Tensors:
-        return Tensors({"weight": (heads, queries, keys)})
+    def tensors(*, heads: int, queries: int, keys: int) -> TensorShapes:
+        return TensorShapes({"weight": (heads, queries, keys)})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class PickRule(Rule):
+class PickRule(LeafRule):
     """The rule of :class:`metablock.operators.pick.Pick`."""
 
     takes = ("tokens",)

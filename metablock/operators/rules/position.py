@@ -6,12 +6,12 @@ from math import prod
 
 from ...shape import Feature
 from ..extents import Extent, expand
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 from .adaptive_avg_pool import sized
 from .resize import check
 
 
-class PositionRule(Rule):
+class PositionRule(LeafRule):
     """The rule of :class:`metablock.operators.position.Position`."""
 
     takes = ("tokens", "grid")
@@ -24,6 +24,6 @@ class PositionRule(Rule):
         return x
 
     @staticmethod
-    def tensors(c: int, grid: Size, prefix: int, *, size: Extent | None) -> Tensors:
+    def tensors(c: int, grid: Size, prefix: int, *, size: Extent | None) -> TensorShapes:
         places = grid if size is None else expand(size, len(grid))
-        return Tensors({"weight": (1, prefix + prod(places), c)})
+        return TensorShapes({"weight": (1, prefix + prod(places), c)})

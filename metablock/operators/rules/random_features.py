@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class RandomFeaturesRule(Rule):
+class RandomFeaturesRule(LeafRule):
     """The rule of :class:`metablock.operators.random_features.RandomFeatures`."""
 
     takes = ("grid", "tokens", "vector")
@@ -19,5 +19,5 @@ class RandomFeaturesRule(Rule):
         return x.with_(c=n)
 
     @staticmethod
-    def tensors(c: int, *, n: int) -> Tensors:
-        return Tensors({"weight": (n, c)})
+    def tensors(c: int, *, n: int) -> TensorShapes:
+        return TensorShapes({"weight": (n, c)})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class RecurrenceRule(Rule):
+class RecurrenceRule(LeafRule):
     """The rule of :class:`metablock.operators.recurrence.Recurrence`."""
 
     takes = ("tokens",)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 
 
-class LstmRule(Rule):
+class LstmRule(LeafRule):
     """The rule of :class:`metablock.operators.recurrent.Lstm`."""
 
     takes = ("tokens",)
@@ -19,11 +19,11 @@ class LstmRule(Rule):
         return _states(x, out, bidirectional)
 
     @staticmethod
-    def tensors(c: int, *, out: int, bidirectional: bool, bias: bool) -> Tensors:
+    def tensors(c: int, *, out: int, bidirectional: bool, bias: bool) -> TensorShapes:
         return _gates(4, c, out, bidirectional, bias)
 
 
-class GruRule(Rule):
+class GruRule(LeafRule):
     """The rule of :class:`metablock.operators.recurrent.Gru`."""
 
     takes = ("tokens",)
@@ -35,7 +35,7 @@ class GruRule(Rule):
         return _states(x, out, bidirectional)
 
     @staticmethod
-    def tensors(c: int, *, out: int, bidirectional: bool, bias: bool) -> Tensors:
+    def tensors(c: int, *, out: int, bidirectional: bool, bias: bool) -> TensorShapes:
         return _gates(3, c, out, bidirectional, bias)
 
 
@@ -45,11 +45,11 @@ def _states(x: Feature, out: int, bidirectional: bool) -> Feature:
     return x.with_(c=2 * out if bidirectional else out)
 
 
-def _gates(gates: int, c: int, out: int, bidirectional: bool, bias: bool) -> Tensors:
+def _gates(gates: int, c: int, out: int, bidirectional: bool, bias: bool) -> TensorShapes:
     """The tensors of torch's layer with so many gates, in its names."""
     sizes: dict[str, Size] = {}
     for end in ("", "_reverse") if bidirectional else ("",):
         sizes |= {f"weight_ih_l0{end}": (gates * out, c), f"weight_hh_l0{end}": (gates * out, out)}
         if bias:
             sizes |= {f"bias_ih_l0{end}": (gates * out,), f"bias_hh_l0{end}": (gates * out,)}
-    return Tensors(sizes)
+    return TensorShapes(sizes)

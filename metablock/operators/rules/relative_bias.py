@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 
 
-class RelativeBiasRule(Rule):
+class RelativeBiasRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_bias.RelativeBias`."""
 
     takes = ()
@@ -23,9 +23,9 @@ class RelativeBiasRule(Rule):
         mirror: bool,
         keys: list[int] | None,
         stride: list[int] | None,
-    ) -> Tensors:
+    ) -> TensorShapes:
         places = table_places(grid, keys, stride, mirror)
-        return Tensors({"weight": (prod(places) + numbers * prefix, heads)})
+        return TensorShapes({"weight": (prod(places) + numbers * prefix, heads)})
 
 
 def table_places(queries: Size, keys: Sequence[int] | None, stride: Sequence[int] | None, mirror: bool) -> Size:

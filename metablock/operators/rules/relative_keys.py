@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from . import Rule, Size, Tensors
+from . import LeafRule, Size, TensorShapes
 
 
-class RelativeKeysRule(Rule):
+class RelativeKeysRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_keys.RelativeKeys`."""
 
     takes = ("grid", "tokens")
 
     @staticmethod
-    def tensors(c: int, grid: Size, *, heads: int, keys: list[int], joint: bool) -> Tensors:
+    def tensors(c: int, grid: Size, *, heads: int, keys: list[int], joint: bool) -> TensorShapes:
         counts = offset_counts(grid, keys)
         if joint:
-            return Tensors({"weight": (prod(counts), c // heads)})
-        return Tensors({f"axes.{axis}": (count, c // heads) for axis, count in enumerate(counts)})
+            return TensorShapes({"weight": (prod(counts), c // heads)})
+        return TensorShapes({f"axes.{axis}": (count, c // heads) for axis, count in enumerate(counts)})
 
 
-class OffsetsRule(Rule):
+class OffsetsRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_keys.Offsets`."""
 
     takes = ()
 
 
-class AtOffsetsRule(Rule):
+class AtOffsetsRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_keys.AtOffsets`."""
 
     takes = ("grid", "tokens")
 
 
-class OwnOffsetsRule(Rule):
+class OwnOffsetsRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_keys.OwnOffsets`."""
 
     takes = ("grid",)
 
 
-class AtOwnOffsetsRule(Rule):
+class AtOwnOffsetsRule(LeafRule):
     """The rule of :class:`metablock.operators.relative_keys.AtOwnOffsets`."""
 
     takes = ("grid",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import error, suggest
 from ...shape import Feature
 from ..extents import Extent
-from . import Rule
+from . import LeafRule
 from .adaptive_avg_pool import sized
 
 MODES = {
@@ -15,7 +15,7 @@ MODES = {
 }
 
 
-class ResizeRule(Rule):
+class ResizeRule(LeafRule):
     """The rule of :class:`metablock.operators.resize.Resize`."""
 
     takes = ("map",)
@@ -28,13 +28,13 @@ class ResizeRule(Rule):
         return x.with_(grid=sized(size, x.rank))
 
 
-class AntialiasedUpsampleRule(Rule):
+class AntialiasedUpsampleRule(LeafRule):
     """The rule of :class:`metablock.operators.resize.AntialiasedUpsample`."""
 
     takes = ("map",)
 
 
-class ResizeLikeRule(Rule):
+class ResizeLikeRule(LeafRule):
     """The rule of :class:`metablock.operators.resize.ResizeLike`."""
 
     takes = ("map",)

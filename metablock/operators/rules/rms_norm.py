@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class RmsNormRule(Rule):
+class RmsNormRule(LeafRule):
     """The rule of :class:`metablock.operators.rms_norm.RmsNorm`."""
 
     takes = ("grid", "tokens", "vector")
 
     @staticmethod
-    def tensors(c: int, *, affine: bool) -> Tensors:
-        return Tensors({"weight": (c,)} if affine else {})
+    def tensors(c: int, *, affine: bool) -> TensorShapes:
+        return TensorShapes({"weight": (c,)} if affine else {})

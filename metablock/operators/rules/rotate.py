@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class RotateRule(Rule):
+class RotateRule(LeafRule):
     """The rule of :class:`metablock.operators.rotate.Rotate`."""
 
     takes = ("grid", "tokens")

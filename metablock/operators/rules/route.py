@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class GatesRule(Rule):
+class GatesRule(LeafRule):
     """The rule of :class:`metablock.operators.route.Gates`."""
 
     takes = ("vector",)
 
 
-class NoisyGatesRule(Rule):
+class NoisyGatesRule(LeafRule):
     """The rule of :class:`metablock.operators.route.NoisyGates`."""
 
     takes = ("vector",)
 
     @staticmethod
-    def tensors(*, experts: int, width: int) -> Tensors:
-        return Tensors({"deviation.weight": (experts, width), "deviation.bias": (experts,)})
+    def tensors(*, experts: int, width: int) -> TensorShapes:
+        return TensorShapes({"deviation.weight": (experts, width), "deviation.bias": (experts,)})
 
 
-class MixtureRule(Rule):
+class MixtureRule(LeafRule):
     """The rule of :class:`metablock.operators.route.Mixture`."""
 
     takes = ("vector",)

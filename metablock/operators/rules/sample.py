@@ -5,13 +5,13 @@ from __future__ import annotations
 from ...errors import error
 from ...shape import Feature
 from ..extents import KINDS
-from . import Rule
+from . import LeafRule
 from .waves import check_word
 
 PADDINGS = ("zeros", "border")
 
 
-class SampleRule(Rule):
+class SampleRule(LeafRule):
     """The rule of :class:`metablock.operators.sample.Sample`."""
 
     takes = ("map",)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class LearnedScalarRule(Rule):
+class LearnedScalarRule(LeafRule):
     """The rule of :class:`metablock.operators.scalar.LearnedScalar`."""
 
     takes = ("map", "grid", "tokens", "vector")
@@ -19,5 +19,5 @@ class LearnedScalarRule(Rule):
         return x.with_(layout="vector", c=n, grid=(), prefix=0, of=None)
 
     @staticmethod
-    def tensors(*, n: int) -> Tensors:
-        return Tensors({"weight": (n,)})
+    def tensors(*, n: int) -> TensorShapes:
+        return TensorShapes({"weight": (n,)})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class ScaleRule(Rule):
+class ScaleRule(LeafRule):
     """The rule of :class:`metablock.operators.scale.Scale`."""
 
     takes = ("map", "grid", "tokens", "vector")
 
     @staticmethod
-    def tensors(c: int) -> Tensors:
-        return Tensors({"weight": (c,)})
+    def tensors(c: int) -> TensorShapes:
+        return TensorShapes({"weight": (c,)})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class ShuffleRule(Rule):
+class ShuffleRule(LeafRule):
     """The rule of :class:`metablock.operators.shuffle.Shuffle`."""
 
     takes = ("map", "grid", "tokens", "vector")
@@ -19,7 +19,7 @@ class ShuffleRule(Rule):
         return x
 
 
-class ShuffleLastRule(Rule):
+class ShuffleLastRule(LeafRule):
     """The rule of :class:`metablock.operators.shuffle.ShuffleLast`."""
 
     takes = ("grid", "tokens", "vector")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 from .waves import ORDERS, SineRule, check_word
 
 
-class SineOfValidRule(Rule):
+class SineOfValidRule(LeafRule):
     """The rule of :class:`metablock.operators.sine_of.SineOfValid`."""
 
     takes = ("grid",)
@@ -21,7 +21,7 @@ class SineOfValidRule(Rule):
         return SineRule.shape(x, out=out, order=order)
 
 
-class SineOfRule(Rule):
+class SineOfRule(LeafRule):
     """The rule of :class:`metablock.operators.sine_of.SineOf`."""
 
     takes = ("grid", "tokens", "vector")

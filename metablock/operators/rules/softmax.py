@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class SoftmaxRule(Rule):
+class SoftmaxRule(LeafRule):
     """The rule of :class:`metablock.operators.softmax.Softmax`."""
 
     takes = ("vector", "tokens", "grid", "map")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 _NORMS = ("backward", "ortho", "forward")
 
 
-class RfftRule(Rule):
+class RfftRule(LeafRule):
     """The rule of :class:`metablock.operators.spectrum.Rfft`."""
 
     takes = ("map",)
@@ -20,7 +20,7 @@ class RfftRule(Rule):
         return x.with_(c=2 * x.c, grid=(*x.grid[:-1], x.grid[-1] // 2 + 1))
 
 
-class IrfftRule(Rule):
+class IrfftRule(LeafRule):
     """The rule of :class:`metablock.operators.spectrum.Irfft`."""
 
     takes = ("map",)

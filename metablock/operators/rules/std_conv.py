@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...shape import Feature
 from ..extents import Extent
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 from .conv import ConvRule
 
 
-class StdConvRule(Rule):
+class StdConvRule(LeafRule):
     """The rule of :class:`metablock.operators.std_conv.StdConv`."""
 
     takes = ("map",)
@@ -27,5 +27,5 @@ class StdConvRule(Rule):
         return ConvRule.shape(x, out=out, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     @staticmethod
-    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> Tensors:
+    def tensors(c: int, rank: int, *, out: int, kernel: Extent, groups: int, bias: bool) -> TensorShapes:
         return ConvRule.tensors(c, rank, out=out, kernel=kernel, groups=groups, bias=bias)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class TimesRule(Rule):
+class TimesRule(LeafRule):
     """The rule of :class:`metablock.operators.times.Times`."""
 
     takes = ("map", "grid", "tokens", "vector")

@@ -7,12 +7,12 @@ from math import prod
 from ...errors import error
 from ...shape import Feature
 from ..extents import Extent, expand, sides, slide
-from . import Rule
+from . import LeafRule
 
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
-class UnfoldRule(Rule):
+class UnfoldRule(LeafRule):
     """The rule of :class:`metablock.operators.unfold.Unfold`."""
 
     takes = ("grid", "map")

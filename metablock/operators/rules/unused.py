@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule, Tensors
+from . import LeafRule, TensorShapes
 
 
-class UnusedRule(Rule):
+class UnusedRule(LeafRule):
     """The rule of :class:`metablock.operators.unused.Unused`."""
 
     takes = ("map", "grid", "tokens", "vector")
@@ -19,5 +19,5 @@ class UnusedRule(Rule):
         return x
 
     @staticmethod
-    def tensors(*, n: int, out: int | None) -> Tensors:
-        return Tensors({"weight": (n,) if out is None else (n, out)})
+    def tensors(*, n: int, out: int | None) -> TensorShapes:
+        return TensorShapes({"weight": (n,) if out is None else (n, out)})

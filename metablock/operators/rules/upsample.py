@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...errors import error
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 from .resize import check
 
 
-class UpsampleRule(Rule):
+class UpsampleRule(LeafRule):
     """The rule of :class:`metablock.operators.upsample.Upsample`."""
 
     takes = ("map",)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...shape import Feature
-from . import Rule
+from . import LeafRule
 
 
-class ValidRule(Rule):
+class ValidRule(LeafRule):
     """The rule of :class:`metablock.operators.valid.Valid`."""
 
     takes = ("ids",)

@@ -8,7 +8,7 @@ from itertools import permutations
 from ...errors import error, suggest
 from ...shape import Feature
 from ..extents import KINDS
-from . import Rule
+from . import LeafRule
 
 ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band")))
 
@@ -16,7 +16,7 @@ ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band"
 SPACINGS = ("linear", "log")
 
 
-class CoordinatesRule(Rule):
+class CoordinatesRule(LeafRule):
     """The rule of :class:`metablock.operators.waves.Coordinates`."""
 
     takes = ("grid",)
@@ -27,7 +27,7 @@ class CoordinatesRule(Rule):
         return x.with_(c=x.rank)
 
 
-class SineRule(Rule):
+class SineRule(LeafRule):
     """The rule of :class:`metablock.operators.waves.Sine`."""
 
     takes = ("grid",)
@@ -39,7 +39,7 @@ class SineRule(Rule):
         return x.with_(c=out)
 
 
-class FourierRule(Rule):
+class FourierRule(LeafRule):
     """The rule of :class:`metablock.operators.waves.Fourier`."""
 
     takes = ("grid",)
@@ -52,7 +52,7 @@ class FourierRule(Rule):
         return x.with_(c=out)
 
 
-class AxialRule(Rule):
+class AxialRule(LeafRule):
     """The rule of :class:`metablock.operators.waves.Axial`."""
 
     takes = ("grid",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import Rule
+from . import LeafRule
 
 
-class WindowMaskRule(Rule):
+class WindowMaskRule(LeafRule):
     """The rule of :class:`metablock.operators.window_mask.WindowMask`."""
 
     takes = ("grid",)
