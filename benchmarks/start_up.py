@@ -2,8 +2,8 @@
 
     python benchmarks/start_up.py [--against CHECKOUT] [--rounds N] [-o FILE.md]
 
-Each round starts every command once, in turns, with the compiled files of Python and our caches filled by a round before it. A figure is
-the median of user and system time over the rounds; ``ratio`` is to ``import torch`` in the same run, which says what another machine
+Each round starts every command once, in turns; a round before them fills Python's compiled files and our caches. A figure is the
+median of user and system time over the rounds; ``ratio`` is to ``import torch`` in the same run, which says what another machine
 would take. With ``--against``, another checkout of metablock (an earlier commit) is measured in the same turns.
 """
 

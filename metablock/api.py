@@ -13,7 +13,7 @@ from .backend.block import Block
 from .backend.builder import build as build_module
 from .backend.builder import drawn
 from .backend.device import parse_device, parse_dtype
-from .backend.init import count_layers, initialiser
+from .backend.init import initialiser
 from .backend.limits import check_size
 from .backend.objective import start_averages
 from .backend.random_input import random_input
@@ -21,7 +21,7 @@ from .errors import MetablockError
 from .front import Edits, InputSize, Source, front, warn_of_doubts
 from .language.arithmetic import is_whole
 from .language.spec import Spec
-from .lowering.ir import Subgraph, flat_values, module_nodes
+from .lowering.ir import Subgraph, flat_values
 from .passes.features import check_stages
 from .passes.features import features as feature_maps
 from .weights.carry import carry_method, carry_weights
@@ -124,12 +124,13 @@ def assemble(
     check_size(ir)
     # Parameters the checkpoint will overwrite are not initialised; on large networks that would dominate build time.
     wanted: set[str] | None = None if weights is None or weights is False else set()
-    initialise = initialiser(spec.init, seed, wanted, count_layers(".".join(path) for path, _ in module_nodes(ir)))
+    initialise = initialiser(spec.init, seed, wanted, ir)
     model = build_module(ir, seed=seed, device=place, dtype=kind, initialise=initialise)
     model.spec, model.ir = spec, ir
     model.inputs = tuple(wire.feature for wire in flat_values(ir.inputs))
     start_averages(model)
-    model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
+    if place.type not in ("cpu", "meta") or kind is not None:
+        model = model.to(device=place, dtype=kind)  # before the weights come in: they keep their precision
     if wanted is not None:
         assert weights is not None
         if isinstance(weights, nn.Module):

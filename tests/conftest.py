@@ -36,6 +36,7 @@ def _let_torchvision_import() -> None:
 
 
 os.environ["METABLOCK_TRACEBACK"] = "1"  # a fault of ours fails the test that meets it, in other processes too
+os.environ["METABLOCK_CACHE"] = "0"  # no test reads what an earlier run has left; those of the cache have folders of their own
 _let_torchvision_import()
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, torch.get_num_threads()))
 settings.register_profile("metablock", deadline=None, derandomize=True)

@@ -18,7 +18,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.par
 
 # A room is a module or package directly under metablock/. It imports only from itself and from the floors below its own.
 HOUSE = (
-    "errors shape",
+    "cache errors shape",
     "files language operators",
     "catalogue lowering",
     "forms",
@@ -40,7 +40,7 @@ OPERATORS_USE = {"errors", "shape", "torch"}
 OPERATORS_NEED = {"hungarian": {"scipy"}}  # packages of an extra, imported where they are used
 
 # Parsing and formatting are instant, shapes are inferred from integers: these rooms import without torch.
-TORCHLESS = ("errors", "shape", "files", "language", "catalogue", "lowering", "forms", "front")
+TORCHLESS = ("cache", "errors", "shape", "files", "language", "catalogue", "lowering", "forms", "front")
 
 LINES = 400
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +12,22 @@ from torch import Tensor, nn
 from ..lowering.ir import Child, ModuleNode, Subgraph, module_nodes
 from ..operators.as_buffers import as_buffers
 from .block import Block, link, make
-from .codegen import Link, Sources, numbered, recurrent
-from .draws import Doubles, Draws, keep_constants, unsaved
+from .codegen import Link, numbered, sources_of
+from .draws import Doubles, DrawQueue, Draws, keep_constants, unsaved
+from .patterns import Undrawn, cpu_default, draw_defaults, instantiate, is_own, pattern_of
 
-# Runs on every module node after its class has set its default weights; takes the path, the node and the module.
-Initialise = Callable[[str, ModuleNode, nn.Module], None]
-# The modules of the package whose operators draw weights. A mode of torch that sees no draw costs more than a small module.
-_OPERATORS = "metablock.operators"
-DRAWING = {
-    "agent_bias", "attend_deformable", "conv", "conv_transpose", "deform_conv", "embedding", "learned", "linear", "mixture_conv",
-    "moving_bias", "near_bias", "pair_bias", "position", "random_features", "recurrent", "relative_bias", "relative_keys",
-    "route", "std_conv",
-}  # fmt: skip
 # Makes the module of a node; takes the path and the node.
 MakeLeaf = Callable[[str, ModuleNode], nn.Module]
+
+
+class Initialise(Protocol):
+    """What sets the initial weights of modules (:func:`metablock.backend.init.initialiser`)."""
+
+    def keeps(self, path: str, node: ModuleNode, module: nn.Module, names: Collection[str]) -> bool:
+        """Whether it leaves one of these parameters of a module as the class sets it, and the value matters."""
+
+    def __call__(self, path: str, node: ModuleNode, module: nn.Module, queue: DrawQueue) -> None:
+        """Sets the others; what is drawn may wait in the queue."""
 
 
 def build(
@@ -58,9 +59,10 @@ def build(
     >>> build(ir).conv.weight.shape
     torch.Size([4, 3, 3, 3])
     """
-    maker = _Builder(seed, device, dtype, initialise, make_leaf)
+    maker = _Builder(root, seed, device, dtype, initialise, make_leaf)
     with cpu_default():
         model = maker.subgraph(root, "", root=True)
+    maker.queue.run()
     maker.connect(model)
     return model
 
@@ -74,13 +76,14 @@ def drawn(
     initialise: Initialise | None = None,
 ) -> dict[str, Tensor]:
     """The initial values of the parameters in ``names``, by name: those that :func:`build` draws with the same seed."""
-    maker, values = _Builder(seed, None, dtype, initialise), dict[str, Tensor]()
+    maker, values = _Builder(root, seed, None, dtype, initialise), dict[str, Tensor]()
     for segments, node in module_nodes(root):
         path = ".".join(segments)
         own = [name for name in names if name.startswith(f"{path}.")]
         if own:
             with cpu_default():
                 state = maker.leaf(node, path).state_dict()
+            maker.queue.run()
             values |= {name: state[name.removeprefix(f"{path}.")] for name in own}
     return values
 
@@ -88,6 +91,7 @@ def drawn(
 class _Builder:
     def __init__(
         self,
+        root: Subgraph,
         seed: int,
         device: torch.device | None,
         dtype: torch.dtype | None,
@@ -96,7 +100,7 @@ class _Builder:
     ):
         self.seed, self.double, self.initialise, self.make_leaf = seed, dtype == torch.float64, initialise, make_leaf
         self.meta = device is not None and device.type == "meta"
-        self.sources, self.draws = Sources(), Draws()
+        self.sources, self.draws, self.queue = sources_of(root), Draws(), DrawQueue()
         self.linked: list[tuple[Block, tuple[Link, ...]]] = []
 
     def part(self, child: Child, path: str, unit: bool = False) -> nn.Module:
@@ -109,7 +113,7 @@ class _Builder:
 
     def subgraph(self, subgraph: Subgraph, path: str, root: bool = False, unit: bool = False) -> Block:
         source = self.sources.of(subgraph, root, unit)
-        unit = unit or (subgraph.region is not None and recurrent(subgraph))
+        unit = unit or (subgraph.region is not None and self.sources.recurrent(subgraph))
         block = make(source.text, source.key, root)
         block.text, block.region = subgraph.text, subgraph.region
         if subgraph.share is not None:
@@ -137,19 +141,36 @@ class _Builder:
 
     def with_values(self, leaf: ModuleNode, path: str) -> nn.Module:
         """The module of a node with its initial weights."""
-        package, _, name = leaf.module.rpartition(".")
-        seed, may_draw = path_seed(self.seed, path), package != _OPERATORS or name in DRAWING
-        with self.draws.seeded(seed) if may_draw else nullcontext():
-            module = _instantiate(leaf)
+        seed = path_seed(self.seed, path)
+        module = self.with_defaults(leaf, path, seed)
         if self.initialise is not None:
-            self.initialise(path, leaf, module)
+            self.initialise(path, leaf, module, self.queue)
         if self.double:
+            self.queue.run()
             module = module.double()
             if unsaved(module):
                 with self.draws.seeded(seed + 1), Doubles():
-                    again = _instantiate(leaf)
+                    again = instantiate(leaf)
                 keep_constants(module, again)
         return module
+
+    def with_defaults(self, leaf: ModuleNode, path: str, seed: int) -> nn.Module:
+        """The module of a node with its class's default weights. What ``initialise`` sets is not drawn before."""
+        pattern = pattern_of(leaf)
+        module = on_meta(leaf) if pattern is None else pattern.copy()
+        names = [name for name, _ in module.named_parameters()] if pattern is None else pattern.drawn
+        kept = self.initialise is None or self.initialise.keeps(path, leaf, module, names)
+        if pattern is not None and (pattern.repeats or not kept):
+            if kept and pattern.drawn:
+                draw_defaults(module, self.draws, self.queue, seed)
+            return module
+        if not kept and is_own(leaf):
+            with Undrawn() as noted:
+                module = instantiate(leaf)
+            if noted.only(module.parameters()):
+                return module
+        with self.draws.seeded(seed):
+            return instantiate(leaf)
 
     def connect(self, model: Block) -> None:
         """Connects the blocks that call shared modules to what holds these."""
@@ -157,20 +178,13 @@ class _Builder:
             link(block, model, links)
 
 
-def cpu_default() -> AbstractContextManager[object]:
-    """Within the block tensors are made on the CPU, whatever device the caller has made the default one."""
-    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
-
-
 def on_meta(node: ModuleNode) -> nn.Module:
     """The module of a node on ``meta``: its class and its settings. Nothing is allocated."""
+    pattern = pattern_of(node, meta=True)
+    if pattern is not None:
+        return pattern.copy()
     with torch.device("meta"):
-        return _instantiate(node)
-
-
-def _instantiate(node: ModuleNode) -> nn.Module:
-    module: nn.Module = getattr(importlib.import_module(node.module), node.attribute)(**node.context, **node.args)
-    return module
+        return instantiate(node).to("meta")
 
 
 def path_seed(seed: int, path: str) -> int:

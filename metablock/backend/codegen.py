@@ -25,6 +25,7 @@ from ..lowering.ir import (
     subgraphs,
 )
 from ..lowering.objective import InputOrigin
+from .per_network import PerNetwork
 
 # Arguments stored in a buffer: blocks that differ only in these share their code.
 VARYING = {("drop_path", "rate")}
@@ -80,8 +81,10 @@ class Sources:
 
     def __init__(self) -> None:
         self.free: dict[int, list[Value]] = {}
-        self.texts: dict[int, tuple[str, tuple[Link, ...]]] = {}
+        self.texts: dict[tuple[int, bool], tuple[str, tuple[Link, ...]]] = {}
         self.described: dict[int, str] = {}
+        self.recurrences: dict[int, bool] = {}
+        self.keys: dict[int, str] = {}
 
     def of(self, subgraph: Subgraph, root: bool = False, unit: bool = False) -> Source:
         """The code of a subgraph; with ``root``, of a whole network; with ``unit``, of a part that is compiled by itself."""
@@ -89,15 +92,22 @@ class Sources:
         return Source(text, self.key(subgraph) if subgraph.region or unit else "", links)
 
     def text(self, subgraph: Subgraph, root: bool) -> tuple[str, tuple[Link, ...]]:
-        if root:
-            return _ForwardWriter(subgraph, True, self.free).source()
-        if id(subgraph) not in self.texts:
-            self.texts[id(subgraph)] = _ForwardWriter(subgraph, False, self.free).source()
-        return self.texts[id(subgraph)]
+        which = (id(subgraph), root)
+        if which not in self.texts:
+            self.texts[which] = _ForwardWriter(subgraph, root, self.free).source()
+        return self.texts[which]
 
     def key(self, child: Child) -> str:
         """A short hash of what a part computes, apart from its weights."""
-        return hashlib.sha256(self.describe(child).encode()).hexdigest()[:16]
+        if id(child) not in self.keys:
+            self.keys[id(child)] = hashlib.sha256(self.describe(child).encode()).hexdigest()[:16]
+        return self.keys[id(child)]
+
+    def recurrent(self, child: Child) -> bool:
+        """Whether a part is :func:`recurrent`."""
+        if id(child) not in self.recurrences:
+            self.recurrences[id(child)] = recurrent(child)
+        return self.recurrences[id(child)]
 
     def describe(self, child: Child) -> str:
         if id(child) not in self.described:
@@ -114,6 +124,10 @@ class Sources:
         return json.dumps([text, below])
 
 
+# The code of a network's subgraphs, by its root.
+sources_of = PerNetwork(lambda root: Sources())
+
+
 class _ForwardWriter:
     """Writes the ``forward`` of one subgraph: one line per step."""
 
@@ -121,6 +135,7 @@ class _ForwardWriter:
         self.subgraph, self.root, self.known = subgraph, root, known
         self.names: dict[int, str] = {}
         self.links: list[Link] = []
+        self.listed: dict[int, bool] = {}  # which module lists are numbered, by id
 
     def source(self) -> tuple[str, tuple[Link, ...]]:
         inputs = free_values(self.subgraph, self.known)
@@ -195,9 +210,17 @@ class _ForwardWriter:
         parent: Child = self.subgraph
         for name in step.child:
             assert not isinstance(parent, ModuleNode)
-            text += subscript(parent, name)
+            text += self.subscript(parent, name)
             parent = parent.children[name]
         return text
+
+    def subscript(self, parent: Child, name: str) -> str:
+        """How code reaches a child: ``.stem``, ``[0]``, ``["x"]``."""
+        if not isinstance(parent, ModuleList):
+            return f".{name}"
+        if id(parent) not in self.listed:
+            self.listed[id(parent)] = numbered(parent)
+        return f"[{name}]" if self.listed[id(parent)] else f'["{name}"]'
 
     def pattern(self, value: ValueTree) -> str:
         """The left side of an assignment."""
@@ -246,13 +269,6 @@ def _drawn(name: str, first: str, value: Value, origin: InputOrigin) -> tuple[st
         word = {"uniform": "rand", "normal": "randn"}[origin.kind]
         draw = f"torch.{word}({first}.shape[0], {size}, dtype={first}.dtype, device={first}.device)"
     return name, f"{name} = {draw} if {name} is None else {name}"
-
-
-def subscript(parent: Child, name: str) -> str:
-    """How code reaches a child: ``.stem``, ``[0]``, ``["x"]``."""
-    if isinstance(parent, ModuleList):
-        return f"[{name}]" if numbered(parent) else f'["{name}"]'
-    return f".{name}"
 
 
 def numbered(items: ModuleList) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -46,6 +49,10 @@ class Draws(TorchDispatchMode):
         kwargs = kwargs or {}
         if not _on_cpu(args, kwargs):
             return func(*args, **kwargs)
+        return self.draw(func, seeded, args, kwargs)
+
+    def draw(self, func: Any, seeded: Any, args: Any, kwargs: Any) -> Any:
+        """What an operator draws; ``seeded`` is its overload that takes a generator."""
         self.count += 1
         if kwargs.get("generator") is None:
             kwargs = {**kwargs, "generator": self.generator}
@@ -73,6 +80,85 @@ def _on_cpu(args: Any, kwargs: Any) -> bool:
     if device is None:
         device = next((value.device for value in args if isinstance(value, Tensor)), None)
     return device is None or torch.device(device).type == "cpu"
+
+
+class DrawQueue:
+    """Draws of a network's weights. Large ones wait until :meth:`run`, and are made by as many threads as torch uses.
+
+    Each draw has a generator of its own: neither their order nor the number of threads changes a number.
+
+    >>> queue, weight = DrawQueue(), torch.empty(3)
+    >>> queue.add(weight, 5, lambda generator: weight.uniform_(generator=generator))
+    >>> queue.run()
+    >>> torch.equal(weight, torch.rand(3, generator=torch.Generator().manual_seed(5)))
+    True
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[int, int, Callable[[torch.Generator], object]]] = []
+        self._generator = torch.Generator()
+
+    def add(self, weight: Tensor, seed: int, fill: Callable[[torch.Generator], object]) -> None:
+        """Adds a draw: ``fill`` sets ``weight`` from a generator of this seed."""
+        if weight.numel() < _LARGE:
+            with torch.no_grad():
+                fill(self._generator.manual_seed(seed))
+        else:
+            self._waiting.append((weight.numel(), seed, fill))
+
+    def run(self) -> None:
+        """Makes the draws that wait."""
+        waiting, self._waiting = sorted(self._waiting, key=lambda draw: -draw[0]), []
+        threads = min(torch.get_num_threads(), len(waiting))
+        if threads < 2:
+            for draw in waiting:
+                _fill(draw)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(_fill, waiting))
+
+
+def _fill(draw: tuple[int, int, Callable[[torch.Generator], object]]) -> None:
+    _, seed, fill = draw
+    with torch.no_grad():
+        fill(torch.Generator().manual_seed(seed))
+
+
+# Elements of a weight that is worth a thread; and of a part of one that a cache holds, which torch works on with one thread.
+_LARGE = _PART = 2**15
+
+
+@torch.no_grad()
+def truncated_normal_(weight: Tensor, std: float, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Fills a weight from a normal distribution of mean 0, cut at two bounds: numbers outside are drawn anew.
+
+    What ``torch.nn.init.trunc_normal_`` does, which in torch 2.13 draws all numbers anew until none is outside, and in earlier
+    versions inverts the distribution function.
+
+    >>> weight = truncated_normal_(torch.empty(1000), 1.0, -2.0, 2.0, torch.Generator().manual_seed(0))
+    >>> bool(weight.abs().max() <= 2), round(weight.std().item(), 1)
+    (True, 0.9)
+    """
+    inside = [math.erf(bound / (std * math.sqrt(2))) for bound in (low, high)]
+    if inside[1] - inside[0] < _FEW or not weight.is_contiguous():
+        return nn.init.trunc_normal_(weight, std=std, a=low, b=high, generator=generator)
+    flat = weight.view(-1)
+    # Parts are as long as torch's `normal_` needs for drawing the numbers that it draws for the whole.
+    starts = range(0, max(1, len(flat) - 15), _PART)
+    for start in starts:
+        part = flat[start : start + _PART] if start != starts[-1] else flat[start:]
+        part.normal_(0.0, std, generator=generator)
+        if not part.numel() or (part.min() >= low and part.max() <= high):
+            continue
+        outside = ((part < low) | (part > high)).nonzero().squeeze(1)
+        while len(outside):
+            again = part.new_empty(len(outside)).normal_(0.0, std, generator=generator)
+            part[outside] = again
+            outside = outside[(again < low) | (again > high)]
+    return weight
+
+
+_FEW = 0.6  # twice the part of the numbers that are inside, below which drawing until they are takes long
 
 
 class Doubles(TorchFunctionMode):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 from ..errors import error
 from ..language import ast as e
 from ..language.init_rules import KEEP, InitRule, bare_name, read_init_rules
-from ..lowering.ir import ModuleNode
+from ..lowering.ir import ModuleNode, Subgraph, module_nodes
 from ..operators.tables import GridTable
 from ..operators.waves import sines
-from .builder import Initialise, path_seed
+from .builder import path_seed
+from .draws import DrawQueue, truncated_normal_
 
 Rule = Callable[..., object]
 _BIASES = {"bias", "bias_ih", "bias_hh"}
@@ -58,7 +61,7 @@ def _xavier_uniform(weight: Tensor, gain: float = 1.0, view: str = "kernel", *, 
 def _lecun_normal(weight: Tensor, *, generator: torch.Generator) -> None:
     """Variance 1 / fan_in: a normal truncated at two of its standard deviations, as in flax and TensorFlow."""
     std = math.sqrt(1.0 / _fan(weight, "fan_in")) / 0.87962566103423978
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
+    truncated_normal_(weight, std, -2 * std, 2 * std, generator)
 
 
 def _constant(weight: Tensor, value: float, then: float | None = None, after: float = 0.0) -> None:
@@ -161,7 +164,7 @@ RANDOM: Mapping[str, Rule] = {
     "normal": _normal,
     "rope_mixed": _rope_mixed,
     "softmax_rand": _softmax_rand,
-    "trunc_normal": lambda w, std=1.0, cut=2.0, **g: nn.init.trunc_normal_(w, std=std, a=-cut, b=cut, **g),
+    "trunc_normal": lambda w, std=1.0, cut=2.0, *, generator: truncated_normal_(w, std, -cut, cut, generator),
     "uniform": _uniform,
     "xavier_normal": nn.init.xavier_normal_,
     "xavier_uniform": _xavier_uniform,
@@ -169,14 +172,16 @@ RANDOM: Mapping[str, Rule] = {
 RULES: Mapping[str, Rule] = {**CONSTANT, **RANDOM}
 
 
-def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, layers: int = 0) -> Initialise:
-    """Returns the callback that the builder runs on every leaf.
+def initialiser(
+    rules: Mapping[str, e.Node], seed: int, wanted: Container[str] | None = None, root: Subgraph | None = None
+) -> Initialiser:
+    """Returns what the builder sets the weights of every leaf with.
 
     Args:
         rules: of a spec's `init:`, from a selector to the call of a rule.
         seed: of the network; each parameter is drawn with a seed that depends on this one and its name.
         wanted: only these parameters are initialised (default: all); the set is read at call time.
-        layers: the number of blocks of the network.
+        root: the network, whose blocks `layers` counts.
 
     Raises:
         SpecError: a rule that does not exist, or wrong arguments.
@@ -189,38 +194,76 @@ def initialiser(rules: Mapping[str, e.Node], seed: int, wanted: Container[str] |
     >>> model.conv.weight.mean().item(), model.conv.bias.mean().item()
     (1.0, 0.0)
     """
-    every = read_init_rules(rules)
-    generator = torch.Generator()
-    depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
+    return Initialiser(read_init_rules(rules), seed, wanted, root)
 
-    def initialise(path: str, node: ModuleNode, module: nn.Module) -> None:
-        place = {"layer": _layer(path, depths), "layers": layers}
-        for name, parameter in module.named_parameters():
-            if wanted is not None and f"{path}.{name}" not in wanted:
+
+class Initialiser:
+    """Sets the weights of leaves by rules (:func:`initialiser`)."""
+
+    def __init__(self, rules: tuple[InitRule, ...], seed: int, wanted: Container[str] | None, root: Subgraph | None):
+        self.rules, self.seed, self.wanted = rules, seed, wanted
+        self.counts = any(rule.reads("layer", "layers") for rule in rules)
+        paths = (".".join(path) for path, _ in module_nodes(root)) if self.counts and root is not None else ()
+        self.layers = count_layers(paths)
+        self.selectors = tuple(rule.selector for rule in rules)
+        self.depths: dict[int, int] = {}  # blocks of each stage so far: stages are built one after the other
+
+    def keeps(self, path: str, node: ModuleNode, module: nn.Module, names: Collection[str]) -> bool:
+        """Whether one of these parameters of a module has its class's default value."""
+        return any(
+            (self.wanted is None or f"{path}.{name}" in self.wanted)
+            and self._rule(path, node, name, module.get_parameter(name)) is None
+            for name in names
+        )
+
+    def __call__(self, path: str, node: ModuleNode, module: nn.Module, queue: DrawQueue) -> None:
+        """Sets the parameters of a module for which there is a rule; what is drawn may wait in the queue."""
+        layer = _layer(path, self.depths) if self.counts else 0
+        for name, parameter in module.named_parameters() if module._modules else module._parameters.items():
+            if parameter is None or (self.wanted is not None and f"{path}.{name}" not in self.wanted):
                 continue
-            best = _best(every, path, node.operator, name)
-            if best is None or best[0].name == KEEP:
+            rule = self._rule(path, node, name, parameter)
+            if rule is None:
                 continue
-            rule, direct = best
-            numbers = place | ({mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")} if parameter.dim() > 1 else {})
-            with torch.no_grad():
-                if bare_name(name.rpartition(".")[2]) in _BIASES and not direct:
+            if rule is ZEROS:
+                with torch.no_grad():
                     parameter.zero_()
-                elif parameter.dim() > 1 or direct:
-                    if rule.name in CONSTANT:
-                        about = {"tables": _tables(module, name)} if rule.name == "sine" else {}
-                        CONSTANT[rule.name](parameter, **rule.arguments(numbers), **about)
-                        _clear_padding(module, parameter)
-                        continue
-                    groups = {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
-                    generator.manual_seed(path_seed(seed, f"{path}.{name}"))
-                    RANDOM[rule.name](parameter, **rule.arguments(numbers), **groups, generator=generator)
+                continue
+            numbers = {"layer": layer, "layers": self.layers}
+            if parameter.dim() > 1:
+                numbers |= {mode: _fan(parameter, mode) for mode in ("fan_in", "fan_out")}
+            arguments: dict[str, Any] = dict(rule.arguments(numbers))
+            if rule.name in CONSTANT:
+                arguments |= {"tables": _tables(module, name)} if rule.name == "sine" else {}
+                with torch.no_grad():
+                    CONSTANT[rule.name](parameter, **arguments)
                     _clear_padding(module, parameter)
+            else:
+                arguments |= {"groups": node.args.get("groups", 1)} if rule.name == "normal" else {}
+                fill = partial(_draw, RANDOM[rule.name], parameter, arguments, module)
+                queue.add(parameter, path_seed(self.seed, f"{path}.{name}"), fill)
 
-    return initialise
+    def _rule(self, path: str, node: ModuleNode, name: str, parameter: Tensor) -> InitRule | None:
+        """The rule for a parameter; None where it keeps its default value."""
+        best = _best(self.selectors, path, node.operator, name)
+        if best is None or self.rules[best[0]].name == KEEP:
+            return None
+        number, direct = best
+        if not direct and bare_name(name.rpartition(".")[2]) in _BIASES:
+            return ZEROS
+        return self.rules[number] if direct or parameter.dim() > 1 else None
 
 
-def _clear_padding(module: nn.Module, parameter: nn.Parameter) -> None:
+# The rule for a bias whose module a rule selects.
+ZEROS = InitRule((), "zeros")
+
+
+def _draw(rule: Rule, parameter: Tensor, arguments: Mapping[str, Any], module: nn.Module, generator: torch.Generator) -> None:
+    rule(parameter, **arguments, generator=generator)
+    _clear_padding(module, parameter)
+
+
+def _clear_padding(module: nn.Module, parameter: Tensor) -> None:
     """The row of the padding id is zeros again, where a table has one of zeros."""
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         parameter[module.padding_idx] = 0
@@ -232,13 +275,15 @@ def _tables(module: nn.Module, name: str) -> Sequence[GridTable]:
     return tables().get(name, ()) if callable(tables) else ()
 
 
-def _best(rules: Sequence[InitRule], path: str, operator: str, parameter: str) -> tuple[InitRule, bool] | None:
-    """The rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter itself."""
-    best: tuple[InitRule, bool] | None = None
-    for rule in rules:
-        direct = rule.fits(path, operator, parameter)
-        if direct is not None and (best is None or len(rule.selector) >= len(best[0].selector)):
-            best = rule, direct
+@lru_cache(maxsize=100_000)
+def _best(selectors: tuple[tuple[str, ...], ...], path: str, operator: str, parameter: str) -> tuple[int, bool] | None:
+    """The number of the rule for a parameter: the longest selector wins, then the last. With it, whether it names the parameter
+    itself."""
+    best: tuple[int, bool] | None = None
+    for number, selector in enumerate(selectors):
+        direct = InitRule(selector, "").fits(path, operator, parameter)
+        if direct is not None and (best is None or len(selector) >= len(selectors[best[0]])):
+            best = number, direct
     return best
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
-from ..errors import Span, error
+from ..errors import Problem, Span, SpecError, error
 from ..language.registry import rule_of
 from ..lowering.ir import ModuleCall, ModuleList, ModuleNode, Subgraph, Value, flat_values
 from ..operators.rules import TensorShapes, accepted
+from .per_network import PerNetwork
 
 MAX_PARAMETERS = 20_000_000_000
 MAX_MACS = 100_000_000_000_000
@@ -83,9 +84,14 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
     >>> from metablock.front import front
     >>> check_size(front("resnet18").ir)
     """
-    if root.unlimited:
-        return
-    known = known or ModuleTensors()
+    if not root.unlimited:
+        problem = _size_problem(root) if known is None else _problem(root, known)
+        if problem is not None:
+            raise SpecError([problem])
+
+
+def _problem(root: Subgraph, known: ModuleTensors) -> Problem | None:
+    """What is too large about a network. Raises SpecError for a module that no machine can hold."""
     largest, operators, parameters, work, heaviest = 0, 0, 0, 0, (0, root.span)
     counted: set[int] = set()  # a shared module is called several times, and has its weights once
     for subgraph, span in _subgraphs(root, root.span):
@@ -95,7 +101,7 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
             largest = max(largest, size)
             if size > MAX_ELEMENTS:
                 message = f"a value inside the network has {size:,} elements for one input; at most {MAX_ELEMENTS:,}"
-                raise error(message, span, _HINT)
+                return Problem(message, span, _HINT)
             module = (root if step.root else subgraph).child(step.child) if isinstance(step, ModuleCall) else None
             if not isinstance(module, ModuleNode):
                 continue
@@ -107,11 +113,15 @@ def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
             work += count * _places([*step.inputs, *outputs])
             heaviest = max(heaviest, (count, place), key=lambda pair: pair[0])
     if parameters > MAX_PARAMETERS:
-        raise error(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,}", heaviest[1], _HINT)
+        return Problem(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,}", heaviest[1], _HINT)
     if work > MAX_MACS or largest > _ORDINARY_ELEMENTS or operators > _ORDINARY_OPERATORS:
         exact = _macs(root)
         if exact > MAX_MACS:
-            raise error(f"the network takes {exact:,} multiply-accumulates; at most {MAX_MACS:,}", heaviest[1], _HINT)
+            return Problem(f"the network takes {exact:,} multiply-accumulates; at most {MAX_MACS:,}", heaviest[1], _HINT)
+    return None
+
+
+_size_problem = PerNetwork(lambda root: _problem(root, ModuleTensors()))
 
 
 def _macs(root: Subgraph) -> int:

@@ -87,6 +87,15 @@ class InitRule:
         takes = {argument.name: argument for argument in SIGNATURES.get(self.name, ())}
         return {name: _value(node, takes[name], numbers) for name, node in self.nodes.items()}
 
+    def reads(self, *words: str) -> bool:
+        """Whether an argument is computed from one of these words.
+
+        >>> from metablock.language.parser import expression
+        >>> read_init_rules({"linear": expression("normal(1 / layers)")})[0].reads("layer", "layers")
+        True
+        """
+        return any(isinstance(part, e.Name) and part.id in words for node in self.nodes.values() for part in e.walk(node))
+
     def fits(self, path: str, operator: str, parameter: str) -> bool | None:
         """Whether it selects a parameter: None if it does not, True if it names the parameter, False if it names its module.
 
@@ -206,7 +215,7 @@ def _rule(selector: tuple[str, ...], node: e.Node) -> InitRule:
         if lacking.default is None and lacking.name not in nodes:
             raise error(f"'{name.id}' needs the argument '{lacking.name}'", node.span, usage)
     rule = InitRule(selector, name.id, nodes)
-    if not any(isinstance(part, e.Name) and part.id in WORDS for one in nodes.values() for part in e.walk(one)):
+    if not rule.reads(*WORDS):
         rule.arguments({})
     return rule
 

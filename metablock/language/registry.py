@@ -266,6 +266,18 @@ def _table() -> dict[str, Operator]:
 OPERATORS: dict[str, Operator] = _table()
 
 
+def custom_operators() -> list[Operator]:
+    """The operators that are not metablock's own, by name.
+
+    >>> custom_operators()
+    []
+    """
+    return [OPERATORS[name] for name in sorted(OPERATORS.keys() - _OWN)]
+
+
+_OWN = frozenset(OPERATORS)
+
+
 @cache
 def _file(module: str) -> ast.Module:
     return ast.parse((_ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))

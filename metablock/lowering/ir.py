@@ -173,7 +173,7 @@ class Subgraph:
     sources: tuple[InputOrigin, ...] = ()
     pinned: bool = False
     unlimited: bool = False
-    span: Span | None = field(default=None, repr=False)
+    span: Span | None = field(default=None, compare=False, repr=False)
     numbers: dict[int, tuple[Any, Mapping[str, Any] | None]] = field(default_factory=dict, compare=False, repr=False)
     names: dict[str, set[str]] = field(default_factory=dict, compare=False, repr=False)
     doubts: Mapping[object, Problem] = field(default_factory=dict, repr=False, compare=False)
