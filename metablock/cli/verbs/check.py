@@ -8,7 +8,7 @@ import typer
 
 from ...errors import Problem
 from .. import options
-from ..app import BAD_INPUT, app, print_json
+from ..application import BAD_INPUT, app, print_json
 from ..completion import complete_file
 
 
