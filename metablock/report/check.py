@@ -122,16 +122,12 @@ def wrong_facts(spec: Spec, networks: Iterable[Front]) -> list[Problem]:
 
 
 def _counts(network: Front, *, macs: bool) -> dict[str, int]:
-    """The figures of a network, counted on `meta`."""
-    from ..api import assemble, example
-    from ..backend import costs
+    """The figures of a network."""
+    from . import figures
 
-    model = assemble(*network, device="meta")
-    trainable, frozen = costs.parameters(model)
+    trainable, frozen = figures.parameters(network)
     counts = {"params": trainable + frozen, "trainable": trainable}
-    if macs:
-        counts["macs"] = costs.macs(model, *example(model)).get("", 0)
-    return counts
+    return counts | ({"macs": figures.macs(network)} if macs else {})
 
 
 def file_report(source: str, problems: tuple[Problem, ...], doubts: Iterable[Problem] = ()) -> FileReport:
