@@ -1,4 +1,4 @@
-"""The operators by name, and their signatures, read from their source files: without importing them, and so without torch."""
+"""The operators by name, their signatures, read from their source files, and their rules: without torch."""
 
 from __future__ import annotations
 
