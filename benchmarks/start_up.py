@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "list": (*VERB, "list"),
     "show swin_tiny": (*VERB, "show", "swin_tiny"),
     "show swin_tiny --as shapes": (*VERB, "show", "swin_tiny", "--as", "shapes"),
+    "build resnet18 --no-compile": (*VERB, "build", "resnet18", "--no-compile"),
     "build swin_tiny --no-compile": (*VERB, "build", "swin_tiny", "--no-compile"),
 }
 COMPLETION = {"_METABLOCK_COMPLETE": "complete_bash", "COMP_WORDS": "metablock\nbuild\nswin_t", "COMP_CWORD": "2"}

@@ -68,6 +68,8 @@ class RelativeBias(RelativeBiasRule, nn.Module):
 
     def reset_parameters(self) -> None:
         draw_table(self.weight, self.std)
+        if self.index.is_meta:
+            return  # there is no number to set
         index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
         index.copy_(distances(self.grid, self.index.device, self.mirror, self.queries, self.stride, self.places))
         if self.prefix:

@@ -127,7 +127,7 @@ def _counts(network: Front, *, macs: bool) -> dict[str, int]:
 
     trainable, frozen = figures.parameters(network)
     counts = {"params": trainable + frozen, "trainable": trainable}
-    return counts | ({"macs": figures.macs(network)} if macs else {})
+    return counts | ({"macs": figures.macs(network).get("", 0)} if macs else {})
 
 
 def file_report(source: str, problems: tuple[Problem, ...], doubts: Iterable[Problem] = ()) -> FileReport:

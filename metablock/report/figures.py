@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 from .. import cache
@@ -31,32 +32,42 @@ def parameters(network: Front) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def macs(network: Front) -> int:
-    """Multiply-accumulates of one example: as an earlier process has counted them, or counted by torch on ``meta``.
+def macs(network: Front) -> dict[str, int]:
+    """Multiply-accumulates of one example by the paths of modules, counted on ``meta`` now or by an earlier process.
 
     Raises:
         MetablockError: a network that cannot be built or run.
 
     >>> from metablock.front import front
-    >>> macs(front("resnet18"))
+    >>> macs(front("resnet18"))[""]
     1814073344
     """
     key = _key(network)
-    known = None if key is None else cache.load(KIND, key)
-    if known is not None and known.isdigit():
-        return int(known)
+    known = _counts(None if key is None else cache.load(KIND, key))
+    if known is not None:
+        return known
     from ..api import assemble, example
     from ..backend import costs
 
     model = assemble(*network, device="meta")
-    result = costs.macs(model, *example(model)).get("", 0)
+    result = costs.macs(model, *example(model))
     if key is not None:
-        cache.store(KIND, key, str(result).encode())
+        cache.store(KIND, key, json.dumps(result).encode())
     return result
 
 
+def _counts(data: bytes | None) -> dict[str, int] | None:
+    """The counts in an entry of the cache; None if it has none."""
+    try:
+        counts = None if data is None else json.loads(data)
+    except ValueError:
+        return None
+    whole = isinstance(counts, dict) and all(type(count) is int for count in counts.values())
+    return counts if whole else None
+
+
 def _key(network: Front) -> str | None:
-    """What the count of a network is known by; None for one with a custom operator, whose code may change."""
+    """What the counts of a network are known by; None for one with a custom operator, whose code may change."""
     code, torch = cache.fingerprint(), importlib.util.find_spec("torch")
     if code is None or cache.folder() is None or torch is None or torch.origin is None:
         return None

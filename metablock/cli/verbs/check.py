@@ -21,7 +21,8 @@ def check(
         ),
     ],
     shapes: Annotated[
-        bool, typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant, and count the figures of `facts`.")
+        bool,
+        typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant and count the figures of facts."),
     ] = True,
     plugin: options.Plugin = None,
     as_json: options.Json = False,
