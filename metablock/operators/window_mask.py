@@ -37,6 +37,8 @@ class WindowMask(WindowMaskRule, nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        if self.mask.is_meta:
+            return  # there is no number to set
         grid, size = self.grid, self.size
         labels = window_regions(grid, size, self.shift, self.mask.device)
         rank = len(grid)
