@@ -11,7 +11,7 @@ import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .catalogue.lookup import is_shipped, open_spec
 from .errors import MAX_PROBLEMS, MetablockError, MetablockWarning, Problem, Span, SpecError
@@ -26,11 +26,10 @@ from .language.load import IncompleteError
 from .language.method_checks import check_method
 from .language.methods import divided, is_shipped_method, open_method, trained_by
 from .language.spec import Edit, Spec
-from .lowering.ir import Subgraph
-from .lowering.network import lower
-from .lowering.pause import collector_paused
-from .lowering.recall import key_of, recall, remember
 from .shape import Feature
+
+if TYPE_CHECKING:
+    from .lowering.ir import Subgraph
 
 Source = str | Path | Spec
 # What `edits=` takes: one edit or several, as texts or as data.
@@ -38,7 +37,7 @@ Edits = str | Edit | Iterable[str | Edit]
 # What `input=` takes: "3x224x224", (3, 224, 224), a feature.
 InputSize = str | Sequence[int] | Feature
 # Sees a resolved spec and its IR.
-Look = Callable[[Spec, Subgraph], None]
+Look = Callable[[Spec, "Subgraph"], None]
 MAX_DIGITS = 18  # of an extent in a text
 
 
@@ -78,6 +77,10 @@ def front(
     >>> spec.variant, str(ir.output.feature)
     ('poolformer_s12', 'vector of 10')
     """
+    from .lowering.network import lower
+    from .lowering.pause import collector_paused
+    from .lowering.recall import key_of, recall, remember
+
     key = key_of(source, variant, edits, classes, input, large, method)
     known = recall(key)
     if known is not None:
@@ -259,6 +262,8 @@ def _shape_problems(spec: Spec, known: Iterable[Problem], look: Look | None = No
         return []  # they may be the names of what decides about the shapes
     if any(problem.message.startswith(CIRCLE) or problem.message.endswith(RESERVED) for problem in known):
         return []  # nothing has a shape that never ends, or whose names mean something else than the file says
+    from .lowering.network import lower
+
     try:
         ir = lower(spec)
         read_init_rules(spec.init)

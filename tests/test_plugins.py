@@ -18,7 +18,7 @@ from torch import Tensor
 
 import metablock
 from metablock.errors import MetablockError
-from metablock.language.plugins import installed, load_plugin
+from metablock.language.plugins import announced, installed, load_plugin
 from metablock.language.registry import OPERATORS
 from metablock.writers.standalone import standalone
 from oracles import randomised_state, relative_error
@@ -330,3 +330,21 @@ def test_a_kernel_of_another_library(monkeypatch: pytest.MonkeyPatch) -> None:
     operator = next(module for module in model.modules() if type(module).__name__ == "SelectiveScan")
     monkeypatch.setitem(type(operator).forward.__globals__, "DEVICES", ("cpu",))
     assert 0 < relative_error(model(x), expected) < 1e-6  # a kernel takes A in float32
+
+
+def test_what_may_announce_operators(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Only where nothing does, the entry points need not be asked for."""
+    empty, other = tmp_path / "empty", tmp_path / "other"
+    empty.mkdir()
+    (other / "others-1.0.dist-info").mkdir(parents=True)
+    (other / "others-1.0.dist-info" / "entry_points.txt").write_text("[console_scripts]\nothers = others:main\n")
+    assert not announced([str(empty), str(other), str(tmp_path / "nowhere")])
+    install(own, "own_shift = own_ops:OwnShift")
+    assert announced([str(empty), str(own)])
+    (empty / "archive.zip").touch()
+    assert announced([str(empty / "archive.zip")])
+    (other / "an.egg").mkdir()
+    assert announced([str(other)])
+    finder = types.SimpleNamespace(find_spec=lambda *args: None, find_distributions=lambda context: iter(()))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finder])
+    assert announced([str(empty)])

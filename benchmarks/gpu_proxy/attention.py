@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import autograd_would_have_decomposed
 from torch._subclasses import functional_tensor
 from torch.fx.experimental import proxy_tensor
+from torch.utils._python_dispatch import autograd_would_have_decomposed
 
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _would_have, _take_apart = autograd_would_have_decomposed, torch._ops.OpOverload.decompose

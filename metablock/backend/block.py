@@ -21,6 +21,7 @@ from ..operators.valid_part import valid_part
 from .codegen import Link
 from .draws import Draws
 from .input_size import InputSizes, Narrow
+from .without_dynamo import compiles, constant_result
 
 _CLASSES: dict[tuple[str, str, type[Block]], type[Block]] = {}
 # What generated code calls by name, beside torch and modules.
@@ -156,7 +157,7 @@ class Network(Block):
             if torch.compiler.is_compiling():
                 self._check_traced(values)
             else:
-                if self._check_inputs(values):
+                if (self._check_unseen if compiles() else self._check_inputs)(values):
                     return self._call_with_ids(values, args, named)
         return super().__call__(*args, **named)
 
@@ -180,7 +181,6 @@ class Network(Block):
             self._sizes = InputSizes(self.spec, self.inputs, self._narrow)
         return self._sizes
 
-    @torch.compiler.disable  # where a graph broke before it, dynamo would take it for a graph of its own
     def _check_inputs(self, values: Sequence[Any]) -> bool:
         """Whether the network takes ids. Raises MetablockError if it is not made for tensors of these shapes. It leaves other
         values alone."""
@@ -194,6 +194,8 @@ class Network(Block):
                     raise MetablockError(message, "ids are whole numbers: `x.long()`")
         return any(feature.layout == "ids" for feature in self.inputs)
 
+    _check_unseen = torch._disable_dynamo(_check_inputs)  # where a graph broke before it, dynamo would make one of it
+
     def _check_traced(self, values: Sequence[Any]) -> None:
         """As :meth:`_check_inputs`, while a graph is traced. Extents stay symbols where the network is good for any."""
         if self._any_size():
@@ -202,11 +204,11 @@ class Network(Block):
         if text:
             raise ValueError(text)  # without `fullgraph`, the call is repeated eagerly, and says the same as a MetablockError
 
-    @torch._dynamo.assume_constant_result
+    @constant_result
     def _any_size(self) -> bool:
         return self._input_sizes().step() == 1
 
-    @torch._dynamo.assume_constant_result
+    @constant_result
     def _misfit(self, *numbers: int) -> str:
         """What is wrong with inputs of these numbers of axes and sizes, each input's one after the other; empty if nothing is."""
         shapes, rest = [], list(numbers)

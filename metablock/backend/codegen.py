@@ -93,8 +93,8 @@ class Core(NamedTuple):
     rows: frozenset[int] = frozenset()
 
 
-    """The code of a subgraph, its steps in this order: `core1` ..., and a `forward` that calls `nested_core1` ... instead."""
-    """The code of a subgraph, its steps in this order: ``core1``, ``core2`` ..., and a ``forward`` that calls ``nested_core1`` ..."""
+def write_outlined(subgraph: Subgraph, steps: Sequence[Step], cores: Sequence[Core]) -> str:
+    """The code of a subgraph, its steps in this order: functions `core1` ..., and a `forward` that calls `nested_core1` ..."""
     return _ForwardWriter(replace(subgraph, steps=list(steps)), False, {}).outlined(free_values(subgraph), cores)
 
 

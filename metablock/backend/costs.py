@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ..errors import MetablockError
 from .modes import evaluation
+from .without_dynamo import EagerMode, compiles
 
 # Names of operators that may be matrix products: one that torch's registry cannot count is an error, never a silent zero.
 _PRODUCT = re.compile(r"(^|_)(mm|bmm|addmm|baddbmm|matmul|linear|convolution|conv\d?d?|attention|einsum|lstm|gru|rnn)(_|$)")
@@ -47,7 +47,7 @@ class _Shape(NamedTuple):
     dtype: torch.dtype
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(EagerMode):
     """Adds up multiply-accumulates (half of the floating-point operations in torch's registry) for every running module.
 
     Attributes:
@@ -151,6 +151,14 @@ def _empty(description: Any) -> Any:
     return kind(_empty(item) for item in value) if kind in (list, tuple) else value
 
 
+class _UntracedCounter(_Counter):
+    """Counts where a part of the network may be compiled: dynamo does not see how."""
+
+    @torch._disable_dynamo
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
 def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     """Multiply-accumulates of convolutions and matrix products, by module path; ``""`` is the whole model.
 
@@ -169,7 +177,7 @@ def macs(model: nn.Module, *inputs: torch.Tensor) -> dict[str, int]:
     >>> macs(nn.Linear(3, 5), torch.zeros(2, 3))
     {'': 30}
     """
-    counter = _Counter()
+    counter = _UntracedCounter() if compiles() else _Counter()
     hooks, repeats = [], _Repeats(counter)
     for name, module in model.named_modules():
         if getattr(module, "key", "") and not getattr(module, "_links", None):

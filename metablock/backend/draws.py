@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from .without_dynamo import EagerMode
 
 
-class Draws(TorchDispatchMode):
+class Draws(EagerMode):
     """Within the block, this thread draws from a generator of its own: torch's global one is neither read nor changed.
 
     Whatever draws without naming a generator does, plug-ins included. The numbers are those that the global generator would give

@@ -1,27 +1,26 @@
 """Caps on the size of a network, checked before anything is allocated: a spec may come from a stranger.
 
 Lowering caps widths, repeats and the number of operators. Here the largest value is capped, then parameters and
-multiply-accumulates. Parameters are counted module by module on ``meta``, equal modules once. Multiply-accumulates are
-counted only where a bound on them is near the cap: for an ordinary network the count would be wasted time.
+multiply-accumulates. Parameters are counted module by module, by the operators' rules, without torch. Multiply-accumulates are
+counted, on ``meta``, only where a bound on them is near the cap: for an ordinary network the count would be wasted time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import NamedTuple
 
-import torch
-
 from ..errors import Problem, Span, SpecError, error
+from ..language.registry import rule_of
 from ..lowering.ir import ModuleCall, ModuleList, ModuleNode, Subgraph, Value, flat_values
-from .builder import build, on_meta
-from .costs import macs
+from ..operators.rules import TensorShapes, accepted
 from .per_network import PerNetwork
-from .random_input import random_input
 
 MAX_PARAMETERS = 20_000_000_000
 MAX_MACS = 100_000_000_000_000
+# Of one tensor, in float32: torch counts bytes in 64 bits.
+MAX_BYTES, BYTES = 2**63 - 1, 4
 # Of one value, for a batch of one.
 MAX_ELEMENTS = 2**30
 # Below both, multiply-accumulates outside of weights (of attention) cannot be near their cap.
@@ -37,7 +36,7 @@ class TensorSizes(NamedTuple):
 
 
 class ModuleTensors:
-    """The tensors of modules, described on ``meta``, those of equal modules once.
+    """The tensors of modules, those of equal modules once. Only custom operators need torch, which describes them on ``meta``.
 
     >>> from metablock.front import front
     >>> ModuleTensors().of(front("resnet18").ir.children["head"].children["linear"])
@@ -51,14 +50,30 @@ class ModuleTensors:
         """Those of one module. Raises SpecError, at ``span``, for one that torch cannot describe."""
         key = f"{node.module}.{node.attribute} {node.context} {node.args}"
         if key not in self._known:
-            try:
-                module = on_meta(node)
-                sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-                others = tuple(name for name in module.state_dict() if name not in sizes)
-            except (RuntimeError, OverflowError, MemoryError):  # torch: the number of elements, or their bytes, overflow
-                raise error(f"`{node.text}` is larger than any machine's memory", span, "lower its sizes") from None
-            self._known[key] = TensorSizes(sizes, others)
+            rule = getattr(rule_of(node.module, node.attribute), "tensors", None)
+            sizes = _asked_of_torch(node) if rule is None else _by_rule(rule, node)
+            if sizes is None or any(not 0 <= size <= MAX_BYTES // BYTES for size in sizes.parameters.values()):
+                raise error(f"`{node.text}` is larger than any machine's memory", span, "lower its sizes")
+            self._known[key] = sizes
         return self._known[key]
+
+
+def _by_rule(rule: Callable[..., TensorShapes], node: ModuleNode) -> TensorSizes:
+    """The tensors of one of our operators."""
+    tensors = rule(**accepted(rule, {**node.context, **node.args}))
+    return TensorSizes({name: prod(size) for name, size in tensors.parameters.items()}, tensors.buffers)
+
+
+def _asked_of_torch(node: ModuleNode) -> TensorSizes | None:
+    """The tensors of a custom operator, from its module on ``meta``; None where their elements, or their bytes, overflow."""
+    from .builder import on_meta
+
+    try:
+        module = on_meta(node)
+        sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+        return TensorSizes(sizes, tuple(name for name in module.state_dict() if name not in sizes))
+    except (RuntimeError, OverflowError, MemoryError):
+        return None
 
 
 def check_size(root: Subgraph, known: ModuleTensors | None = None) -> None:
@@ -100,14 +115,26 @@ def _problem(root: Subgraph, known: ModuleTensors) -> Problem | None:
     if parameters > MAX_PARAMETERS:
         return Problem(f"the network has {parameters:,} parameters; at most {MAX_PARAMETERS:,}", heaviest[1], _HINT)
     if work > MAX_MACS or largest > _ORDINARY_ELEMENTS or operators > _ORDINARY_OPERATORS:
-        inputs = [random_input(value.feature, 1, torch.device("meta"), torch.float32) for value in flat_values(root.inputs)]
-        exact = macs(build(root, device=torch.device("meta")), *inputs).get("", 0)
+        exact = _macs(root)
         if exact > MAX_MACS:
             return Problem(f"the network takes {exact:,} multiply-accumulates; at most {MAX_MACS:,}", heaviest[1], _HINT)
     return None
 
 
 _size_problem = PerNetwork(lambda root: _problem(root, ModuleTensors()))
+
+
+def _macs(root: Subgraph) -> int:
+    """The multiply-accumulates of a network for one example, counted on ``meta``."""
+    import torch
+
+    from .builder import build
+    from .costs import macs
+    from .random_input import random_input
+
+    meta = torch.device("meta")
+    inputs = [random_input(value.feature, 1, meta, torch.float32) for value in flat_values(root.inputs)]
+    return macs(build(root, device=meta), *inputs).get("", 0)
 
 
 def _places(values: list[Value]) -> int:

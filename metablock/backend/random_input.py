@@ -25,6 +25,8 @@ def random_input(
     """
     place = device if generator is None else torch.device("cpu")
     size = feature.size(batch)
+    if device.type == "meta":  # nothing is drawn there, though torch would import its compiler for it
+        return torch.empty(size, dtype=torch.int64 if feature.layout == "ids" else dtype, device=device)
     if feature.layout != "ids":
         return torch.randn(size, generator=generator, dtype=dtype, device=place).to(device)
     padding = feature.padding_id if feature.c > 1 else None

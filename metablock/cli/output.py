@@ -7,17 +7,18 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from ..report.layout import short
-from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, MethodRow, OpRow, PartRow, TableRow, Tuned
-from ..report.name_models import OperatorRow, OperatorText
-from ..report.shape_steps import ShapeStep
-from .app import say
-from .operator_page import operator_page
+from .application import say
 from .tables import Head, Kind, print_table, say_wrapped, text_width, width_of_terminal
+
+if TYPE_CHECKING:
+    from ..report.models import BuildReport, CatalogueRow, Deployed, Figures, MethodRow, OpRow, PartRow, TableRow, Tuned
+    from ..report.name_models import OperatorRow, OperatorText
+    from ..report.shape_steps import ShapeStep
 
 
 @contextmanager
@@ -26,6 +27,8 @@ def working() -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda phase: None
         return
+    from rich.console import Console
+
     with Console(stderr=True, markup=False).status("starting") as status:
         yield status.update
 
@@ -221,6 +224,8 @@ def operator_table(rows: Sequence[OperatorRow]) -> None:
 
 def print_operator(text: OperatorText) -> None:
     """Prints all that is known of an operator."""
+    from .operator_page import operator_page
+
     for line in operator_page(text, text_width()):
         typer.echo(line)
 

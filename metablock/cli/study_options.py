@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import MetablockError, install_hint
-from .app import INTERRUPTED, first_process
+from .application import INTERRUPTED, first_process
 
 if TYPE_CHECKING:
     from ..ablation.study import Study

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import MetablockError, Span, SpecError, Text, error, suggest
 from ..shape import LAYOUTS
@@ -25,6 +28,9 @@ from .inputs import FIRST_KINDS
 from .loaded import loaded_source, note_sources
 from .registry import OPERATORS, Operator, Param, Schema
 from .standard import BUILTIN, NUMERIC, standard
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "metablock.operators"
 CONTEXT = ("c", "grid", "rank", "prefix", "n", "layout")
@@ -140,6 +146,10 @@ def installed() -> None:
 
     >>> installed()
     """
+    if not announced(sys.path):
+        return
+    from importlib.metadata import entry_points
+
     seen: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         module, _, attribute = point.value.partition(":")
@@ -157,6 +167,32 @@ def installed() -> None:
     for name, point in seen.items():
         module, _, attribute = point.value.partition(":")
         OPERATORS[name] = Installed(name, module.strip(), attribute.strip(), leaf=True)
+
+
+def announced(path: Sequence[str]) -> bool:
+    """Whether a package on a search path may announce operators. Reads texts: ``importlib.metadata`` takes longer to import.
+
+    >>> announced(["/a/folder/that/is/not/there"])
+    False
+    """
+    finders = [finder for finder in sys.meta_path if finder is not PathFinder]
+    return any(hasattr(finder, "find_distributions") for finder in finders) or any(map(_announces, path))
+
+
+def _announces(folder: str) -> bool:
+    """Whether a package in a folder may announce operators; in a file, or as an egg, it may."""
+    try:
+        names = os.listdir(folder or os.curdir)
+    except OSError:
+        return os.path.isfile(folder)
+    for name in names:
+        if name.endswith(".egg"):
+            return True
+        if name.endswith((".dist-info", ".egg-info")):
+            with suppress(OSError), open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+                if GROUP.encode() in file.read():
+                    return True
+    return False
 
 
 def _owner(point: EntryPoint) -> str:

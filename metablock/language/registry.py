@@ -1,4 +1,4 @@
-"""The operators by name, and their signatures, read from their source files: without importing them, and so without torch."""
+"""The operators by name, their signatures, read from their source files, and their rules: without torch."""
 
 from __future__ import annotations
 
@@ -216,6 +216,34 @@ class Operator:
         """Imports the class or function; for a leaf that imports torch."""
         return getattr(importlib.import_module(self.module), self.attribute)
 
+    def rule(self) -> Any:
+        """What the compiler reads of a leaf (:mod:`metablock.operators.rules`), without torch; of a custom one its class."""
+        return self.load() if rule_name(self.module) is None else rule_of(self.module, self.attribute)
+
+
+def rule_of(module: str, attribute: str) -> Any:
+    """The rule of a leaf's class. It imports torch where the class, of a custom operator, is its own rule.
+
+    >>> rule_of("metablock.operators.conv", "Conv").takes
+    ('map',)
+    """
+    name = rule_name(module)
+    if name is not None and (_ROOT / f"{name.replace('.', '/')}.py").is_file():
+        rule = getattr(importlib.import_module(name), f"{attribute}Rule", None)
+        if rule is not None:
+            return rule
+    return getattr(importlib.import_module(module), attribute)
+
+
+def rule_name(module: str) -> str | None:
+    """The module with the rules of the operators in a module of ours; None for one of another package.
+
+    >>> rule_name("metablock.operators.conv"), rule_name("my_package.mixers")
+    ('metablock.operators.rules.conv', None)
+    """
+    package, _, file = module.rpartition(".")
+    return f"{package}.rules.{file}" if package == "metablock.operators" else None
+
 
 def _table() -> dict[str, Operator]:
     table: dict[str, Operator] = {}
@@ -267,6 +295,19 @@ def definition(operator: Operator) -> ast.ClassDef | ast.FunctionDef | None:
     node = next(node for node in _file(operator.module).body if getattr(node, "name", None) == operator.attribute)
     assert isinstance(node, ast.ClassDef | ast.FunctionDef)
     return node
+
+
+def rule_definition(operator: Operator) -> ast.ClassDef | None:
+    """The class of a leaf's rule in the syntax of its file; None for a custom operator.
+
+    >>> rule_definition(OPERATORS["conv"]).name
+    'ConvRule'
+    """
+    name = None if operator.declared or not operator.leaf else rule_name(operator.module)
+    if name is None:
+        return None
+    nodes = (node for node in _file(name).body if isinstance(node, ast.ClassDef))
+    return next((node for node in nodes if node.name == f"{operator.attribute}Rule"), None)
 
 
 def _read_schema(operator: Operator) -> Schema:

@@ -123,17 +123,17 @@ class Emitter:
         """As :meth:`call`, for a module that returns several values. ``further`` are the shapes of all but the first."""
         now = self.context.now
         entry = operator_of(operator, now.constant, now.turned)
-        cls = entry.load()
-        along = getattr(cls, "along", False)
+        rule = entry.rule()
+        along = getattr(rule, "along", False)
         first, lines = sequences(self, inputs[0], args.get("over")) if along else (None, None)
-        first = self.cast(inputs[0], *cls.takes) if inputs and not along else first
+        first = self.cast(inputs[0], *rule.takes) if inputs and not along else first
         complete = {param.name: args.get(param.name, param.default) for param in entry.schema.params}
         facts: dict[str, Any] = {}
         for fact in entry.schema.context:
             facts[fact] = args[fact] if fact in args else getattr(first.feature, fact) if first else None
         if feature is None and first is not None:
             try:
-                feature = output_shape(cls, complete, first.feature, [value.feature for value in inputs[1:]])
+                feature = output_shape(rule, complete, first.feature, [value.feature for value in inputs[1:]])
             except AxesError as wrong:
                 raise error(wrong.message, hint=f"{wrong.hint}{layouts.dropped(first.feature)}") from None
         assert feature is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import error
 from ..language.registry import OPERATORS, Operator
+from ..operators.rules import accepted
 from ..shape import Feature
 
 
@@ -25,20 +26,18 @@ def operator_of(name: str, constant: bool, turned: bool = False) -> Operator:
     Raises SpecError for one whose weights cannot be buffers.
     """
     operator = OPERATORS.get(name) or inner_operator(name)
-    file = getattr(operator.load(), "constant", None) if constant else None
+    file = getattr(operator.rule(), "constant", None) if constant else None
     if file == "":
         raise error(f"the weights of `{name}` cannot be buffers", hint="`frozen(a)` keeps parameters from training")
     if turned and not constant:
-        file = getattr(operator.load(), "turned", None)
+        file = getattr(operator.rule(), "turned", None)
     return operator if file is None else replace(inner_operator(file), name=name, declared=operator.schema)
 
 
-def output_shape(cls: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
-    """The shape by the operator's rule, which takes the arguments that it names; without a rule the shape of the first value."""
-    rule = getattr(cls, "shape", None)
-    if rule is None:
+def output_shape(rule: Any, args: dict[str, Any], first: Feature, others: list[Feature]) -> Feature:
+    """The shape by the operator's rule, from the arguments that it names; without one the shape of the first value."""
+    shape = getattr(rule, "shape", None)
+    if shape is None:
         return first
-    code = rule.__code__
-    accepted = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    result: Feature = rule(first, *others, **{name: value for name, value in args.items() if name in accepted})
+    result: Feature = shape(first, *others, **accepted(shape, args))
     return result

@@ -2,25 +2,33 @@
 
 An operator is usable without the rest of metablock. What torch has is torch's: the class of such an operator has the arguments of
 the spec language, and calling it makes torch's own module, so that tools which look for ``nn.Linear`` find it. All others are
-plain ``nn.Module`` classes. The compiler reads of a class:
+plain ``nn.Module`` classes. What the compiler needs before there is a module stands apart, in integers and without torch: the
+class extends its rule, ``Conv`` in ``conv.py`` extends ``ConvRule`` in ``rules/conv.py`` (:mod:`metablock.operators.rules`); the
+class of a custom operator is its own rule. A rule has:
 
 ``takes``
     The layouts that ``forward`` accepts (see :class:`metablock.shape.Feature`), the preferred one first. The compiler converts
     the input, so no operator permutes in and out for itself. Channels-last operators take ``("grid", "tokens", "vector")``,
     i.e. any ``(b, ..., c)``; elementwise ones take all four.
-``__init__(self, <context>, *, <arguments>)``, or ``__new__(cls, <context>, *, <arguments>)`` where it makes a module of torch's
-    The keyword-only parameters, annotated, are the argument schema of the spec language, in positional order. Annotations
-    are unions of ``int``, ``float``, ``bool``, ``str``, ``list[...]`` and ``None``. The compiler supplies the positional
-    parameters from the input, by name: ``c``, ``grid``, ``rank``, ``prefix``, ``n``, ``layout``.
 ``shape(x, ..., *, <some of the arguments>) -> Feature``
     A static method on integers, needed where the output's shape differs from the input's (after conversion to an accepted
     layout). It raises :func:`metablock.errors.error` when the shapes do not fit; the compiler adds the place.
+``tensors(<some of the context>, *, <some of the arguments>) -> TensorShapes``
+    A static method: the sizes of the module's parameters, and the names of its buffers in the state dict. Needed where it
+    has any. A custom operator has none: torch is asked for its module on ``meta``.
 ``along = True``
     ``forward`` works along sequences, ``(b, n, c)``, and returns its output and what the network leaves behind (the states of
     ``nn.LSTM``). The compiler takes a grid apart into sequences by the argument ``over`` (:mod:`metablock.lowering.sequences`).
 ``constant``
     What stands for it inside ``constant(a)``: a class with the same ``__init__``, ``"file.Class"``; empty where there is none.
     Without it the weights of its own class become buffers.
+
+A class has:
+
+``__init__(self, <context>, *, <arguments>)``, or ``__new__(cls, <context>, *, <arguments>)`` where it makes a module of torch's
+    The keyword-only parameters, annotated, are the argument schema of the spec language, in positional order. Annotations
+    are unions of ``int``, ``float``, ``bool``, ``str``, ``list[...]`` and ``None``. The compiler supplies the positional
+    parameters from the input, by name: ``c``, ``grid``, ``rank``, ``prefix``, ``n``, ``layout``.
 ``roles``
     What its own parameters are, ``{"weight": "table"}``, by the name of a parameter or of a submodule
     (:mod:`metablock.backend.roles`). One called ``bias`` is a bias without being named. Weight decay goes by it.

@@ -6,11 +6,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error, suggest
-from ..shape import Feature
+from .rules.activations import (
+    EluRule,
+    GeluRule,
+    HardSigmoidRule,
+    HardSwishRule,
+    LogRule,
+    QuickGeluRule,
+    Relu6Rule,
+    ReluRule,
+    SigmoidRule,
+    SiluRule,
+    SoftplusRule,
+    StarReluRule,
+    TanhRule,
+)
 
 
-class Relu:
+class Relu(ReluRule):
     """``max(x, 0)``, in any layout. Makes torch's ``nn.ReLU``.
 
     Example:
@@ -18,13 +31,11 @@ class Relu:
         tensor([0., 2.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.ReLU:  # type: ignore[misc]
         return nn.ReLU()
 
 
-class Relu6:
+class Relu6(Relu6Rule):
     """``min(max(x, 0), 6)``, in any layout. Makes torch's ``nn.ReLU6``.
 
     Example:
@@ -32,13 +43,11 @@ class Relu6:
         tensor([0., 6.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.ReLU6:  # type: ignore[misc]
         return nn.ReLU6()
 
 
-class Gelu:
+class Gelu(GeluRule):
     """``x * Phi(x)`` with ``Phi`` the normal distribution function, in any layout. Makes torch's ``nn.GELU``.
 
     Args:
@@ -51,19 +60,11 @@ class Gelu:
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls, *, approximate: str = "none") -> nn.GELU:  # type: ignore[misc]
         return nn.GELU(approximate)
 
-    @staticmethod
-    def shape(x: Feature, *, approximate: str) -> Feature:
-        if approximate not in ("none", "tanh"):
-            raise error(f"unknown approximation '{approximate}'", hint=suggest(approximate, ["tanh"], '"none" or "tanh"'))
-        return x
 
-
-class QuickGelu(nn.Module):
+class QuickGelu(QuickGeluRule, nn.Module):
     """``x * sigmoid(1.702 x)``, CLIP's, in any layout.
 
     Example:
@@ -71,13 +72,11 @@ class QuickGelu(nn.Module):
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
 
 
-class Silu:
+class Silu(SiluRule):
     """``x * sigmoid(x)`` (also called swish), in any layout. Makes torch's ``nn.SiLU``.
 
     Example:
@@ -85,13 +84,11 @@ class Silu:
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.SiLU:  # type: ignore[misc]
         return nn.SiLU()
 
 
-class Sigmoid:
+class Sigmoid(SigmoidRule):
     """``1 / (1 + exp(-x))``, in any layout. Makes torch's ``nn.Sigmoid``.
 
     Example:
@@ -99,13 +96,11 @@ class Sigmoid:
         tensor([0.5000, 0.5000])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.Sigmoid:  # type: ignore[misc]
         return nn.Sigmoid()
 
 
-class Tanh:
+class Tanh(TanhRule):
     """``tanh(x)``, in any layout. Makes torch's ``nn.Tanh``.
 
     Example:
@@ -113,13 +108,11 @@ class Tanh:
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.Tanh:  # type: ignore[misc]
         return nn.Tanh()
 
 
-class HardSwish:
+class HardSwish(HardSwishRule):
     """``x * relu6(x + 3) / 6``, in any layout. Makes torch's ``nn.Hardswish``. MobileNetV3 (arXiv 1905.02244).
 
     Example:
@@ -127,13 +120,11 @@ class HardSwish:
         tensor([-0., 4.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.Hardswish:  # type: ignore[misc]
         return nn.Hardswish()
 
 
-class HardSigmoid:
+class HardSigmoid(HardSigmoidRule):
     """``relu6(x + 3) / 6``, in any layout. Makes torch's ``nn.Hardsigmoid``. MobileNetV3 (arXiv 1905.02244).
 
     Example:
@@ -141,13 +132,11 @@ class HardSigmoid:
         tensor([0.0000, 0.5000, 1.0000])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.Hardsigmoid:  # type: ignore[misc]
         return nn.Hardsigmoid()
 
 
-class Softplus:
+class Softplus(SoftplusRule):
     """``log(1 + exp(x))``, in any layout. Makes torch's ``nn.Softplus``, which returns ``x`` itself above 20.
 
     Example:
@@ -155,13 +144,11 @@ class Softplus:
         tensor([0.6931])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.Softplus:  # type: ignore[misc]
         return nn.Softplus()
 
 
-class Log(nn.Module):
+class Log(LogRule, nn.Module):
     """The natural logarithm, in any layout: minus infinity at 0, NaN below.
 
     Example:
@@ -169,13 +156,11 @@ class Log(nn.Module):
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.log(x)
 
 
-class Elu:
+class Elu(EluRule):
     """``x`` where positive, ``exp(x) - 1`` elsewhere, in any layout. Makes torch's ``nn.ELU``.
 
     Example:
@@ -183,13 +168,11 @@ class Elu:
         tensor([0., 2.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls) -> nn.ELU:  # type: ignore[misc]
         return nn.ELU()
 
 
-class StarRelu(nn.Module):
+class StarRelu(StarReluRule, nn.Module):
     """``scale * relu(x)^2 + bias`` with two learned numbers (not one per channel), in any layout.
 
     Args:
@@ -204,7 +187,6 @@ class StarRelu(nn.Module):
         [0.5, 4.5]
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     roles = {"scale": "scale"}
 
     def __init__(self, *, scale: float = 1.0, bias: float = 0.0):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..shape import Feature
-from .adaptive_avg_pool import sized
-from .extents import Extent, expand
+from .extents import expand
+from .rules.adaptive_max_pool import AdaptiveMaxPoolRule
 
 
-class AdaptiveMaxPool:
+class AdaptiveMaxPool(AdaptiveMaxPoolRule):
     """Maximum over a given number of bins: ``(b, c, *grid) -> (b, c, *size)``. Makes torch's ``nn.AdaptiveMaxPool{rank}d``.
 
     The bins are those of ``adaptive_avg_pool``.
@@ -23,14 +22,8 @@ class AdaptiveMaxPool:
         torch.Size([1, 4, 3])
     """
 
-    takes = ("map",)
-
     def __new__(cls, rank: int, *, size: int | list[int]) -> nn.Module:  # type: ignore[misc]
         return ADAPTIVE_MAX_POOLS[rank](expand(size, rank))
-
-    @staticmethod
-    def shape(x: Feature, *, size: Extent) -> Feature:
-        return x.with_(grid=sized(size, x.rank))
 
 
 ADAPTIVE_MAX_POOLS: dict[int, type] = {1: nn.AdaptiveMaxPool1d, 2: nn.AdaptiveMaxPool2d, 3: nn.AdaptiveMaxPool3d}

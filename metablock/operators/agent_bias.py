@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
 from .resize import interpolate
+from .rules.agent_bias import AgentBiasRule, check_side
 from .tables import GridTable, draw_table
 
 
-class AgentBias(nn.Module):
+class AgentBias(AgentBiasRule, nn.Module):
     """Bias between agents and positions for one of the two sides of agent attention, ``N = prod(grid)``:
 
     - ``side="keys"`` (agents read positions): ``() -> (heads, agents, prefix + N)``
@@ -42,7 +42,6 @@ class AgentBias(nn.Module):
         torch.Size([2, 9, 197])
     """
 
-    takes = ()
     roles = {"weight": "table", "axes": "table", "prefix": "table"}
 
     def __init__(
@@ -57,8 +56,7 @@ class AgentBias(nn.Module):
         std: float = 0.02,
     ):
         super().__init__()
-        if side not in ("keys", "queries"):
-            raise error(f"unknown side '{side}'", hint='"keys" or "queries"')
+        check_side(side)
         self.grid, self.keys, self.std = tuple(grid), side == "keys", std
         rank = len(self.grid)
         self.weight = nn.Parameter(torch.empty(heads, agents, *(table,) * rank))

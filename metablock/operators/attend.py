@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend_given import FEW, weighted
+from .rules.attend import AttendRule
 from .traced import for_gpu
 
 
-class Attend(nn.Module):
+class Attend(AttendRule, nn.Module):
     """``softmax(scale * q k' + bias + mask) v`` for each head.
 
     ``forward(q, k, v, [bias], [mask], [keep])`` with ``q (b, ..., h * d)``, ``k (b, ..., g * d)``, ``v (b, ..., g * e)``; extents
@@ -40,8 +41,6 @@ class Attend(nn.Module):
         >>> Attend(heads=4)(q, k, v).shape
         torch.Size([2, 3, 16])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(
         self,

@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.attend_deformable import AttendDeformableRule
 
 
-class AttendDeformable(nn.Module):
+class AttendDeformable(AttendDeformableRule, nn.Module):
     """``sum_lp weight_lp(x) v_l(place_l + offset_lp(x))`` for each query and head, over a few points of each map of values.
 
     ``forward(x, v_1, ..., v_levels)`` with queries ``x (b, h, w, c)`` and maps of values ``v_l (b, h_l, w_l, heads * e)`` of any
@@ -47,8 +46,6 @@ class AttendDeformable(nn.Module):
         torch.Size([1, 5, 8])
     """
 
-    takes = ("grid",)
-
     def __init__(self, c: int, *, heads: int, points: int = 4, levels: int = 1, placed: bool = False, shared: bool = False):
         super().__init__()
         self.heads, self.points, self.levels, self.placed, self.shared = heads, points, levels, placed, shared
@@ -65,19 +62,6 @@ class AttendDeformable(nn.Module):
         far = torch.arange(1, self.points + 1)[:, None] * direction[:, None, None]
         with torch.no_grad():
             self.offsets.bias.copy_(far.expand(-1, self.levels, -1, -1).flatten())
-
-    @staticmethod
-    def shape(x: Feature, *others: Feature, heads: int, levels: int, placed: bool) -> Feature:
-        values = others[1 : levels + 1] if placed else others[:levels]
-        maps = values if placed else (x, *values)
-        if any(f.rank != 2 for f in maps):
-            rank = next(f.rank for f in maps if f.rank != 2)
-            raise error(f"deformable attention works in 2 dimensions, not in {rank}", hint="`attention` works in 1, 2 and 3")
-        if placed and (others[0].c not in (2, 4) or others[0].grid != x.grid):
-            raise error(f"the places of {x} are {others[0]}", hint="one (x, y) or (x, y, width, height) for each query")
-        if values[0].c % heads:
-            raise error(f"{heads} heads do not divide {values[0].c} channels", hint="choose another number of heads, or `ratio=`")
-        return x.with_(c=values[0].c)
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         at, others = (others[0], others[1:]) if self.placed else (None, others)

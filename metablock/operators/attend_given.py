@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.attend_given import AttendGivenRule
 from .traced import for_gpu
 
 # Up to so many keys a product is a sum on a GPU.
 FEW = 16
 
 
-class AttendGiven(nn.Module):
+class AttendGiven(AttendGivenRule, nn.Module):
     """``softmax(scale * logits) v`` for each head.
 
     ``forward(v, logits)`` with ``v (b, ..., h * e)`` of M tokens (extents between the first and the last axis are flattened to
@@ -30,8 +31,6 @@ class AttendGiven(nn.Module):
         >>> AttendGiven(heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 3, 2 * 5)).shape
         torch.Size([1, 3, 8])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(self, *, heads: int, scale: float = 1.0, drop: float = 0.0, norm: str = "softmax"):
         super().__init__()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .rules.attend_linear import AttendLinearRule
 
-class AttendLinear(nn.Module):
+
+class AttendLinear(AttendLinearRule, nn.Module):
     """``q (k' v) / (q sum k' + eps)`` for each head, where ``q`` and ``k`` are non-negative features.
 
     ``forward(q, k, v, [turned_q, turned_k])`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents
@@ -24,8 +26,6 @@ class AttendLinear(nn.Module):
         >>> AttendLinear(heads=2)(q, k, v).shape
         torch.Size([1, 3, 4])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(self, *, heads: int, eps: float = 1e-6, rotary: bool = False):
         super().__init__()

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend import up_to
+from .rules.attend_matrix import AttendProductRule, LogitsRule, WeightedSumRule, WeightsRule
 
 
-class AttendProduct(nn.Module):
+class AttendProduct(AttendProductRule, nn.Module):
     """``scale * q (k' v)`` for each head: the plain product, by a matrix of channels, without one of all pairs of tokens.
 
     ``forward(q, k, v)`` with ``q (b, ..., h * d)``, ``k (b, ..., h * d)``, ``v (b, ..., h * e)``; extents between the first and
@@ -27,8 +28,6 @@ class AttendProduct(nn.Module):
         tensor([20., 20., 20., 20.])
     """
 
-    takes = ("grid", "tokens")
-
     def __init__(self, *, heads: int, scale: float = 1.0):
         super().__init__()
         self.heads, self.scale = heads, scale
@@ -40,7 +39,7 @@ class AttendProduct(nn.Module):
         return x.transpose(1, 2).flatten(2).unflatten(1, extents)
 
 
-class Logits(nn.Module):
+class Logits(LogitsRule, nn.Module):
     """``scale * q k' + bias`` for each head: the matrix of queries and keys, a map with a channel a head.
 
     ``forward(q, k, [bias])`` with ``q (b, ..., h * d)`` of N tokens and ``k (b, ..., h * d)`` of M, ``bias (h, N, M)`` or
@@ -58,8 +57,6 @@ class Logits(nn.Module):
         (torch.Size([1, 2, 3, 5]), torch.Size([1, 2, 4, 4]))
     """
 
-    takes = ("grid", "tokens")
-
     def __init__(self, *, heads: int, scale: float = 1.0, over: str = "tokens"):
         super().__init__()
         self.heads, self.scale, self.order = heads, scale, (0, 2, 1, 3) if over == "tokens" else (0, 2, 3, 1)
@@ -70,7 +67,7 @@ class Logits(nn.Module):
         return logits + bias[0].to(logits.dtype) if bias else logits
 
 
-class Weights(nn.Module):
+class Weights(WeightsRule, nn.Module):
     """Logits to attention weights: ``softmax(logits + mask)`` over the keys, or the logits themselves where keys are kept.
 
     ``forward(logits, [mask], [keep])`` with ``logits (b, h, N, M)``; ``mask``, for windows, is ``(windows, N, N)`` and the batch
@@ -88,8 +85,6 @@ class Weights(nn.Module):
         >>> Weights(masked=True)(torch.zeros(1, 1, 1, 3), torch.tensor([[[1.0], [1.0], [0.0]]]))
         tensor([[[[0.5000, 0.5000, 0.0000]]]])
     """
-
-    takes = ("map",)
 
     def __init__(self, *, norm: str = "softmax", windowed: bool = False, masked: bool = False, causal: bool = False):
         super().__init__()
@@ -109,7 +104,7 @@ class Weights(nn.Module):
         return logits if plain else logits.softmax(-1)
 
 
-class WeightedSum(nn.Module):
+class WeightedSum(WeightedSumRule, nn.Module):
     """``weights v`` for each head.
 
     ``forward(weights, v, q)`` with ``weights (b, h, N, M)`` and ``v (b, ..., h * e)`` of M tokens; of ``q``, of N tokens, only
@@ -126,8 +121,6 @@ class WeightedSum(nn.Module):
         >>> WeightedSum()(weights, v, q).shape
         torch.Size([1, 3, 8])
     """
-
-    takes = ("map",)
 
     def __init__(self, *, drop: float = 0.0, over: str = "tokens"):
         super().__init__()

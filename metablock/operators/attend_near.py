@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.attend_near import AttendNearRule
 
-class AttendNear(nn.Module):
+
+class AttendNear(AttendNearRule, nn.Module):
     """``softmax(scale * q k' + bias) v`` for each head, over the neighbours of each query, and further keys with them.
 
     ``forward(q, k, v, [far_k, far_v], [bias], [extra])`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``,
@@ -38,8 +40,6 @@ class AttendNear(nn.Module):
         >>> AttendNear(size=[3, 3], heads=2)(x, x, x).shape
         torch.Size([1, 5, 6, 8])
     """
-
-    takes = ("grid",)
 
     def __init__(
         self,

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.attend_routed import AttendRoutedRule
 
-class AttendRouted(nn.Module):
+
+class AttendRouted(AttendRoutedRule, nn.Module):
     """``softmax(scale * q k') v`` for each head, over the keys of the ``top`` regions that match a query's region best.
 
     ``forward(q, k, v)`` with ``q (b, *grid, h * d)``, ``k (b, *grid, h * d)``, ``v (b, *grid, h * e)`` on one grid of
@@ -31,8 +33,6 @@ class AttendRouted(nn.Module):
         >>> AttendRouted(regions=[2, 3], top=2, heads=2)(x, x, x).shape
         torch.Size([1, 4, 6, 8])
     """
-
-    takes = ("grid",)
 
     def __init__(self, *, regions: list[int], top: int, heads: int, scale: float = 1.0, drop: float = 0.0):
         super().__init__()

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend_near import beyond, taps, weigh
+from .rules.attend_taps import AttendTapsRule
 
 
-class AttendTaps(nn.Module):
+class AttendTaps(AttendTapsRule, nn.Module):
     """``sum_t softmax(scale * logits)_t v_t`` for each head, over the neighbours ``t`` of each query.
 
     ``forward(v, logits)`` with ``v (b, *grid, h * e)`` and ``logits (b, *places, h * K)``, ``K = prod(size)``, head by head; or
@@ -36,8 +37,6 @@ class AttendTaps(nn.Module):
         >>> AttendTaps(size=[3], border="zeros", heads=2, norm="none")(v, logits)[0, :, 0]
         tensor([2., 3., 3., 2.])
     """
-
-    takes = ("grid",)
 
     def __init__(
         self,

@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
 from .conv import pad_same
-from .extents import SMALLER, Extent, expand, same_sides, sides, slide
+from .extents import expand, same_sides
+from .rules.avg_pool import AvgPoolRule
 
 
-class AvgPool:
+class AvgPool(AvgPoolRule):
     """Mean over a sliding window: ``(b, c, *grid) -> (b, c, *grid')``. Makes torch's ``nn.AvgPool{rank}d``.
 
     Args:
@@ -33,8 +32,6 @@ class AvgPool:
         torch.Size([1, 4, 4, 4])
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         rank: int,
@@ -49,14 +46,6 @@ class AvgPool:
         same, pads = same_sides(padding, kernels, strides, (1,) * rank)
         classes = SAME_AVG_POOLS if same else AVG_POOLS
         return classes[rank](kernels, strides, pads, ceil, count_padding)
-
-    @staticmethod
-    def shape(x: Feature, *, kernel: Extent, stride: Extent, padding: Extent | str | None, ceil: bool) -> Feature:
-        if x.rank == 3 and any(k > g for k, g in zip(expand(kernel, 3), x.grid, strict=True)):
-            raise error(f"{x} is smaller than the window", hint="in 3-D torch averages no window that reaches over both edges")
-        if isinstance(padding, str):
-            return x.with_(grid=slide(x.grid, kernel, stride, padding))
-        return x.with_(grid=pooled(x.grid, kernel, stride, padding, ceil))
 
 
 class _SameAvgPool(nn.Module):
@@ -103,27 +92,6 @@ class SameAvgPool3d(_SameAvgPool, nn.AvgPool3d):
 AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 SAME_AVG_POOLS: dict[int, type] = {1: SameAvgPool1d, 2: SameAvgPool2d, 3: SameAvgPool3d}
 AVG_POOLS: dict[int, type] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
-
-
-def pooled(grid: tuple[int, ...], kernel: Extent, stride: Extent, padding: Extent | None, ceil: bool = False) -> tuple[int, ...]:
-    """The grid after pooling. Raises SpecError if the window does not fit, or could lie on padding alone."""
-    rank = len(grid)
-    kernels, strides = expand(kernel, rank), expand(stride, rank)
-    if min(*kernels, *strides) < 1:
-        raise error("kernel and stride are at least 1", hint="`1` leaves the extents as they are")
-    pads = sides(padding, kernels, strides, (1,) * rank)
-    for k, p in zip(kernels, pads, strict=True):
-        if not 0 <= p <= k // 2:
-            raise error(f"a padding of {p} a side, for a window of {k}", hint="pooling pads by at most half the window")
-    if not ceil:
-        return slide(grid, kernels, strides, padding)
-    result = []
-    for g, k, s, p in zip(grid, kernels, strides, pads, strict=True):
-        count = (g + 2 * p - k + s - 1) // s + 1
-        result.append(count - ((count - 1) * s >= g + p))  # without a window that would lie on the padding at the end
-    if min(result) < 1:
-        raise error(f"a window of {'x'.join(map(str, kernels))} does not fit a grid of {'x'.join(map(str, grid))}", hint=SMALLER)
-    return tuple(result)
 
 
 torch.fx.wrap("pad_same")

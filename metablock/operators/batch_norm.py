@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import error
-from ..shape import Feature
+from .rules.batch_norm import BatchNormRule
 
 
-class BatchNorm:
+class BatchNorm(BatchNormRule):
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``: ``(b, c, ...) -> (b, c, ...)``.
 
     Makes torch's ``nn.BatchNorm1d``, ``nn.BatchNorm2d`` or ``nn.BatchNorm3d``. Mean and variance of a channel are those of the
@@ -30,9 +29,6 @@ class BatchNorm:
         (True, 0.0)
     """
 
-    takes = ("map", "vector")
-    constant = "frozen_batch_norm.FrozenBatchNorm"
-
     def __new__(  # type: ignore[misc]
         cls, c: int, rank: int, *, eps: float = 1e-5, momentum: float = 0.1, gamma: float = 1.0, affine: bool = True
     ) -> _BatchNorm:
@@ -40,12 +36,6 @@ class BatchNorm:
         if affine:
             nn.init.constant_(norm.weight, gamma)
         return norm
-
-    @staticmethod
-    def shape(x: Feature, *, gamma: float, affine: bool) -> Feature:
-        if not affine and gamma != 1:
-            raise error(f"a weight of {gamma:g} without a weight", hint="leave out `gamma=`, or `affine=false`")
-        return x
 
 
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -11,7 +11,7 @@ _SMALLEST, _TRIES = 16, 10
 _ASPECT = (0.3, 1 / 0.3)
 
 
-@torch.compiler.disable
+@torch._disable_dynamo  # `torch.compiler.disable` that imports dynamo when it is called
 def blocks(x: Tensor, count: int, channels: int, height: int, width: int) -> Tensor:
     """Masks for a batch, ``(b, 1, height, width)``: 1 on rectangles that hide up to ``count`` places, 0 elsewhere.
 

@@ -9,14 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..errors import error
-from ..shape import Feature
-from .extents import Extent, expand, same_sides, slide
+from .extents import expand, same_sides
+from .rules.conv import ConvRule
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class Conv:
+class Conv(ConvRule):
     """Convolution: ``(b, c, *grid) -> (b, out, *grid')``. Makes torch's ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d``.
 
     Args:
@@ -39,8 +38,6 @@ class Conv:
         torch.Size([2, 8, 20])
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         c: int,
@@ -58,21 +55,6 @@ class Conv:
         same, pads = same_sides(padding, kernels, strides, dilations)
         classes = SAME_CONVS if same else CONVS
         return classes[rank](c, out, kernels, strides, pads, dilations, groups, bias)
-
-    @staticmethod
-    def shape(
-        x: Feature,
-        *,
-        out: int,
-        kernel: Extent,
-        stride: Extent,
-        padding: Extent | str | None,
-        dilation: Extent,
-        groups: int,
-    ) -> Feature:
-        if groups < 1 or x.c % groups or out % groups:
-            raise error(f"{groups} groups do not divide {x.c} channels in and {out} out", hint="`groups=` divides both widths")
-        return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding, dilation))
 
 
 class _SameConv(_ConvNd):

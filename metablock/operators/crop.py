@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
-from .adaptive_avg_pool import sized
-from .extents import Extent, expand
+from ..shape import Layout
+from .extents import expand
+from .rules.crop import CropRule
 
 
-class Crop(nn.Module):
+class Crop(CropRule, nn.Module):
     """What stands inside: ``(b, c, *grid) -> (b, c, *size)``, or channels last.
 
     Args:
@@ -26,22 +25,10 @@ class Crop(nn.Module):
         tensor([[[2, 3]]])
     """
 
-    takes = ("grid", "map")
-
     def __init__(self, rank: int, layout: Layout, *, size: int | list[int], start: int | list[int] | None = None):
         super().__init__()
         self.size, self.start = expand(size, rank), None if start is None else expand(start, rank)
         self.axis = 2 if layout == "map" else 1
-
-    @staticmethod
-    def shape(x: Feature, *, size: Extent, start: Extent | None) -> Feature:
-        sizes = sized(size, x.rank)
-        starts = (0,) * x.rank if start is None else expand(start, x.rank)
-        for extent, n, first in zip(x.grid, sizes, starts, strict=True):
-            if first + n > extent:
-                place = f" from {first} on" if first else ""
-                raise error(f"a crop of {n}{place}, of an extent of {extent}", hint="a smaller part, or `pad` before it")
-        return x.with_(grid=sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         for axis, size in enumerate(self.size, start=self.axis):

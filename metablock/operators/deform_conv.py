@@ -7,13 +7,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
 from .conv import CONVS
-from .extents import Extent, expand, slide
+from .extents import expand
+from .rules.deform_conv import DeformConvRule
 
 
-class DeformConv(nn.Module):
+class DeformConv(DeformConvRule, nn.Module):
     """Deformable convolution with its own offsets: ``(b, c, h, w) -> (b, out, h', w')``. In two dimensions only.
 
     ``y(p) = sum_k W_k x(p * stride - padding + k + offset_k(p)) + bias``: an ordinary convolution of the same extent,
@@ -36,7 +35,6 @@ class DeformConv(nn.Module):
         torch.Size([1, 8, 4, 4])
     """
 
-    takes = ("map",)
     roles = {"weight": "matrix"}
 
     def __init__(
@@ -65,12 +63,6 @@ class DeformConv(nn.Module):
             nn.init.uniform_(self.bias, -bound, bound)
         for parameter in self.offset.parameters():
             nn.init.zeros_(parameter)
-
-    @staticmethod
-    def shape(x: Feature, *, out: int, kernel: Extent, stride: Extent, padding: Extent) -> Feature:
-        if x.rank != 2:
-            raise error(f"deform_conv works in 2 dimensions, not in {x.rank}", hint="`conv` works in 1, 2 and 3")
-        return x.with_(c=out, grid=slide(x.grid, kernel, stride, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         offset = self.offset(x)

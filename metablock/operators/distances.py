@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .extents import half_steps
+from .rules.distances import AtDistancesRule, DistancesRule
 
 
-class Distances(nn.Module):
+class Distances(DistancesRule, nn.Module):
     """Each different distance ``d`` from a key to a query in log-spaced coordinates: ``() -> (1, T, rank)``.
 
     ``sign(d) log2(1 + reach |d| / (extent - 1)) / log2(reach)`` on each axis, or ``sign(d) ln(1 + |d|)``. A key of a coarser grid
@@ -32,7 +33,6 @@ class Distances(nn.Module):
         torch.Size([1, 169, 2])
     """
 
-    takes = ()
     coordinates: Tensor
 
     def __init__(
@@ -64,7 +64,7 @@ class Distances(nn.Module):
         return self.coordinates
 
 
-class AtDistances(nn.Module):
+class AtDistances(AtDistancesRule, nn.Module):
     """Looks up the value of each pair's distance: ``(1, T, heads) -> (heads, N, M)``, query by key.
 
     Args:
@@ -77,7 +77,6 @@ class AtDistances(nn.Module):
         torch.Size([4, 49, 49])
     """
 
-    takes = ("tokens",)
     index: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, keys: list[int]):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..shape import Feature
-from .dropout import checked, keep
+from .dropout import keep
+from .rules.drop_path import DropPathRule
+from .rules.dropout import checked
 
 
-class DropPath(nn.Module):
+class DropPath(DropPathRule, nn.Module):
     """``x * keep / (1 - rate)``, each item of the batch kept whole with probability ``1 - rate``; in evaluation ``x``.
 
     In any layout.
@@ -25,7 +26,6 @@ class DropPath(nn.Module):
         [0.0, 2.0]
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
     def __init__(self, *, rate: float):
@@ -36,11 +36,6 @@ class DropPath(nn.Module):
 
     def reset_parameters(self) -> None:
         self.rate.fill_(self.initial)
-
-    @staticmethod
-    def shape(x: Feature, *, rate: float) -> Feature:
-        checked(rate)
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return drop_items(x, self.rate, self.training)

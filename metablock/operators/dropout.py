@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.dropout import ChannelDropoutRule, DropoutRule, checked
 
 
-class Dropout(nn.Dropout):
+class Dropout(DropoutRule, nn.Dropout):
     """``x * keep / (1 - rate)``, each number kept with probability ``1 - rate``; in evaluation ``x``. In any layout.
 
     Args:
@@ -28,7 +27,6 @@ class Dropout(nn.Dropout):
         tensor([1., 1., 1.])
     """
 
-    takes: tuple[str, ...] = ("map", "grid", "tokens", "vector")
     rate: Tensor
 
     def __init__(self, *, rate: float):
@@ -51,16 +49,11 @@ class Dropout(nn.Dropout):
         self.initial = checked(rate)
         self.rate.fill_(rate)
 
-    @staticmethod
-    def shape(x: Feature, *, rate: float) -> Feature:
-        checked(rate)
-        return x
-
     def forward(self, x: Tensor) -> Tensor:
         return drop_entries(x, self.rate, self.training)
 
 
-class ChannelDropout(Dropout):
+class ChannelDropout(ChannelDropoutRule, Dropout):
     """Dropout of whole channels, over all positions of a map: ``(b, c, *grid) -> (b, c, *grid)``.
 
     Args:
@@ -74,25 +67,11 @@ class ChannelDropout(Dropout):
         True
     """
 
-    takes = ("map",)
-
     def __init__(self, *, rate: float):
         super().__init__(rate=rate)
 
-    @staticmethod
-    def shape(x: Feature, *, rate: float) -> Feature:
-        checked(rate)
-        return x
-
     def forward(self, x: Tensor) -> Tensor:
         return drop_channels(x, self.rate, self.training)
-
-
-def checked(rate: float) -> float:
-    """The rate itself. Raises SpecError if it is not in ``[0, 1)``."""
-    if not 0 <= rate < 1:
-        raise error(f"a drop rate of {rate}", hint="a rate is at least 0 and below 1")
-    return rate
 
 
 def drop_entries(x: Tensor, rate: Tensor, training: bool) -> Tensor:

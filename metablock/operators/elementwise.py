@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.elementwise import AboveRule, AbsRule, BelowRule, ClipRule, CosRule, ExpRule, SinRule, SqrtRule
 
 
-class Exp(nn.Module):
+class Exp(ExpRule, nn.Module):
     """``e ** x``, in any layout.
 
     Example:
@@ -17,13 +16,11 @@ class Exp(nn.Module):
         tensor([1., 1.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.exp(x)
 
 
-class Sqrt(nn.Module):
+class Sqrt(SqrtRule, nn.Module):
     """The square root, in any layout: NaN below 0. Its slope at 0 is infinite: ``(a + 1e-6) >> sqrt`` keeps gradients finite.
 
     Example:
@@ -31,13 +28,11 @@ class Sqrt(nn.Module):
         tensor([0., 2.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.sqrt(x)
 
 
-class Abs(nn.Module):
+class Abs(AbsRule, nn.Module):
     """``|x|``, in any layout; its gradient at 0 is 0.
 
     Example:
@@ -45,13 +40,11 @@ class Abs(nn.Module):
         tensor([1., 2.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.abs(x)
 
 
-class Sin(nn.Module):
+class Sin(SinRule, nn.Module):
     """``sin(x)`` of radians, in any layout. Positions have operators of their own: ``sine``, ``fourier``.
 
     Example:
@@ -59,13 +52,11 @@ class Sin(nn.Module):
         tensor([0., 0.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.sin(x)
 
 
-class Cos(nn.Module):
+class Cos(CosRule, nn.Module):
     """``cos(x)`` of radians, in any layout.
 
     Example:
@@ -73,13 +64,11 @@ class Cos(nn.Module):
         tensor([1., 1.])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def forward(self, x: Tensor) -> Tensor:
         return torch.cos(x)
 
 
-class Above(nn.Module):
+class Above(AboveRule, nn.Module):
     """1 where a number is above ``than``, 0 elsewhere, in any layout. It has no gradient.
 
     Args:
@@ -89,8 +78,6 @@ class Above(nn.Module):
         >>> Above(than=0.0)(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([0., 0., 1.])
     """
-
-    takes = ("map", "grid", "tokens", "vector")
 
     def __init__(self, *, than: float):
         super().__init__()
@@ -103,7 +90,7 @@ class Above(nn.Module):
         return f"{self.than:g}"
 
 
-class Below(nn.Module):
+class Below(BelowRule, nn.Module):
     """1 where a number is below ``than``, 0 elsewhere, in any layout. It has no gradient.
 
     Args:
@@ -113,8 +100,6 @@ class Below(nn.Module):
         >>> Below(than=0.0)(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([1., 0., 0.])
     """
-
-    takes = ("map", "grid", "tokens", "vector")
 
     def __init__(self, *, than: float):
         super().__init__()
@@ -127,7 +112,7 @@ class Below(nn.Module):
         return f"{self.than:g}"
 
 
-class Clip(nn.Module):
+class Clip(ClipRule, nn.Module):
     """``min(max(x, low), high)``, in any layout; the gradient outside is 0.
 
     Args:
@@ -141,19 +126,9 @@ class Clip(nn.Module):
         tensor([0.0000, 0.5000, 1.0000])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __init__(self, *, low: float | None = None, high: float | None = None):
         super().__init__()
         self.low, self.high = low, high
-
-    @staticmethod
-    def shape(x: Feature, *, low: float | None, high: float | None) -> Feature:
-        if low is None and high is None:
-            raise error("`clip` without a bound", hint="give one: `clip(0, 1)`, `clip(high=6)`")
-        if low is not None and high is not None and low > high:
-            raise error(f"`clip` from {low:g} to {high:g}", hint="the lower bound comes first")
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.clamp(x, self.low, self.high)

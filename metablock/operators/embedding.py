@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.embedding import EmbeddingRule
 
 
-class Embedding:
+class Embedding(EmbeddingRule):
     """A learned vector for each id, ``(b, n) -> (b, n, out)``: as many rows as there are ids. Makes torch's ``nn.Embedding``.
 
     Args:
@@ -25,13 +24,5 @@ class Embedding:
         (torch.Size([1, 2, 8]), 0.0)
     """
 
-    takes = ("ids",)
-
     def __new__(cls, c: int, padding_id: int | None, *, out: int, padding: str = "zeros") -> nn.Embedding:  # type: ignore[misc]
         return nn.Embedding(c, out, padding_idx=padding_id if padding == "zeros" else None)
-
-    @staticmethod
-    def shape(x: Feature, *, out: int, padding: str) -> Feature:
-        if padding not in ("zeros", "learned"):
-            raise error(f'unknown padding "{padding}"', hint='"zeros" or "learned"')
-        return x.with_(layout="grid", c=out, padding_id=None)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
-from .extents import Extent, expand
-from .unfold import AXES, ordered
+from ..shape import Layout
+from .extents import expand
+from .rules.fold import FoldRule, FoldWindowsRule
+from .rules.unfold import AXES, ordered
 
 
-class Fold:
+class Fold(FoldRule):
     """Writes the channels into windows: ``(b, c * prod(kernel), *grid) -> (b, c, *(kernel * grid))``, or channels last.
 
     It undoes ``unfold(kernel, stride=kernel, order=order)``. Makes torch's ``nn.PixelShuffle`` for two-dimensional maps in its
@@ -30,8 +28,6 @@ class Fold:
         PixelShuffle(upscale_factor=2)
     """
 
-    takes = ("grid", "map")
-
     def __new__(  # type: ignore[misc]
         cls, rank: int, layout: Layout, *, kernel: int | list[int], order: str | None = None
     ) -> nn.Module:
@@ -40,20 +36,8 @@ class Fold:
             return nn.PixelShuffle(kernels[0])
         return FoldWindows(rank, layout, kernel=list(kernels), order=" ".join(names))
 
-    @staticmethod
-    def shape(x: Feature, *, kernel: Extent, order: str | None) -> Feature:
-        ordered(order, x.rank, "fold")
-        kernels = expand(kernel, x.rank)
-        if min(kernels) < 1:
-            raise error("a kernel is at least 1", hint="`1` leaves the extents as they are")
-        if x.c % prod(kernels):
-            shown = "x".join(map(str, kernels))
-            raise error(f"{x.c} channels do not fill windows of {shown}", hint=f"a width that {prod(kernels)} divides")
-        grid = tuple(g * k for g, k in zip(x.grid, kernels, strict=True))
-        return x.with_(c=x.c // prod(kernels), grid=grid)
 
-
-class FoldWindows(nn.Module):
+class FoldWindows(FoldWindowsRule, nn.Module):
     """``fold`` in one to three dimensions, any layout and order: ``(b, c * prod(kernel), *grid) -> (b, c, *(kernel * grid))``.
 
     Args:
@@ -66,8 +50,6 @@ class FoldWindows(nn.Module):
         tensor([[[1, 2],
                  [3, 4]]])
     """
-
-    takes = ("grid", "map")
 
     def __init__(self, rank: int, layout: Layout, *, kernel: int | list[int], order: str | None = None):
         super().__init__()

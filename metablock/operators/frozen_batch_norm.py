@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.frozen_batch_norm import FrozenBatchNormRule
 
-class FrozenBatchNorm(nn.Module):
+
+class FrozenBatchNorm(FrozenBatchNormRule, nn.Module):
     """``y = (x - running_mean) / sqrt(running_var + eps) * weight + bias``: ``(b, c, ...) -> (b, c, ...)``, in training, too.
 
     The vectors are buffers: a state dict has them, and nothing changes them.
@@ -26,7 +28,6 @@ class FrozenBatchNorm(nn.Module):
         (0, ['bias', 'running_mean', 'running_var', 'weight'])
     """
 
-    takes = ("map", "vector")
     weight: Tensor | None
     bias: Tensor | None
     running_mean: Tensor

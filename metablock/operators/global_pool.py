@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import error, suggest
-from ..shape import Feature, Layout
+from ..shape import Layout
+from .rules.global_pool import GlobalPoolRule
 
 
-class GlobalPool(nn.Module):
+class GlobalPool(GlobalPoolRule, nn.Module):
     """Mean or maximum over all positions: ``(b, c, *grid)``, ``(b, *grid, c)`` or ``(b, N, c) -> (b, c)``.
 
     Args:
@@ -23,24 +23,11 @@ class GlobalPool(nn.Module):
         torch.Size([2, 8])
     """
 
-    takes = ("map", "grid", "tokens")
-
     def __init__(self, layout: Layout, rank: int, *, kind: str = "avg"):
         super().__init__()
         first = 2 if layout == "map" else 1
         self.axes = (1,) if layout == "tokens" else tuple(range(first, first + rank))
         self.kind = kind
-
-    @staticmethod
-    def shape(x: Feature, *, kind: str) -> Feature:
-        if kind not in ("avg", "max"):
-            raise error(f"unknown kind of pooling '{kind}'", hint=suggest(kind, ["avg", "max"], '"avg" or "max"'))
-        if x.prefix:
-            raise error(
-                f"{x.prefix} prefix token{'s' * (x.prefix > 1)} would be averaged in",
-                hint="write `patches >> global_pool`, or `take(0)` for the first of them",
-            )
-        return x.with_(layout="vector", grid=())
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(self.axes) if self.kind == "avg" else x.amax(self.axes)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .rules.grn import GRNRule
 
-class GRN(nn.Module):
+
+class GRN(GRNRule, nn.Module):
     """Global response normalisation: ``(b, *grid, c) -> (b, *grid, c)``.
 
     ``y = weight * (x * g / (mean(g) + eps)) + bias + x``, where ``g`` is the norm of a channel over all positions (Euclidean)
@@ -24,7 +26,6 @@ class GRN(nn.Module):
         True
     """
 
-    takes = ("grid",)
     roles = {"weight": "scale"}
 
     def __init__(self, c: int, rank: int, *, eps: float = 1e-6, bias: bool = True):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.group_norm import GroupNormRule
 
 
-class GroupNorm:
+class GroupNorm(GroupNormRule):
     """``y = (x - mean) / sqrt(var + eps) * weight + bias``: ``(b, c, *grid) -> (b, c, *grid)``. Makes torch's ``nn.GroupNorm``.
 
     Mean and (biased) variance are those of a group of channels over all positions; weight and bias are per channel.
@@ -26,17 +25,8 @@ class GroupNorm:
         torch.Size([2, 6, 5, 5])
     """
 
-    takes = ("map",)
-
     def __new__(cls, c: int, *, groups: int, eps: float = 1e-5, bias: bool = True) -> nn.GroupNorm:  # type: ignore[misc]
         return (nn.GroupNorm if bias else UnbiasedGroupNorm)(groups, c, eps)
-
-    @staticmethod
-    def shape(x: Feature, *, groups: int) -> Feature:
-        if groups < 1 or x.c % groups:
-            hint = "choose a divisor of the width; `group_norm(1)` works for any"
-            raise error(f"{groups} groups do not divide {x.c} channels", hint=hint)
-        return x
 
 
 class UnbiasedGroupNorm(nn.GroupNorm):

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MetablockError, error, install_hint
-from ..shape import Feature
 from .losses import FocalLoss
+from .rules.hungarian import HungarianRule
 
 
-class Hungarian(nn.Module):
+class Hungarian(HungarianRule, nn.Module):
     """Matches boxes of queries to the objects of their example, at least cost, and compares each with its own object.
 
     ``forward(logits, boxes, objects, object_boxes)``: ``logits (b, Q, K)``; ``boxes (b, Q, 4)``: centre x, centre y, width,
@@ -45,8 +45,6 @@ class Hungarian(nn.Module):
         tensor([[1.0986, 0.2000, 0.5000]])
     """
 
-    takes = ("tokens",)
-
     def __init__(
         self,
         *,
@@ -61,10 +59,6 @@ class Hungarian(nn.Module):
         self.loss, self.cost, self.no_object, self.one_class = loss, cost, no_object, one_class
         self.alpha, self.gamma = alpha, gamma
         self.focal = FocalLoss(over="sum", alpha=alpha, gamma=gamma)
-
-    @staticmethod
-    def shape(logits: Feature, boxes: Feature, objects: Feature, object_boxes: Feature) -> Feature:
-        return Feature("vector", 3)
 
     def forward(self, logits: Tensor, boxes: Tensor, objects: Tensor, object_boxes: Tensor) -> Tensor:
         double = torch.float64 in (logits.dtype, boxes.dtype)

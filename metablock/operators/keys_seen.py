@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .rules.keys_seen import KeysSeenRule
 
-class KeysSeen(nn.Module):
+
+class KeysSeen(KeysSeenRule, nn.Module):
     """Number of keys of each query: ``(b, *grid, c) -> (b, *grid, 1)``; the values of the input do not matter.
 
     Queries at the border have fewer neighbours. Without ``size`` all queries see the same keys: ``(b, ..., c) -> (b, 1, 1)``.
@@ -24,7 +26,6 @@ class KeysSeen(nn.Module):
         tensor([2., 3., 3., 2.])
     """
 
-    takes = ("grid", "tokens")
     count: Tensor
 
     def __init__(

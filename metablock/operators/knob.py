@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import error
-from ..shape import Feature
+from .rules.knob import KnobRule
 
 
-class Knob(nn.Module):
+class Knob(KnobRule, nn.Module):
     """A source of one number: ``(b, ...) -> (b, 1)``. Of the input, only the batch matters.
 
     Args:
@@ -26,7 +26,6 @@ class Knob(nn.Module):
         (0.0, 1.0)
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     value: Tensor
     current: Tensor | None
 
@@ -42,10 +41,6 @@ class Knob(nn.Module):
         self.value.fill_(value)
         if self.current is not None:
             self.current.fill_(value if start is None else start)
-
-    @staticmethod
-    def shape(x: Feature) -> Feature:
-        return x.with_(layout="vector", c=1, grid=(), prefix=0)
 
     def anneal(self, value: float) -> None:
         """Sets the number in training."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..shape import Feature
-from .softmax import check_over
+from .rules.l2_norm import L2NormRule
 
 
-class L2Norm(nn.Module):
+class L2Norm(L2NormRule, nn.Module):
     """``y = x / max(|x|, eps)`` with the Euclidean length over the last axis: ``(b, ..., c) -> (b, ..., c)``.
 
     Args:
@@ -26,16 +25,9 @@ class L2Norm(nn.Module):
         tensor([[0.6000, 0.8000]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, eps: float = 1e-12, over: str = "channels", inside: bool = False):
         super().__init__()
         self.eps, self.over, self.inside = eps, over, inside
-
-    @staticmethod
-    def shape(x: Feature, *, over: str) -> Feature:
-        check_over("l2norm", x, over)
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         if self.over == "tokens":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from .rules.layer_norm import LayerNormRule
 
-class LayerNorm:
+
+class LayerNorm(LayerNormRule):
     """``y = (x - mean) / sqrt(var + eps) * weight + bias`` over the last axis: ``(b, ..., c) -> (b, ..., c)``.
 
     Makes torch's ``nn.LayerNorm``. Maps, whose channels stand second, are brought into the ``grid`` layout before it.
@@ -22,8 +24,6 @@ class LayerNorm:
         >>> LayerNorm(4, bias=False)(torch.randn(2, 3, 4)).shape
         torch.Size([2, 3, 4])
     """
-
-    takes = ("grid", "tokens", "vector")
 
     def __new__(  # type: ignore[misc]
         cls, c: int, *, eps: float = 1e-5, bias: bool = True, affine: bool = True

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.learned import LearnedRule
 
 
-class Learned(nn.Module):
+class Learned(LearnedRule, nn.Module):
     """A source of learned tokens: ``(b, ...) -> (b, n, out)``. Of the input, only the batch and the width matter.
 
     Args:
@@ -24,7 +23,6 @@ class Learned(nn.Module):
         torch.Size([2, 3, 8])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     roles = {"weight": "token"}
 
     def __init__(self, c: int, *, n: int = 1, out: int | None = None):
@@ -34,12 +32,6 @@ class Learned(nn.Module):
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=0.02)
-
-    @staticmethod
-    def shape(x: Feature, *, n: int, out: int | None) -> Feature:
-        if n < 1 or (out is not None and out < 1):
-            raise error(f"{n} learned tokens{'' if out is None else f' of {out} channels'}", hint="at least 1")
-        return x.with_(layout="tokens", c=x.c if out is None else out, grid=(n,), prefix=0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight.clone().expand(x.shape[0], -1, -1)  # a view of a parameter requires grad even under no_grad

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..shape import Feature
+from .rules.linear import LinearRule, TurnedLinearRule
 from .traced import for_gpu
 
 
-class Linear:
+class Linear(LinearRule):
     """``y = x W' + b`` on the last axis: ``(b, ..., c) -> (b, ..., out)``. Makes torch's ``nn.Linear``.
 
     Args:
@@ -25,18 +25,11 @@ class Linear:
         torch.Size([2, 5, 4])
     """
 
-    takes = ("grid", "tokens", "vector")
-    turned = "linear.TurnedLinear"
-
     def __new__(cls, c: int, *, out: int, bias: bool = True) -> nn.Linear:  # type: ignore[misc]
         return nn.Linear(c, out, bias)
 
-    @staticmethod
-    def shape(x: Feature, *, out: int) -> Feature:
-        return x.with_(c=out)
 
-
-class TurnedLinear(nn.Linear):
+class TurnedLinear(TurnedLinearRule, nn.Linear):
     """``nn.Linear`` inside ``transposed``, where what arrives is a transposed view: ``(b, n, c) -> (b, n, out)``.
 
     Args:
@@ -48,14 +41,8 @@ class TurnedLinear(nn.Linear):
         torch.Size([2, 8, 4])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, c: int, *, out: int, bias: bool = True):
         super().__init__(c, out, bias)
-
-    @staticmethod
-    def shape(x: Feature, *, out: int) -> Feature:
-        return x.with_(c=out)
 
     def forward(self, x: Tensor) -> Tensor:
         return turned(x, self.weight, self.bias)

@@ -6,9 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..shape import Feature
-
-_NUMBER = Feature("vector", 1)
+from .rules.losses import (
+    AverageLossRule,
+    BinaryCrossEntropyRule,
+    CentreRule,
+    CrossEntropyRule,
+    DistillationLossRule,
+    FocalLossRule,
+    InfoNceRule,
+)
 
 
 def _number(value: Tensor) -> Tensor:
@@ -19,7 +25,7 @@ def _examples(x: Tensor) -> int:
     return x.shape[0]
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(CrossEntropyRule, nn.Module):
     """``-sum_k q_k log softmax(x)_k`` of each position, in float32 at least; then a sum, divided by what ``over`` says.
 
     ``forward(x, target, [where])``: ``x (b, ..., K)``, channels last; ``target (b, ...)`` ids in int64, or distributions
@@ -41,8 +47,6 @@ class CrossEntropy(nn.Module):
         tensor([[0.8201]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(
         self,
         *,
@@ -57,10 +61,6 @@ class CrossEntropy(nn.Module):
         super().__init__()
         self.over, self.smoothing, self.spread, self.ignore, self.hard = over, smoothing, spread, ignore, hard
         self.weight, self.temperature = weight, temperature
-
-    @staticmethod
-    def shape(x: Feature, target: Feature, where: Feature | None = None) -> Feature:
-        return _NUMBER
 
     def forward(self, x: Tensor, target: Tensor, where: Tensor | None = None) -> Tensor:
         classes = x.shape[-1]
@@ -94,7 +94,7 @@ class CrossEntropy(nn.Module):
         return (1 - s) * target + s / classes
 
 
-class BinaryCrossEntropy(nn.Module):
+class BinaryCrossEntropy(BinaryCrossEntropyRule, nn.Module):
     """``-[p t log s(x) + (1 - t) log(1 - s(x))]`` of each entry, s the sigmoid; then a sum, divided by what ``over`` says.
 
     ``forward(x, target)``: ``x (b, ..., K)``, channels last; ``target`` ids ``(b, ...)`` or numbers ``(b, ..., K)`` in [0, 1].
@@ -110,15 +110,9 @@ class BinaryCrossEntropy(nn.Module):
         tensor([[0.6931]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, over: str, smoothing: float = 0.0, pos_weight: list[float] | float | None = None):
         super().__init__()
         self.over, self.smoothing, self.pos_weight = over, smoothing, pos_weight
-
-    @staticmethod
-    def shape(x: Feature, target: Feature) -> Feature:
-        return _NUMBER
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         logits = _single_or_double(x)
@@ -128,7 +122,7 @@ class BinaryCrossEntropy(nn.Module):
         return _number(total / _divisor(self.over, None, logits.numel(), _examples(x)))
 
 
-class FocalLoss(nn.Module):
+class FocalLoss(FocalLossRule, nn.Module):
     """``alpha_t (1 - p_t)^gamma BCE(x, t)`` of each entry; then a sum, divided by what ``over`` says.
 
     RetinaNet, Lin et al. 2017, Eq. 5 (arXiv 1708.02002).
@@ -147,15 +141,9 @@ class FocalLoss(nn.Module):
         tensor([[0.1733]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, over: str, alpha: float = 0.25, gamma: float = 2.0):
         super().__init__()
         self.over, self.alpha, self.gamma = over, alpha, gamma
-
-    @staticmethod
-    def shape(x: Feature, target: Feature) -> Feature:
-        return _NUMBER
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         logits = _single_or_double(x)
@@ -170,7 +158,7 @@ class FocalLoss(nn.Module):
         return _number(each.sum() / _divisor(self.over, positives, each.numel(), _examples(x)))
 
 
-class DistillationLoss(nn.Module):
+class DistillationLoss(DistillationLossRule, nn.Module):
     """``T^2 KL(softmax(teacher / T) || softmax(x / T))``, summed, then divided by what ``over`` says.
 
     ``forward(x, teacher)``: logits ``(b, ..., K)``, channels last. Returns ``(1, 1)``. No gradient enters the teacher.
@@ -186,15 +174,9 @@ class DistillationLoss(nn.Module):
         tensor([[0.3278]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, over: str, temperature: float = 1.0):
         super().__init__()
         self.over, self.temperature = over, temperature
-
-    @staticmethod
-    def shape(x: Feature, teacher: Feature) -> Feature:
-        return _NUMBER
 
     def forward(self, x: Tensor, teacher: Tensor) -> Tensor:
         t = self.temperature
@@ -203,7 +185,7 @@ class DistillationLoss(nn.Module):
         return _number(total / _divisor(self.over, None, ours.numel(), _examples(x)))
 
 
-class InfoNce(nn.Module):
+class InfoNce(InfoNceRule, nn.Module):
     """``-log softmax_j(q_i k_j / T)_i``, the mean over the batch: the key of the same example is right, all others are wrong.
 
     ``forward(q, k)``: ``(b, d)`` both. Returns ``(1, 1)``. The keys are those of all processes; no gradient enters them.
@@ -219,15 +201,9 @@ class InfoNce(nn.Module):
         tensor([[0.3133]])
     """
 
-    takes = ("vector",)
-
     def __init__(self, *, temperature: float = 1.0):
         super().__init__()
         self.temperature = temperature
-
-    @staticmethod
-    def shape(x: Feature, keys: Feature) -> Feature:
-        return _NUMBER
 
     def forward(self, q: Tensor, k: Tensor) -> Tensor:
         k, first = rows_of_all(k.detach())
@@ -237,7 +213,7 @@ class InfoNce(nn.Module):
         return _number(F.cross_entropy(logits, right))
 
 
-class AverageLoss(nn.Module):
+class AverageLoss(AverageLossRule, nn.Module):
     """All entries of a value as one number: their sum, divided by what ``over`` says.
 
     ``forward(x, [weight])``: ``x (b, ..., c)``, channels last; a weight ``(b, ..., 1)`` of each position multiplies the mean over
@@ -251,15 +227,9 @@ class AverageLoss(nn.Module):
         tensor([[2.]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, over: str):
         super().__init__()
         self.over = over
-
-    @staticmethod
-    def shape(x: Feature, weight: Feature | None = None) -> Feature:
-        return _NUMBER
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         if weight is None:
@@ -268,7 +238,7 @@ class AverageLoss(nn.Module):
         return _number(each.sum() / _divisor(self.over, weight.sum(), each.numel(), _examples(x)))
 
 
-class Centre(nn.Module):
+class Centre(CentreRule, nn.Module):
     """``x`` minus a running mean of earlier batches, which training moves: ``m * mean + (1 - m) * batch mean`` of all processes.
 
     Shape ``(b, c) -> (b, c)``. No gradient passes.
@@ -284,7 +254,6 @@ class Centre(nn.Module):
         (tensor([[1., 1.]]), tensor([[0.5000, 0.5000]]))
     """
 
-    takes = ("vector",)
     mean: Tensor
 
     def __init__(self, c: int, *, momentum: float = 0.9):

@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.pooling import _MaxPoolNd
 
-from ..shape import Feature
-from .avg_pool import pooled
 from .conv import pad_same
-from .extents import Extent, expand, same_sides, slide
+from .extents import expand, same_sides
+from .rules.max_pool import MaxPoolRule
 
 
-class MaxPool:
+class MaxPool(MaxPoolRule):
     """Maximum over a sliding window: ``(b, c, *grid) -> (b, c, *grid')``. Makes torch's ``nn.MaxPool{rank}d``.
 
     Args:
@@ -33,8 +32,6 @@ class MaxPool:
         torch.Size([1, 4, 4, 4])
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         rank: int,
@@ -47,12 +44,6 @@ class MaxPool:
         same, pads = same_sides(padding, kernels, strides, (1,) * rank)
         classes = SAME_MAX_POOLS if same else MAX_POOLS
         return classes[rank](kernels, strides, pads)
-
-    @staticmethod
-    def shape(x: Feature, *, kernel: Extent, stride: Extent, padding: Extent | str | None) -> Feature:
-        if isinstance(padding, str):
-            return x.with_(grid=slide(x.grid, kernel, stride, padding))
-        return x.with_(grid=pooled(x.grid, kernel, stride, padding))
 
 
 class _SameMaxPool(_MaxPoolNd):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
-from .conv import CONV, Conv, pad_same
-from .extents import Extent, expand, same_sides
+from .conv import CONV, pad_same
+from .extents import expand, same_sides
+from .rules.mixture_conv import MixtureConvRule
 
 
-class MixtureConv(nn.Module):
+class MixtureConv(MixtureConvRule, nn.Module):
     """Dynamic convolution: ``(b, c, *grid), (b, experts) -> (b, out, *grid')``.
 
     ``y = x * (sum_e route_e W_e) + sum_e route_e b_e``. One matrix product mixes the kernels, not the outputs; one grouped
@@ -36,7 +35,6 @@ class MixtureConv(nn.Module):
         torch.Size([2, 8, 9, 9])
     """
 
-    takes = ("map",)
     roles = {"weight": "matrix"}
 
     def __init__(
@@ -66,23 +64,6 @@ class MixtureConv(nn.Module):
             nn.init.kaiming_uniform_(expert)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    @staticmethod
-    def shape(
-        x: Feature,
-        route: Feature,
-        *,
-        out: int,
-        kernel: Extent,
-        stride: Extent,
-        padding: Extent | str | None,
-        dilation: Extent,
-        groups: int,
-        experts: int,
-    ) -> Feature:
-        if route.layout != "vector" or route.c != experts:
-            raise error(f"the route is a {route}, the mixture has {experts} experts", hint=f"a route is a vector of {experts}")
-        return Conv.shape(x, out=out, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
     def forward(self, x: Tensor, route: Tensor) -> Tensor:
         if self.same:

@@ -7,11 +7,12 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from .rules.moving_bias import MovingBiasRule
 from .sample import in_pixels, read_pixels
 from .tables import GridTable, draw_table
 
 
-class MovingBias(nn.Module):
+class MovingBias(MovingBiasRule, nn.Module):
     """Relative position bias of keys at any places: ``(b, ..., g * rank), (b, ..., rank) -> (b, heads, N, M)``.
 
     ``forward(at, queries)`` with the places of ``M`` keys, of each of ``g`` groups of consecutive heads its own, and those of
@@ -31,7 +32,6 @@ class MovingBias(nn.Module):
         (torch.Size([169, 4]), torch.Size([1, 4, 49, 9]))
     """
 
-    takes = ("grid", "tokens")
     roles = {"weight": "table"}
 
     def __init__(self, grid: tuple[int, ...], *, heads: int, kind: str = "index", std: float = 0.02):

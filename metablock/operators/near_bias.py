@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attend_near import starts
+from .rules.near_bias import NearBiasRule
 from .tables import GridTable, draw_table
 
 
-class NearBias(nn.Module):
+class NearBias(NearBiasRule, nn.Module):
     """Relative position bias of neighbourhoods: ``() -> (heads, N, K)``, ``N = prod(grid)``, ``K = prod(size)``.
 
     ``bias[h, i, j] = weight[index(j - i), h]``: a table of the ``K`` distances, row by row. With the border ``"clamp"`` a query
@@ -31,7 +32,6 @@ class NearBias(nn.Module):
         torch.Size([2, 30, 9])
     """
 
-    takes = ()
     roles = {"weight": "table"}
     index: Tensor
 

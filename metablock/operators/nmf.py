@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.nmf import NMFRule
 
 _SMALL = 1e-6
 
 
-class NMF(nn.Module):
+class NMF(NMFRule, nn.Module):
     """``y = v u``, a product of few non-negative rows that approximates ``x >= 0``: ``(b, ..., c) -> (b, ..., c)``.
 
     The rows of ``x``, one a token, are sums of ``bases`` rows of ``u``, with the coefficients ``v``. From drawn ``u`` of length
@@ -35,7 +34,6 @@ class NMF(nn.Module):
         True
     """
 
-    takes = ("grid", "tokens")
     start: Tensor
 
     def __init__(self, c: int, *, bases: int, steps: int = 6, eval_steps: int = 7):
@@ -47,14 +45,6 @@ class NMF(nn.Module):
     def reset_parameters(self) -> None:
         drawn = torch.rand(self.start.shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float64)
         self.start.copy_(F.normalize(drawn, dim=-1))
-
-    @staticmethod
-    def shape(x: Feature, *, bases: int, steps: int, eval_steps: int) -> Feature:
-        if bases < 1:
-            raise error(f"{bases} bases", hint="at least 1")
-        if min(steps, eval_steps) < 0:
-            raise error(f"{min(steps, eval_steps)} steps", hint="at least 0")
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.flatten(1, -2)

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.overlap import OverlapRule
 
-class Overlap(nn.Module):
+
+class Overlap(OverlapRule, nn.Module):
     """Adds up sliding windows: ``(b * windows, *size, c) -> (b, *grid, c)``, in one to three dimensions.
 
     Args:
@@ -24,8 +26,6 @@ class Overlap(nn.Module):
         >>> Overlap((5,), counts=[2], stride=[2], padding=[0])(windows).flatten()
         tensor([1., 1., 2., 1., 1.])
     """
-
-    takes = ("grid",)
 
     def __init__(self, grid: tuple[int, ...], *, counts: list[int], stride: list[int], padding: list[int]):
         super().__init__()

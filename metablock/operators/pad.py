@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import error
-from ..shape import Feature
-from .extents import Extent, expand
-
-_MODES = ("constant", "reflect", "replicate", "circular")
+from .extents import expand
+from .rules.pad import PadRule
 
 
-class Pad:
+class Pad(PadRule):
     """Values around a map: ``(b, c, *grid) -> (b, c, *(start + grid + end))``. Makes torch's padding module of this rank.
 
     Args:
@@ -32,8 +29,6 @@ class Pad:
         [2.0, 1.0, 0.0, 1.0, 2.0, 3.0, 2.0, 1.0]
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         rank: int,
@@ -47,22 +42,6 @@ class Pad:
         behind = before if end is None else expand(end, rank)
         sides = tuple(n for pair in zip(reversed(before), reversed(behind), strict=True) for n in pair)
         return PADS[mode][rank](sides, float(value)) if mode == "constant" else PADS[mode][rank](sides)
-
-    @staticmethod
-    def shape(x: Feature, *, start: Extent, end: Extent | None, mode: str, value: float) -> Feature:
-        before = expand(start, x.rank)
-        behind = before if end is None else expand(end, x.rank)
-        if mode not in _MODES:
-            raise error(f'unknown mode "{mode}"', hint=", ".join(f'"{word}"' for word in _MODES))
-        if value and mode != "constant":
-            raise error(f'a value of {value:g} with mode "{mode}"', hint='leave one of them out: the value is that of "constant"')
-        if min(*before, *behind) < 0:
-            raise error("padding is at least 0", hint="`0` adds nothing")
-        most = {"reflect": -1, "circular": 0}.get(mode)
-        for g, b, e in zip(x.grid, before, behind, strict=True):
-            if most is not None and max(b, e) > g + most:
-                raise error(f'a padding of {max(b, e)} with mode "{mode}", for an extent of {g}', hint=f"at most {g + most}")
-        return x.with_(grid=tuple(g + b + e for g, b, e in zip(x.grid, before, behind, strict=True)))
 
 
 PADS: dict[str, dict[int, type]] = {

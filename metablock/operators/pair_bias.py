@@ -7,10 +7,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from .rules.pair_bias import PairBiasRule
 from .tables import GridTable, draw_table
 
 
-class PairBias(nn.Module):
+class PairBias(PairBiasRule, nn.Module):
     """Absolute position bias: ``() -> (heads, queries, keys)``, one learned number each.
 
     Args:
@@ -28,7 +29,6 @@ class PairBias(nn.Module):
         torch.Size([2, 49, 16])
     """
 
-    takes = ()
     roles = {"weight": "table"}
 
     def __init__(

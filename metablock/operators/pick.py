@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.pick import PickRule
 
 
-class Pick(nn.Module):
+class Pick(PickRule, nn.Module):
     """Tokens by their numbers, in this order: ``(b, N, c) -> (b, len(tokens), c)``, ``y[i] = x[tokens[i]]``.
 
     Args:
@@ -23,7 +22,6 @@ class Pick(nn.Module):
         [3, 1, 3]
     """
 
-    takes = ("tokens",)
     index: Tensor
 
     def __init__(self, *, tokens: list[int]):
@@ -34,15 +32,6 @@ class Pick(nn.Module):
 
     def reset_parameters(self) -> None:
         self.index.copy_(torch.tensor(self.tokens, dtype=torch.long))
-
-    @staticmethod
-    def shape(x: Feature, *, tokens: list[int]) -> Feature:
-        if not tokens:
-            raise error("no token is picked", hint="at least one number")
-        wrong = next((i for i in tokens if not -x.n <= i < x.n), None)
-        if wrong is not None:
-            raise error(f"there is no token {wrong}: {x.n} arrive", hint="tokens are numbered from 0, prefix tokens first")
-        return x.with_(grid=(len(tokens),), prefix=0)
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, self.index]

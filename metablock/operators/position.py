@@ -7,14 +7,13 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from ..shape import Feature
-from .adaptive_avg_pool import sized
-from .extents import Extent, expand
-from .resize import check, interpolate
+from .extents import expand
+from .resize import interpolate
+from .rules.position import PositionRule
 from .tables import GridTable
 
 
-class Position(nn.Module):
+class Position(PositionRule, nn.Module):
     """``x + weight``, one learned vector per position: ``(b, n, c) -> (b, n, c)``, or on the grid.
 
     Args:
@@ -33,7 +32,6 @@ class Position(nn.Module):
         (torch.Size([1, 17, 8]), torch.Size([2, 17, 8]))
     """
 
-    takes = ("tokens", "grid")
     roles = {"weight": "table"}
 
     def __init__(
@@ -54,13 +52,6 @@ class Position(nn.Module):
 
     def reset_parameters(self) -> None:
         nn.init.trunc_normal_(self.weight, std=0.02)
-
-    @staticmethod
-    def shape(x: Feature, *, mode: str, antialias: bool, size: Extent | None) -> Feature:
-        if size is not None:
-            check(mode, x.rank, antialias)
-            sized(size, x.rank)
-        return x
 
     def tables(self) -> dict[str, tuple[GridTable, ...]]:
         """How the table lies on its grid."""

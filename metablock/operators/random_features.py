@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.random_features import RandomFeaturesRule
 
 
-class RandomFeatures(nn.Module):
+class RandomFeatures(RandomFeaturesRule, nn.Module):
     """``y = exp(x w' - |x|^2 / 2) / sqrt(n)`` on the last axis: ``(b, ..., c) -> (b, ..., n)``.
 
     Args:
@@ -27,7 +26,6 @@ class RandomFeatures(nn.Module):
         torch.Size([2, 5, 16])
     """
 
-    takes = ("grid", "tokens", "vector")
     roles = {"weight": "matrix"}
 
     def __init__(self, c: int, *, n: int):
@@ -38,12 +36,6 @@ class RandomFeatures(nn.Module):
 
     def reset_parameters(self) -> None:
         nn.init.orthogonal_(self.weight, math.sqrt(self.n))
-
-    @staticmethod
-    def shape(x: Feature, *, n: int) -> Feature:
-        if n < 1:
-            raise error(f"{n} random features", hint="at least 1")
-        return x.with_(c=n)
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.square().sum(-1, keepdim=True) / 2

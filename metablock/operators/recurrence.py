@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .rules.recurrence import RecurrenceRule
+
 _HALVES = (torch.float16, torch.bfloat16)
 ENOUGH = 256  # numbers at a position from which on a CPU computes one position after the other faster than all at once
 
 
-class Recurrence(nn.Module):
+class Recurrence(RecurrenceRule, nn.Module):
     """``h_t = a_t * h_(t-1) + b_t`` from ``h_0 = 0``, element by element: ``a, b (b, n, c) -> (b, n, c)``.
 
     A gate ``a`` of one channel is that of all. In eager mode on a CPU, with 256 numbers or more at a position, positions follow
@@ -28,8 +30,6 @@ class Recurrence(nn.Module):
         >>> Recurrence()(halves, ones).flatten().tolist()
         [1.0, 1.5, 1.75]
     """
-
-    takes = ("tokens",)
 
     def __init__(self, *, reverse: bool = False):
         super().__init__()

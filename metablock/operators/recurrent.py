@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.recurrent import GruRule, LstmRule
 
 
-class Lstm:
+class Lstm(LstmRule):
     """A long short-term memory along a sequence: ``(b, n, c) -> (b, n, out)``. Makes torch's ``nn.LSTM``.
 
     ``i, f, o = sigmoid(...)``, ``g = tanh(...)`` of ``W_ih x_t + b_ih + W_hh h_(t-1) + b_hh``; ``s_t = f * s_(t-1) + i * g``;
@@ -33,21 +32,13 @@ class Lstm:
         torch.Size([2, 5, 8])
     """
 
-    takes = ("tokens",)
-    along = True
-    constant = ""  # torch keeps a list of their weights beside the parameters
-
     def __new__(  # type: ignore[misc]
         cls, c: int, *, out: int, over: str | int | None = None, bidirectional: bool = False, bias: bool = True
     ) -> nn.LSTM:
         return nn.LSTM(c, out, bias=bias, batch_first=True, bidirectional=bidirectional)
 
-    @staticmethod
-    def shape(x: Feature, *, out: int, bidirectional: bool) -> Feature:
-        return _states(x, out, bidirectional)
 
-
-class Gru:
+class Gru(GruRule):
     """A gated recurrent unit along a sequence: ``(b, n, c) -> (b, n, out)``. Makes torch's ``nn.GRU``.
 
     ``r, z = sigmoid(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh)``, ``g = tanh(W_ig x_t + b_ig + r * (W_hg h_(t-1) + b_hg))``;
@@ -73,21 +64,7 @@ class Gru:
         torch.Size([2, 5, 4])
     """
 
-    takes = ("tokens",)
-    along = True
-    constant = ""  # torch keeps a list of their weights beside the parameters
-
     def __new__(  # type: ignore[misc]
         cls, c: int, *, out: int, over: str | int | None = None, bidirectional: bool = False, bias: bool = True
     ) -> nn.GRU:
         return nn.GRU(c, out, bias=bias, batch_first=True, bidirectional=bidirectional)
-
-    @staticmethod
-    def shape(x: Feature, *, out: int, bidirectional: bool) -> Feature:
-        return _states(x, out, bidirectional)
-
-
-def _states(x: Feature, out: int, bidirectional: bool) -> Feature:
-    if out < 1:
-        raise error(f"a state of {out} channels", hint="at least 1")
-    return x.with_(c=2 * out if bidirectional else out)

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.relative_bias import RelativeBiasRule, table_places
 from .tables import GridTable, draw_table
 
 
-class RelativeBias(nn.Module):
+class RelativeBias(RelativeBiasRule, nn.Module):
     """Relative position bias: ``() -> (heads, N, M)``, ``N = prefix + prod(grid)``, query by key.
 
     ``bias[h, i, j] = weight[index(i - j), h]``, where the index counts the distances ``d_a = i_a - j_a + g_a - 1`` of the
@@ -39,7 +40,6 @@ class RelativeBias(nn.Module):
         (torch.Size([169, 3]), torch.Size([3, 49, 49]))
     """
 
-    takes = ()
     roles = {"weight": "table"}
     index: Tensor
 
@@ -60,17 +60,16 @@ class RelativeBias(nn.Module):
         self.queries, self.stride, self.numbers = tuple(grid), tuple(stride or [1] * len(grid)), numbers * prefix
         axes = list(zip(self.grid, self.queries, self.stride, strict=True))
         self.fits = all(-(-g // s) == n for g, n, s in axes)
-        places = [g if mirror else 2 * g - 1 for g in self.grid]
-        if not self.fits:
-            places = [max(s * (n - 1), g - 1) + 1 if mirror else s * (n - 1) + g for g, n, s in axes]
-        self.places = tuple(places)
-        self.weight = nn.Parameter(torch.empty(prod(places) + self.numbers, heads))
+        self.places = table_places(self.queries, keys, stride, mirror)
+        self.weight = nn.Parameter(torch.empty(prod(self.places) + self.numbers, heads))
         shape = prefix + prod(grid), prefix + prod(self.grid)
         self.register_buffer("index", torch.empty(shape, dtype=torch.long), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         draw_table(self.weight, self.std)
+        if self.index.is_meta:
+            return  # there is no number to set
         index, rows = self.index[self.prefix :, self.prefix :], len(self.weight)
         index.copy_(distances(self.grid, self.index.device, self.mirror, self.queries, self.stride, self.places))
         if self.prefix:

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .rules.relative_keys import AtOffsetsRule, AtOwnOffsetsRule, OffsetsRule, OwnOffsetsRule, RelativeKeysRule, offset_counts
 from .tables import GridTable, draw_table
 
 
-class RelativeKeys(nn.Module):
+class RelativeKeys(RelativeKeysRule, nn.Module):
     """``sum_a q_i . R_a[offset_a(i, j)]`` for each head: a table of vectors for each axis, or one for all axes together.
 
     ``forward(q)`` with ``q (b, ..., heads * d)`` of N tokens on ``grid``, prefix tokens first. Returns ``(b, heads, N, M)``,
@@ -33,7 +34,6 @@ class RelativeKeys(nn.Module):
         (torch.Size([1, 2, 17, 5]), torch.Size([7, 4]))
     """
 
-    takes = ("grid", "tokens")
     roles = {"weight": "table", "axes": "table"}
     index: Tensor
 
@@ -97,7 +97,7 @@ class RelativeKeys(nn.Module):
         return sum(parts[1:], parts[0]).flatten(2, 1 + rank).flatten(3)
 
 
-class Offsets(nn.Module):
+class Offsets(OffsetsRule, nn.Module):
     """Each offset of query and key in places of the finer grid: ``() -> (1, *counts, rank)``, row by row.
 
     ``counts`` are ``2 max(n, m) - 1`` on an axis of n queries and m keys, and the offsets there ``1 - max(n, m) ... max(n, m) -
@@ -111,7 +111,6 @@ class Offsets(nn.Module):
         tensor([-1.,  0.,  1.])
     """
 
-    takes = ()
     offsets: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, keys: list[int]):
@@ -128,7 +127,7 @@ class Offsets(nn.Module):
         return self.offsets
 
 
-class AtOffsets(nn.Module):
+class AtOffsets(AtOffsetsRule, nn.Module):
     """``q_i . r[offset(i, j)]`` for each head, from a vector for each offset: ``(b, heads, N, M)``.
 
     ``forward(q, r)`` with ``q (b, ..., heads * d)`` of N tokens on ``grid``, prefix tokens first, and ``r (1, ..., heads * d)``
@@ -145,7 +144,6 @@ class AtOffsets(nn.Module):
         torch.Size([1, 2, 5, 5])
     """
 
-    takes = ("grid", "tokens")
     index: Tensor
 
     def __init__(
@@ -166,7 +164,7 @@ class AtOffsets(nn.Module):
         return F.pad(bias, (self.prefixes[1], 0, self.prefixes[0], 0)) if any(self.prefixes) else bias
 
 
-class OwnOffsets(nn.Module):
+class OwnOffsets(OwnOffsetsRule, nn.Module):
     """:class:`Offsets` of queries and keys on one grid, whatever its extents: ``(b, *grid, c) -> (1, *counts, rank)``.
 
     Example:
@@ -174,13 +172,11 @@ class OwnOffsets(nn.Module):
         tensor([-1.,  0.,  1.])
     """
 
-    takes = ("grid",)
-
     def forward(self, q: Tensor) -> Tensor:
         return own_offsets(q)
 
 
-class AtOwnOffsets(nn.Module):
+class AtOwnOffsets(AtOwnOffsetsRule, nn.Module):
     """:class:`AtOffsets` of queries and keys on one grid, whatever its extents: ``(b, heads, N, N)``.
 
     ``forward(q, r)`` with ``q (b, *grid, heads * d)``, and ``r`` as there.
@@ -193,8 +189,6 @@ class AtOwnOffsets(nn.Module):
         >>> AtOwnOffsets(heads=2)(torch.zeros(1, 5, 8), torch.zeros(1, 9, 8)).shape
         torch.Size([1, 2, 5, 5])
     """
-
-    takes = ("grid",)
 
     def __init__(self, *, heads: int, scale: float = 1.0):
         super().__init__()
@@ -221,15 +215,6 @@ def own_index(q: Tensor) -> Tensor:
         along = line[:, None] - line + (n - 1)
         index = (index[:, None, :, None] * (2 * n - 1) + along[None, :, None, :]).flatten(2, 3).flatten(0, 1)
     return index
-
-
-def offset_counts(grid: Sequence[int], keys: Sequence[int]) -> list[int]:
-    """The number of different offsets on each axis.
-
-    >>> offset_counts((14, 14), (7, 14))
-    [27, 27]
-    """
-    return [2 * max(n, m) - 1 for n, m in zip(grid, keys, strict=True)]
 
 
 def offsets(n: int, m: int) -> Tensor:

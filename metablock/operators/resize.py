@@ -5,20 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error, suggest
-from ..shape import Feature
-from .adaptive_avg_pool import sized
-from .extents import Extent, expand
+from .extents import expand
+from .rules.resize import MODES, AntialiasedUpsampleRule, ResizeLikeRule, ResizeRule
 
 # What a mode is called in torch, by the number of dimensions.
-MODES = {
-    "nearest": {1: "nearest", 2: "nearest", 3: "nearest"},
-    "bilinear": {1: "linear", 2: "bilinear", 3: "trilinear"},
-    "bicubic": {2: "bicubic"},
-}
 
 
-class Resize:
+class Resize(ResizeRule):
     """Interpolation: ``(b, c, *grid) -> (b, c, *size)``. Makes torch's ``nn.Upsample``.
 
     Args:
@@ -34,8 +27,6 @@ class Resize:
         torch.Size([1, 3, 4, 6])
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         rank: int,
@@ -48,15 +39,8 @@ class Resize:
         corners = None if mode == "nearest" else align_corners
         return (AntialiasedUpsample if antialias else nn.Upsample)(expand(size, rank), None, MODES[mode][rank], corners)
 
-    @staticmethod
-    def shape(x: Feature, *, size: Extent, mode: str, antialias: bool, align_corners: bool) -> Feature:
-        check(mode, x.rank, antialias)
-        if align_corners and mode == "nearest":
-            raise error("'nearest' has no align_corners", hint="leave it out")
-        return x.with_(grid=sized(size, x.rank))
 
-
-class AntialiasedUpsample(nn.Upsample):
+class AntialiasedUpsample(AntialiasedUpsampleRule, nn.Upsample):
     """``nn.Upsample`` that low-passes the map before it makes it smaller.
 
     Example:
@@ -66,13 +50,11 @@ class AntialiasedUpsample(nn.Upsample):
                   [0., 0.]]]])
     """
 
-    takes = ("map",)
-
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, self.size, mode=self.mode, align_corners=self.align_corners, antialias=True)
 
 
-class ResizeLike(nn.Module):
+class ResizeLike(ResizeLikeRule, nn.Module):
     """Interpolation to the extents of another map: ``(b, c, *grid), (b, d, *size) -> (b, c, *size)``.
 
     Args:
@@ -84,37 +66,15 @@ class ResizeLike(nn.Module):
         tensor([[[[1., 1., 0., 0.]]]])
     """
 
-    takes = ("map",)
-
     def __init__(self, rank: int, *, mode: str = "bilinear"):
         super().__init__()
         self.mode = MODES[mode][rank]
-
-    @staticmethod
-    def shape(x: Feature, like: Feature, *, mode: str) -> Feature:
-        check(mode, x.rank)
-        if like.rank != x.rank:
-            raise error(f"a map of rank {x.rank} has not the extents of {like}", hint="both have as many axes")
-        return x.with_(grid=like.grid)
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         return F.interpolate(x, like.shape[2:], mode=self.mode, align_corners=None if self.mode == "nearest" else False)
 
     def extra_repr(self) -> str:
         return f'"{self.mode}"'
-
-
-def check(mode: str, rank: int, antialias: bool = False) -> None:
-    """Raises SpecError if torch has no such interpolation."""
-    if mode not in MODES:
-        raise error(f"unknown mode '{mode}'", hint=suggest(mode, MODES, f"one of {', '.join(MODES)}"))
-    if rank not in MODES[mode]:
-        ranks = " and ".join(f"{r}-D" for r in MODES[mode])
-        raise error(
-            f"'{mode}' interpolates in {ranks} only, this map has {rank} dimension{'s' * (rank > 1)}", hint='try "bilinear"'
-        )
-    if antialias and (rank != 2 or mode == "nearest"):
-        raise error(f"no antialias for '{mode}' in {rank}-D", hint="it exists in 2-D, for bilinear and bicubic")
 
 
 def interpolate(x: Tensor, size: tuple[int, ...], mode: str, antialias: bool = False) -> Tensor:

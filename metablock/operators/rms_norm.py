@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from .rules.rms_norm import RmsNormRule
 
-class RmsNorm:
+
+class RmsNorm(RmsNormRule):
     """``y = x / sqrt(mean(x ** 2) + eps) * weight`` over the last axis: ``(b, ..., c) -> (b, ..., c)``.
 
     Makes torch's ``nn.RMSNorm``. Maps, whose channels stand second, are brought into the ``grid`` layout before it.
@@ -21,8 +23,6 @@ class RmsNorm:
         >>> RmsNorm(4)(torch.full((1, 4), 3.0)).round(decimals=4)
         tensor([[1., 1., 1., 1.]], grad_fn=<RoundBackward1>)
     """
-
-    takes = ("grid", "tokens", "vector")
 
     def __new__(cls, c: int, *, eps: float = 1e-6, affine: bool = True) -> nn.RMSNorm:  # type: ignore[misc]
         return nn.RMSNorm(c, eps, affine)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .rules.rotate import RotateRule
 
-class Rotate(nn.Module):
+
+class Rotate(RotateRule, nn.Module):
     """Rotates pairs of channels: ``(a, b) -> (a cos - b sin, b cos + a sin)``.
 
     ``forward(x, cos, sin)`` with ``x (b, ..., heads * width)``, cosine and sine of the angles: ``(b or 1, ..., width / 2)`` for
@@ -25,8 +27,6 @@ class Rotate(nn.Module):
         >>> Rotate(width=2)(torch.tensor([[[1.0, 2.0]]]), quarter.cos(), quarter.sin()).round()
         tensor([[[-2.,  1.]]])
     """
-
-    takes = ("grid", "tokens")
 
     def __init__(self, *, width: int, prefix: int = 0, halves: bool = False):
         super().__init__()

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..shape import Feature
+from .rules.route import GatesRule, MixtureRule, NoisyGatesRule
 
 
-class Gates(nn.Module):
+class Gates(GatesRule, nn.Module):
     """The softmax over the ``top`` largest logits of each sample, 0 elsewhere: ``(b, e) -> (b, e), (b, e)``.
 
     The second result is the load: 1 for each chosen expert, 0 for the others.
@@ -25,8 +25,6 @@ class Gates(nn.Module):
         ([[0.0, 0.5, 0.5]], [[0.0, 1.0, 1.0]])
     """
 
-    takes = ("vector",)
-
     def __init__(self, *, top: int):
         super().__init__()
         self.top = top
@@ -36,7 +34,7 @@ class Gates(nn.Module):
         return gates, (gates > 0).to(gates.dtype)
 
 
-class NoisyGates(nn.Module):
+class NoisyGates(NoisyGatesRule, nn.Module):
     """As :class:`Gates`; in training noise is added to the logits: ``(b, e), (b, width) -> (b, e), (b, e)``.
 
     ``logits + z * (softplus(W r + b) + noise)`` with z normal, drawn from torch's generator of the device. In training the load
@@ -56,8 +54,6 @@ class NoisyGates(nn.Module):
         >>> (gates > 0).sum(1).tolist(), bool((load > 0).all())
         ([2, 2, 2], True)
     """
-
-    takes = ("vector",)
 
     def __init__(self, *, experts: int, width: int, top: int, noise: float):
         super().__init__()
@@ -79,7 +75,7 @@ class NoisyGates(nn.Module):
         return gates, chance(logits, noisy, deviation, self.top)
 
 
-class Mixture(nn.Module):
+class Mixture(MixtureRule, nn.Module):
     """The outputs of all experts, merged by the weights of each sample: ``(b, e), e times (b, ...) -> (b, ...)``.
 
     Args:
@@ -92,15 +88,9 @@ class Mixture(nn.Module):
         tensor([[3., 3.]])
     """
 
-    takes = ("vector",)
-
     def __init__(self, *, merge: str = "sum"):
         super().__init__()
         self.merge = merge
-
-    @staticmethod
-    def shape(gates: Feature, *outputs: Feature) -> Feature:
-        return outputs[0]
 
     def forward(self, gates: Tensor, *outputs: Tensor) -> Tensor:
         return merged(gates, outputs, self.merge)

@@ -8,15 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
-from .extents import KINDS
-from .waves import check_word
-
-PADDINGS = ("zeros", "border")
+from .rules.sample import SampleRule
 
 
-class Sample(nn.Module):
+class Sample(SampleRule, nn.Module):
     """A map read at given places, linearly between pixels: ``(b, c, *grid), (b, *extents, g * rank) -> (b, *extents, c)``.
 
     A place has a coordinate for each axis of the grid, in its order (y before x). With ``g`` places a position, each reads its
@@ -37,37 +32,15 @@ class Sample(nn.Module):
         tensor([0.5000, 3.0000, 1.5000])
     """
 
-    takes = ("map",)
-
     def __init__(self, *, kind: str = "index", padding: str = "zeros"):
         super().__init__()
         self.kind, self.padding = kind, padding
-
-    @staticmethod
-    def shape(x: Feature, at: Feature, *, kind: str, padding: str) -> Feature:
-        check_word("kind", kind, KINDS)
-        check_word("padding", padding, PADDINGS)
-        check_places(at, x)
-        groups = at.c // x.rank
-        if x.c % groups:
-            hint = f"{x.rank} channels are one place for all channels"
-            raise error(f"{at.c} channels are {groups} places, which do not divide {x.c} channels", hint=hint)
-        return at.with_(c=x.c)
 
     def forward(self, x: Tensor, at: Tensor) -> Tensor:
         return read_places(x, at, self.kind, self.padding)
 
     def extra_repr(self) -> str:
         return f'"{self.kind}", padding="{self.padding}"'
-
-
-def check_places(at: Feature, x: Feature) -> None:
-    """Raises SpecError unless the channels of ``at`` are coordinates on the grid of ``x``."""
-    if x.rank > 3:
-        raise error(f"places on {x.rank} axes", hint="a map has at most 3")
-    if at.c % x.rank:
-        hint = f"{x.rank} channels a place, a coordinate an axis: end it in `pw({x.rank})`"
-        raise error(f"{at.c} channels are no places on {x.rank} axes", hint=hint)
 
 
 def read_places(x: Tensor, at: Tensor, kind: str, padding: str) -> Tensor:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.scalar import LearnedScalarRule
 
 
-class LearnedScalar(nn.Module):
+class LearnedScalar(LearnedScalarRule, nn.Module):
     """A source of ``n`` learned numbers: ``(b, ...) -> (b, n)``. Of the input, only the batch matters.
 
     Args:
@@ -25,7 +24,6 @@ class LearnedScalar(nn.Module):
         torch.Size([3, 2])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     roles = {"weight": "scale"}
 
     def __init__(self, *, start: float = 1.0, n: int = 1):
@@ -36,12 +34,6 @@ class LearnedScalar(nn.Module):
 
     def reset_parameters(self) -> None:
         nn.init.constant_(self.weight, self.start)
-
-    @staticmethod
-    def shape(x: Feature, *, n: int) -> Feature:
-        if n < 1:
-            raise error(f"{n} learned numbers", hint="at least 1")
-        return x.with_(layout="vector", c=n, grid=(), prefix=0, of=None)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.weight.clone().expand(x.shape[0], -1)  # a view of a parameter requires grad even under no_grad

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ..shape import Layout
+from .rules.scale import ScaleRule
 
 
-class Scale(nn.Module):
+class Scale(ScaleRule, nn.Module):
     """``weight * x`` with one weight per channel, in any layout.
 
     Args:
@@ -21,7 +22,6 @@ class Scale(nn.Module):
         tensor([0.5000, 0.5000, 0.5000], grad_fn=<ViewBackward0>)
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     roles = {"weight": "scale"}
 
     def __init__(self, c: int, rank: int, layout: Layout, *, init: float = 1.0):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
+from ..shape import Layout
+from .rules.shuffle import ShuffleLastRule, ShuffleRule
 
 
-class Shuffle:
+class Shuffle(ShuffleRule):
     """Interleaves the channels of all groups: channel ``i`` of group ``g`` moves to ``i * groups + g``, in any layout.
 
     Makes torch's ``nn.ChannelShuffle`` for maps, and :class:`ShuffleLast` where the channels are last.
@@ -23,19 +23,11 @@ class Shuffle:
         ChannelShuffle(groups=2)
     """
 
-    takes = ("map", "grid", "tokens", "vector")
-
     def __new__(cls, layout: Layout, *, groups: int) -> nn.Module:  # type: ignore[misc]
         return nn.ChannelShuffle(groups) if layout == "map" else ShuffleLast(groups=groups)
 
-    @staticmethod
-    def shape(x: Feature, *, groups: int) -> Feature:
-        if groups < 1 or x.c % groups:
-            raise error(f"{groups} groups do not divide {x.c} channels", hint="choose a divisor of the width")
-        return x
 
-
-class ShuffleLast(nn.Module):
+class ShuffleLast(ShuffleLastRule, nn.Module):
     """``nn.ChannelShuffle`` on the last axis: ``(b, ..., c) -> (b, ..., c)``.
 
     Args:
@@ -46,8 +38,6 @@ class ShuffleLast(nn.Module):
         >>> ShuffleLast(groups=2)(torch.arange(6)[None])
         tensor([[0, 3, 1, 4, 2, 5]])
     """
-
-    takes = ("grid", "tokens", "vector")
 
     def __init__(self, *, groups: int):
         super().__init__()

@@ -7,12 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
-from .waves import ORDERS, Sine, check_word
+from .rules.sine_of import SineOfRule, SineOfValidRule
 
 
-class SineOfValid(nn.Module):
+class SineOfValid(SineOfValidRule, nn.Module):
     """:class:`Sine` of positions counted on a mask: ``(b, *grid, c), (b, *grid, 1) -> (b, *grid, out)``.
 
     Along an axis the position is the sum of the mask up to there, less 1, plus ``start``; what it is divided by is that of the
@@ -33,8 +31,6 @@ class SineOfValid(nn.Module):
         tensor([0.0000, 0.8415, 0.8415])
     """
 
-    takes = ("grid",)
-
     def __init__(
         self,
         *,
@@ -50,13 +46,6 @@ class SineOfValid(nn.Module):
         self.out, self.temperature, self.order = out, temperature, order
         self.start, self.normalize, self.reverse, self.shift = start, normalize, reverse, shift
 
-    @staticmethod
-    def shape(x: Feature, valid: Feature, *, out: int, order: str) -> Feature:
-        if (valid.grid, valid.c) != (x.grid, 1):
-            hint = 'a channel on the same grid: `valid=image.valid >> resize_like(x, mode="nearest")`'
-            raise error(f"the mask of {x} is {valid}", hint=hint)
-        return Sine.shape(x, out=out, order=order)
-
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         places = counted(valid, self.start, self.normalize, self.shift)
         return waves_of(places, self.out, self.temperature, self.order, self.reverse).to(x.dtype)
@@ -65,7 +54,7 @@ class SineOfValid(nn.Module):
         return f'{self.out}, temperature={self.temperature:g}, order="{self.order}"'
 
 
-class SineOf(nn.Module):
+class SineOf(SineOfRule, nn.Module):
     """Sines and cosines of numbers, channel by channel: ``(b, ..., n) -> (b, ..., out)``.
 
     ``sin(x / temperature ** (k / bands))`` and cosines, with ``bands = out / (2 n)`` frequencies ``k`` for each channel.
@@ -81,18 +70,9 @@ class SineOf(nn.Module):
         tensor([[0.0000, 1.0000, 0.8415, 0.5403]])
     """
 
-    takes = ("grid", "tokens", "vector")
-
     def __init__(self, *, out: int, temperature: float = 10000.0, order: str = "axis wave band", reverse: bool = False):
         super().__init__()
         self.out, self.temperature, self.order, self.reverse = out, temperature, order, reverse
-
-    @staticmethod
-    def shape(x: Feature, *, out: int, order: str) -> Feature:
-        check_word("order", order, ORDERS)
-        if out < 1 or out % (2 * x.c):
-            raise error(f"`sine` of {out} channels for {x.c} numbers", hint=f"a multiple of {2 * x.c}: a sine and a cosine each")
-        return x.with_(c=out)
 
     def forward(self, x: Tensor) -> Tensor:
         return waves_of(x, self.out, self.temperature, self.order, self.reverse).to(x.dtype)

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import error
-from ..shape import Feature, Layout
+from ..shape import Layout
 from .knob import Knob
+from .rules.softmax import SoftmaxRule
 
 
-class Softmax(nn.Softmax):
+class Softmax(SoftmaxRule, nn.Softmax):
     """``exp(x / T) / sum(exp(x / T))`` over the channels, in any layout; or over the tokens, for each channel.
 
     Args:
@@ -40,7 +41,6 @@ class Softmax(nn.Softmax):
         tensor([[0.5000, 0.5000]])
     """
 
-    takes = ("vector", "tokens", "grid", "map")
     temperature: Tensor
     current: Tensor | None
 
@@ -66,17 +66,6 @@ class Softmax(nn.Softmax):
         if self.current is not None:
             self.current.fill_(temperature if start is None else start)
 
-    @staticmethod
-    def shape(x: Feature, *, temperature: float, start: float | None, parts: int | None, over: str) -> Feature:
-        if temperature <= 0 or (start is not None and start <= 0):
-            raise error("a temperature is above 0", hint="1 is the plain softmax")
-        if parts is not None and (parts < 1 or x.c % parts):
-            raise error(f"{parts} equal parts of {x.c} channels", hint="choose a number that divides the width")
-        check_over("softmax", x, over)
-        if parts is not None and over == "tokens":
-            raise error("`parts=` of a softmax over the tokens: parts are of the channels", hint="leave out one of them")
-        return x
-
     def anneal(self, value: float) -> None:
         """Sets the temperature of training."""
         if value <= 0:
@@ -95,14 +84,6 @@ class Softmax(nn.Softmax):
             return F.softmax(x, dim=self.axis)
         apart = x.unflatten(self.axis, (self.parts, -1))
         return F.softmax(apart, dim=1).flatten(1, 2) if self.axis == 1 else F.softmax(apart, dim=-2).flatten(-2)
-
-
-def check_over(name: str, x: Feature, over: str) -> None:
-    """Raises SpecError if ``over`` is neither ``"channels"`` nor ``"tokens"``, or a vector has no tokens."""
-    if over not in ("channels", "tokens"):
-        raise error(f'`over=` of {name} is "{over}"', hint='"channels" or "tokens"')
-    if over == "tokens" and x.layout == "vector":
-        raise error(f"a vector has no tokens for `{name}`", hint='take it before the pool, or leave out `over="tokens"`')
 
 
 def anneal(model: nn.Module, value: float) -> int:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
-
-_NORMS = ("backward", "ortho", "forward")
+from .rules.spectrum import IrfftRule, RfftRule
 
 
-class Rfft(nn.Module):
+class Rfft(RfftRule, nn.Module):
     """The Fourier transform of each channel over all axes of the map: ``(b, c, *g, n) -> (b, 2 * c, *g, n // 2 + 1)``.
 
     ``X_f = sum_t x_t exp(-2 pi i f t / n)``. The real parts of all channels come first, then the imaginary parts. Of the last
@@ -31,22 +28,15 @@ class Rfft(nn.Module):
         [4.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
-    takes = ("map",)
-
     def __init__(self, *, norm: str = "backward"):
         super().__init__()
         self.norm = norm
-
-    @staticmethod
-    def shape(x: Feature, *, norm: str) -> Feature:
-        _check_norm(norm)
-        return x.with_(c=2 * x.c, grid=(*x.grid[:-1], x.grid[-1] // 2 + 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return transform(x, self.norm)
 
 
-class Irfft(nn.Module):
+class Irfft(IrfftRule, nn.Module):
     """The inverse of ``rfft``: ``(b, 2 * c, *g, n // 2 + 1) -> (b, c, *g, n)``.
 
     Args:
@@ -61,22 +51,9 @@ class Irfft(nn.Module):
         True
     """
 
-    takes = ("map",)
-
     def __init__(self, *, n: int, norm: str = "backward"):
         super().__init__()
         self.n, self.norm = n, norm
-
-    @staticmethod
-    def shape(x: Feature, *, n: int, norm: str) -> Feature:
-        _check_norm(norm)
-        if x.c % 2:
-            raise error(f"{x.c} channels for `irfft`", hint="real parts, then as many imaginary parts, as `rfft` gives them")
-        if n < 1 or n // 2 + 1 != x.grid[-1]:
-            last = x.grid[-1]
-            fits = "1" if last == 1 else f"{2 * last - 2} or {2 * last - 1}"
-            raise error(f"{last} frequencies for an extent of {n}", hint=f"they are those of {fits} positions")
-        return x.with_(c=x.c // 2, grid=(*x.grid[:-1], n))
 
     def forward(self, x: Tensor) -> Tensor:
         return inverse(x, self.n, self.norm)
@@ -99,12 +76,6 @@ def inverse(x: Tensor, n: int, norm: str) -> Tensor:
 def _full(x: Tensor) -> Tensor:
     """The numbers in float32 at least: torch transforms no half precision on a CPU."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _check_norm(norm: str) -> None:
-    """Raises SpecError for an unknown word."""
-    if norm not in _NORMS:
-        raise error(f'unknown norm "{norm}"', hint=" or ".join(f'"{word}"' for word in _NORMS))
 
 
 torch.fx.wrap("transform")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
+from ..shape import Layout
+from .rules.standardize import StandardizeRule
 
 
-class Standardize(nn.Module):
+class Standardize(StandardizeRule, nn.Module):
     """``y = (x - mean) / sqrt(var + eps)`` over the channels of each token, in any layout. No parameters.
 
     Args:
@@ -27,22 +27,12 @@ class Standardize(nn.Module):
         tensor([[-1.,  1.]])
     """
 
-    takes = ("vector", "tokens", "grid", "map")
-
     def __init__(
         self, c: int, layout: Layout, *, eps: float = 1e-5, unbiased: bool = False, parts: int = 1, outside: bool = False
     ):
         super().__init__()
         self.axis, self.parts = 1 if layout == "map" else -1, parts
         self.eps, self.divisor, self.outside = eps, c // parts - unbiased, outside
-
-    @staticmethod
-    def shape(x: Feature, *, unbiased: bool, parts: int) -> Feature:
-        if parts < 1 or x.c % parts:
-            raise error(f"{parts} equal parts of {x.c} channels", hint="choose a number that divides the width")
-        if unbiased and x.c == parts:
-            raise error("one channel has no unbiased variance", hint="leave out `unbiased=`, or give each part two channels")
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         axis = 2 if self.axis == 1 else -1

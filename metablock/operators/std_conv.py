@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..shape import Feature
-from .conv import CONV, Conv, pad_same
-from .extents import Extent, expand, same_sides
+from .conv import CONV, pad_same
+from .extents import expand, same_sides
+from .rules.std_conv import StdConvRule
 
 
-class StdConv:
+class StdConv(StdConvRule):
     """Weight-standardised convolution: ``(b, c, *grid) -> (b, out, *grid')``. Makes a subclass of torch's ``nn.Conv{rank}d``.
 
     ``y = x * (w - mean(w)) / sqrt(var(w) + eps)``, mean and (biased) variance over each output filter.
@@ -37,8 +37,6 @@ class StdConv:
         (True, torch.Size([1, 8, 8, 8]))
     """
 
-    takes = ("map",)
-
     def __new__(  # type: ignore[misc]
         cls,
         c: int,
@@ -56,19 +54,6 @@ class StdConv:
         kernels, strides, dilations = expand(kernel, rank), expand(stride, rank), expand(dilation, rank)
         same, pads = same_sides(padding, kernels, strides, dilations)
         return STD_CONVS[rank](c, out, kernels, strides, pads, dilations, groups, bias, eps=eps, same=same)
-
-    @staticmethod
-    def shape(
-        x: Feature,
-        *,
-        out: int,
-        kernel: Extent,
-        stride: Extent,
-        padding: Extent | str | None,
-        dilation: Extent,
-        groups: int,
-    ) -> Feature:
-        return Conv.shape(x, out=out, kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
 class _StdConv(_ConvNd):

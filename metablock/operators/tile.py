@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
-from .extents import Extent, expand
+from ..shape import Layout
+from .extents import expand
+from .rules.tile import TileRule
 
 
-class Tile(nn.Module):
+class Tile(TileRule, nn.Module):
     """Copies side by side: ``(b, c, *grid) -> (b, c, *(n * grid))``, or channels last: ``y[i] = x[i % extent]`` on each axis.
 
     Args:
@@ -22,23 +22,10 @@ class Tile(nn.Module):
         tensor([[[1, 2, 3, 1, 2, 3]]])
     """
 
-    takes = ("grid", "map")
-
     def __init__(self, rank: int, layout: Layout, *, n: int | list[int], over: str = "tokens"):
         super().__init__()
         copies, channels = ([1] * rank, expand(n, 1)[0]) if over == "channels" else (expand(n, rank), 1)
         self.copies = (1, channels, *copies) if layout == "map" else (1, *copies, channels)
-
-    @staticmethod
-    def shape(x: Feature, *, n: Extent, over: str) -> Feature:
-        if over not in ("tokens", "channels"):
-            raise error(f'`tile(over="{over}")`', hint='"tokens" or "channels"')
-        copies = expand(n, 1 if over == "channels" else x.rank)
-        if min(copies) < 1:
-            raise error(f"{n} copies", hint="at least 1" if over == "channels" else "at least 1 along each axis")
-        if over == "channels":
-            return x.with_(c=copies[0] * x.c)
-        return x.with_(grid=tuple(g * k for g, k in zip(x.grid, copies, strict=True)))
 
     def forward(self, x: Tensor) -> Tensor:
         return x.repeat(self.copies)

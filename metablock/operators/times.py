@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .rules.times import TimesRule
 
-class Times(nn.Module):
+
+class Times(TimesRule, nn.Module):
     """``factor * x``, in any layout.
 
     Args:
@@ -18,7 +20,6 @@ class Times(nn.Module):
         tensor([0.5000, 0.5000])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     factor: Tensor
 
     def __init__(self, *, factor: float):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature, Layout
+from ..shape import Layout
 from .conv import pad_same
-from .extents import Extent, expand, same_sides, sides, slide
+from .extents import expand, same_sides
+from .rules.unfold import AXES, UnfoldRule, missing, ordered
 
-AXES = {1: ("x",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
-
-class Unfold(nn.Module):
+class Unfold(UnfoldRule, nn.Module):
     """Writes each sliding window into the channels: ``(b, c, *grid) -> (b, c * prod(kernel), *grid')``, or channels last.
 
     Args:
@@ -37,8 +33,6 @@ class Unfold(nn.Module):
         torch.Size([1, 12, 4, 4])
     """
 
-    takes = ("grid", "map")
-
     def __init__(
         self,
         rank: int,
@@ -56,18 +50,6 @@ class Unfold(nn.Module):
         self.ceil = ceil and padding != "same"  # whose last window never sticks out
         self.order = ordered(order, rank)
         self.first = 2 if layout == "map" else 1  # the first axis of the grid
-
-    @staticmethod
-    def shape(
-        x: Feature, *, kernel: Extent, stride: Extent, order: str | None, padding: Extent | str | None, ceil: bool
-    ) -> Feature:
-        ordered(order, x.rank)
-        kernels, strides = expand(kernel, x.rank), expand(stride, x.rank)
-        grid = x.grid
-        if ceil and not isinstance(padding, str) and min((*kernels, *strides)) > 0:
-            pads = sides(padding, kernels, strides, (1,) * x.rank)
-            grid = tuple(g + rest for g, rest in zip(grid, missing(grid, kernels, strides, pads), strict=True))
-        return x.with_(c=x.c * prod(kernels), grid=slide(grid, kernel, stride, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         rank, first = len(self.kernel), self.first
@@ -105,25 +87,6 @@ def pad_windows(x: Tensor, first: int, kernel: tuple[int, ...], stride: tuple[in
     ends = missing(grid, kernel, stride, padding)
     pads = [p for side, end in zip(reversed(padding), reversed(ends), strict=True) for p in (side, side + end)]
     return F.pad(x, pads if first == 2 else [0, 0, *pads]) if any(pads) else x
-
-
-def missing(grid: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> tuple[int, ...]:
-    """Positions that the last window needs beyond the end of each axis."""
-    return tuple(max(k - g - 2 * p, -(g + 2 * p - k) % s) for g, k, s, p in zip(grid, kernel, stride, padding, strict=True))
-
-
-def ordered(order: str | None, rank: int, name: str = "unfold") -> tuple[str, ...]:
-    """The names of the axes in ``order``, the slowest first. Raises SpecError for another rank or order."""
-    if rank not in AXES:
-        raise error(f"{name} works in 1, 2 or 3 dimensions, not in {rank}", hint="tokens or vectors have no windows")
-    default = ("c", *AXES[rank])
-    names = default if order is None else tuple(order.split())
-    if sorted(names) != sorted(default):
-        raise error(
-            f"an order of '{order}' in {rank} dimension{'s' * (rank > 1)}",
-            hint=f'write {", ".join(default)} in any order, the slowest first: "{" ".join(default)}"',
-        )
-    return names
 
 
 torch.fx.wrap("pad_same")

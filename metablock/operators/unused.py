@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import error
-from ..shape import Feature
+from .rules.unused import UnusedRule
 
 
-class Unused(nn.Module):
+class Unused(UnusedRule, nn.Module):
     """``y = x``, with a parameter of ``n`` or of ``(n, out)`` numbers that nothing reads, in any layout.
 
     Args:
@@ -24,7 +23,6 @@ class Unused(nn.Module):
         torch.Size([3])
     """
 
-    takes = ("map", "grid", "tokens", "vector")
     roles = {"weight": "unused"}
 
     def __init__(self, *, n: int, out: int | None = None):
@@ -34,12 +32,6 @@ class Unused(nn.Module):
 
     def reset_parameters(self) -> None:
         nn.init.zeros_(self.weight)
-
-    @staticmethod
-    def shape(x: Feature, *, n: int, out: int | None) -> Feature:
-        if n < 1 or (out is not None and out < 1):
-            raise error(f"an unused parameter of {n if out is None else f'{n}x{out}'} numbers", hint="at least 1")
-        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return x

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import error
-from ..shape import Feature
-from .resize import MODES, check
+from .rules.resize import MODES
+from .rules.upsample import UpsampleRule
 
 
-class Upsample:
+class Upsample(UpsampleRule):
     """Enlargement: ``(b, c, *grid) -> (b, c, *(factor * grid))``. Makes torch's ``nn.Upsample``.
 
     Args:
@@ -23,14 +22,5 @@ class Upsample:
         tensor([[[1., 1., 2., 2.]]])
     """
 
-    takes = ("map",)
-
     def __new__(cls, rank: int, *, factor: int, mode: str = "nearest") -> nn.Upsample:  # type: ignore[misc]
         return nn.Upsample(None, factor, MODES[mode][rank], None if mode == "nearest" else False)
-
-    @staticmethod
-    def shape(x: Feature, *, factor: int, mode: str) -> Feature:
-        check(mode, x.rank)
-        if factor < 1:
-            raise error(f"a factor of {factor}", hint="a factor is at least 1; `avg_pool` and `resize` make a map smaller")
-        return x.with_(grid=tuple(factor * g for g in x.grid))

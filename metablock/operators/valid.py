@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..shape import Feature
+from .rules.valid import ValidRule
 
 
-class Valid(nn.Module):
+class Valid(ValidRule, nn.Module):
     """1 for each id that stands for a token, 0 for the padding id: ``(b, n) -> (b, n, 1)``, in the dtype of the network.
 
     Example:
@@ -17,7 +17,6 @@ class Valid(nn.Module):
                  [0.]]])
     """
 
-    takes = ("ids",)
     one: Tensor
 
     def __init__(self, padding_id: int | None):
@@ -28,10 +27,6 @@ class Valid(nn.Module):
 
     def reset_parameters(self) -> None:
         self.one.fill_(1)
-
-    @staticmethod
-    def shape(x: Feature) -> Feature:
-        return x.with_(layout="grid", c=1, padding_id=None)
 
     def forward(self, ids: Tensor) -> Tensor:
         here = torch.ones_like(ids) if self.padding_id is None else ids != self.padding_id

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import permutations
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import error, suggest
-from ..shape import Feature
-from .extents import KINDS
+from .rules.waves import AxialRule, CoordinatesRule, FourierRule, SineRule
 
 # How channels are ordered, from the slowest to the fastest: axes of the grid, sine and cosine, frequencies.
-ORDERS = tuple(" ".join(order) for order in permutations(("axis", "wave", "band")))
-SPACINGS = ("linear", "log")
 
 
-class Coordinates(nn.Module):
+class Coordinates(CoordinatesRule, nn.Module):
     """The coordinates of each position, a channel an axis: ``(b, *grid, c) -> (b, *grid, rank)``.
 
     Args:
@@ -36,16 +31,9 @@ class Coordinates(nn.Module):
                  [ 1.]]])
     """
 
-    takes = ("grid",)
-
     def __init__(self, *, kind: str = "index"):
         super().__init__()
         self.kind = kind
-
-    @staticmethod
-    def shape(x: Feature, *, kind: str) -> Feature:
-        check_word("kind", kind, KINDS)
-        return x.with_(c=x.rank)
 
     def forward(self, x: Tensor) -> Tensor:
         return coordinate_table(x, self.kind)
@@ -54,7 +42,7 @@ class Coordinates(nn.Module):
         return f'"{self.kind}"'
 
 
-class Sine(nn.Module):
+class Sine(SineRule, nn.Module):
     """Sines and cosines of positions: ``(b, *grid, c) -> (b, *grid, out)``, ``sin(p / temperature ** (k / bands))`` and cosines.
 
     Each axis has ``bands = out / (2 rank)`` frequencies ``k``, from 1 down to almost ``1 / temperature``.
@@ -75,8 +63,6 @@ class Sine(nn.Module):
                  [0.8415, 0.0100, 0.5403, 0.9999]]])
     """
 
-    takes = ("grid",)
-
     def __init__(
         self,
         *,
@@ -92,12 +78,6 @@ class Sine(nn.Module):
         self.out, self.temperature, self.order = out, temperature, order
         self.start, self.normalize, self.reverse, self.shift = start, normalize, reverse, shift
 
-    @staticmethod
-    def shape(x: Feature, *, out: int, order: str) -> Feature:
-        check_word("order", order, ORDERS)
-        check_width("sine", out, 2 * x.rank)
-        return x.with_(c=out)
-
     def forward(self, x: Tensor) -> Tensor:
         return sine_table(x, self.out, self.temperature, self.order, self.start, self.normalize, self.reverse, self.shift)
 
@@ -105,7 +85,7 @@ class Sine(nn.Module):
         return f'{self.out}, temperature={self.temperature:g}, order="{self.order}"'
 
 
-class Fourier(nn.Module):
+class Fourier(FourierRule, nn.Module):
     """Fourier features of positions: ``(b, *grid, c) -> (b, *grid, out)``, ``sin(pi f p)`` and cosines of ``p`` in -1 ... 1.
 
     Args:
@@ -120,8 +100,6 @@ class Fourier(nn.Module):
         tensor([0., 1.])
     """
 
-    takes = ("grid",)
-
     def __init__(
         self,
         *,
@@ -134,13 +112,6 @@ class Fourier(nn.Module):
         super().__init__()
         self.out, self.resolution, self.spacing, self.order, self.reverse = out, resolution, spacing, order, reverse
 
-    @staticmethod
-    def shape(x: Feature, *, out: int, order: str, spacing: str) -> Feature:
-        check_word("order", order, ORDERS)
-        check_word("spacing", spacing, SPACINGS)
-        check_width("fourier", out, 2 * x.rank)
-        return x.with_(c=out)
-
     def forward(self, x: Tensor) -> Tensor:
         return fourier_table(x, self.out, self.resolution, self.spacing, self.order, self.reverse)
 
@@ -148,7 +119,7 @@ class Fourier(nn.Module):
         return f'{self.out}, resolution={self.resolution:g}, spacing="{self.spacing}", order="{self.order}"'
 
 
-class Axial(nn.Module):
+class Axial(AxialRule, nn.Module):
     """Angles for rotary positions: ``(b, *grid, c) -> (b, *grid, out)``, ``p / theta ** (k / bands)``, axis by axis.
 
     What leaves is float32 for half precision, too.
@@ -167,8 +138,6 @@ class Axial(nn.Module):
                  [2.0000, 0.2000]]])
     """
 
-    takes = ("grid",)
-
     def __init__(
         self,
         *,
@@ -181,37 +150,11 @@ class Axial(nn.Module):
         super().__init__()
         self.out, self.theta, self.kind, self.extent, self.reverse = out, theta, kind, extent, reverse
 
-    @staticmethod
-    def shape(x: Feature, *, out: int, kind: str, extent: int | list[int] | None) -> Feature:
-        check_word("kind", kind, KINDS)
-        if extent is not None:
-            listed = [extent] if isinstance(extent, int) else extent
-            if kind != "index":
-                raise error(f'`extent=` stretches indices, not "{kind}"', hint="leave one of the two out")
-            if min(listed, default=0) < 1 or (isinstance(extent, list) and len(extent) != x.rank):
-                raise error(f"an extent of {extent} on {x.rank} axes", hint="one number from 1, or one an axis")
-        return x.with_(c=out)
-
     def forward(self, x: Tensor) -> Tensor:
         return axial_table(x, self.out, self.theta, self.kind, self.extent, self.reverse)
 
     def extra_repr(self) -> str:
         return f'{self.out}, theta={self.theta:g}, kind="{self.kind}", extent={self.extent}'
-
-
-def check_word(name: str, word: str, known: Sequence[str]) -> None:
-    """Raises SpecError for a word that an argument does not take."""
-    if word not in known:
-        options = ", ".join(f'"{option}"' for option in known)
-        raise error(f'unknown {name} "{word}"', hint=suggest(word, known, f"known: {options}"))
-
-
-def check_width(name: str, out: int, divisor: int) -> None:
-    """Raises SpecError for a number of channels that sines and cosines of all axes cannot share evenly."""
-    if out < 1 or out % divisor:
-        below = max(divisor, out // divisor * divisor)
-        hint = f"a multiple of {divisor}: a sine and a cosine an axis; `{name}({below}) >> linear({max(out, 1)})` has any width"
-        raise error(f"`{name}` of {out} channels", hint=hint)
 
 
 def coordinate_table(x: Tensor, kind: str) -> Tensor:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from .attend import window_regions
+from .rules.window_mask import WindowMaskRule
 
 
-class WindowMask(nn.Module):
+class WindowMask(WindowMaskRule, nn.Module):
     """``() -> (windows, N, N)``: -100 between tokens of a window that were not neighbours before the roll, else 0.
 
     -100 and not minus infinity, as in the official code of Swin (arXiv 2103.14030): exactness needs it.
@@ -26,7 +27,6 @@ class WindowMask(nn.Module):
         [[[0, 0], [0, 0]], [[0, -100], [-100, 0]]]
     """
 
-    takes = ("grid",)
     mask: Tensor
 
     def __init__(self, grid: tuple[int, ...], *, size: list[int], shift: list[int]):
@@ -37,6 +37,8 @@ class WindowMask(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        if self.mask.is_meta:
+            return  # there is no number to set
         grid, size = self.grid, self.size
         labels = window_regions(grid, size, self.shift, self.mask.device)
         rank = len(grid)

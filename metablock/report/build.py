@@ -17,6 +17,7 @@ from ..backend.device import parse_device, parse_dtype
 from ..backend.limits import MAX_ELEMENTS
 from ..backend.tune import Tuning
 from ..errors import MetablockError
+from ..front import Front
 from ..language.format import spec_hash
 from ..language.spec import Spec
 from ..lowering.ir import Subgraph, flat_values
@@ -25,6 +26,7 @@ from ..shape import Feature
 from ..weights.loading import State, WeightsError, load_weights
 from ..writers.outputs import check_output, write
 from ..writers.torch_export import check_dynamic
+from . import figures
 from .layout import LayoutPart, parts
 from .measure import PhaseWatch, device_errors, measure
 from .models import AttemptRow, BuildReport, Deployed, Figures, MergedLayer, PartRow, Timings, Totals, Tuned
@@ -109,7 +111,7 @@ def build_report(
     bare = assemble(spec, ir, device="meta")
     if not options.large:
         _refuse_large(bare.inputs, batch)
-    macs = costs.macs(bare, *example(bare))
+    macs = figures.macs(Front(spec, ir))
     before = macs[""]
     if reparameterized:
         progress("re-parameterising")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from ..catalogue.lookup import catalogue
+from pydantic import TypeAdapter
+
+from .. import cache
 from ..errors import MetablockError, suggest
-from ..language.edits import resolve
-from ..language.spec import Spec
-from ..lowering.network import input_features
 from ..shape import Feature
-from .mixers import mixers
 from .models import CatalogueRow
+
+if TYPE_CHECKING:
+    from ..language.spec import Spec
+
+KIND = "list"  # of entries in the cache
 
 
 def rows(pattern: str | None = None) -> list[CatalogueRow]:
@@ -27,16 +34,38 @@ def rows(pattern: str | None = None) -> list[CatalogueRow]:
     >>> [row.name for row in rows("poolformer_s?2")]
     ['poolformer_s12']
     """
-    matching, names = [], []
+    rows = every()
+    matching = [row for row in rows if fits(pattern, row.name) or fits(pattern, row.file.removesuffix(".yaml"))]
+    if not matching:
+        raise no_match(pattern, "in the catalogue", [name for row in rows for name in (row.name, row.file.removesuffix(".yaml"))])
+    return matching
+
+
+@functools.cache
+def every() -> tuple[CatalogueRow, ...]:
+    """A row for each variant of the catalogue: as an earlier process has left them on disk, or read from the files.
+
+    >>> every()[0].file
+    'agent_attention.yaml'
+    """
+    table, code = TypeAdapter(tuple[CatalogueRow, ...]), cache.fingerprint()
+    known = None if code is None else cache.load(KIND, code)
+    if known is not None:
+        with suppress(ValueError):
+            return table.validate_json(known)
+    rows = tuple(_rows())
+    if code is not None:
+        cache.store(KIND, code, table.dump_json(rows))
+    return rows
+
+
+def _rows() -> Iterator[CatalogueRow]:
+    from ..catalogue.lookup import catalogue
+    from ..language.edits import resolve
+
     for file, spec in catalogue().items():
         for variant in spec.variants or [None]:
-            name = variant or file
-            names += [name, file]
-            if fits(pattern, name) or fits(pattern, file):
-                matching.append(_row(file, name, resolve(spec, variant)))
-    if not matching:
-        raise no_match(pattern, "in the catalogue", names)
-    return matching
+            yield _row(file, variant or file, resolve(spec, variant))
 
 
 def no_match(pattern: str | None, where: str, names: list[str]) -> MetablockError:
@@ -57,6 +86,9 @@ def fits(pattern: str | None, name: str) -> bool:
 
 
 def _row(file: str, name: str, spec: Spec) -> CatalogueRow:
+    from ..lowering.network import input_features
+    from .mixers import mixers
+
     facts = spec.facts.of(spec.variant or spec.name)
     total = _count(facts.get("params"))
     trainable = _count(facts.get("trainable")) or total

@@ -1,4 +1,4 @@
-"""Every problem of a spec file, found without building it. Only shapes need torch."""
+"""Every problem of a spec file, found without building it. Only figures of `facts` and custom operators need torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 from ..errors import MetablockError, Problem, SpecError
 from ..front import Front
 from ..front import check as check_spec
-from ..language.init_rules import InitRuleUse
 from ..language.load import IncompleteError, load_file, load_text
 from ..language.method_checks import check_method
 from ..language.spec import Spec
-from ..language.weight_rules import NetworkFacts, blocks_in
-from ..language.weight_rules.use import WeightRuleUse
 from ..language.yaml import Limits
-from ..lowering.ir import Subgraph, module_nodes, subgraphs
 
 if TYPE_CHECKING:
+    from ..lowering.ir import Subgraph
     from .models import FileReport
 
 STDIN = "-"
@@ -31,7 +28,8 @@ def check(source: str, *, shapes: bool = True, doubts: list[Problem] | None = No
 
     Args:
         source: a path, or ``-`` for standard input.
-        shapes: whether the shapes of every variant are inferred too, and the figures of `facts` counted, which imports torch.
+        shapes: whether the shapes of every variant are inferred too, and the figures of `facts` counted. Multiply-accumulates
+            are counted by torch.
         doubts: gets what is allowed, but may not be meant; with ``shapes``.
 
     Returns:
@@ -68,6 +66,10 @@ def problems_of(spec: Spec, *, shapes: bool = True, networks: list[Front] | None
     if not shapes:
         return tuple(check_spec(spec, shapes=False))
     from ..backend.limits import ModuleTensors, check_size
+    from ..language.init_rules import InitRuleUse
+    from ..language.weight_rules import NetworkFacts, blocks_in
+    from ..language.weight_rules.use import WeightRuleUse
+    from ..lowering.ir import module_nodes, subgraphs
 
     known, weights, init = ModuleTensors(), WeightRuleUse(spec), InitRuleUse()
 
@@ -120,16 +122,12 @@ def wrong_facts(spec: Spec, networks: Iterable[Front]) -> list[Problem]:
 
 
 def _counts(network: Front, *, macs: bool) -> dict[str, int]:
-    """The figures of a network, counted on `meta`."""
-    from ..api import assemble, example
-    from ..backend import costs
+    """The figures of a network."""
+    from . import figures
 
-    model = assemble(*network, device="meta")
-    trainable, frozen = costs.parameters(model)
+    trainable, frozen = figures.parameters(network)
     counts = {"params": trainable + frozen, "trainable": trainable}
-    if macs:
-        counts["macs"] = costs.macs(model, *example(model)).get("", 0)
-    return counts
+    return counts | ({"macs": figures.macs(network).get("", 0)} if macs else {})
 
 
 def file_report(source: str, problems: tuple[Problem, ...], doubts: Iterable[Problem] = ()) -> FileReport:

@@ -122,7 +122,7 @@ def row(operator: Operator) -> tuple[str, str, str]:
         return _AFTER[operator.name]
     results = [(label, results) for label, call in _calls(operator).items() if (results := _run(call))]
     if not results:
-        return ", ".join(operator.load().takes) if operator.leaf else "", "", ""
+        return ", ".join(operator.rule().takes) if operator.leaf else "", "", ""
     takes, gives = dict[str, None](), dict[str, None]()
     for _, by_sample in results:
         takes |= dict.fromkeys(by_sample)

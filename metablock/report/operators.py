@@ -15,7 +15,7 @@ from ..language.elsewhere import called_here, operators_for, plain
 from ..language.plugins import installed
 from ..language.printer import number, show
 from ..language.ranges import range_of
-from ..language.registry import OPERATORS, Operator, Param, definition
+from ..language.registry import OPERATORS, Operator, Param, definition, rule_definition
 from ..language.resources import architectures
 from ..language.spec import Binding, Spec
 from ..language.standard import standard
@@ -280,8 +280,9 @@ def _method(node: ast.ClassDef, *names: str) -> ast.FunctionDef | None:
 
 def _messages(entry: Operator) -> list[str]:
     """The messages of the errors that the class of a leaf raises itself."""
-    node = definition(entry)
-    methods = [_method(node, "shape"), _method(node, "__init__", "__new__")] if isinstance(node, ast.ClassDef) else []
+    node, rule = definition(entry), rule_definition(entry)
+    methods = [_method(rule, "shape")] if rule is not None else []
+    methods += [_method(node, "__init__", "__new__")] if isinstance(node, ast.ClassDef) else []
     calls = [part for method in methods if method is not None for part in ast.walk(method) if isinstance(part, ast.Call)]
     return [_message(call.args[0]) for call in calls if isinstance(call.func, ast.Name) and call.func.id == "error" and call.args]
 

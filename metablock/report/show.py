@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ..api import assemble
+from typing import TYPE_CHECKING
+
 from ..language.format import show_spec, spec_hash
 from ..language.uses import without_unused
 from ..lowering.ir import Child, ModuleNode, Subgraph
-from .models import ModuleText, ShapeRow, ShownShapes, ShownSpec, ShownTree
 from .options import BuildOptions, lowered
 from .shape_steps import ShapeStep, steps
+
+if TYPE_CHECKING:
+    from .models import ModuleText, ShownShapes, ShownSpec, ShownTree
 
 
 def spec_text(options: BuildOptions) -> str:
@@ -32,6 +35,8 @@ def tree_text(options: BuildOptions) -> str:
     >>> print(tree_text(BuildOptions("resnet18")).splitlines()[0])
     resnet
     """
+    from ..api import assemble
+
     return repr(assemble(*lowered(options), device="meta"))
 
 
@@ -54,6 +59,8 @@ def shown_spec(options: BuildOptions) -> ShownSpec:
     >>> shown_spec(BuildOptions("resnet18", classes=10)).edits
     ('classes = 10',)
     """
+    from .models import ShownSpec
+
     spec = lowered(options).spec
     text = show_spec(without_unused(spec))
     return ShownSpec(name=spec.name, variant=spec.variant, edits=options.changes, spec_hash=spec_hash(spec), text=text)
@@ -65,6 +72,8 @@ def shown_tree(options: BuildOptions) -> ShownTree:
     >>> [module.path for module in shown_tree(BuildOptions("resnet18")).modules]
     ['stem', 'stages', 'head']
     """
+    from .models import ShownTree
+
     spec, ir = lowered(options)
     return ShownTree(name=spec.name, variant=spec.variant, modules=_modules(ir, ""))
 
@@ -75,6 +84,8 @@ def shown_shapes(options: BuildOptions) -> ShownShapes:
     >>> shown_shapes(BuildOptions("resnet18")).steps[0].outputs
     ('map 64 x 56x56',)
     """
+    from .models import ShapeRow, ShownShapes
+
     spec, ir = lowered(options)
     rows = tuple(
         ShapeRow(
@@ -91,6 +102,8 @@ def shown_shapes(options: BuildOptions) -> ShownShapes:
 
 
 def _modules(part: Child, above: str) -> tuple[ModuleText, ...]:
+    from .models import ModuleText
+
     if isinstance(part, ModuleNode):
         return ()
     return tuple(

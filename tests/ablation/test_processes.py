@@ -326,7 +326,7 @@ def test_ctrl_c(verb: str, folder: Path):
 # Holds `table` up where it looks at its first network, and where it imports what it needs.
 HELD = """\
 import pathlib, sys, time
-import metablock.cli.app
+import metablock.cli.application
 def wait(*args, **named):
     pathlib.Path("ready").touch()
     time.sleep(300)

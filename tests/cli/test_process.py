@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 from inspect import signature
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 import metablock
 from metablock.cli import app
+from metablock.cli.verbs import VERBS
 from metablock.report.options import BuildOptions
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def python(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
@@ -31,19 +35,31 @@ try:
     main()
 except SystemExit as end:
     status = end.code
-print(json.dumps([before, status, "torch" in sys.modules]))
+print(json.dumps([before, status, [name for name in ("torch", "pydantic") if name in sys.modules]]))
 """
 
 
-def watched(*args: object) -> tuple[list[str], int, bool]:
+def watched(*args: object) -> tuple[list[str], int, list[str]]:
     done = python("-c", WATCH, *args)
     return tuple(json.loads(done.stdout.splitlines()[-1]))  # type: ignore[return-value]
 
 
-def test_names_need_no_torch(tiny, broken):
-    assert watched("check", "--no-shapes", tiny) == ([], 0, False)
-    assert watched("check", "--no-shapes", broken)[1:] == (2, False)
-    assert watched("list")[1:] == (0, False)
+@pytest.mark.parametrize("args", ["check --no-shapes", "check", "show --variant tiny_b", "show --edit token=pool(3) --as shapes"])
+def test_reading_needs_neither_torch_nor_pydantic(args: str, tiny, tmp_path):
+    verb, *options = args.split()
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("".join(tiny.read_text().partition("facts:")[:1]))
+    assert watched(verb, plain, *options) == ([], 0, [])
+
+
+def test_what_else_needs_no_torch(broken):
+    assert watched("check", broken)[1:] == (2, [])
+    assert watched("list", "swin")[1:] == (0, ["pydantic"])
+
+
+def test_a_custom_operator_brings_torch():
+    spec = ROOT / "examples" / "plugin" / "gated.yaml"
+    assert watched("check", spec, "--plugin", spec.with_name("gated_pool.py"))[1:] == (0, ["torch"])
 
 
 def test_as_a_module():
@@ -130,3 +146,15 @@ def test_options_are_the_arguments_of_python():
     for name, function in others.items():
         assert first[name].removeprefix("--") in {function.__name__, *signature(function).parameters}
     assert set(BuildOptions.__dataclass_fields__) <= set(signature(metablock.build).parameters)
+
+
+@pytest.mark.parametrize("line", ["--help", "chek", "check --help", "weights import --help"])
+def test_one_verb_is_imported_and_all_where_none_is_named(line: str):
+    code = (
+        "import sys\nfrom metablock.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('metablock.cli.verbs.')))"
+    )
+    loaded = python("-c", code, *line.split()).stdout.splitlines()[-1]
+    verb = line.split()[0]
+    assert (loaded == f"['metablock.cli.verbs.{verb}']") == (verb in VERBS)
+    assert loaded.count("metablock.cli.verbs.") == (1 if verb in VERBS else len(VERBS))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from leaves import CASES, FOLDER, find
+from metablock.language.registry import rule_of
 
 CONTEXT = {"c", "grid", "rank", "prefix", "n", "layout", "padding_id"}
 TYPES = {"int", "float", "bool", "str", "None", "list[int]", "list[float]", "list[str]"}
@@ -23,16 +24,8 @@ def operators() -> Iterator[tuple[str, ast.ClassDef]]:
 
 
 def module(node: ast.ClassDef) -> bool:
-    return any(isinstance(s, ast.FunctionDef) and s.name == "forward" for s in node.body) or "takes" in assigned(node)
-
-
-def assigned(node: ast.ClassDef) -> dict[str, ast.expr]:
-    """What the class body binds to a name."""
-    result = {
-        target.id: s.value for s in node.body if isinstance(s, ast.Assign) for target in s.targets if isinstance(target, ast.Name)
-    }
-    stated = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-    return result | {s.target.id: s.value for s in stated if s.value is not None}  # type: ignore[union-attr]
+    ruled = f"{node.name}Rule" in map(ast.unparse, node.bases)
+    return any(isinstance(s, ast.FunctionDef) and s.name == "forward" for s in node.body) or ruled
 
 
 FOUND = dict(operators())
@@ -54,12 +47,14 @@ def test_the_examples_name_operators() -> None:
 
 @pytest.mark.parametrize("name", FOUND)
 def test_class(name: str) -> None:
-    node = FOUND[name]
-    assert ast.get_docstring(node), "a docstring has the formula, the shapes and the arguments"
-    assert "takes" in assigned(node), "it says which layouts it takes"
-    takes = ast.literal_eval(assigned(node)["takes"])
-    assert isinstance(takes, tuple)
-    assert set(takes) <= {"map", "grid", "tokens", "vector", "ids"}
+    assert ast.get_docstring(FOUND[name]), "a docstring has the formula, the shapes and the arguments"
+    file, _, attribute = name.partition(".")
+    rule, cls = rule_of(f"metablock.operators.{file}", attribute), find(name)
+    assert rule.__name__ == f"{attribute}Rule", "what the compiler reads of it imports no torch"
+    assert issubclass(cls, rule)
+    assert not {"takes", "along", "constant", "shape", "tensors"} & vars(cls).keys(), "they stand in its rule"
+    assert isinstance(rule.takes, tuple)
+    assert set(rule.takes) <= {"map", "grid", "tokens", "vector", "ids"}
 
 
 @pytest.mark.parametrize("name", FOUND)

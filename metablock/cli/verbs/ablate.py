@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, print_json
+from ..application import app, print_json
 from ..completion import complete_spec
 from ..study_options import (
     Compiled,

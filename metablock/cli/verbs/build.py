@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app
+from ..application import app
 
 
 @app.command()

@@ -8,7 +8,7 @@ import typer
 
 from ...errors import Problem
 from .. import options
-from ..app import BAD_INPUT, app, print_json
+from ..application import BAD_INPUT, app, print_json
 from ..completion import complete_file
 
 
@@ -21,7 +21,8 @@ def check(
         ),
     ],
     shapes: Annotated[
-        bool, typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant (imports torch).")
+        bool,
+        typer.Option("--shapes/--no-shapes", help="Also infer the shapes of every variant and count the figures of facts."),
     ] = True,
     plugin: options.Plugin = None,
     as_json: options.Json = False,

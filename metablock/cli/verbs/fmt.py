@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ...errors import MetablockError
-from ..app import BAD_INPUT, app, say
+from ..application import BAD_INPUT, app, say
 from ..completion import complete_file
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, print_json
+from ..application import app, print_json
 from ..completion import complete_pattern
 
 
@@ -40,8 +40,6 @@ def list_(
       metablock list --methods
       metablock list --json | jq '.[] | select(.parameters < 2e7) | .name'
     """
-    from ...report import catalogue
-    from ...report import operators as texts
     from ..output import catalogue_table, method_table, operator_table, print_operator
 
     if methods:
@@ -52,15 +50,17 @@ def list_(
         listed = method_rows(pattern)
         print_json([row.model_dump() for row in listed]) if as_json else method_table(listed)
         return
-    text = texts.operator_text(pattern) if operators and pattern is not None else None
-    if text is not None:
-        print_json([text.model_dump()]) if as_json else print_operator(text)
+    if operators:
+        from ...report import operators as texts
+
+        text = texts.operator_text(pattern) if pattern is not None else None
+        if text is not None:
+            print_json([text.model_dump()]) if as_json else print_operator(text)
+            return
+        signatures = texts.operators(pattern)
+        print_json([row.model_dump() for row in signatures]) if as_json else operator_table(signatures)
         return
-    signatures = texts.operators(pattern) if operators else []
-    variants = catalogue.rows(pattern) if not operators else []
-    if as_json:
-        print_json([row.model_dump() for row in [*signatures, *variants]])
-    elif operators:
-        operator_table(signatures)
-    else:
-        catalogue_table(variants)
+    from ...report.catalogue import rows
+
+    variants = rows(pattern)
+    print_json([row.model_dump() for row in variants]) if as_json else catalogue_table(variants)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app, say
+from ..application import app, say
 
 
 @app.command()

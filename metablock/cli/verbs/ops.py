@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app, print_json
+from ..application import app, print_json
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, say
+from ..application import app, say
 from ..study_options import require_packages
 
 if TYPE_CHECKING:

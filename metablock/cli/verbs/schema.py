@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..app import app, print_json
+from ..application import app, print_json
 
 
 @app.command(hidden=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..app import app, print_json, say
+from ..application import app, print_json, say
 from ..completion import complete_spec
 from ..study_options import (
     Compiled,

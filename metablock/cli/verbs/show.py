@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, print_json
+from ..application import app, print_json
 
 
 class View(StrEnum):

@@ -9,7 +9,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app, first_process, print_json, say
+from ..application import app, first_process, print_json, say
 from ..completion import complete_spec
 from ..study_options import (
     Compiled,

@@ -8,7 +8,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import SETTINGS, app, print_json, say
+from ..application import SETTINGS, app, print_json, say
 
 weights = typer.Typer(
     no_args_is_help=True,

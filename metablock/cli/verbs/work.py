@@ -11,7 +11,7 @@ import typer
 
 from ...errors import MetablockError
 from .. import options
-from ..app import app
+from ..application import app
 
 
 @app.command(hidden=True)

@@ -6,13 +6,20 @@ thousand brackets costs a moment and ends in a message.
 
 from __future__ import annotations
 
+import marshal
+import sys
+from contextlib import suppress
 from functools import cache
 from threading import Lock
 from typing import Any
 
+import lark
 from lark import Lark
 from lark.exceptions import UnexpectedInput
+from lark.grammar import Rule
+from lark.lexer import TerminalDef
 
+from ... import cache as disk
 from ...errors import Span, SpecError, Text, error
 from .. import ast as e
 from ..resources import grammar
@@ -20,6 +27,16 @@ from .build import Builder
 from .mistakes import explain
 
 MAX_DEPTH = 100
+KIND = "grammar"  # of entries in the cache
+# With lark's basic lexer keywords are never names, and the parser is built faster. All tokens are kept: a node's span goes from
+# its first to its last.
+OPTIONS: dict[str, Any] = {
+    "parser": "lalr",
+    "lexer": "basic",
+    "start": ["value", "header", "edit", "target", "test"],
+    "keep_all_tokens": True,
+    "maybe_placeholders": False,
+}
 
 
 def parse_value(span: Span) -> e.Node:
@@ -98,11 +115,11 @@ def whole(text: str, name: str) -> Span:
 
 
 def _parse(span: Span, start: str) -> Any:
-    lark, builder = _parser()
+    parser, builder = _parser()
     with _lock:
         builder.begin(span)
         try:
-            result: Any = lark.parse(span.content, start=start)
+            result: Any = parser.parse(span.content, start=start)
         except UnexpectedInput as wrong:
             raise explain(wrong, span, start) from None
         problems = builder.problems
@@ -118,18 +135,21 @@ _lock = Lock()  # all calls share one builder, which holds the text that is bein
 
 @cache
 def _parser() -> tuple[Lark, Builder]:
-    """Parser and builder. With lark's basic lexer keywords are never names, and the parser is built faster."""
-    builder = Builder()
-    lark = Lark(
-        grammar("block") + grammar("edit"),
-        parser="lalr",
-        lexer="basic",
-        start=["value", "header", "edit", "target", "test"],
-        keep_all_tokens=True,  # a node's span goes from its first token to its last
-        maybe_placeholders=False,
-        transformer=builder,
-    )
-    return lark, builder
+    """Parser and builder. The tables that lark makes of the grammar are kept on disk."""
+    builder, text = Builder(), grammar("block") + grammar("edit")
+    key = disk.digest(text, str(OPTIONS), lark.__version__, sys.version)
+    known = disk.load(KIND, key)
+    if known is not None:
+        with suppress(Exception):  # whatever lark raises at tables that are none
+            tables = marshal.loads(known)
+            read: Any = Lark._load_from_dict
+            return read(tables["data"], tables["memo"], transformer=builder), builder
+    parser = Lark(text, transformer=builder, **OPTIONS)
+    data, memo = parser.memo_serialize([TerminalDef, Rule])
+    data["options"]["transformer"] = None
+    with suppress(ValueError):  # tables with more than plain values, of another lark
+        disk.store(KIND, key, marshal.dumps({"data": data, "memo": memo}))
+    return parser, builder
 
 
 def _limit_depth(root: e.Node) -> None:

@@ -162,6 +162,9 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
     for part in _unwanted(node):
         first = min([part.lineno, *(d.lineno for d in getattr(part, "decorator_list", []))])
         removed |= set(range(first, (part.end_lineno or part.lineno) + 1))
+    if isinstance(node, ast.ClassDef) and (rule := next((base for base in node.bases if _is_rule(base, node)), None)) is not None:
+        bases = ", ".join(ast.unparse(base) for base in node.bases if base is not rule)
+        lines[node.lineno - 1] = f"class {node.name}({bases}):" if bases else f"class {node.name}:"
     typed = [named for named in ast.walk(node) if isinstance(named, ast.Name) and named.id in _TYPES]
     for named in sorted(typed, key=lambda named: -named.col_offset):
         if named.lineno not in removed:
@@ -175,6 +178,11 @@ def _trimmed(text: str, node: ast.ClassDef | ast.FunctionDef) -> str:
         elif number not in removed:
             result.append(lines[number - 1].partition("  # type: ignore[")[0])
     return _spaced(result)
+
+
+def _is_rule(base: ast.expr, node: ast.ClassDef) -> bool:
+    """Whether a base of an operator's class is its rule, which the compiler alone reads."""
+    return isinstance(base, ast.Name) and base.id == f"{node.name}Rule"
 
 
 def _unwanted(node: ast.ClassDef | ast.FunctionDef) -> Iterator[ast.stmt]:

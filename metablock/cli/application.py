@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import MetablockError, MetablockWarning, printable
+from .conversion import spare_conversion
 
 BAD_INPUT = 2
 FAULT = 1  # the status after an exception that nobody foresaw: the input is not to blame
@@ -30,7 +31,19 @@ class _Verbs(TyperGroup):
     has ``METABLOCK_TRACEBACK=1``.
     """
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            spare_conversion(*command.params, command.get_help_option(ctx))
+        return command
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        spare_conversion(option)
+        return option
+
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        spare_conversion(*self.params)
         with _faults():  # `--install-completion` writes to files while options are read
             return super().make_context(info_name, args, parent, **extra)
 
