@@ -38,13 +38,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def lowered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the networks that were lowered, not remembered."""
     names: list[str] = []
-    own = metablock.front.lower
+    own = metablock.lowering.network.lower
 
     def lower(spec, **options):
         names.append(spec.name)
         return own(spec, **options)
 
-    monkeypatch.setattr(metablock.front, "lower", lower)
+    monkeypatch.setattr(metablock.lowering.network, "lower", lower)
     return names
 
 
@@ -136,15 +136,15 @@ def test_another_method_is_another_network(tmp_path: Path, lowered: list[str]):
 
 
 def test_a_file_that_changes_meanwhile_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path, own = file(tmp_path), metablock.front.lower
+    path, own = file(tmp_path), metablock.lowering.network.lower
 
     def lower(spec, **options):
         file(tmp_path, NET.replace("relu", "gelu"))
         return own(spec, **options)
 
-    monkeypatch.setattr(metablock.front, "lower", lower)
+    monkeypatch.setattr(metablock.lowering.network, "lower", lower)
     assert front(path).ir.children["act"].operator == "relu"
-    monkeypatch.setattr(metablock.front, "lower", own)
+    monkeypatch.setattr(metablock.lowering.network, "lower", own)
     file(tmp_path)
     assert recall.recall(recall.key_of(path, None, (), None, None, False, None)) is None
 

@@ -159,12 +159,12 @@ class _Builder:
         pattern = pattern_of(leaf)
         module = on_meta(leaf) if pattern is None else pattern.copy()
         names = [name for name, _ in module.named_parameters()] if pattern is None else pattern.drawn
-        kept = self.initialise is None or self.initialise.keeps(path, leaf, module, names)
-        if pattern is not None and (pattern.repeats or not kept):
-            if kept and pattern.drawn:
+        defaults = self.initialise is None or self.initialise.keeps(path, leaf, module, names)
+        if pattern is not None and (pattern.repeats or not defaults):
+            if defaults and pattern.drawn:
                 draw_defaults(module, self.draws, self.queue, seed)
             return module
-        if not kept and is_own(leaf):
+        if not defaults and is_own(leaf):
             with Undrawn() as noted:
                 module = instantiate(leaf)
             if noted.only(module.parameters()):

@@ -208,7 +208,7 @@ def compile(
         outline(model)
     model.compile(fullgraph=fullgraph, dynamic=dynamic, **options)
     if way == "nested":
-        model._compiled_call_impl = _NestedCall(model, {"fullgraph": fullgraph, "dynamic": dynamic, **options})  # type: ignore[assignment]
+        model._compiled_call_impl = _NestedCall(model, {"fullgraph": fullgraph, "dynamic": dynamic, **options})
     return model
 
 

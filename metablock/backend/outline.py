@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import nn
@@ -100,13 +100,13 @@ class _Outliner:
 
         def close() -> None:
             before, core, after = self.split(part, block, segment)
-            child, module = self.called(part, block, core[0]) if len(core) == 1 else (None, None)
-            if isinstance(child, Subgraph) and isinstance(module, Block):
-                rest.append((child, module))  # its own core is shared by all that call such a part
+            single = self.block(part, block, core[0]) if len(core) == 1 else None
+            if single is not None:
+                rest.append(single)  # its own core is shared by all that call such a part
             elif self.worth(part, block, core):
                 separate = self.separate(part, block, before, core, after)
                 if separate is None:
-                    rest.extend((c, m) for c, m in (self.called(part, block, step) for step in core) if _block(c, m))
+                    rest.extend(below for below in (self.block(part, block, step) for step in core) if below is not None)
                 else:
                     before, core = separate
                     start = len(ordered) + len(before)
@@ -115,11 +115,11 @@ class _Outliner:
             segment.clear()
 
         for step in part.steps:
-            child, module = self.called(part, block, step)
-            if _block(child, module) and self.count(child, module) and not self.closed(child, module):
+            below = self.block(part, block, step)
+            if below is not None and self.count(*below) and not self.closed(*below):
                 close()
                 ordered.append(step)
-                rest.append((child, module))
+                rest.append(below)
             else:
                 segment.append(step)
         close()
@@ -130,7 +130,7 @@ class _Outliner:
     ) -> tuple[list[Step], list[Step]] | None:
         """The steps before a core and those in it such that no two tensors at its border share memory; None: there is no way.
 
-        Of two views of a tensor that enter, both are made in the core.
+        Of two views of a tensor that enter, both are computed in the core.
         """
         source: dict[int, int] = {}  # what a value may be a view of
         makers: dict[int, Step] = {}
@@ -206,6 +206,11 @@ class _Outliner:
             module = None if module is None else module._modules.get(name)
         return part.child(step.child), module
 
+    def block(self, part: Subgraph, block: Block, step: Step) -> tuple[Subgraph, Block] | None:
+        """The part that a step calls and its block, if it is one."""
+        child, module = self.called(part, block, step)
+        return (child, module) if isinstance(child, Subgraph) and isinstance(module, Block) else None
+
     def product(self, part: Subgraph, block: Block, step: Step) -> bool:
         """Whether a step is a product, or a part that starts and ends with products."""
         if isinstance(step, InlineOp):
@@ -227,18 +232,16 @@ class _Outliner:
     def closed(self, part: Subgraph, block: Block) -> bool:
         """Whether whatever enters a part goes into products first, and all that leaves it comes from products."""
         known = {value.id for value in free_values(part, self.free)}
-        made, whole = set[int](), True
+        computed, whole = set[int](), True
         for step in part.steps:
-            child, module = self.called(part, block, step)
+            below = self.block(part, block, step)
             reads = {value.id for value in inputs_of(part, step, self.free)}
             if self.product(part, block, step):
-                made.update(value.id for value in flat_values(step.output))
-                whole = whole and not (
-                    isinstance(child, Subgraph) and isinstance(module, Block) and not self.closed(child, module)
-                )
-            elif reads & known and not reads & made:
+                computed.update(value.id for value in flat_values(step.output))
+                whole = whole and (below is None or self.closed(*below))
+            elif reads & known and not reads & computed:
                 return False
-        return whole and all(value.id in made for value in flat_values(part.output))
+        return whole and all(value.id in computed for value in flat_values(part.output))
 
     def worth(self, part: Subgraph, block: Block, core: Sequence[Step]) -> bool:
         """Whether a core has two products or more."""
@@ -254,10 +257,6 @@ class _Outliner:
         """Whether training writes to a buffer in a core: torch nests no such region."""
         called = [module for _, module in (self.called(part, block, step) for step in core) if module is not None]
         return any(isinstance(m, _NormBase) and m.track_running_stats for module in called for m in module.modules())
-
-
-def _block(child: Child | None, module: nn.Module | None) -> TypeGuard[Any]:
-    return isinstance(child, Subgraph) and isinstance(module, Block)
 
 
 def _variant(block: Block, key: str, text: str) -> type[Block]:

@@ -30,12 +30,12 @@ from .record import UnwritableError, dumps, loads
 
 KIND = "front"
 # Results in memory, the latest last.
-_KEPT: OrderedDict[Key, tuple[Spec, Subgraph, Any]] = OrderedDict()
+_KEPT: OrderedDict[AnswerKey, tuple[Spec, Subgraph, Any]] = OrderedDict()
 MAX_KEPT = 32
 _LOCK = Lock()
 
 
-class Key(NamedTuple):
+class AnswerKey(NamedTuple):
     """What a result is known by: the question; and of a spec that was read from a text, its id, which only this process knows."""
 
     question: str
@@ -44,7 +44,7 @@ class Key(NamedTuple):
 
 def key_of(
     source: object, variant: object, edits: object, classes: object, input: object, large: bool, method: object
-) -> Key | None:
+) -> AnswerKey | None:
     """The key of a call of :func:`metablock.front.front`; None for one whose result is not kept."""
     installed()
     own = source if isinstance(source, Spec) else None
@@ -70,10 +70,10 @@ def key_of(
             return None
     known = [[operator.name, operator.module, operator.attribute] for operator in custom]
     question = json.dumps([texts, variant, changes, classes, size, large, known])
-    return Key(question, None if own is None else id(own))
+    return AnswerKey(question, None if own is None else id(own))
 
 
-def recall(key: Key | None) -> tuple[Spec, Subgraph] | None:
+def recall(key: AnswerKey | None) -> tuple[Spec, Subgraph] | None:
     """The result that is known by a key, or None."""
     if key is None:
         return None
@@ -96,7 +96,7 @@ def recall(key: Key | None) -> tuple[Spec, Subgraph] | None:
     return result
 
 
-def remember(key: Key | None, source: object, spec: Spec, ir: Subgraph) -> None:
+def remember(key: AnswerKey | None, source: object, spec: Spec, ir: Subgraph) -> None:
     """Keeps a result under the key of its call, in memory and on disk."""
     if key is None or not _is_own(ir):
         return
@@ -116,7 +116,7 @@ def forget() -> None:
         _KEPT.clear()
 
 
-def _keep(key: Key, result: tuple[Spec, Subgraph], source: object) -> None:
+def _keep(key: AnswerKey, result: tuple[Spec, Subgraph], source: object) -> None:
     with _LOCK:
         _KEPT[key] = (*result, source)  # the source stays, so that its id stays its own
         while len(_KEPT) > MAX_KEPT:
@@ -128,7 +128,7 @@ def _is_own(ir: Subgraph) -> bool:
     return all(node.module.startswith("metablock.") for _, node in module_nodes(ir))
 
 
-def _place(key: Key) -> str | None:
+def _place(key: AnswerKey) -> str | None:
     """The key on disk."""
     code = cache.fingerprint() if key.spec is None else None
     return None if code is None else cache.digest(code, key.question)

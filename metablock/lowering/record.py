@@ -141,17 +141,17 @@ def _maker(cls: type) -> Callable[[list[Any]], Any]:
         setters = tuple(getattr(cls, name).__set__ for name in names)
 
         def slotted(parts: list[Any]) -> Any:
-            made = new(cls)
+            instance = new(cls)
             for set_, part in zip(setters, parts, strict=True):
-                set_(made, part)
-            return made
+                set_(instance, part)
+            return instance
 
         return slotted
 
     def plain(parts: list[Any]) -> Any:
-        made = new(cls)
-        made.__dict__.update(zip(names, parts, strict=True))
-        return made
+        instance = new(cls)
+        instance.__dict__.update(zip(names, parts, strict=True))
+        return instance
 
     if cls is Subgraph:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ...shape import Feature
 from . import LeafRule, TensorShapes, weight_and_bias
 
@@ -10,7 +12,7 @@ class LinearRule(LeafRule):
     """The rule of :class:`metablock.operators.linear.Linear`."""
 
     takes = ("grid", "tokens", "vector")
-    turned = "linear.TurnedLinear"
+    turned: ClassVar[str | None] = "linear.TurnedLinear"
 
     @staticmethod
     def shape(x: Feature, *, out: int) -> Feature:
