@@ -119,6 +119,6 @@ def test_a_graph_for_each_size_at_which_a_part_is_used() -> None:
     lines = [region for region in regions(model) if region.region == "line"]
     assert len(lines) == 2  # w and m; a, b and d are made of sections, and what `return` says of bindings is none
     assert distinct(model) == 2 + len(lines)
-    metablock.compile(model, backend=lambda graph, _: (graphs.append(graph), graph.forward)[1])
+    metablock.compile(model, way="regions", backend=lambda graph, _: (graphs.append(graph), graph.forward)[1])
     model(images())
     assert len(graphs) == distinct(model)

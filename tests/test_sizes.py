@@ -117,9 +117,9 @@ def test_a_wrong_call_is_told() -> None:
 
 
 def test_a_wrong_call_of_a_compiled_network_is_told() -> None:
-    for whole in (False, True):
+    for way in ("whole", "regions", "nested"):
         model = metablock.build("swin_tiny", edits=["depth = [1, 1, 1, 1]"], input="3x224x224").eval()
-        compiled = metablock.compile(model, backend="eager", whole=whole)
+        compiled = metablock.compile(model, backend="eager", way=way)
         with (
             torch.no_grad(),
             pytest.raises(metablock.MetablockError, match=r"window\(.*is made for one size: build it with input='3x192x192'"),

@@ -46,7 +46,7 @@ def scan(
         SpecError: a state changes its shape in the step; the step does not return an output and its states.
 
     Multiply-accumulates: those of the step, times the positions. A Python loop calls the step: `metablock.compile` makes one
-    graph of it, which every position enters; ``whole=True`` unrolls the loop.
+    graph of it, which every position enters; ``way="whole"`` unrolls the loop.
 
     >>> shape_of("scan((x, h -> (x || h) >> linear(32) >> tanh), start=32)", "64x14x14")
     'tokens 14x14 x 32'

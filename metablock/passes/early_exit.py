@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..backend.block import Block, Network, make
 from ..backend.codegen import write
-from ..errors import MetablockError
+from ..errors import MetablockError, MetablockWarning
 from ..lowering.ir import Step, Subgraph, Value, flat_values, inputs_of, steps_for
 
 
@@ -39,9 +40,10 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
     The pieces after an answer run only on the images that still need them, and not at all if there are none. If no image exits,
     the result equals the last answer of ``model(x)`` to the bit.
 
-    Which images go on depends on data, so Python decides: the compile regions of a compiled model stay compiled, the selection
-    between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number of images
-    compiles graphs of its own. (``compile(model, whole=True)`` compiles ``model(x)`` only.)
+    Which images go on depends on data, so Python decides: of a model compiled with ``way="regions"`` the regions stay compiled, the
+    selection between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number of
+    images compiles graphs of its own. A single graph (the default of ``metablock.compile``) is of ``model(x)`` only: early exit
+    then runs eagerly, with a MetablockWarning.
 
     Args:
         model: from :func:`metablock.build`, in evaluation mode. It returns several vectors of one width, in the order of `return`
@@ -73,6 +75,9 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
         raise MetablockError("early exit is for inference, this model is in train mode", "call .eval() first")
     if model not in _PIECES:
         _PIECES[model] = pieces(model)
+        if model._compiled_call_impl is not None:
+            message = "early exit runs eagerly: the network is compiled as one graph, without a way out"
+            warnings.warn(f"{message}\n  `metablock.compile(model, way=\"regions\")` compiles its parts", MetablockWarning, stacklevel=2)
     parts = _PIECES[model]
     images = [x] if isinstance(x, Tensor) else list(x)
     if isinstance(model, Network) and model.check_sizes:

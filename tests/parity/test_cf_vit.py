@@ -160,11 +160,13 @@ def test_what_is_compiled() -> None:
     options = {"backend": lambda graph, _: (graphs.append(graph), graph.forward)[1]}
     with torch.no_grad():
         expected = model(x)
-        whole = metablock.compile(copy.deepcopy(model), whole=True, **options)
+        whole = metablock.compile(copy.deepcopy(model), **options)
         torch.testing.assert_close(whole(x), expected, rtol=1e-9, atol=1e-9)
         assert len(graphs) == 1
+        with pytest.warns(metablock.MetablockWarning, match='early exit runs eagerly.*\n.*way="regions"'):
+            metablock.early_exit(whole, x, 0.5)
         graphs.clear()
-        metablock.compile(model, dynamic=True, **options)
+        metablock.compile(model, way="regions", dynamic=True, **options)
         sure = expected["coarse"].softmax(-1).amax(-1)
         for left in (4, 2, 1, 3):
             threshold = float(sure.sort().values[left - 1]) + 1e-12
