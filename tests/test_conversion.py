@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from cases import RULES, SMALLEST, SPECS
 from torch import Tensor, nn
 
 import metablock
+from metablock.backend.draws import DrawQueue
 from metablock.language.load import load_text
 from metablock.weights.export_names import export_state, layout, read_layout
 from metablock.weights.loading import load_weights
@@ -151,10 +153,13 @@ def test_what_weights_bring_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> Non
     state = metablock.build("beit", variant="official_ft_base", classes=5, **options).state_dict()
     plain = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, **options)
     calls: list[torch.Size] = []  # of linear layers: the operators' own small tables are drawn when they are made
-    drawn = nn.init.trunc_normal_
-    monkeypatch.setattr(
-        nn.init, "trunc_normal_", lambda w, **how: calls.extend([w.shape] * (min(w.shape) > 1)) or drawn(w, **how)
-    )
+    add = DrawQueue.add
+
+    def noted(queue: DrawQueue, weight: torch.Tensor, *how: Any) -> None:
+        calls.extend([weight.shape] * (weight.dim() > 1 and min(weight.shape) > 1))
+        add(queue, weight, *how)
+
+    monkeypatch.setattr(DrawQueue, "add", noted)
     model = metablock.build("beit", variant="official_ft_base", classes=7, dtype=torch.float64, seed=3, weights=state, **options)
     assert sorted(model.loaded.initial) == ["head.linear.bias", "head.linear.weight"]
     assert calls == [(7, 64)]

@@ -24,7 +24,7 @@ TRAINING = (
     "ablation.arrays", "ablation.augment", "ablation.dataset", "ablation.labels", "ablation.losses", "ablation.objective",
     "ablation.optimizer",
     "ablation.pictures", "ablation.reach", "ablation.training", "backend.block", "backend.builder", "backend.draws",
-    "backend.init", "backend.layers", "backend.objective", "backend.roles",
+    "backend.init", "backend.layers", "backend.objective", "backend.patterns", "backend.roles",
 )  # fmt: skip
 
 # Rooms and modules that decide which cells a study has, and what they cost.

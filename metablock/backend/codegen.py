@@ -82,14 +82,12 @@ class Core(NamedTuple):
 
     Attributes:
         start, stop: the steps.
-        mutates: whether training writes to buffers in it: it is called as a nested region in evaluation alone.
         rows: the ids of values whose channels its products want as contiguous rows. Made so outside of it, they are written as
             such by what computes them; the strides of what enters a nested region are fixed.
     """
 
     start: int
     stop: int
-    mutates: bool
     rows: frozenset[int] = frozenset()
 
 
@@ -207,7 +205,7 @@ class _ForwardWriter:
             arguments, results = ", ".join(["self", *(self.names[i] for i in reads)]), ", ".join(self.names[i] for i in gives)
             ready = ", ".join(["self", *(self.names[i] + ".contiguous()" * (i in core.rows) for i in reads)])
             functions.append("\n    ".join([f"def core{number}({arguments}):", *body, f"return {results}"]) + "\n")
-            name = f"(core{number} if self.training else nested_core{number})" if core.mutates else f"nested_core{number}"
+            name = f"(core{number} if self.training or torch.is_grad_enabled() else nested_core{number})"
             lines.append(f"    {results} = {name}({ready})")
             at = core.stop
         lines += [f"    {self.step(step)}" for step in self.subgraph.steps[at:]]

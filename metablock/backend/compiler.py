@@ -140,7 +140,8 @@ def compile(
             backend than Inductor, which may know no nested regions.
 
             ``"nested"``: one graph. What repeated blocks have between their first and their last product (matrix product,
-            convolution, attention) is compiled once; between the products of two blocks everything is fused.
+            convolution, attention) is compiled once; between the products of two blocks everything is fused. A training step is
+            compiled as with ``"whole"``: torch's nested regions have wrong gradients.
 
             ``"whole"``: one graph in which each block is compiled anew. Compiling takes longer.
 

@@ -4,6 +4,9 @@ A *core* is a run of steps of a ``forward`` that starts with a product (a matrix
 one. What stands before the first product and behind the last one (norms, residual sums, layer scale, drop path) stays outside:
 there, Inductor fuses it with what the neighbouring blocks have. Inputs and outputs of products lie in memory in any case, so the
 border of a core costs no further pass over memory.
+
+For inference alone. In a training step cores are compiled in place, block by block: torch 2.13 computes wrong gradients of nested
+regions (the first weight of every block but the last), and writes to no buffer in them, such as the statistics of batch norm.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from ..lowering.ir import Child, InlineOp, ModuleCall, ModuleNode, Step, Subgraph, flat_values, free_values, inputs_of
 from .block import Block, space_of
@@ -110,7 +112,7 @@ class _Outliner:
                 else:
                     before, core = separate
                     start = len(ordered) + len(before)
-                    cores.append(Core(start, start + len(core), self.mutates(part, block, core), self.rows(part, block, core)))
+                    cores.append(Core(start, start + len(core), self.rows(part, block, core)))
             ordered.extend([*before, *core, *after])
             segment.clear()
 
@@ -252,11 +254,6 @@ class _Outliner:
         """The values that products of a core read channels-last."""
         products = (step for step in core if self.product(part, block, step))
         return frozenset(v.id for step in products for v in inputs_of(part, step, self.free) if v.feature.layout != "map")
-
-    def mutates(self, part: Subgraph, block: Block, core: Sequence[Step]) -> bool:
-        """Whether training writes to a buffer in a core: torch nests no such region."""
-        called = [module for _, module in (self.called(part, block, step) for step in core) if module is not None]
-        return any(isinstance(m, _NormBase) and m.track_running_stats for module in called for m in module.modules())
 
 
 def _variant(block: Block, key: str, text: str) -> type[Block]:

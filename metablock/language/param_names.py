@@ -20,7 +20,7 @@ from .standard import BUILTIN, NUMERIC
 # Attributes that torch modules have already (a test compares), and Python's keywords: a part of this name gets an underscore.
 _TAKEN = """
     _any_size _apply _backward_hooks _backward_pre_hooks _buffers _call_impl _call_with_ids _check_inputs _check_traced
-    _compiled_call_impl _forward_hooks _input_sizes _loops _narrow _sizes
+    _check_unseen _compiled_call_impl _forward_hooks _input_sizes _loops _narrow _plain _sizes
     _forward_hooks_always_called _forward_hooks_with_kwargs _forward_pre_hooks _forward_pre_hooks_with_kwargs
     _get_backward_hooks _get_backward_pre_hooks _get_name _is_full_backward_hook _linked _links _load_from_state_dict
     _load_state_dict_post_hooks _load_state_dict_pre_hooks _maybe_warn_non_full_backward_hook _misfit _modules _named_members
@@ -36,7 +36,7 @@ _TAKEN = """
     register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook
     register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory smart_apply source spec
-    state_dict text texts to to_empty train training type update values whole xpu zero_grad
+    state_dict text texts to to_empty train training tuned type update values whole xpu zero_grad
 """
 _PYTHONS = "__annotations__ __call__ __dict__ __getattr__ __getstate__ __module__ __setstate__ __weakref__"  # of a module's class
 TAKEN = frozenset([*_TAKEN.split(), *kwlist, *dir(object), *_PYTHONS.split()])

@@ -40,8 +40,8 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
     The pieces after an answer run only on the images that still need them, and not at all if there are none. If no image exits,
     the result equals the last answer of ``model(x)`` to the bit.
 
-    Which images go on depends on data, so Python decides: of a model compiled with ``way="regions"`` the regions stay compiled, the
-    selection between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number of
+    Which images go on depends on data, so Python decides: of a model compiled with ``way="regions"`` the regions stay compiled,
+    the selection between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number of
     images compiles graphs of its own. A single graph (the default of ``metablock.compile``) is of ``model(x)`` only: early exit
     then runs eagerly, with a MetablockWarning.
 
@@ -77,7 +77,9 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
         _PIECES[model] = pieces(model)
         if model._compiled_call_impl is not None:
             message = "early exit runs eagerly: the network is compiled as one graph, without a way out"
-            warnings.warn(f"{message}\n  `metablock.compile(model, way=\"regions\")` compiles its parts", MetablockWarning, stacklevel=2)
+            warnings.warn(
+                f'{message}\n  `metablock.compile(model, way="regions")` compiles its parts', MetablockWarning, stacklevel=2
+            )
     parts = _PIECES[model]
     images = [x] if isinstance(x, Tensor) else list(x)
     if isinstance(model, Network) and model.check_sizes:

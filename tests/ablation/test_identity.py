@@ -184,6 +184,7 @@ def test_the_modules_of_training():
         "backend.device": "names of devices",
         "backend.input_size": "words of an error",
         "backend.limits": "refuses or does nothing",
+        "backend.without_dynamo": "decides when torch's compiler is imported",
     }
     seen, pending = set(), ["ablation.training", "backend.builder", "backend.init"]
     package = Path(metablock.__file__).parent

@@ -236,7 +236,7 @@ def test_compiled_and_averaged(digits: Data):
     )  # inductor has its own dice
     model, epochs = train(sure, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0, options=Options(compiled=True))
     plain, others = train(sure, few(digits), recipe("small", epochs=1, batch=80, ema=0.5), 0)
-    assert epochs[0].train_loss == pytest.approx(others[0].train_loss, rel=1e-5)
+    assert epochs[0].train_loss == pytest.approx(others[0].train_loss, rel=1e-4)
     x = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(model.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-5)
 

@@ -39,6 +39,7 @@ MORE: list[tuple[str, dict[str, Any]]] = [
     ("group_norm.GroupNorm", {"c": 6, "groups": 2, "bias": False}),
     ("layer_norm.LayerNorm", {"c": 6, "bias": False}),
     ("linear.Linear", {"c": 6, "out": 4, "bias": False}),
+    ("linear.TurnedLinear", {"c": 6, "out": 4}),
     ("losses.Centre", {"c": 6}),
     ("mixture_conv.MixtureConv", {"c": 6, "rank": 2, "out": 4, "kernel": [2, 3], "groups": 2, "bias": True}),
     ("moving_bias.MovingBias", BIASES),
