@@ -10,7 +10,7 @@ from torch import Tensor
 
 import metablock
 from metablock.backend.block import Block
-from metablock.backend.compiler import distinct, regions
+from metablock.backend.compiler import _single_operators, distinct, regions
 from metablock.errors import MetablockError
 from metablock.language.load import load_text
 from oracles import randomised_state
@@ -121,4 +121,4 @@ def test_a_graph_for_each_size_at_which_a_part_is_used() -> None:
     assert distinct(model) == 2 + len(lines)
     metablock.compile(model, way="regions", backend=lambda graph, _: (graphs.append(graph), graph.forward)[1])
     model(images())
-    assert len(graphs) == distinct(model)
+    assert len(graphs) == distinct(model) + len(list(_single_operators(model)))

@@ -12,7 +12,7 @@ regions (the first weight of every block but the last), and writes to no buffer 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -134,23 +134,12 @@ class _Outliner:
 
         Of two views of a tensor that enter, both are computed in the core.
         """
-        source: dict[int, int] = {}  # what a value may be a view of
-        makers: dict[int, Step] = {}
-        for step in part.steps:
-            for value in flat_values(step.output):
-                makers[value.id] = step
-            if (base := self.view_of(part, block, step)) is not None:
-                source.update((value.id, base) for value in flat_values(step.output))
-
-        def root(number: int) -> int:
-            while number in source:
-                number = source[number]
-            return number
+        source = self.views(part, block)
 
         while True:
             own = {value.id for step in core for value in flat_values(step.output)}
             reads = list(dict.fromkeys(v.id for step in core for v in inputs_of(part, step, self.free) if v.id not in own))
-            shared = [i for i in reads if sum(root(other) == root(i) for other in reads) > 1 and i in source]
+            shared = [i for i in reads if sum(_root(other, source) == _root(i, source) for other in reads) > 1 and i in source]
             moving, pulled = set(shared), list[Step]()
             for step in before:  # and what needs it
                 outputs = {value.id for value in flat_values(step.output)}
@@ -165,20 +154,30 @@ class _Outliner:
         others = [step for step in part.steps if not any(step is inner for inner in core)]
         read = {v.id for step in others for v in inputs_of(part, step, self.free)} | {v.id for v in flat_values(part.output)}
         gives = [i for i in own if i in read]
-        roots = [root(i) for i in [*gives, *reads]]
+        roots = [_root(i, source) for i in [*gives, *reads]]
         return (
             (before, core)
             if len(set(roots[: len(gives)])) == len(gives) and not set(roots[: len(gives)]) & set(roots[len(gives) :])
             else None
         )
 
+    def views(self, part: Subgraph, block: Block) -> dict[int, int]:
+        """By its id, the value that each value of a part may be a view of."""
+        bases = ((step, self.view_of(part, block, step)) for step in part.steps)
+        return {value.id: base for step, base in bases if base is not None for value in flat_values(step.output)}
+
     def view_of(self, part: Subgraph, block: Block, step: Step) -> int | None:
-        """The id of the value that the result of a step may be a view of."""
-        inputs = {value.id for value in inputs_of(part, step, self.free)}
-        if len(inputs) != 1 or self.product(part, block, step):
+        """The id of the value that a result of a step may be a view of."""
+        inputs = [value.id for value in inputs_of(part, step, self.free)]
+        below = self.block(part, block, step)
+        if below is not None:
+            source, entering = self.views(*below), {value.id for value in free_values(below[0], self.free)}
+            bases = [_root(value.id, source) for value in flat_values(below[0].output)]
+            return inputs[0] if inputs and any(base in entering for base in bases) else None
+        if len(set(inputs)) != 1 or self.product(part, block, step):
             return None
         _, module = self.called(part, block, step)
-        return None if module is not None and any(True for _ in module.parameters()) else inputs.pop()
+        return None if module is not None and any(True for _ in module.parameters()) else inputs[0]
 
     def split(self, part: Subgraph, block: Block, steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]]:
         """Steps that no product precedes, those between products, those that no product needs."""
@@ -254,6 +253,13 @@ class _Outliner:
         """The values that products of a core read channels-last."""
         products = (step for step in core if self.product(part, block, step))
         return frozenset(v.id for step in products for v in inputs_of(part, step, self.free) if v.feature.layout != "map")
+
+
+def _root(number: int, source: Mapping[int, int]) -> int:
+    """What a value is a view of in the end."""
+    while number in source:
+        number = source[number]
+    return number
 
 
 def _variant(block: Block, key: str, text: str) -> type[Block]:

@@ -41,9 +41,9 @@ def early_exit(model: Block, x: Tensor | Sequence[Tensor], threshold: float) -> 
     the result equals the last answer of ``model(x)`` to the bit.
 
     Which images go on depends on data, so Python decides: of a model compiled with ``way="regions"`` the regions stay compiled,
-    the selection between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number of
-    images compiles graphs of its own. A single graph (the default of ``metablock.compile``) is of ``model(x)`` only: early exit
-    then runs eagerly, with a MetablockWarning.
+    the selection between pieces is eager. Later pieces run on fewer images: compile with ``dynamic=True``, otherwise each number
+    of images compiles graphs of its own. A single graph (the default of ``metablock.compile``) is of ``model(x)`` only: early
+    exit then runs eagerly, with a MetablockWarning.
 
     Args:
         model: from :func:`metablock.build`, in evaluation mode. It returns several vectors of one width, in the order of `return`
