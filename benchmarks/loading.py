@@ -1,6 +1,6 @@
 """Loading: `metablock.build` beside `timm.create_model`, and how building grows with the network.
 
-    python benchmarks/loading.py [--models vit_tiny_patch16_224 ...] [--quick] [--threads N] [--rounds N] [-o FILE.md]
+    python -m benchmarks.loading [--models vit_tiny_patch16_224 ...] [--quick] [--threads N] [--rounds N] [-o FILE.md]
 
 By default every model that timm and the catalogue both have, one at a time. Both sides are warm (built once before) and measured
 in turns. Figures are ratios timm / metablock of the least time of each: above 1, metablock is faster. "CPU" is the time that the
@@ -27,24 +27,13 @@ import torch
 import metablock
 from metablock.catalogue.lookup import catalogue
 
+from .models import load_timm
+
 QUICK = (
     "poolformer_s12", "mixer_s16_224", "swin_tiny_patch4_window7_224", "mobilenetv2_100", "caformer_s18", "vit_small_patch16_224",
     "convnext_tiny", "resnet50", "fastvit_t8", "maxvit_tiny_tf_224",
 )  # fmt: skip
 BLOCK = "res(layer_norm >> linear(c) >> gelu >> linear(c))"
-_KEEP: list[object] = []
-
-
-def load_timm() -> Any:
-    """timm, with the two schemas that its torchvision needs where torchvision's compiled half does not load."""
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library = torch.library.Library("torchvision", "FRAGMENT")
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _KEEP.append(library)
-    import timm
-
-    return timm
 
 
 def both(timm: Any) -> Iterator[str]:
